@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bigsf.errors import UsageError
+
+
+def refuse_overwrite(*paths: Path, overwrite: bool) -> None:
+    """Raise `UsageError` when an output exists already and may not be replaced, or cannot be written."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write elsewhere.")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you.")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success flush it to disk and rename it to `path`.
+
+    On any exception the temporary file is removed and a previous file at `path` stays as it was.
+
+    Raises
+    ------
+    UsageError
+        Where the operating system refuses to write (disk full, no permission), with its words.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: a library's own, and a bug here
+            raise
+        raise UsageError(f"{path} could not be written: {os.strerror(error.errno)}. {_free(path)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def allocate(file_descriptor: int, size: int) -> None:
+    """Reserve `size` bytes now, so that a full disk is an error here and not halfway through the work."""
+    os.posix_fallocate(file_descriptor, 0, size)
+
+
+def _free(path: Path) -> str:
+    try:
+        status = os.statvfs(path.parent)
+    except OSError:
+        return ""
+    return f"{status.f_bavail * status.f_frsize / 1e9:.2f} GB are free there."
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

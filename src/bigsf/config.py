@@ -1,0 +1,325 @@
+"""Config, the base of every configuration: YAML in, YAML out, overrides, errors as lines a user can act on.
+
+A config is what the YAML says; the class it builds is what runs. `build()` is the only bridge, and what is
+known only at run time is an argument of it, never a field.
+"""
+
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationInfo
+from pydantic.fields import FieldInfo
+
+from bigsf.errors import ConfigError
+
+Location = tuple[str | int, ...]
+
+
+class Config(BaseModel):
+    """A frozen, strict piece of configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file; relative paths in it are relative to its folder.
+
+        Parameters
+        ----------
+        path
+            The YAML file.
+        overrides
+            Settings such as ``"trainer.optimizer.lr=1e-4"`` that replace or add keys.
+
+        Raises
+        ------
+        ConfigError
+            With one line for each mistake: where, what was found, what is allowed.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
+        data, lines = parse_yaml(text, str(path))
+        return cls._validated(data, path.absolute().parent, overrides, name=str(path), lines=lines)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = (), folder: Path | None = None) -> Self:
+        """Validate a dictionary; relative paths in it are relative to `folder`, by default the current one."""
+        return cls._validated(data, folder or Path.cwd(), overrides, name="the configuration", lines={})
+
+    @classmethod
+    def _validated(
+        cls,
+        data: Any,
+        folder: Path,
+        overrides: Sequence[str],
+        name: str,
+        lines: Mapping[Location, int],
+    ) -> Self:
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{name} holds {_shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
+        for override in overrides:
+            data = _override(data, override)
+        try:
+            return cls.model_validate(data, context={"folder": folder})
+        except ValidationError as error:
+            messages = [_explain(cls, detail, lines) for detail in error.errors()]
+            raise ConfigError("\n".join([f"{name} has {_count(len(messages), 'mistake')}:", *messages])) from None
+
+    def to_yaml(self) -> str:
+        """Return the resolved configuration as YAML: every key, absolute paths, main names instead of aliases."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return Path(folder) / path.expanduser()
+
+
+ConfigPath = Annotated[Path, AfterValidator(_resolve)]
+"""A path; a relative one is relative to the folder of the YAML file that holds it."""
+
+
+def aliased(default: Any, *names: str, **constraints: Any) -> Any:
+    """Return a field that may also be given under one of `names`[1:]; `names`[0] is the field's own name."""
+    return Field(default=default, validation_alias=AliasChoices(*names), **constraints)
+
+
+def _lower_tag(value: object) -> object:
+    if isinstance(value, Mapping) and isinstance(value.get("type"), str):
+        return {**value, "type": value["type"].lower()}
+    return value
+
+
+ignore_tag_case = BeforeValidator(_lower_tag)
+"""Let the `type` of a component be written in any case: ``UNet`` is ``unet``."""
+
+
+class CustomConfig(Config):
+    """The open door of every family: any callable of the user's own, imported when it is built."""
+
+    type: Literal["custom"]
+
+    target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """Where it is: `module:name`, e.g. `mylab.nets:AttentionUNet`."""
+
+    kwargs: dict[str, Any] = {}
+    """Its keyword arguments."""
+
+    folder: ConfigPath = Path()
+    """A folder to import from; by default that of the YAML file."""
+
+    def load(self) -> Any:
+        """Import the target.
+
+        Raises
+        ------
+        ConfigError
+            Where the module or the name in it does not exist.
+        """
+        module_name, name = self.target.split(":")
+        if str(self.folder) not in sys.path:
+            sys.path.append(str(self.folder))
+        try:
+            return getattr(importlib.import_module(module_name), name)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"The custom target {self.target} cannot be imported: {error}. "
+                f"Looked in {self.folder} and the installed packages."
+            ) from error
+
+
+# --- YAML ---------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, with `1e-3` a number as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
+    """Parse YAML and say on which line each key stands.
+
+    Returns
+    -------
+    data : object
+        The parsed document.
+    lines : dict
+        From the path of a key, e.g. ``("trainer", "model", "depth")``, to its line, from 1.
+
+    Raises
+    ------
+    ConfigError
+        On a syntax error, a tag that is not plain data, or a key given twice.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        lines = dict(_lines(node, ())) if node else {}
+        data = loader.construct_document(node) if node else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not YAML: {error}.") from None
+    except _DuplicateKeyError as error:
+        raise ConfigError(f"{name}, {error}") from None
+    finally:
+        loader.dispose()
+    return data, lines
+
+
+class _DuplicateKeyError(Exception):
+    pass
+
+
+def _lines(node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise _DuplicateKeyError(
+                    f"line {line}: the key {key.value!r} stands on line {seen[key.value]} already. Keep one of them."
+                )
+            seen[key.value] = line
+            yield from _lines(value, (*path, key.value))
+            yield (*path, key.value), line
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*path, index))
+
+
+def _override(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    key, separator, value = setting.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {setting}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4.")
+    parsed, _ = parse_yaml(value, f"--set {setting}")
+    return _replaced(data, key.split("."), parsed if value.strip() else None, setting)
+
+
+def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
+    if not keys:
+        return value
+    first, rest = keys[0], keys[1:]
+    if isinstance(container, list):
+        if not first.isdecimal() or int(first) >= len(container):
+            raise ConfigError(f"--set {setting}: {first!r} is no index of a list of {len(container)}.")
+        index = int(first)
+        return [*container[:index], _replaced(container[index], rest, value, setting), *container[index + 1 :]]
+    if container is None:
+        container = {}
+    if not isinstance(container, Mapping):
+        raise ConfigError(f"--set {setting}: {first!r} lies inside {_shown(container)}, which has no keys.")
+    return {**container, first: _replaced(container.get(first), rest, value, setting)}
+
+
+# --- Mistakes as lines ----------------------------------------------------------------------------------------------
+
+
+def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> str:
+    """Return one line for one pydantic error: line of the file, path, what was found, what is allowed."""
+    path, owner = _locate(root, detail["loc"])
+    kind, found = detail["type"], _shown(detail["input"])
+    known = sorted(_names(owner)) if owner else []
+    where = ".".join(str(part) for part in path)
+    if kind == "extra_forbidden":
+        text = f"unknown key{_nearest(str(path[-1]), known)}. Allowed: {', '.join(known)}."
+    elif kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
+        tag = detail["ctx"]["tag"]
+        text = f"unknown type {tag!r}{_nearest(str(tag), tags)}. Allowed: {', '.join(tags)}."
+    elif kind == "union_tag_not_found":
+        text = f"{found} does not say its type; write e.g. {{type: ...}}."
+    elif kind == "missing":
+        text = "is required and missing."
+    elif kind == "value_error":
+        text = f"{detail['ctx']['error']}"
+    else:
+        message = detail["msg"].removeprefix("Input should be ")
+        text = f"found {found}, expected {message}."
+    line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+    return f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
+
+
+def _nearest(name: str, allowed: Sequence[str]) -> str:
+    match = difflib.get_close_matches(name.lower(), allowed, n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _locate(root: type[Config], location: Location) -> tuple[Location, type[Config] | None]:
+    """Return the YAML path of an error's location (without union tags) and the config that owns its last key."""
+    path: list[str | int] = []
+    candidates: list[Any] = [root]
+    owner: type[Config] | None = None
+    for part in location:
+        configs = [c for c in candidates if isinstance(c, type) and issubclass(c, Config)]
+        tagged = [c for c in configs if len(configs) > 1 and part in get_args(c.model_fields["type"].annotation)]
+        if tagged:
+            candidates = tagged
+            continue
+        owner = configs[0] if len(configs) == 1 else None
+        path.append(part)
+        field = next((f for n, f in owner.model_fields.items() if part in _field_names(n, f)), None) if owner else None
+        candidates = list(_members(field.annotation)) if field else candidates
+    return tuple(path), owner
+
+
+def _names(config: type[Config]) -> set[str]:
+    return set(config.model_fields)
+
+
+def _field_names(name: str, field: FieldInfo) -> set[str]:
+    alias = field.validation_alias
+    return {name, *(str(choice) for choice in alias.choices)} if isinstance(alias, AliasChoices) else {name}
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """Yield the classes that an annotation allows, looking through unions, lists and Annotated."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif origin in (Union, UnionType, list, tuple):
+        for argument in get_args(annotation):
+            yield from _members(argument)
+    else:
+        yield annotation
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def members(family: Any) -> list[type[Config]]:
+    """Return the member configs of a family, in the order of its union."""
+    return [m for m in _members(family) if isinstance(m, type) and issubclass(m, Config)]

@@ -1,0 +1,49 @@
+"""What can go wrong through no fault of BigSF: one kind of error, one exit code."""
+
+
+class BigsfError(Exception):
+    """An error that the user can mend; its message says what was found, what was expected, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(BigsfError):
+    """The command cannot be carried out as it was given, e.g. it would overwrite a file."""
+
+    exit_code = 2
+
+
+class ConfigError(BigsfError):
+    """A configuration is not one, or asks for the impossible."""
+
+    exit_code = 3
+
+
+class DataError(BigsfError):
+    """A map, patch file or folds file cannot be used."""
+
+    exit_code = 4
+
+
+class SnapshotError(BigsfError):
+    """A file is no snapshot, or one that cannot be used here."""
+
+    exit_code = 5
+
+
+class TrainingError(BigsfError):
+    """Training went numerically wrong."""
+
+    exit_code = 6
+
+
+class InterruptedRun(BigsfError):
+    """A signal stopped a run, in order; the run can be resumed."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class BigsfWarning(UserWarning):
+    """Something the user should know of, that stops nothing."""

@@ -1,0 +1,219 @@
+"""A FITS image on disk: found in its file, read by bands of rows as float32 with NaN where data are missing."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
+
+from bigsf.errors import DataError
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class FitsImage:
+    """A two-dimensional image in a FITS file; nothing but the header is kept in memory.
+
+    Integers are scaled (BSCALE, BZERO, BLANK) in float64; axes of length 1 beyond the first two are dropped.
+    It holds its file open: use it in a `with` block.
+
+    Parameters
+    ----------
+    path
+        The file: FITS, gzipped or tile-compressed FITS.
+    hdu
+        Name or index of the HDU that holds the image; by default the first with an image.
+    blank
+        A value that marks missing data besides NaN, infinities and the header's BLANK.
+
+    Raises
+    ------
+    DataError
+        Where the file is no FITS file, is cut short, or holds no two-dimensional image.
+    """
+
+    def __init__(self, path: str | Path, hdu: str | int | None = None, blank: float | None = None) -> None:
+        self.path = Path(path)
+        self.blank = blank
+        self._hdus = _open_fits(self.path)
+        try:
+            self.hdu = _find(self._hdus, self.path, hdu)
+            self.header: fits.Header = self._hdus[self.hdu].header.copy()
+            _check_complete(self._hdus[self.hdu], self.path, self.hdu)
+            self._full_shape, self._kept_axes = self._axes()
+        except DataError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._hdus.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The file and HDU, for messages."""
+        return f"{self.path.name}[{self.hdu}]" if self.hdu else self.path.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        y, x = self._kept_axes
+        return self._full_shape[y], self._full_shape[x]
+
+    @property
+    def unit(self) -> str:
+        """The header's BUNIT, or an empty string."""
+        return str(self.header.get("BUNIT", "")).strip()
+
+    @property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS, or None where the header has none that can be read."""
+        return celestial_wcs(self.header)
+
+    def read(self, y0: int = 0, y1: int | None = None) -> FloatArray:
+        """Return rows y0 to y1 (exclusive), float32 `(rows, nx)`, NaN where missing, blank or infinite."""
+        y_axis, x_axis = self._kept_axes
+        index: list[Any] = [0] * len(self._full_shape)
+        index[y_axis], index[x_axis] = slice(y0, self.shape[0] if y1 is None else y1), slice(None)
+        try:
+            with _quiet():
+                raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise DataError(f"{self.name} cannot be read at rows {y0} to {y1}: {error}.") from error
+        return self._scaled(raw)
+
+    def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
+        header = self.header
+        scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+        missing = None
+        if raw.dtype.kind in "iu" and header.get("BLANK", header.get("ZBLANK")) is not None:
+            missing = raw == int(header.get("BLANK", header.get("ZBLANK")))
+        if raw.dtype.kind in "iu" or (scale, zero) != (1.0, 0.0):
+            raw = raw.astype(np.float64) * scale + zero
+        if self.blank is not None:
+            equal = np.isclose(raw, self.blank, rtol=1e-6, atol=0)
+            missing = equal if missing is None else missing | equal
+        with np.errstate(over="ignore"):
+            image = raw.astype(np.float32)  # native byte order; values beyond float32 become infinite
+        image[~np.isfinite(image)] = np.nan
+        if missing is not None:
+            image[missing] = np.nan
+        return image
+
+    def _axes(self) -> tuple[tuple[int, ...], tuple[int, int]]:
+        """Return the full numpy shape and which two of its axes are (y, x)."""
+        header = self.header
+        prefix = "Z" if "ZNAXIS" in header and "ZIMAGE" in header else ""
+        n = int(header[f"{prefix}NAXIS"])
+        full = tuple(int(header[f"{prefix}NAXIS{axis}"]) for axis in range(n, 0, -1))
+        long = [axis for axis, length in enumerate(full) if length != 1]
+        kept = (n - 2, n - 1) if n == 2 or set(long) <= {n - 2, n - 1} else tuple(long)
+        if len(kept) != 2 or 0 in full:
+            raise DataError(
+                f"{self.name} holds an array of {' x '.join(map(str, full))} pixels; expected one plane (ny x nx). "
+                "Cut one plane out of a cube first."
+            )
+        return full, kept
+
+
+def find_planes(path: str | Path) -> dict[str, str]:
+    """Return which of the extensions TARGET (or SPINES), BACKGROUND, MISSING and VALID a file has, as plane: EXTNAME."""
+    planes = {"TARGET": "target", "SPINES": "target", "BACKGROUND": "background", "MISSING": "valid", "VALID": "valid"}
+    with _open_fits(Path(path)) as hdus:
+        names = [str(hdu.name).upper() for hdu in hdus if hdu.is_image]
+    return {planes[name]: name for name in names if name in planes}
+
+
+def celestial_wcs(header: fits.Header) -> WCS | None:
+    """Return the celestial WCS of a header's first two axes, or None where there is none."""
+    try:
+        with _quiet():
+            wcs = WCS(header, naxis=2)  # also reads headers with degenerate axes or FK4 that WCS(header) refuses
+    except Exception as error:  # wcslib raises many kinds, all meaning the same
+        warnings.warn(f"The WCS cannot be read and is left out: {str(error).strip()}", AstropyWarning, stacklevel=2)
+        return None
+    return wcs if wcs.has_celestial else None
+
+
+_AXIS_CARD = re.compile(
+    r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
+)
+_ARRAY_CARDS = (
+    "XTENSION PCOUNT GCOUNT EXTNAME EXTVER BSCALE BZERO BLANK BUNIT DATAMIN DATAMAX CHECKSUM DATASUM ZBLANK"
+).split()
+
+
+def output_header(header: fits.Header) -> fits.Header:
+    """Return an input's header for a new 2-D image on its grid: WCS, HISTORY and the rest, not the old array's cards."""
+    kept = header.copy(strip=True)
+    for keyword in [k for k in kept if _AXIS_CARD.match(k) or k in _ARRAY_CARDS]:
+        kept.remove(keyword, ignore_missing=True, remove_all=True)
+    if "WCSAXES" in kept:
+        kept["WCSAXES"] = 2
+    return kept
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence astropy's remarks on odd headers; what matters is checked and said here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        yield
+
+
+def _open_fits(path: Path) -> Any:
+    """Open a FITS file with its raw values, turning every way of not being FITS into one `DataError`."""
+    try:
+        with _quiet():
+            hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
+            len(hdus)  # reads all headers
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except Exception as error:  # astropy raises many kinds for a file that is not FITS
+        raise DataError(f"{path} is not a FITS file that can be read: {error}") from error
+    return hdus
+
+
+def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
+    listing = ", ".join(f"{i} {hdu.name or 'unnamed'} {hdu.shape if hdu.is_image else 'table'}" for i, hdu in enumerate(hdus))
+    if wanted is None:
+        found = next((i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) >= 2), None)
+        if found is None:
+            raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.")
+        return found
+    key = int(wanted) if str(wanted).lstrip("-").isdecimal() else str(wanted)
+    try:
+        index = int(hdus.index_of(key))
+        hdu = hdus[index]
+    except (KeyError, IndexError):
+        raise DataError(f"{path} has no HDU {wanted!r}; it has {listing}.") from None
+    if not hdu.is_image or len(hdu.shape) < 2:
+        raise DataError(f"HDU {wanted!r} of {path} is no image of ny x nx pixels; the HDUs are {listing}.")
+    return index
+
+
+def _check_complete(hdu: Any, path: Path, index: int) -> None:
+    """Refuse a file that ends before its data do: reading on would give zeros."""
+    info = hdu.fileinfo()
+    if info is None or path.suffix in (".gz", ".bz2", ".xz", ".Z", ".zip"):  # a cut archive fails as it is unpacked
+        return
+    compressed = isinstance(hdu, fits.CompImageHDU)
+    needed = info["datLoc"] + (info["datSpan"] - 2879 if compressed else hdu.size)  # 2880: the last block's padding
+    found = path.stat().st_size
+    if found < needed:
+        raise DataError(
+            f"{path} is cut short: HDU {index} needs {needed} bytes, the file has {found}. Copy or download it again."
+        )
