@@ -1,0 +1,359 @@
+"""Patch file -> folds: spatial parts of a map that share no pixel, and the splits that rotate over them."""
+
+import hashlib
+import json
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+import bigsf
+from bigsf.areas import AreaGrid, covered, sky_period_px
+from bigsf.atomic import write_text
+from bigsf.config import Config, ConfigPath, aliased
+from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.patches import PatchFile
+from bigsf.strategies import AreaContents, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
+from bigsf.tiling import IntArray, bands
+
+FORMAT = "bigsf folds"
+FORMAT_VERSION = 1
+
+Split = tuple[list[int], list[int], list[int]]
+"""[train folds, valid folds, test folds], numbered from 1."""
+
+
+def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Split]:
+    """Return the rotations of k folds: split i trains on folds i .. i + k_train - 1, validates on the next, tests on the rest.
+
+    Parameters
+    ----------
+    k
+        Number of folds, at least 3; or 1 for the standard training: ten folds, the first split only.
+    k_train
+        Folds in training: a count from 1, or a fraction of k below 1. By default all but two.
+    step
+        Keep every `step`-th split.
+
+    Examples
+    --------
+    >>> make_splits(4, 2, step=2)
+    [([1, 2], [3], [4]), ([3, 4], [1], [2])]
+
+    Raises
+    ------
+    ConfigError
+        Where training, validation and test would not each get a fold.
+    """
+    n = 10 if k == 1 else k
+    count = n - 2 if k_train is None else round(n * k_train) if k_train < 1 else int(k_train)
+    rest = n - count
+    if count < 1 or rest < 2 or (k_train is not None and k_train >= 1 and count != k_train):
+        raise ConfigError(
+            f"{n} folds with k_train = {k_train} leave {rest} for validation and test; expected at least 1 fold in "
+            f"training and 2 beside it: k_train from 1 to {n - 2}, or a fraction of k. k itself is 1 or at least 3."
+        )
+    n_valid = rest // 2
+    rotations = [[(first + i) % n + 1 for i in range(n)] for first in range(n)]
+    splits = [(r[:count], r[count : count + n_valid], r[count + n_valid :]) for r in rotations]
+    return splits[:1] if k == 1 else splits[::step]
+
+
+class SplitConfig(Config):
+    """How a map is split into folds."""
+
+    strategy: StrategyConfig = RandomStrategyConfig()
+    """How areas are dealt to folds."""
+
+    k: PositiveInt = aliased(4, "k", "nb_folds")
+    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1."""
+
+    k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
+    """Folds in training: a count, or a fraction of k below 1; by default all but two. The test part takes the larger
+    half of the rest."""
+
+    step: PositiveInt = 1
+    """Keep every step-th of the k rotations; folds that are then never tested are NaN in the out-of-fold map."""
+
+    use: PositiveInt = 1
+    """The split that `bigsf train` uses, numbered from 1."""
+
+    area_size: PositiveInt | None = None
+    """Side of an area in pixels; by default the larger of 64 and two patch sizes. Larger areas lose fewer patches
+    at their borders but sample the map more coarsely."""
+
+    overlap: NonNegativeInt = 0
+    """Pixels that a patch may reach past the bottom and right border of its area. Above 0 folds share pixels."""
+
+    gap: NonNegativeInt = 0
+    """Pixels kept clear between folds."""
+
+    path: ConfigPath | None = None
+    """The folds file; by default the patch file's name with `.folds.json`, beside it."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.overlap and self.gap:
+            raise ValueError(f"overlap {self.overlap} and gap {self.gap} contradict each other; set one of them to 0.")
+        try:
+            splits = make_splits(self.k, self.k_train, self.step)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if self.use > len(splits):
+            raise ValueError(f"use is {self.use} but there are {len(splits)} splits.")
+        return self
+
+    def resolved(self, patch_file: PatchFile) -> "SplitConfig":
+        """Return this config with the defaults that depend on the patch file filled in."""
+        return self.model_copy(
+            update={
+                "k_train": float(len(make_splits(self.k, self.k_train)[0][0])),
+                "area_size": self.area_size or max(64, 2 * patch_file.patch_size),
+                "path": self.path or default_folds_path(patch_file.path),
+            }
+        )
+
+
+def default_folds_path(patch_file: Path) -> Path:
+    """Return `galaxy.folds.json` for `galaxy.h5`."""
+    return patch_file.with_suffix(".folds.json")
+
+
+class Folds:
+    """The folds of a patch file.
+
+    Parameters
+    ----------
+    patch_file
+        The file that is split.
+    config
+        A resolved config.
+    areas
+        The grid of areas.
+    grid
+        Fold number of each area, from 1.
+    splits
+        The splits.
+    edited
+        Whether a person has changed the grid or the splits.
+    """
+
+    def __init__(
+        self,
+        patch_file: PatchFile,
+        config: SplitConfig,
+        areas: AreaGrid,
+        grid: IntArray,
+        splits: list[Split],
+        edited: bool = False,
+    ) -> None:
+        self.patch_file, self.config, self.areas, self.grid = patch_file, config, areas, grid
+        self.splits, self.edited = splits, edited
+        row, column = areas.area_of(patch_file.positions)
+        inside, new_sky = areas.keeps(patch_file.positions, patch_file.patch_size, config.overlap, config.gap)
+        self.area_fold = grid[row, column]
+        self.past_area, self.repeated_sky = ~inside & new_sky, ~new_sky
+        self.patch_fold = np.where(inside & new_sky, self.area_fold, 0)
+        self.patches_per_area = np.zeros(areas.shape, np.int64)
+        kept = self.patch_fold > 0
+        np.add.at(self.patches_per_area, (row[kept], column[kept]), 1)
+
+    @classmethod
+    def make(cls, patch_file: PatchFile, config: SplitConfig | None = None) -> Self:
+        """Deal the areas of a map to folds."""
+        config = (config or SplitConfig()).resolved(patch_file)
+        splits = make_splits(config.k, config.k_train, config.step)
+        n = 10 if config.k == 1 else config.k
+        period = sky_period_px(patch_file.wcs, patch_file.shape)
+        if isinstance(config.strategy, NaiveStrategyConfig):
+            areas = AreaGrid.strips(patch_file.shape, n, period)
+        else:
+            assert config.area_size is not None
+            areas = AreaGrid.regular(patch_file.shape, config.area_size, patch_file.patch_size, period)
+        undealt = cls(patch_file, config, areas, np.ones(areas.shape, np.int64), splits)
+        none = np.zeros(areas.shape, np.int64)
+        target = background = none
+        if patch_file.target is not None and patch_file.labelled is not None:
+            target = areas.sums(patch_file.target)
+            background = areas.sums(patch_file.labelled) - target
+        contents = AreaContents(undealt.patches_per_area, target, background)
+        if (occupied := int(contents.occupied.sum())) < n:
+            raise DataError(
+                f"{n} folds need at least {n} areas with patches; {patch_file.path.name} has {occupied} of "
+                f"{config.area_size} pixels. Use a smaller --area-size, fewer folds, or smaller patches."
+            )
+        grid = np.asarray(config.strategy.build()(contents, n), np.int64)
+        if grid.shape != areas.shape or grid.min() < 1 or grid.max() > n:
+            raise ConfigError(
+                f"The split strategy {config.strategy.type} returned fold numbers {grid.min()} to {grid.max()} of "
+                f"shape {grid.shape}; expected 1 to {n}, {areas.shape}."
+            )
+        return cls(patch_file, config, areas, grid, splits)
+
+    def patches_in(self, folds: list[int]) -> IntArray:
+        """Return the indices of the kept patches of some folds."""
+        return np.flatnonzero(np.isin(self.patch_fold, folds))
+
+    def rows(self, y0: int, y1: int) -> npt.NDArray[np.uint8]:
+        """Return the fold number of each pixel of rows y0 to y1, `(rows, nx)`."""
+        return self.areas.rows(self.grid, y0, y1)
+
+    @cached_property
+    def counts(self) -> dict[int, dict[str, int]]:
+        """Per fold: areas, patches kept, dropped as past their area or as repeated sky, target and background pixels."""
+        sums = {name: np.zeros(self.areas.shape, np.int64) for name in ("target", "labelled")}
+        if self.patch_file.target is not None and self.patch_file.labelled is not None:
+            target, labelled = self.patch_file.labels()
+            sums = {"target": self.areas.sums(target), "labelled": self.areas.sums(labelled)}
+        return {
+            fold: {
+                "areas": int((self.grid == fold).sum()),
+                "patches": int((self.patch_fold == fold).sum()),
+                "past_area": int((self.past_area & (self.area_fold == fold)).sum()),
+                "repeated_sky": int((self.repeated_sky & (self.area_fold == fold)).sum()),
+                "labelled": int(sums["labelled"][self.grid == fold].sum()),
+                "target": int(sums["target"][self.grid == fold].sum()),
+                "background": int((sums["labelled"] - sums["target"])[self.grid == fold].sum()),
+            }
+            for fold in range(1, int(self.grid.max()) + 1)
+        }
+
+    @cached_property
+    def pixels(self) -> dict[str, int]:
+        """Pixels that patches of several folds share, and labelled pixels that no kept patch covers."""
+        shared = uncovered = 0
+        ny, nx = self.patch_file.shape
+        for y0, y1 in bands(ny, max(self.patch_file.patch_size, int(16e6 / nx))):
+            number = np.zeros((y1 - y0, nx), np.uint8)
+            for fold in range(1, int(self.grid.max()) + 1):
+                positions = self.patch_file.positions[self.patch_fold == fold]
+                number += covered(positions, self.patch_file.patch_size, y0, y1, nx)
+            shared += int((number > 1).sum())
+            if self.patch_file.labelled is not None:
+                uncovered += int(((number == 0) & (self.patch_file.labelled[y0:y1] > 0)).sum())
+        return {"shared": shared, "labelled_uncovered": uncovered}
+
+    # --- the folds file ---------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the JSON file, readable and editable: a row of areas a line."""
+        rows = ",\n".join("    " + json.dumps(row) for row in self.grid.tolist())
+        splits = ",\n".join("    " + json.dumps(list(split)) for split in self.splits)
+        counts = ",\n".join(f'    "{fold}": {json.dumps(count)}' for fold, count in self.counts.items())
+        head = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "bigsf_version": bigsf.__version__,
+            "patch_file": self.patch_file.path.name,
+            "patch_file_identity": self.patch_file.identity,
+            "parameters": _parameters(self.config),
+            "edited": self.edited,
+            "checksum": self._checksum(),
+            "y_edges": list(self.areas.y_edges),
+            "x_edges": list(self.areas.x_edges),
+        }
+        lines = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in head.items())
+        text = (
+            f'{{\n{lines},\n  "grid": [\n{rows}\n  ],\n  "splits": [\n{splits}\n  ],\n'
+            f'  "counts": {{\n{counts}\n  }},\n  "pixels": {json.dumps(self.pixels)}\n}}\n'
+        )
+        write_text(path, text)
+
+    def _checksum(self) -> str:
+        content = [self.areas.y_edges, self.areas.x_edges, self.grid.tolist(), [list(split) for split in self.splits]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    @classmethod
+    def load(cls, path: Path, patch_file: PatchFile, config: SplitConfig | None = None) -> Self:
+        """Read a folds file and check that it belongs to the patch file and, where given, to the config.
+
+        Raises
+        ------
+        DataError
+            Where it is none, or was made for another patch file or with other parameters.
+        """
+        try:
+            data = _FoldsFile.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise DataError(f"{path} is not a folds file of BigSF: {where}: {first['msg']}.") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}.") from None
+        remedy = "Run bigsf split again with --overwrite."
+        if data.format_version > FORMAT_VERSION:
+            raise DataError(f"{path} has format {data.format_version}, newer than {FORMAT_VERSION}. Update bigsf.")
+        if data.patch_file_identity != patch_file.identity:
+            raise DataError(
+                f"{path} was made for another patch file ({data.patch_file_identity[:8]}... there, "
+                f"{patch_file.identity[:8]}... here). {remedy}"
+            )
+        resolved = (config or SplitConfig.from_dict(data.parameters)).resolved(patch_file)
+        here = _parameters(resolved)
+        if data.parameters != here:
+            changed = [key for key in here if data.parameters.get(key) != here[key]]
+            listing = ", ".join(f"{key}: {data.parameters.get(key)} there, {here[key]} here" for key in changed)
+            raise DataError(f"{path} was made with other parameters ({listing}). {remedy}")
+        period = sky_period_px(patch_file.wcs, patch_file.shape)
+        areas = AreaGrid(tuple(data.y_edges), tuple(data.x_edges), patch_file.shape[1], period)
+        folds = cls(patch_file, resolved, areas, _checked_grid(data, areas, path), data.splits, data.edited)
+        if folds._checksum() != data.checksum:
+            folds.edited = True
+            warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
+            folds.save(path)
+        return folds
+
+    @classmethod
+    def load_or_make(cls, patch_file: PatchFile, config: SplitConfig) -> Self:
+        """Read the folds file of a config, or make and write it when absent."""
+        path = config.resolved(patch_file).path
+        assert path is not None
+        if path.exists():
+            return cls.load(path, patch_file, config)
+        folds = cls.make(patch_file, config)
+        folds.save(path)
+        return folds
+
+
+class _FoldsFile(Config):
+    """The JSON of a folds file."""
+
+    format: str = Field(pattern=FORMAT)
+    format_version: int
+    bigsf_version: str
+    patch_file: str
+    patch_file_identity: str
+    parameters: dict[str, Any]
+    edited: bool
+    checksum: str
+    y_edges: list[int]
+    x_edges: list[int]
+    grid: list[list[int]]
+    splits: list[Split]
+    counts: dict[str, dict[str, int]]
+    pixels: dict[str, int]
+
+
+def _parameters(config: SplitConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude={"path", "use"})
+
+
+def _checked_grid(data: _FoldsFile, areas: AreaGrid, path: Path) -> IntArray:
+    """Check what a person may have edited."""
+    if {len(row) for row in data.grid} != {areas.shape[1]} or len(data.grid) != areas.shape[0]:
+        raise DataError(f"{path}: the grid must have {areas.shape[0]} rows of {areas.shape[1]} areas, as its edges say.")
+    grid = np.array(data.grid, np.int64)
+    if grid.min() < 1 or grid.max() > 255:
+        raise DataError(f"{path}: fold numbers run from {grid.min()} to {grid.max()}; expected 1 to 255.")
+    for number, (train, valid, test) in enumerate(data.splits, 1):
+        used = [*train, *valid, *test]
+        if len(set(used)) != len(used) or not set(used) <= set(np.unique(grid).tolist()) or not all((train, valid, test)):
+            raise DataError(
+                f"{path}: split {number} is {[train, valid, test]}; expected three lists of folds of the grid, none "
+                "empty, no fold twice."
+            )
+    return grid

@@ -1,0 +1,192 @@
+"""From raw map values to numbers a network can take: the family of normalizations, part of the model itself.
+
+A normalization gets raw patches `(b, c, y, x)` in the unit of the map and the mask of valid pixels, and returns
+float32 of order 1. What it returns for missing pixels is not used. Column densities near 1e23 cm^-2 overflow float16,
+and their squares float32, so everything here runs in float32 or float64 before any cast.
+"""
+
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor, nn
+
+from bigsf.config import Config, CustomConfig, ignore_tag_case
+
+
+class Normalization(nn.Module):
+    """Base of the normalizations: nothing is done."""
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        """Normalise `image` `(b, c, y, x)`; `valid` is boolean of the same shape."""
+        return image
+
+    def fit(self, values: Tensor) -> None:
+        """Learn from a sample of the valid pixels of the training folds, `(c, n)` in float64, NaN where missing."""
+
+
+class NoneConfig(Config):
+    """The values as they are."""
+
+    type: Literal["none"]
+
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization."""
+        return Normalization()
+
+
+class MinMaxConfig(Config):
+    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
+
+    type: Literal["minmax"] = "minmax"
+
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization."""
+        return MinMax()
+
+
+class MinMax(Normalization):
+    """Scale each patch and channel to [0, 1]; a constant patch becomes 0."""
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+        low = image.masked_fill(~valid, torch.inf).amin(dim=(2, 3), keepdim=True)
+        high = image.masked_fill(~valid, -torch.inf).amax(dim=(2, 3), keepdim=True)
+        return (image - low) / torch.where(high > low, high - low, torch.inf)
+
+
+class LogConfig(Config):
+    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
+
+    type: Literal["log"]
+
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization."""
+        return Log()
+
+
+class Log(Normalization):
+    """log10 and min-max; valid values of 0 or below take the smallest positive one of their patch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.minmax = MinMax()
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+        positive = valid & (image > 0)
+        floor = image.masked_fill(~positive, torch.inf).amin(dim=(2, 3), keepdim=True)
+        floor = torch.where(floor.isfinite(), floor, 1.0)
+        return cast(Tensor, self.minmax(torch.log10(torch.where(positive, image, floor)), valid))
+
+
+class ZScoreConfig(Config):
+    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
+
+    type: Literal["zscore"]
+
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization."""
+        return ZScore()
+
+
+class ZScore(Normalization):
+    """Standardise each patch and channel, in float64; a constant patch becomes 0."""
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+        values = torch.where(valid, image, 0).double()
+        count = valid.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+        mean = values.sum(dim=(2, 3), keepdim=True) / count
+        centred = torch.where(valid, values - mean, 0)
+        std = (centred.square().sum(dim=(2, 3), keepdim=True) / count).sqrt()
+        return (centred / torch.where(std > 0, std, torch.inf)).float()
+
+
+class AsinhConfig(Config):
+    """asinh of the value over `softening` patch medians of |value|, then min-max: linear when faint, log when bright."""
+
+    type: Literal["asinh"]
+
+    softening: PositiveFloat = 1.0
+    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
+
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization."""
+        return Asinh(self.softening)
+
+
+class Asinh(Normalization):
+    """asinh stretch and min-max; works with negative values."""
+
+    def __init__(self, softening: float) -> None:
+        super().__init__()
+        self.softening = softening
+        self.minmax = MinMax()
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+        scale = image.abs().masked_fill(~valid, torch.nan).flatten(2).nanmedian(dim=2).values[..., None, None]
+        scale = torch.where(scale > 0, scale * self.softening, 1.0)
+        return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
+
+
+class GlobalConfig(Config):
+    """Mean 0 and standard deviation 1 over the training folds, saved with the model; bright and faint patches stay so."""
+
+    type: Literal["global"]
+
+    log: bool = False
+    """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
+
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization, to be fitted."""
+        return Global(channels, self.log)
+
+
+class Global(Normalization):
+    """Standardise with one mean and deviation a channel, from the training folds alone."""
+
+    floor: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int, log: bool = False) -> None:
+        super().__init__()
+        self.log = log
+        for name, value in (("floor", 1.0), ("mean", 0.0), ("std", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value, dtype=torch.float64))
+
+    def fit(self, values: Tensor) -> None:  # noqa: D102
+        for channel, row in enumerate(values):
+            row = row[row.isfinite()]
+            if self.log:
+                row = row[row > 0]
+                self.floor[channel] = row.min()
+                row = row.log10()
+            self.mean[channel], self.std[channel] = row.mean(), row.std().clamp(min=torch.finfo(torch.float32).tiny)
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+        values = torch.where(valid, image, 0).double()
+        if self.log:
+            values = torch.maximum(values, self.floor.view(1, -1, 1, 1)).log10()
+        return ((values - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)).float()
+
+
+class CustomNormalizationConfig(CustomConfig):
+    """A `Normalization` of your own: called with `channels` and `kwargs`."""
+
+    def build(self, channels: int) -> Normalization:
+        """Import and call the target."""
+        return cast(Normalization, self.load()(channels=channels, **self.kwargs))
+
+
+NormalizationConfig = Annotated[
+    Annotated[
+        MinMaxConfig
+        | LogConfig
+        | ZScoreConfig
+        | AsinhConfig
+        | GlobalConfig
+        | NoneConfig
+        | CustomNormalizationConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]

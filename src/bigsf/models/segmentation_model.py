@@ -1,0 +1,56 @@
+"""The self-contained model of a snapshot: raw map values in, logits or probabilities out."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bigsf.models.normalizations import Normalization
+
+
+class ModelParts(Protocol):
+    """A config that can build a model."""
+
+    in_channels: int
+    normalization: "NormalizationBuilder"
+
+    def build(self) -> nn.Module: ...  # noqa: D102
+
+
+class NormalizationBuilder(Protocol):
+    """A config that can build a normalization."""
+
+    def build(self, channels: int) -> Normalization: ...  # noqa: D102
+
+
+class SegmentationModel(nn.Module):
+    """A normalization and a network.
+
+    Parameters
+    ----------
+    network
+        Takes normalised patches, zero where missing, and positions; returns logits.
+    normalization
+        Takes raw patches and the mask of valid pixels.
+    """
+
+    def __init__(self, network: nn.Module, normalization: Normalization) -> None:
+        super().__init__()
+        self.network = network
+        self.normalization = normalization
+
+    def forward(self, image: Tensor, position: Tensor | None = None) -> Tensor:
+        """Return logits `(b, 1, y, x)`, float32, of raw patches `(b, c, y, x)` with NaN where missing.
+
+        The normalization runs in full precision also under mixed precision; the network as the context says.
+        """
+        valid = image.isfinite()
+        with torch.autocast(image.device.type, enabled=False):
+            normalised = torch.where(valid, self.normalization(image, valid), 0.0)
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.network(normalised, position)
+        return logits.float()
+
+    def probabilities(self, image: Tensor, position: Tensor | None = None) -> Tensor:
+        """Return probabilities `(b, 1, y, x)`, float32."""
+        return self(image, position).sigmoid()

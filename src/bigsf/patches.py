@@ -1,0 +1,232 @@
+"""The patch file: the planes of a map stored once in HDF5, and patches as windows onto them.
+
+    image      float32 (channels, ny, nx)   raw values, NaN = missing
+    target     uint8 (ny, nx)               1 on known structures           (absent where there are no labels)
+    labelled   uint8 (ny, nx)               1 where the truth is known      (absent where there are no labels)
+    positions  int32 (n, 2)                 top-left (y, x) of each kept patch
+    header     string                       the FITS header of the image
+
+Planes are contiguous, so that they are memory-mapped past HDF5: any number of processes share one copy, no
+HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexing operation.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self, overload
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.lib.stride_tricks import sliding_window_view
+
+import bigsf
+from bigsf.atomic import allocate
+from bigsf.errors import DataError
+from bigsf.fits_image import FloatArray, celestial_wcs
+
+FORMAT = "bigsf patches"
+FORMAT_VERSION = 1
+
+MaskArray = npt.NDArray[np.uint8]
+
+
+class Patches(NamedTuple):
+    """A batch of patches, or one patch without the leading axis."""
+
+    image: FloatArray
+    """Raw values `(b, c, y, x)` in the unit of the map, NaN = missing."""
+    target: MaskArray | None
+    """1 on known structures, `(b, y, x)`; None where the file has no labels."""
+    labelled: MaskArray | None
+    """1 where the truth is known, `(b, y, x)`; None where the file has no labels."""
+    position: npt.NDArray[np.int32]
+    """Top-left pixel (y, x), `(b, 2)`."""
+
+
+class PatchFile:
+    """A patch file, opened for reading: a sequence of patches.
+
+    Parameters
+    ----------
+    path
+        The HDF5 file that `bigsf preprocess` wrote.
+    in_memory
+        Read the planes into memory instead of mapping them: for file systems that are slow at random reads.
+
+    Raises
+    ------
+    DataError
+        Where the file is none of BigSF's, is cut short, or has a newer format.
+    """
+
+    def __init__(self, path: str | Path, in_memory: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            with h5py.File(self.path, "r") as file:
+                self._check_format(dict(file.attrs))
+                self.attributes: dict[str, Any] = dict(file.attrs)
+                self.header = fits.Header.fromstring(file["header"][()].decode(), sep="\n")
+                self.image: FloatArray = self._plane(file["image"], in_memory)
+                has_labels = "target" in file
+                self.target: MaskArray | None = self._plane(file["target"], in_memory) if has_labels else None
+                self.labelled: MaskArray | None = self._plane(file["labelled"], in_memory) if has_labels else None
+                self.positions: npt.NDArray[np.int32] = file["positions"][:]
+        except FileNotFoundError:
+            raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
+        self.patch_size = int(self.attributes["patch_size_px"])
+        self.stride = int(self.attributes["stride_px"])
+        self.unit = str(self.attributes["unit"])
+        self.identity = str(self.attributes["identity"])
+
+    def _check_format(self, attributes: dict[str, Any]) -> None:
+        if attributes.get("format") != FORMAT:
+            raise DataError(f"{self.path} is an HDF5 file but no patch file of BigSF. Make one with bigsf preprocess.")
+        if int(attributes["format_version"]) > FORMAT_VERSION:
+            raise DataError(
+                f"{self.path} has format {attributes['format_version']}, written by bigsf "
+                f"{attributes.get('bigsf_version')}; this is {bigsf.__version__}, which reads up to "
+                f"{FORMAT_VERSION}. Update bigsf or preprocess the map again."
+            )
+
+    def _plane(self, dataset: h5py.Dataset, in_memory: bool) -> Any:
+        if in_memory:
+            return dataset[...]
+        offset = dataset.id.get_offset()
+        if offset is None:
+            raise DataError(f"{self.path} was rewritten by another tool: {dataset.name} is not contiguous.")
+        if self.path.stat().st_size < offset + dataset.nbytes:  # reading past the end of a map is a SIGBUS
+            raise DataError(f"{self.path} is cut short: {dataset.name} is not all there. Copy or make it again.")
+        return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the map in pixels."""
+        return self.image.shape[1], self.image.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """Number of image planes."""
+        return int(self.image.shape[0])
+
+    @cached_property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS of the map, or None."""
+        return celestial_wcs(self.header)
+
+    def read_rows(self, y0: int, y1: int) -> FloatArray:
+        """Return rows y0 to y1 (exclusive) of the image, `(c, rows, nx)`."""
+        return self.image[:, y0:y1]
+
+    def labels(self) -> tuple[MaskArray, MaskArray]:
+        """Return the planes (target, labelled), `(ny, nx)` each.
+
+        Raises
+        ------
+        DataError
+            Where the file has no labels.
+        """
+        if self.target is None or self.labelled is None:
+            raise DataError(
+                f"{self.path} has no labels, so nothing can be learnt or scored on it. "
+                "Run bigsf preprocess with --target (and --background)."
+            )
+        return self.target, self.labelled
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @overload
+    def __getitem__(self, index: int) -> Patches: ...
+    @overload
+    def __getitem__(self, index: slice) -> Patches: ...
+    def __getitem__(self, index: int | slice) -> Patches:
+        if isinstance(index, slice):
+            return self.read(range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"patch {index} of {len(self)}")
+        return Patches(*(None if part is None else part[0] for part in self.read([index])))
+
+    def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Patches:
+        """Gather patches into arrays of their own, in the order of `indices`."""
+        position = self.positions[np.asarray(indices)]
+        y, x = position[:, 0], position[:, 1]
+        window = (self.patch_size, self.patch_size)
+        image = sliding_window_view(self.image, window, axis=(1, 2))[:, y, x].swapaxes(0, 1)
+        masks = (None if m is None else sliding_window_view(m, window)[y, x] for m in (self.target, self.labelled))
+        return Patches(image, *masks, position=position)
+
+
+class PatchFileWriter:
+    """Writes a patch file: planes by bands of rows with plain writes, then the positions.
+
+    Parameters
+    ----------
+    path
+        A new file.
+    shape
+        (ny, nx) of the map.
+    channels
+        Number of image planes.
+    labels
+        Whether there are labels.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int], channels: int, labels: bool) -> None:
+        self._file = h5py.File(path, "w", libver=("earliest", "v110"))
+        self._planes = {"image": self._contiguous("image", (channels, *shape), np.float32)}
+        if labels:
+            self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in ("target", "labelled")}
+        self._hashes = {name: hashlib.sha256() for name in self._planes}
+        self._file.flush()
+        with path.open("rb+") as file:
+            allocate(file.fileno(), path.stat().st_size)
+
+    def _contiguous(self, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_layout(h5py.h5d.CONTIGUOUS)
+        creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(np.dtype(dtype))
+        return h5py.Dataset(h5py.h5d.create(self._file.id, name.encode(), kind, space, creation))
+
+    def write(self, y0: int, image: FloatArray, target: MaskArray | None, labelled: MaskArray | None) -> None:
+        """Write rows from y0 on: image `(c, rows, nx)` and, where there are labels, masks `(rows, nx)`."""
+        for name, rows in {"image": image, "target": target, "labelled": labelled}.items():
+            if rows is not None:
+                self._planes[name][..., y0 : y0 + rows.shape[-2], :] = rows
+                self._hashes[name].update(np.ascontiguousarray(rows))
+
+    def finish(self, positions: npt.NDArray[np.int32], header: fits.Header, attributes: dict[str, Any]) -> str:
+        """Write the positions, the header and the attributes; return the identity of the data.
+
+        The identity is the SHA-256 of what is learnt from: planes, positions, patch size.
+        """
+        self._file["positions"] = positions
+        self._file["header"] = header.tostring(sep="\n", endcard=False, padding=False)
+        identity = hashlib.sha256(json.dumps(attributes["patch_size_px"]).encode())
+        for name in sorted(self._hashes):
+            identity.update(self._hashes[name].digest())
+        identity.update(np.ascontiguousarray(positions))
+        self._file.attrs.update(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "bigsf_version": bigsf.__version__,
+                "identity": identity.hexdigest(),
+                **attributes,
+            }
+        )
+        return identity.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

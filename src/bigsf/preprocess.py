@@ -1,0 +1,381 @@
+"""FITS planes -> patch file."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
+
+from bigsf import console
+from bigsf.atomic import atomic_path, refuse_overwrite
+from bigsf.config import Config, ConfigPath
+from bigsf.errors import BigsfWarning, DataError
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
+from bigsf.patches import MaskArray, PatchFileWriter
+from bigsf.tiling import bands, count_in_windows, window_starts
+
+_BAND_BYTES = 64e6
+
+
+class PreprocessConfig(Config):
+    """What `bigsf preprocess` is asked for."""
+
+    image: ConfigPath
+    """FITS file of the map, e.g. H2 column density in cm^-2."""
+
+    target: ConfigPath | None = None
+    """FITS mask: 1 on known structures (spines)."""
+
+    background: ConfigPath | None = None
+    """FITS mask: 1 on sure background. Without it the target is taken as complete: every valid pixel is labelled."""
+
+    missing: ConfigPath | None = None
+    """FITS mask: 1 where data are VALID and 0 where they are missing (the sense of the Hi-GAL masks)."""
+
+    valid: ConfigPath | None = None
+    """The same as `missing` under a clearer name: 1 where data are valid."""
+
+    channels: list[ConfigPath] = []
+    """Further image planes of the same grid, e.g. a dust temperature."""
+
+    patch_size: PositiveInt = 64
+    """Side of a patch in pixels."""
+
+    stride: PositiveInt | None = None
+    """Pixels from one patch to the next; by default a quarter of the patch size."""
+
+    hdu: str | int | None = None
+    """Name or index of the image's HDU; by default the first that holds an image."""
+
+    blank: float | None = None
+    """A value of the image that marks missing data, besides NaN and the header's BLANK."""
+
+    target_threshold: float | None = None
+    """Binarise target and background: 1 above this value."""
+
+    min_valid: float = Field(default=0.0, ge=0, le=1)
+    """Keep patches with at least this fraction of valid pixels (and always at least one)."""
+
+    keep: Literal["labelled", "valid"] = "labelled"
+    """`labelled`: keep patches with at least one labelled pixel; `valid`: all with a valid pixel."""
+
+    @model_validator(mode="after")
+    def _one_sense(self) -> Self:
+        if self.missing and self.valid:
+            raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
+        return self
+
+    @property
+    def stride_px(self) -> int:
+        """The stride, resolved."""
+        return self.stride or max(1, self.patch_size // 4)
+
+
+@dataclass
+class PreprocessReport:
+    """What was found in the planes and what was made of it; counts are pixels unless they say otherwise."""
+
+    output: Path
+    shape: tuple[int, int]
+    channels: int
+    unit: str
+    sources: dict[str, str]
+    has_wcs: bool
+    windows: int = 0
+    kept: int = 0
+    without_valid: int = 0
+    without_labels: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    minimum: float = np.inf
+    maximum: float = -np.inf
+    identity: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the patch file."""
+        pixels = self.shape[0] * self.shape[1]
+        return pixels * (4 * self.channels + (2 if "target" in self.sources else 0)) + 8 * self.kept
+
+
+def preprocess(
+    config: PreprocessConfig, output: str | Path | None = None, overwrite: bool = False, dry_run: bool = False
+) -> PreprocessReport:
+    """Write the planes of a map and the positions of its patches into one HDF5 file, by bands of rows.
+
+    Parameters
+    ----------
+    config
+        The planes and the patches.
+    output
+        The patch file; by default the image's name with `.h5` in the current folder.
+    overwrite
+        Replace an existing output.
+    dry_run
+        Read and check everything, write nothing.
+
+    Raises
+    ------
+    DataError
+        Where the planes do not fit together, or no patch would be kept.
+    UsageError
+        Where the output exists.
+    """
+    image_name = config.image.name.removesuffix(".gz")
+    output = Path(output) if output else Path(Path(image_name).stem + ".h5")
+    if not dry_run:
+        refuse_overwrite(output, overwrite=overwrite)
+    with ExitStack() as stack:
+        planes = _Planes(config, stack)
+        report = PreprocessReport(
+            output=output,
+            shape=planes.shape,
+            channels=len(planes.images),
+            unit=planes.images[0].unit,
+            sources={role: str(source) for role, source in planes.sources.items()},
+            has_wcs=planes.images[0].wcs is not None,
+        )
+        if min(planes.shape) < config.patch_size:
+            raise DataError(
+                f"{planes.images[0].name} has {planes.shape[0]} x {planes.shape[1]} pixels, too few for a patch of "
+                f"{config.patch_size}. Use a smaller --patch-size."
+            )
+        if dry_run:
+            _convert(planes, config, report, writer=None)
+            return report
+        with atomic_path(output) as temporary:
+            with PatchFileWriter(temporary, planes.shape, len(planes.images), planes.has_labels) as writer:
+                positions = _convert(planes, config, report, writer)
+                report.identity = writer.finish(positions, output_header_with_unit(planes.images[0]), {
+                    "patch_size_px": config.patch_size,
+                    "stride_px": config.stride_px,
+                    "unit": report.unit,
+                    "wcs": _wcs_cards(planes.images[0]),
+                    "keep": config.keep,
+                    "min_valid": config.min_valid,
+                    "sources": json.dumps({r: _source(p) for r, p in planes.sources.items()}),
+                })
+    return report
+
+
+def output_header_with_unit(image: FitsImage) -> Any:
+    """Return the header to keep with the planes: the input's, with its BUNIT."""
+    header = output_header(image.header)
+    if image.unit:
+        header["BUNIT"] = image.unit
+    return header
+
+
+def _wcs_cards(image: FitsImage) -> str:
+    return image.wcs.to_header_string() if image.wcs is not None else ""
+
+
+def _source(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {"path": str(path.absolute()), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _convert(
+    planes: "_Planes", config: PreprocessConfig, report: PreprocessReport, writer: PatchFileWriter | None
+) -> npt.NDArray[np.int32]:
+    ny, nx = planes.shape
+    windows = _Windows(config, planes.shape, planes.has_labels)
+    rows = max(config.patch_size, int(_BAND_BYTES / (4 * nx * len(planes.images))))
+    with console.progress("preprocess", ny, "rows") as advance:
+        for y0, y1 in bands(ny, rows):
+            image, target, labelled = planes.read(y0, y1)
+            if writer:
+                writer.write(y0, image, target, labelled)
+            windows.add(np.isfinite(image[0]), labelled)
+            advance(y1 - y0)
+    positions = windows.positions()
+    counts = planes.counts
+    report.windows, report.kept = windows.total, len(positions)
+    report.without_valid, report.without_labels = windows.without_valid, windows.without_labels
+    report.counts, report.minimum, report.maximum = counts, planes.minimum, planes.maximum
+    _check_found(planes, config, report)
+    return positions
+
+
+def _check_found(planes: "_Planes", config: PreprocessConfig, report: PreprocessReport) -> None:
+    counts, name = report.counts, planes.images[0].name
+    if counts["finite"] == 0:
+        raise DataError(f"{name} holds no finite pixel (of {counts['pixels']:,}). Check --hdu and --blank.")
+    if counts["declared missing"] > counts["finite"] / 2:
+        raise DataError(
+            f"{planes.valid.name if planes.valid else ''} declares {counts['declared missing']:,} of "
+            f"{counts['finite']:,} finite pixels missing. This plane must be 1 where data are VALID and 0 where they "
+            "are missing; is it inverted?"
+        )
+    if planes.has_labels and counts["labelled"] == 0:
+        raise DataError(f"No valid pixel of {name} is labelled: the target and background planes are 0 there.")
+    if report.kept == 0:
+        raise DataError(
+            f"None of {report.windows:,} patches of {config.patch_size} pixels would be kept: {report.without_valid:,} "
+            f"hold too few valid pixels, {report.without_labels:,} no labelled one. Lower --min-valid or --patch-size."
+        )
+    if counts["declared valid but not finite"]:
+        warnings.warn(
+            f"{counts['declared valid but not finite']:,} pixels are marked valid but hold no finite value; they are "
+            "taken as missing.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+    if counts["target and background"]:
+        warnings.warn(
+            f"{counts['target and background']:,} pixels are both target and background; they are taken as target.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+
+
+class _Windows:
+    """Finds the patches to keep while bands of rows go by."""
+
+    def __init__(self, config: PreprocessConfig, shape: tuple[int, int], has_labels: bool) -> None:
+        self.size = config.patch_size
+        self.y = window_starts(shape[0], self.size, config.stride_px)
+        self.x = window_starts(shape[1], self.size, config.stride_px)
+        self.total = len(self.y) * len(self.x)
+        self.least_valid = max(1, int(np.ceil(config.min_valid * self.size**2)))
+        self.needs_labels = has_labels and config.keep == "labelled"
+        self.without_valid = self.without_labels = 0
+        self._kept: list[npt.NDArray[np.int32]] = []
+        self._rows: dict[str, list[npt.NDArray[np.bool_]]] = {"valid": [], "labelled": []}
+        self._top = self._bottom = self._next = 0  # rows held, and the next window row to judge
+
+    def add(self, valid: npt.NDArray[np.bool_], labelled: MaskArray | None) -> None:
+        self._rows["valid"].append(valid)
+        self._rows["labelled"].append(valid if labelled is None else labelled.view(np.bool_))
+        self._bottom += len(valid)
+        end = int(np.searchsorted(self.y, self._bottom - self.size, side="right"))
+        if end == self._next:
+            return
+        y = self.y[self._next : end]
+        masks = {name: np.concatenate(rows) for name, rows in self._rows.items()}
+        enough = count_in_windows(masks["valid"], self.size, y - self._top, self.x) >= self.least_valid
+        useful = enough
+        if self.needs_labels:
+            useful = enough & (count_in_windows(masks["labelled"], self.size, y - self._top, self.x) > 0)
+        self.without_valid += int((~enough).sum())
+        self.without_labels += int((enough & ~useful).sum())
+        row, column = np.nonzero(useful)
+        self._kept.append(np.stack([y[row], self.x[column]], axis=1).astype(np.int32))
+        self._next = end
+        top = int(self.y[end]) if end < len(self.y) else self._bottom
+        self._rows = {name: [mask[top - self._top :]] for name, mask in masks.items()}
+        self._top = top
+
+    def positions(self) -> npt.NDArray[np.int32]:
+        return np.concatenate([np.empty((0, 2), np.int32), *self._kept])
+
+
+class _Planes:
+    """The input planes of one map, checked against each other and read together by bands."""
+
+    def __init__(self, config: PreprocessConfig, stack: ExitStack) -> None:
+        def opened(path: Path, hdu: str | int | None = None, blank: float | None = None) -> FitsImage:
+            return stack.enter_context(FitsImage(path, hdu, blank))
+
+        inside = find_planes(config.image)
+        self.images = [opened(config.image, config.hdu, config.blank)]
+        self.images += [opened(channel, blank=config.blank) for channel in config.channels]
+        masks = {"target": config.target, "background": config.background, "valid": config.valid or config.missing}
+        self._masks: dict[str, FitsImage] = {}
+        for role, path in masks.items():
+            if path is not None:
+                self._masks[role] = opened(path)
+            elif role in inside:
+                self._masks[role] = opened(config.image, inside[role])
+        self.valid = self._masks.get("valid")
+        self.has_labels = "target" in self._masks
+        if "background" in self._masks and not self.has_labels:
+            raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
+        self.threshold = config.target_threshold
+        self.shape = self.images[0].shape
+        for other in [*self.images[1:], *self._masks.values()]:
+            _check_same_grid(self.images[0], other)
+        self.sources = {"image": self.images[0].path}
+        self.sources |= {f"channel {i}": image.path for i, image in enumerate(self.images[1:], 1)}
+        self.sources |= {role: plane.path for role, plane in self._masks.items()}
+        names = "pixels finite valid labelled target background"
+        self.counts = dict.fromkeys(names.split(), 0) | dict.fromkeys(
+            ["declared missing", "declared valid but not finite", "target and background"], 0
+        )
+        self.minimum, self.maximum = np.inf, -np.inf
+
+    def read(self, y0: int, y1: int) -> tuple[FloatArray, MaskArray | None, MaskArray | None]:
+        """Return rows of (image with NaN where missing, target, labelled), the masks None without labels."""
+        image = np.stack([plane.read(y0, y1) for plane in self.images])
+        finite = np.isfinite(image).all(axis=0)
+        valid = finite
+        if self.valid:
+            declared = self._mask("valid", y0, y1)
+            valid = finite & declared
+            self._count({"declared missing": finite & ~declared, "declared valid but not finite": declared & ~finite})
+        image[:, ~valid] = np.nan
+        self._count({"pixels": np.ones_like(finite), "finite": finite, "valid": valid})
+        if valid.any():
+            self.minimum = min(self.minimum, float(np.nanmin(image[0])))
+            self.maximum = max(self.maximum, float(np.nanmax(image[0])))
+        if not self.has_labels:
+            return image, None, None
+        target = self._mask("target", y0, y1)
+        if "background" in self._masks:
+            background = self._mask("background", y0, y1)
+            self._count({"target and background": target & background})
+        else:
+            background = ~target
+        target, background = target & valid, background & valid & ~target
+        labelled = target | background
+        self._count({"target": target, "background": background, "labelled": labelled})
+        return image, target.view(np.uint8), labelled.view(np.uint8)
+
+    def _count(self, masks: dict[str, npt.NDArray[np.bool_]]) -> None:
+        for name, mask in masks.items():
+            self.counts[name] += int(np.count_nonzero(mask))
+
+    def _mask(self, role: str, y0: int, y1: int) -> npt.NDArray[np.bool_]:
+        plane = self._masks[role]
+        rows = plane.read(y0, y1)
+        if self.threshold is not None and role != "valid":
+            return rows > self.threshold
+        mask = rows == 1
+        odd = ~mask & (rows != 0) & np.isfinite(rows)
+        if odd.any():
+            values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
+            raise DataError(
+                f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}. "
+                "Pass --target-threshold VALUE to take all above it as 1."
+            )
+        return mask
+
+
+def _check_same_grid(first: FitsImage, other: FitsImage) -> None:
+    if other.shape != first.shape:
+        raise DataError(
+            f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels but {first.name} has {first.shape[0]} x "
+            f"{first.shape[1]}. All planes must share one grid."
+        )
+    if first.wcs is None or other.wcs is None:
+        return
+    for y, x in _corners(first.shape):
+        here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
+        scale_deg = float(np.sqrt(abs(np.linalg.det(first.wcs.pixel_scale_matrix))))
+        if not here.separation(there).deg <= 0.1 * scale_deg:
+            raise DataError(
+                f"{other.name} has another WCS than {first.name}: pixel (y={y}, x={x}) lies at "
+                f"{there.to_string()} there and at {here.to_string()} here. All planes must share one grid."
+            )
+
+
+def _corners(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    for y in (0, shape[0] - 1):
+        for x in (0, shape[1] - 1):
+            yield y, x

@@ -1,0 +1,151 @@
+"""How areas are dealt to folds: the family of split strategies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, NonNegativeInt
+from scipy.optimize import linear_sum_assignment
+
+from bigsf.config import Config, CustomConfig, ignore_tag_case
+
+Grid = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AreaContents:
+    """What each area of a map holds; all arrays are `(areas down, areas across)`."""
+
+    patches: Grid
+    """Patches that lie wholly in the area."""
+    target: Grid
+    """Pixels on known structures."""
+    background: Grid
+    """Pixels on sure background."""
+
+    @property
+    def occupied(self) -> npt.NDArray[np.bool_]:
+        """Whether the area holds a patch."""
+        return self.patches > 0
+
+    def walk(self) -> list[tuple[int, int]]:
+        """Return the areas in an order in which neighbours follow each other along the longer axis, occupied first."""
+        down, across = self.patches.shape
+        if across >= down:
+            order = [(y, x) for x in range(across) for y in (range(down) if x % 2 == 0 else reversed(range(down)))]
+        else:
+            order = [(y, x) for y in range(down) for x in (range(across) if y % 2 == 0 else reversed(range(across)))]
+        return sorted(order, key=lambda area: not self.occupied[area])
+
+
+class Strategy(Protocol):
+    """Deals the areas of a map to folds."""
+
+    def __call__(self, contents: AreaContents, k: int) -> Grid:
+        """Return the fold number, 1 to k, of each area."""
+        ...
+
+
+class RandomStrategyConfig(Config):
+    """Areas are dealt round-robin along the map, shuffled inside each round: every fold samples the whole map."""
+
+    type: Literal["random"] = "random"
+
+    seed: NonNegativeInt = 0
+    """Another seed gives another deal."""
+
+    def build(self) -> Strategy:
+        """Return the strategy."""
+        return RandomStrategy(self.seed)
+
+
+class RandomStrategy:
+    """Round-robin over the occupied areas, then the empty ones; each round of k areas is shuffled.
+
+    Round-robin in file order would make stripes; shuffling the whole would leave parts of the map to one fold.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
+        generator = np.random.default_rng(self.seed)
+        grid = np.zeros_like(contents.patches)
+        areas = contents.walk()
+        for start in range(0, len(areas), k):
+            for area, fold in zip(areas[start : start + k], generator.permutation(k) + 1, strict=False):
+                grid[area] = fold
+        return grid
+
+
+class NaiveStrategyConfig(Config):
+    """The map is cut into k equal, contiguous parts along its longer axis; `area_size` plays no part."""
+
+    type: Literal["naive"]
+
+    def build(self) -> Strategy:
+        """Return the strategy."""
+        return naive_strategy
+
+
+def naive_strategy(contents: AreaContents, k: int) -> Grid:
+    """Number the k areas along the longer axis."""
+    return np.arange(1, k + 1).reshape(contents.patches.shape)
+
+
+class BalancedStrategyConfig(Config):
+    """Like `random`, but each round goes to the folds so as to even out patches, target and background pixels."""
+
+    type: Literal["balanced"]
+
+    seed: NonNegativeInt = 0
+    """Breaks ties; another seed gives another deal of almost equal balance."""
+
+    def build(self) -> Strategy:
+        """Return the strategy."""
+        return BalancedStrategy(self.seed)
+
+
+class BalancedStrategy:
+    """Rounds as in `RandomStrategy`; in each, the assignment of areas to folds that leaves the folds most even.
+
+    With totals T (fold, quantity) before a round and contents a (area, quantity) of it, the sum of squares of the
+    totals after it is smallest when the sum of T·a over the assigned pairs is: a linear assignment problem.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
+        generator = np.random.default_rng(self.seed)
+        quantities = np.stack([contents.patches, contents.target, contents.background], axis=-1).astype(float)
+        quantities /= np.maximum(quantities.sum(axis=(0, 1)), 1)
+        totals = np.zeros((k, quantities.shape[-1]))
+        grid = np.zeros_like(contents.patches)
+        areas = contents.walk()
+        for start in range(0, len(areas), k):
+            rows = [areas[i] for i in start + generator.permutation(len(areas[start : start + k]))]
+            amounts = np.stack([quantities[area] for area in rows])
+            for row, fold in zip(*linear_sum_assignment(amounts @ totals.T), strict=True):
+                grid[rows[row]] = fold + 1
+                totals[fold] += amounts[row]
+        return grid
+
+
+class CustomStrategyConfig(CustomConfig):
+    """A callable of your own: called with `kwargs`, it returns a `Strategy`."""
+
+    def build(self) -> Strategy:
+        """Import and call the target."""
+        return cast(Callable[..., Strategy], self.load())(**self.kwargs)
+
+
+StrategyConfig = Annotated[
+    Annotated[
+        RandomStrategyConfig | NaiveStrategyConfig | BalancedStrategyConfig | CustomStrategyConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]
