@@ -1,0 +1,122 @@
+"""Scores of a probability map against a mask at every threshold, from one pass over the pixels.
+
+Probabilities are counted in bins of their logit: bins of the probability itself would put most pixels of a good map
+into the first and the last one (average precision 0.50 where 0.60 is true).
+"""
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+BINS = 8192
+_LIMIT = 20.0  # logits; float32 probabilities end near 17
+
+Counts = npt.NDArray[np.int64]
+
+
+class ThresholdCurve:
+    """Counts of positive and negative pixels by score, from which every threshold score follows.
+
+    Parameters
+    ----------
+    edges
+        Lower edges of the bins but the first, increasing; by default evenly spaced in logit. Scores of anything else
+        than a probability (a column density, a filter) want edges of their own, see `quantile_edges`.
+    """
+
+    def __init__(self, edges: npt.NDArray[np.floating] | None = None) -> None:
+        self.edges = edges
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all pixels."""
+        n = BINS if self.edges is None else len(self.edges) + 1
+        self.positives: Counts = np.zeros(n, np.int64)
+        self.negatives: Counts = np.zeros(n, np.int64)
+
+    def update(self, score: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> None:
+        """Count pixels: scores and truths `(n,)`; scores are finite."""
+        if self.edges is None:
+            p = np.clip(score.astype(np.float64), 1e-9, 1 - 1e-9)
+            position = (np.log(p) - np.log1p(-p) + _LIMIT) * (BINS / (2 * _LIMIT))
+            index = np.clip(position, 0, BINS - 1).astype(np.int64)
+        else:
+            index = np.searchsorted(self.edges, score, side="right")
+        n = len(self.positives)
+        positives = np.bincount(index[truth], minlength=n)
+        self.positives += positives
+        self.negatives += np.bincount(index, minlength=n) - positives
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of another curve with the same edges."""
+        self.positives += other.positives
+        self.negatives += other.negatives
+
+    @property
+    def thresholds(self) -> npt.NDArray[np.float64]:
+        """The lower edge of each bin: pixels at or above it are marked. The first is below every score."""
+        if self.edges is not None:
+            return np.concatenate([[-np.inf], self.edges])
+        logit = (np.arange(BINS) / BINS * 2 - 1) * _LIMIT
+        return np.asarray(1 / (1 + np.exp(-logit)))
+
+    @property
+    def true_positives(self) -> Counts:
+        """Positive pixels marked at each threshold."""
+        return np.cumsum(self.positives[::-1])[::-1]
+
+    @property
+    def false_positives(self) -> Counts:
+        """Negative pixels marked at each threshold."""
+        return np.cumsum(self.negatives[::-1])[::-1]
+
+    @property
+    def dice(self) -> npt.NDArray[np.float64]:
+        """2 TP / (marked + positive) at each threshold."""
+        tp, fp = self.true_positives, self.false_positives
+        return 2 * tp / np.maximum(tp + fp + self.positives.sum(), 1)
+
+    @property
+    def precision(self) -> npt.NDArray[np.float64]:
+        """TP / marked at each threshold; 1 where nothing is marked."""
+        tp, fp = self.true_positives, self.false_positives
+        return np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1), 1.0)
+
+    @property
+    def recall(self) -> npt.NDArray[np.float64]:
+        """TP / positive at each threshold."""
+        return np.asarray(self.true_positives / max(int(self.positives.sum()), 1))
+
+    def best_dice(self) -> tuple[float, float]:
+        """Return the highest Dice and its threshold; (NaN, 0.5) where there is no positive pixel."""
+        if not self.positives.any():
+            return float("nan"), 0.5
+        best = int(np.argmax(self.dice))
+        return float(self.dice[best]), float(self.thresholds[best])
+
+    def average_precision(self) -> float:
+        """Return the sum of precision times the steps of recall, as scikit-learn does; NaN without positives."""
+        if not self.positives.any():
+            return float("nan")
+        steps = self.positives / self.positives.sum()
+        return float(np.sum(steps * self.precision))
+
+    def roc_auc(self) -> float:
+        """Return the area under the ROC curve; NaN where there are not both kinds of pixel."""
+        positives, negatives = self.positives.sum(), self.negatives.sum()
+        if not positives or not negatives:
+            return float("nan")
+        below = np.cumsum(self.negatives) - self.negatives
+        return float(np.sum(self.positives * (below + self.negatives / 2)) / positives / negatives)
+
+    def marked_ratio(self, threshold: float) -> float:
+        """Return the number of pixels marked at a threshold over the number of positive ones."""
+        index = int(np.searchsorted(self.thresholds, threshold, side="right")) - 1
+        marked = self.true_positives[index] + self.false_positives[index]
+        return float(marked / max(int(self.positives.sum()), 1))
+
+
+def quantile_edges(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return bin edges that spread a sample of finite scores evenly over the bins of a `ThresholdCurve`."""
+    return np.unique(np.quantile(scores.astype(np.float64), np.linspace(0, 1, BINS + 1)[1:-1]))

@@ -1,0 +1,122 @@
+"""Patch file + folds -> batches."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field, PositiveInt
+
+from bigsf.augmentations import Augmentation, Batch
+from bigsf.config import Config, ConfigPath, CustomConfig, ignore_tag_case
+from bigsf.patches import PatchFile
+from bigsf.tiling import IntArray
+
+
+class PatchesConfig(Config):
+    """The patches of a patch file."""
+
+    type: Literal["patches"] = "patches"
+
+    path: ConfigPath
+    """The patch file, made by `bigsf preprocess`."""
+
+    in_memory: bool = False
+    """Read the planes into memory instead of mapping them: for file systems that are slow at random reads."""
+
+    samples_per_epoch: PositiveInt | None = None
+    """Train on a random part of the training patches each epoch; null: on all."""
+
+    def build(self) -> PatchFile:
+        """Open the patch file."""
+        return PatchFile(self.path, self.in_memory)
+
+
+class CustomDataConfig(CustomConfig):
+    """A `PatchFile` of your own: called with `kwargs`."""
+
+    samples_per_epoch: PositiveInt | None = None
+    """Train on a random part of the training patches each epoch; null: on all."""
+
+    def build(self) -> PatchFile:
+        """Import and call the target."""
+        return cast(PatchFile, self.load()(**self.kwargs))
+
+
+DataConfig = Annotated[PatchesConfig | CustomDataConfig, Field(discriminator="type"), ignore_tag_case]
+
+
+class Locate(Protocol):
+    """Turns the pixel centres of patches into the positions that a model is given."""
+
+    def __call__(self, centre: npt.NDArray[np.float64]) -> torch.Tensor:
+        """Return positions `(b, 2)`, float32, of centres `(b, 2)` in pixels (y, x)."""
+        ...
+
+
+class PatchDataset:
+    """The training patches of a split as batches; batch and augmentation are functions of (seed, epoch, step).
+
+    Parameters
+    ----------
+    patch_file
+        Where the patches come from.
+    indices
+        Which of them.
+    batch_size
+        Patches in a batch, over all processes. Batches of an epoch differ in size by at most one patch.
+    seed
+        Seed of the order and of the augmentations.
+    samples_per_epoch
+        Train on a random part of this many patches each epoch.
+    augmentations
+        Applied in this order.
+    locate
+        Turns patch centres into positions; None for models without position.
+    device
+        Where batches go.
+    """
+
+    def __init__(
+        self,
+        patch_file: PatchFile,
+        indices: IntArray,
+        batch_size: int,
+        seed: int = 0,
+        samples_per_epoch: int | None = None,
+        augmentations: Sequence[Augmentation] = (),
+        locate: Locate | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.patch_file, self.indices, self.seed = patch_file, indices, seed
+        self.samples = min(samples_per_epoch or len(indices), len(indices))
+        self.steps = -(-self.samples // batch_size)
+        self.augmentations, self.locate = augmentations, locate
+        self.device = device or torch.device("cpu")
+        self._order: tuple[int, list[IntArray]] = (-1, [])
+
+    def batch_indices(self, epoch: int, step: int) -> IntArray:
+        """Return the patches of a batch."""
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)[: self.samples]
+            self._order = (epoch, np.array_split(order, self.steps))
+        return self._order[1][step]
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return one augmented batch."""
+        patches = self.patch_file.read(self.batch_indices(epoch, step))
+        assert patches.target is not None
+        assert patches.labelled is not None
+        centre = patches.position + (self.patch_file.patch_size - 1) / 2
+        batch = Batch(
+            torch.from_numpy(patches.image).to(self.device),
+            torch.from_numpy(patches.target)[:, None].to(self.device).float(),
+            torch.from_numpy(patches.labelled)[:, None].to(self.device).bool(),
+            self.locate(centre).to(self.device) if self.locate else None,
+        )
+        generator = np.random.default_rng([self.seed, epoch, step])
+        for augmentation in self.augmentations:
+            draw = torch.from_numpy(augmentation.draw(generator, len(centre)))
+            batch = augmentation.apply(batch, draw.to(self.device))
+        return batch

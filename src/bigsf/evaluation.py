@@ -1,0 +1,111 @@
+"""Probabilities + truth -> scores, each pixel judged once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bigsf.curves import ThresholdCurve
+from bigsf.fits_image import FloatArray
+from bigsf.folds import Folds
+from bigsf.inference import Judge
+from bigsf.losses import Loss
+from bigsf.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a map on some folds.
+
+    `labelled` counts pixels with a label. `whole` counts all valid pixels, unlabelled ones as background: it is what
+    a user of the map sees, although a catalogue that is incomplete calls some true structures false.
+    """
+
+    loss: float
+    metrics: dict[str, float]
+    labelled: ThresholdCurve
+    whole: ThresholdCurve
+
+    @property
+    def quantities(self) -> dict[str, float]:
+        """All numbers by name, for logs."""
+        return {
+            "loss": self.loss,
+            **self.metrics,
+            "whole_average_precision": self.whole.average_precision(),
+            "whole_dice": self.whole.best_dice()[0],
+        }
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds of best Dice, on all valid pixels and on labelled ones."""
+        return {"whole": self.whole.best_dice()[1], "labelled": self.labelled.best_dice()[1]}
+
+
+def evaluate(
+    judge: Judge, folds: Folds, which: list[int], metrics: dict[str, Metric], loss: Loss, unlabelled_weight: float
+) -> Evaluation:
+    """Judge the areas of some folds and score them.
+
+    Windows may reach into neighbouring areas for context; only pixels of the folds are judged. Metrics see one
+    row of areas at a time.
+
+    Parameters
+    ----------
+    judge
+        With one model.
+    folds
+        Of a patch file with labels.
+    which
+        The folds to score.
+    metrics, loss, unlabelled_weight
+        As in training.
+    """
+    file = folds.patch_file
+    target, labelled = file.labels()
+    curves = {"labelled": ThresholdCurve(), "whole": ThresholdCurve()}
+    total = weight = 0.0
+    for metric in metrics.values():
+        metric.reset()
+
+    def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
+        return np.isin(folds.rows(y0, y1), which)[None]
+
+    for y0, y1, (probability,) in in_bands(judge.rows(file, allowed), folds.areas.y_edges):
+        judged = np.isfinite(probability)
+        truth, known = target[y0:y1] > 0, (labelled[y0:y1] > 0) & judged
+        curves["labelled"].update(probability[known], truth[known])
+        curves["whole"].update(probability[judged], truth[judged])
+        for metric in metrics.values():
+            metric.update(probability, truth, known)
+        pixel_weight = np.where(known, 1.0, unlabelled_weight) * judged
+        part = loss(*map(_as_batch, (_logit(probability), truth, pixel_weight)))
+        total, weight = total + float(part.total), weight + float(part.weight)
+    values = {name: metric.compute() for name, metric in metrics.items()}
+    return Evaluation(total / weight if weight else float("nan"), values, **curves)
+
+
+def in_bands(
+    rows: Iterable[tuple[int, int, FloatArray]], edges: Sequence[int]
+) -> Iterator[tuple[int, int, FloatArray]]:
+    """Regroup consecutive rows (y0, y1, values `(..., rows, nx)`) into bands from edge to edge."""
+    held: list[FloatArray] = []
+    top = 0
+    for _, bottom, values in rows:
+        held.append(values)
+        for edge in edges:
+            if top < edge <= bottom:
+                joined = np.concatenate(held, axis=-2)
+                yield top, edge, joined[..., : edge - top, :]
+                held, top = [joined[..., edge - top :, :]], edge
+
+
+def _as_batch(plane: npt.NDArray[np.generic]) -> torch.Tensor:
+    return torch.from_numpy(plane.astype(np.float32))[None, None]
+
+
+def _logit(probability: FloatArray) -> FloatArray:
+    p = np.clip(np.nan_to_num(probability.astype(np.float64), nan=0.5), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(p) - np.log1p(-p), np.float32)

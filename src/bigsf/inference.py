@@ -1,0 +1,166 @@
+"""Models + a map -> probabilities, band by band: the one engine of validation, out-of-fold maps and segmentation.
+
+Windows overlap, are judged in batches, and are blended with a smooth weight. Memory is that of a band of rows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+
+from bigsf.dataset import Locate
+from bigsf.fits_image import FloatArray
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.precision import autocast
+from bigsf.tiling import IntArray, blend_weight, count_in_windows, window_starts
+
+Allowed = Callable[[int, int], npt.NDArray[np.bool_]]
+"""From rows (y0, y1) to which model may judge which pixel, `(models, rows, nx)`."""
+
+
+class Planes(Protocol):
+    """A map that can be read by rows."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        ...
+
+    def read_rows(self, y0: int, y1: int) -> FloatArray:
+        """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing."""
+        ...
+
+
+class Judge:
+    """Judges the pixels of a map with one model or more.
+
+    Parameters
+    ----------
+    models
+        Trained models, in evaluation mode, on `device`.
+    window
+        Side of the windows in pixels: the patch size that the models were trained on.
+    stride
+        Pixels from one window to the next; by default half a window.
+    batch_size
+        Windows at a time. It changes the speed, not the result.
+    device, dtype
+        Where and in which number format the networks run.
+    locate
+        Turns window centres into positions, for models that take them.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[SegmentationModel],
+        window: int,
+        stride: int | None = None,
+        batch_size: int = 32,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        locate: Locate | None = None,
+    ) -> None:
+        self.models = [model.eval() for model in models]
+        self.window, self.stride, self.batch_size = window, stride or max(1, window // 2), batch_size
+        self.device, self.dtype, self.locate = device or torch.device("cpu"), dtype, locate
+        self._weight = blend_weight(window)
+
+    def rows(
+        self, planes: Planes, allowed: Allowed | None = None, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[int, int, FloatArray]]:
+        """Yield bands of rows (y0, y1, probability), top to bottom, that together are the whole map.
+
+        Parameters
+        ----------
+        planes
+            The map; one smaller than the window is padded with missing pixels.
+        allowed
+            Which model judges which pixel; by default all judge all. Windows without a pixel to judge are skipped.
+        advance
+            Called with the number of rows done.
+
+        Yields
+        ------
+        y0, y1 : int
+            The rows.
+        probability : ndarray
+            float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not judge.
+        """
+        ny, nx = planes.shape
+        starts_y = window_starts(ny, self.window, self.stride)
+        starts_x = window_starts(nx, self.window, self.stride)
+        group = max(1, self.batch_size // len(starts_x))  # rows of windows that fill a batch
+        sums = weights = np.zeros((len(self.models), 0, max(nx, self.window)), np.float32)
+        top = 0
+        for first in range(0, len(starts_y), group):
+            y = starts_y[first : first + group]
+            done = int(y[0]) - top
+            top, height = int(y[0]), int(y[-1] - y[0]) + self.window
+            sums, weights = (_extended(plane[:, done:], height) for plane in (sums, weights))
+            band = _padded(planes.read_rows(top, min(top + height, ny)), (height, sums.shape[2]))
+            wanted = self._wanted(band, allowed, top, min(top + height, ny), nx)
+            for model in range(len(self.models)):
+                self._judge(model, band, wanted[model], top, y - top, starts_x, sums[model], weights[model])
+            last = first + group >= len(starts_y)
+            end = ny if last else int(starts_y[first + group])
+            rows = slice(0, end - top)
+            with np.errstate(invalid="ignore"):
+                mean = sums[:, rows, :nx] / weights[:, rows, :nx]
+            yield top, end, np.where(wanted[:, rows, :nx], mean, np.float32(np.nan))
+            advance(end - top)
+
+    def _wanted(
+        self, band: FloatArray, allowed: Allowed | None, y0: int, y1: int, nx: int
+    ) -> npt.NDArray[np.bool_]:
+        wanted = np.repeat(np.isfinite(band).all(axis=0)[None], len(self.models), axis=0)
+        if allowed is not None:
+            wanted[:, : y1 - y0, :nx] &= allowed(y0, y1)
+        return wanted
+
+    def _judge(
+        self,
+        model: int,
+        band: FloatArray,
+        wanted: npt.NDArray[np.bool_],
+        top: int,
+        starts_y: IntArray,
+        starts_x: IntArray,
+        sums: FloatArray,
+        weights: FloatArray,
+    ) -> None:
+        row, column = np.nonzero(count_in_windows(wanted, self.window, starts_y, starts_x))
+        y, x = starts_y[row], starts_x[column]
+        windows = sliding_window_view(band, (self.window, self.window), axis=(1, 2))
+        for start in range(0, len(y), self.batch_size):
+            ys, xs = y[start : start + self.batch_size], x[start : start + self.batch_size]
+            centre = np.stack([ys + top, xs], axis=1) + (self.window - 1) / 2
+            probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
+            for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
+                place = np.s_[y0 : y0 + self.window, x0 : x0 + self.window]
+                sums[place] += self._weight * probability[i]
+                weights[place] += self._weight
+
+    @torch.inference_mode()
+    def _probability(self, model: int, image: FloatArray, centre: npt.NDArray[np.float64]) -> FloatArray:
+        position = self.locate(centre).to(self.device) if self.locate else None
+        batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        with autocast(self.device, self.dtype):
+            probability = self.models[model].probabilities(batch, position)
+        return np.asarray(probability[:, 0].cpu().numpy())
+
+
+def _extended(plane: FloatArray, height: int) -> FloatArray:
+    """Return the plane `(m, rows, nx)` with zero rows added below, or as it is where it is high enough."""
+    missing = max(0, height - plane.shape[1])
+    return np.pad(plane, ((0, 0), (0, missing), (0, 0)))
+
+
+def _padded(band: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """Return the band `(c, rows, nx)` with missing pixels added below and to the right."""
+    below, right = shape[0] - band.shape[1], shape[1] - band.shape[2]
+    if not below and not right:
+        return band
+    return np.pad(band, ((0, 0), (0, below), (0, right)), constant_values=np.nan)

@@ -1,0 +1,154 @@
+"""How good a map is: the family of metrics.
+
+The interface is that of torchmetrics (update, compute, reset) and `merge`. Metrics count labelled pixels only, pool
+their counts over the whole set, and see each pixel once, on maps blended from overlapping windows.
+"""
+
+from typing import Annotated, Any, Literal, Protocol, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.curves import ThresholdCurve
+
+Probability = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+class Metric(Protocol):
+    """Pools maps into one number."""
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:
+        """Take a piece of map, each array `(ny, nx)`; `labelled` says which pixels count."""
+        ...
+
+    def compute(self) -> float:
+        """Return the value over all that was taken; NaN where it is not defined."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all that was taken."""
+        ...
+
+    def merge(self, other: Any) -> None:
+        """Take all that another metric of the same kind has taken."""
+        ...
+
+
+class _Thresholded(Config):
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Pixels with at least this probability are marked."""
+
+
+class DiceConfig(_Thresholded):
+    """2 TP / (2 TP + FP + FN), the F1 score."""
+
+    type: Literal["dice"] = "dice"
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CountRatio(self.threshold, numerator=(2, 0, 0), denominator=(2, 1, 1))
+
+
+class CountRatio(Metric):
+    """A ratio of weighted counts of true positive, false positive and false negative pixels.
+
+    Parameters
+    ----------
+    threshold
+        Pixels with at least this probability are marked.
+    numerator, denominator
+        Weights of (TP, FP, FN).
+    """
+
+    def __init__(
+        self, threshold: float, numerator: tuple[int, int, int], denominator: tuple[int, int, int]
+    ) -> None:
+        self.threshold, self.numerator, self.denominator = threshold, numerator, denominator
+        self.reset()
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+        marked, truth = probability[labelled] >= self.threshold, target[labelled]
+        self.counts += [(marked & truth).sum(), (marked & ~truth).sum(), (~marked & truth).sum()]
+
+    def compute(self) -> float:  # noqa: D102
+        below = float(self.counts @ np.array(self.denominator))
+        return float(self.counts @ np.array(self.numerator)) / below if below else float("nan")
+
+    def reset(self) -> None:  # noqa: D102
+        self.counts = np.zeros(3, np.int64)
+
+    def merge(self, other: Self) -> None:  # noqa: D102
+        self.counts += other.counts
+
+
+class AveragePrecisionConfig(Config):
+    """Area under the precision-recall curve, the papers' mAP."""
+
+    type: Literal["average_precision", "map", "ap"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CurveMetric("average_precision")
+
+
+class ROCAUCConfig(Config):
+    """Area under the receiver operating characteristic."""
+
+    type: Literal["roc_auc"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CurveMetric("roc_auc")
+
+
+class CurveMetric(Metric):
+    """A number of a `ThresholdCurve`.
+
+    Parameters
+    ----------
+    name
+        The method of `ThresholdCurve` that computes it.
+    """
+
+    def __init__(self, name: Literal["average_precision", "roc_auc"]) -> None:
+        self.name = name
+        self.curve = ThresholdCurve()
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+        self.curve.update(probability[labelled], target[labelled])
+
+    def compute(self) -> float:  # noqa: D102
+        return cast(float, getattr(self.curve, self.name)())
+
+    def reset(self) -> None:  # noqa: D102
+        self.curve.reset()
+
+    def merge(self, other: Self) -> None:  # noqa: D102
+        self.curve.merge(other.curve)
+
+
+class CustomMetricConfig(CustomConfig):
+    """A metric of your own, or torchmetrics' own: called with `kwargs`."""
+
+    def build(self) -> Metric:
+        """Import and call the target."""
+        return cast(Metric, self.load()(**self.kwargs))
+
+
+MetricConfig = Annotated[
+    Annotated[
+        DiceConfig | AveragePrecisionConfig | ROCAUCConfig | CustomMetricConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]
+
+
+def metric_name(config: MetricConfig) -> str:
+    """Return the name of a metric in logs and scores."""
+    if isinstance(config, CustomMetricConfig):
+        return config.target.split(":")[1]
+    return "average_precision" if config.type in ("map", "ap") else config.type

@@ -1,0 +1,43 @@
+"""Which number format the network runs in."""
+
+from typing import Literal
+
+import torch
+
+from bigsf.errors import ConfigError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name}: {str(error).splitlines()[0]} Use cpu, or cuda on a GPU.") from None
+    return device
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the number format of a precision: `auto` is bf16 where the device multiplies it in hardware."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            fast = device.type == "cpu" and (
+                torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+            )
+        return torch.bfloat16 if fast else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a network runs in a number format."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
