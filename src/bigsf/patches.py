@@ -84,6 +84,7 @@ class PatchFile:
         self.stride = int(self.attributes["stride_px"])
         self.unit = str(self.attributes["unit"])
         self.identity = str(self.attributes["identity"])
+        self.image_sha256 = str(json.loads(self.attributes["sources"])["image"]["sha256"])
 
     def _check_format(self, attributes: dict[str, Any]) -> None:
         if attributes.get("format") != FORMAT:

@@ -300,7 +300,7 @@ class _Planes:
         self.threshold = config.target_threshold
         self.shape = self.images[0].shape
         for other in [*self.images[1:], *self._masks.values()]:
-            _check_same_grid(self.images[0], other)
+            check_same_grid(self.images[0], other)
         self.sources = {"image": self.images[0].path}
         self.sources |= {f"channel {i}": image.path for i, image in enumerate(self.images[1:], 1)}
         self.sources |= {role: plane.path for role, plane in self._masks.items()}
@@ -357,7 +357,8 @@ class _Planes:
         return mask
 
 
-def _check_same_grid(first: FitsImage, other: FitsImage) -> None:
+def check_same_grid(first: FitsImage, other: FitsImage) -> None:
+    """Raise `DataError` unless two planes have one shape and, where both have one, one WCS."""
     if other.shape != first.shape:
         raise DataError(
             f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels but {first.name} has {first.shape[0]} x "

@@ -1,0 +1,131 @@
+"""FITS images written by bands of rows: allocated first, then plain writes, so that a full disk is an error at once."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+
+import bigsf
+from bigsf.atomic import allocate
+from bigsf.run_folder import command_line, now
+
+_BLOCK = 2880  # bytes; FITS files are made of such blocks
+
+
+class FitsWriter:
+    """Writes several planes of one grid into a multi-extension FITS file.
+
+    Parameters
+    ----------
+    path
+        A new file.
+    shape
+        (ny, nx) of every plane.
+    header
+        Header of the primary HDU.
+    planes
+        From the name of each plane to its dtype; the first is the primary HDU.
+    tables
+        Further HDUs, written after the planes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        header: fits.Header,
+        planes: Mapping[str, npt.DTypeLike],
+        tables: Sequence[fits.BinTableHDU] = (),
+    ) -> None:
+        self._nx = shape[1]
+        self._start: dict[str, int] = {}
+        self._dtype = {name: np.dtype(dtype).newbyteorder(">") for name, dtype in planes.items()}
+        headers: dict[int, bytes] = {}
+        position = 0
+        for number, (name, dtype) in enumerate(self._dtype.items()):
+            data = np.broadcast_to(dtype.type(0), shape)  # its shape and type make the header; it takes no memory
+            if number == 0:
+                hdu = fits.PrimaryHDU(data, header)
+            else:
+                hdu = fits.ImageHDU(data, _grid_cards(header), name=name)
+            headers[position] = hdu.header.tostring().encode("ascii")
+            self._start[name] = position + len(headers[position])
+            position = self._start[name] + _blocks(shape[0] * shape[1] * dtype.itemsize)
+        for table in tables:
+            headers[position] = _table_bytes(table)
+            position += len(headers[position])
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        allocate(self._file, position)
+        for at, content in headers.items():
+            _write_all(self._file, content, at)
+
+    def write(self, name: str, y0: int, rows: npt.NDArray[Any]) -> None:
+        """Write rows `(n, nx)` of a plane, from y0 on."""
+        dtype = self._dtype[name]
+        content = np.ascontiguousarray(rows, dtype).tobytes()
+        _write_all(self._file, content, self._start[name] + y0 * self._nx * dtype.itemsize)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tuple[fits.Header, fits.BinTableHDU]:
+    """Return the header with HISTORY lines, and a PROVENANCE table, that say how an image was made.
+
+    Parameters
+    ----------
+    header
+        The header of the input's image without its array cards.
+    what
+        What the image is.
+    entries
+        Names and values for the table, e.g. the SHA-256 of each model.
+    """
+    header = header.copy()
+    header["BTYPE"] = ("probability", what)
+    entries = {"bigsf": bigsf.__version__, "time": now(), "command": command_line(), **entries}
+    header.add_history(f"{what}, by bigsf {bigsf.__version__}")
+    for name, value in entries.items():
+        if name not in ("bigsf", "config"):
+            header.add_history(f"{name}: {value}".encode("ascii", "replace").decode())
+    columns = [
+        fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
+        fits.Column("VALUE", f"{max(len(v.encode()) for v in entries.values())}A", array=[
+            value.encode("ascii", "replace").decode() for value in entries.values()
+        ]),
+    ]
+    return header, fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+
+
+def _grid_cards(header: fits.Header) -> fits.Header:
+    """Return what an extension needs of the primary header: all but the comments and the history."""
+    cards = header.copy(strip=True)
+    for keyword in ("HISTORY", "COMMENT", "", "BTYPE", "DATE"):
+        cards.remove(keyword, ignore_missing=True, remove_all=True)
+    return cards
+
+
+def _blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _table_bytes(table: fits.BinTableHDU) -> bytes:
+    buffer = io.BytesIO()
+    primary = fits.PrimaryHDU()
+    fits.HDUList([primary, table]).writeto(buffer)
+    return buffer.getvalue()[_BLOCK:]
+
+
+def _write_all(file: int, content: bytes, position: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(file, view, position)
+        view, position = view[written:], position + written

@@ -1,0 +1,103 @@
+"""The whole of a configuration file: data, split, trainer."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+
+from bigsf.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
+from bigsf.config import Config, ConfigPath, aliased
+from bigsf.dataset import DataConfig
+from bigsf.early_stopping import EarlyStoppingConfig, PatienceConfig
+from bigsf.folds import SplitConfig
+from bigsf.losses import AnyLossConfig, BCEConfig
+from bigsf.metrics import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
+from bigsf.models import ModelConfig, UNetConfig
+from bigsf.optimizers import AdamConfig, OptimizerConfig
+from bigsf.precision import Precision
+from bigsf.schedulers import AnySchedulerConfig
+from bigsf.trackers import CSVConfig, TrackerConfig
+
+_UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: object) -> object:
+    match = re.fullmatch(r"\s*([\d.]+)\s*(\w+)\s*", value) if isinstance(value, str) else None
+    if match and match[2] in _UNITS_S:
+        return float(match[1]) * _UNITS_S[match[2]]
+    if isinstance(value, str):
+        raise ValueError(f"found {value!r}, expected a duration such as 30s, 10min or 4h.")
+    return value
+
+
+Seconds = Annotated[PositiveFloat, BeforeValidator(_seconds)]
+"""A duration: a number of seconds, or e.g. "30s", "10min", "4h"."""
+
+
+class TrainerConfig(Config):
+    """How a model is trained."""
+
+    output_dir: ConfigPath = Field(default="./results", validate_default=True)  # type: ignore[assignment]
+    """Folder of run folders."""
+
+    run_name: str = Field(default="experiment_1", pattern=r"^[\w.-]+$")
+    """Name of the run folder."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the weights, the order of patches, the augmentations and dropout."""
+
+    epochs: PositiveInt = aliased(50, "epochs", "epoch")
+    """Passes over the training patches."""
+
+    batch_size: PositiveInt = 16
+    """Patches in a step, over all processes."""
+
+    save_every: Seconds = 600.0
+    """Longest time between two saves of last.pt: what a killed run loses."""
+
+    precision: Precision = "auto"
+    """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
+
+    best_by: str = "val_loss"
+    """The validation quantity that chooses best.pt; losses are to fall, all else to rise."""
+
+    model: ModelConfig = UNetConfig()
+    """The network and the normalization in front of it."""
+
+    loss: AnyLossConfig = BCEConfig()
+    """What training makes small."""
+
+    optimizer: OptimizerConfig = AdamConfig()
+    """How weights follow gradients."""
+
+    scheduler: AnySchedulerConfig | None = None
+    """How the learning rate changes; null: not at all."""
+
+    early_stopping: EarlyStoppingConfig | None = PatienceConfig()
+    """When to stop before `epochs`; null: never."""
+
+    augmentations: list[AugmentationConfig] = [FlipConfig(), Rotate90Config(type="rotate90")]
+    """Random changes of the training patches, in this order."""
+
+    metrics: list[MetricConfig] = [
+        DiceConfig(),
+        AveragePrecisionConfig(type="average_precision"),
+        ROCAUCConfig(type="roc_auc"),
+    ]
+    """What is measured on labelled pixels of the validation and test folds."""
+
+    trackers: list[TrackerConfig] = [CSVConfig()]
+    """Where the quantities of each epoch are written."""
+
+
+class RunConfig(Config):
+    """The whole of a configuration file."""
+
+    data: DataConfig
+    """Where patches come from."""
+
+    split: SplitConfig = SplitConfig()
+    """How the map is split into folds."""
+
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    """How a model is trained."""

@@ -1,0 +1,125 @@
+"""The folder of a run: what lies in it and where."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bigsf.atomic import write_text
+from bigsf.console import logger
+from bigsf.errors import UsageError
+from bigsf.run_config import RunConfig
+
+
+class RunFolder:
+    """`output_dir/run_name/` of one training.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.best = path / "best.pt"
+        self.last = path / "last.pt"
+        self.scores = path / "scores.json"
+        self.curves = path / "curves.png"
+        self.log = path / "train.log"
+        self.environment = path / "environment.json"
+        self.superseded = path / "superseded"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has ended: its test scores are there."""
+        return self.scores.exists()
+
+    def start(self, config: RunConfig, overwrite: bool) -> None:
+        """Make the folder of a new run.
+
+        Raises
+        ------
+        UsageError
+            Where a run lies there already and may not be replaced.
+        """
+        if self.config.exists():
+            if not overwrite:
+                raise UsageError(
+                    f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
+                    "trainer.run_name, or pass --overwrite to replace it."
+                )
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.config, config.to_yaml())
+
+    def write_environment(self, device: torch.device, precision: torch.dtype) -> None:
+        """Record what a later reader needs to repeat the run."""
+        packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
+        environment = {
+            "time": now(),
+            "command": command_line(),
+            "host": platform.node(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "packages": {name: metadata.version(name) for name in packages},
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+            "precision": str(precision).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "cpus": os.cpu_count(),
+        }
+        write_text(self.environment, json.dumps(environment, indent=2) + "\n")
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a JSON file; NaN becomes null."""
+        write_text(path, to_json(content))
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Copy the log to train.log."""
+        handler = logging.FileHandler(self.log, delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            handler.close()
+
+
+def to_json(content: Any) -> str:
+    """Return JSON text in which NaN is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and value != value else value
+
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+
+
+def command_line() -> str:
+    """Return the command that is running, as one would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def now() -> str:
+    """Return the time, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

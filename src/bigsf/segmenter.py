@@ -1,0 +1,285 @@
+"""Snapshot + FITS -> segmented FITS."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+
+from bigsf import console
+from bigsf.atomic import atomic_path, refuse_overwrite
+from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
+from bigsf.fits_image import FitsImage, FloatArray, output_header
+from bigsf.fits_output import FitsWriter, provenance
+from bigsf.inference import Judge, Planes
+from bigsf.patches import PatchFile
+from bigsf.pictures import Thumbnails, draw_quicklook
+from bigsf.precision import Precision, pick_device, resolve_precision
+from bigsf.preprocess import check_same_grid
+from bigsf.snapshot import Snapshot
+
+
+class FitsPlanes(Planes):
+    """The channels of a map in FITS files, read by rows from top to bottom; rows read once are kept while needed.
+
+    Parameters
+    ----------
+    images
+        Planes of one grid.
+    valid
+        A mask that is 1 where data are valid.
+    """
+
+    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None) -> None:
+        for other in [*images[1:], *([valid] if valid else [])]:
+            check_same_grid(images[0], other)
+        self.images, self.valid = images, valid
+        self._top = 0
+        self._held = np.empty((len(images), 0, images[0].shape[1]), np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        return self.images[0].shape
+
+    def read_rows(self, y0: int, y1: int) -> FloatArray:
+        """Return rows y0 to y1 `(c, rows, nx)`; y0 never goes back."""
+        self._held, self._top = self._held[:, y0 - self._top :], y0
+        start = y0 + self._held.shape[1]
+        if start < y1:
+            new = np.stack([image.read(start, y1) for image in self.images])
+            if self.valid:
+                new[:, ~(self.valid.read(start, y1) == 1)] = np.nan
+            self._held = np.concatenate([self._held, new], axis=1)
+        return self._held[:, : y1 - y0]
+
+
+@dataclass
+class SegmentReport:
+    """What `segment` found and wrote; counts are pixels."""
+
+    output: Path
+    picture: Path
+    shape: tuple[int, int]
+    models: list[Path]
+    threshold: float
+    valid: int = 0
+    marked: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def find_models(paths: Sequence[str | Path]) -> list[Path]:
+    """Return the snapshots that paths mean: a snapshot itself, best.pt of a run folder, all best.pt of a k-fold's.
+
+    Raises
+    ------
+    SnapshotError
+        Where a path is neither.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = [path / "best.pt"] if (path / "best.pt").exists() else sorted(path.glob("split_*/best.pt"))
+            if not inside:
+                raise SnapshotError(f"{path} holds no trained model: neither best.pt nor split_*/best.pt.")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise SnapshotError(f"{path} does not exist. Expected a snapshot, e.g. results/experiment_1/best.pt.")
+    return found
+
+
+def segment(
+    models: str | Path | Sequence[str | Path],
+    image: str | Path,
+    output: str | Path | None = None,
+    *,
+    hdu: str | int | None = None,
+    valid: str | Path | None = None,
+    blank: float | None = None,
+    channels: Sequence[str | Path] = (),
+    threshold: str | float = "whole",
+    stride: int | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    precision: Precision = "auto",
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> SegmentReport:
+    """Write the probability map of an image on its own grid and WCS, and a picture of it.
+
+    Parameters
+    ----------
+    models
+        A snapshot, several that vote, or a run folder.
+    image
+        A FITS map or a patch file.
+    output
+        The FITS file to write; by default `<map>_segmented.fits` in the current folder.
+    hdu, blank, valid, channels
+        As in `preprocess`.
+    threshold
+        "whole" or "labelled", the thresholds found on validation, or a probability; for the MASK extension.
+    stride
+        Pixels from one window to the next; by default half a window. Smaller is smoother and slower.
+    batch_size
+        Windows at a time.
+    device, precision
+        Where and in which number format the networks run.
+    overwrite
+        Replace existing outputs.
+    dry_run
+        Read and check everything, write nothing.
+
+    Returns
+    -------
+    SegmentReport
+        The output holds the probability (float32, NaN where missing), MASK (uint8, 1 where the probability reaches
+        the threshold) and, where several models voted, their standard deviation STD (float32).
+    """
+    paths = find_models([models] if isinstance(models, str | Path) else models)
+    snapshots = [Snapshot.load(path) for path in paths]
+    window = _one_window(snapshots, paths)
+    cut = _threshold(threshold, snapshots)
+    image = Path(image)
+    stem = image.name.removesuffix(".gz").rsplit(".", 1)[0]
+    output = Path(output) if output else Path(f"{stem}_segmented.fits")
+    picture = output.with_suffix(".png")
+    if not dry_run:
+        refuse_overwrite(output, picture, overwrite=overwrite)
+    torch_device = pick_device(device)
+    with ExitStack() as stack:
+        planes, header = _open_map(image, hdu, valid, blank, channels, stack)
+        report = SegmentReport(output, picture, planes.shape, paths, cut)
+        needed = snapshots[0].config.trainer.model.in_channels
+        found = planes.channels if isinstance(planes, PatchFile) else len(planes.images)
+        if found != needed:
+            raise DataError(f"The model takes {needed} image planes, {image.name} gives {found}. See --channel.")
+        _warn_if_trained_on(image, planes, snapshots)
+        if dry_run:
+            return report
+        judge = Judge(
+            [snapshot.build_model().to(torch_device) for snapshot in snapshots],
+            window,
+            stride,
+            batch_size,
+            torch_device,
+            resolve_precision(precision, torch_device),
+        )
+        header, table = provenance(
+            header,
+            "Probability of a filament",
+            {
+                **{f"model {i}": f"{path} SHA-256 {_sha256(path)}" for i, path in enumerate(paths, 1)},
+                "map": str(image),
+                "threshold": f"{cut:.6g} ({threshold})",
+                "config": json.dumps(snapshots[0].global_config),
+            },
+        )
+        kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8}
+        if len(paths) > 1:
+            kinds["STD"] = np.float32
+        thumbnails = Thumbnails(planes.shape)
+        with (
+            atomic_path(output) as temporary,
+            FitsWriter(temporary, planes.shape, header, kinds, [table]) as writer,
+            console.progress(f"segment {image.name}", planes.shape[0], "rows") as advance,
+        ):
+            for y0, y1, probability in judge.rows(planes, advance=advance):
+                mean, marked = _write_rows(writer, y0, probability, cut)
+                report.valid += int(np.isfinite(mean).sum())
+                report.marked += int(marked.sum())
+                thumbnails.add(y0, image=_raw_rows(planes, y0, y1), probability=mean)
+        if report.valid == 0:
+            warnings.warn(f"{image.name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=2)
+        elif report.marked == 0:
+            warnings.warn(f"No pixel of {image.name} reaches the threshold {cut:.3g}.", BigsfWarning, stacklevel=2)
+        draw_quicklook(thumbnails, picture, header, title=image.name, threshold=cut)
+    return report
+
+
+def _write_rows(
+    writer: FitsWriter, y0: int, probability: FloatArray, threshold: float
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    mean = probability.mean(axis=0)
+    marked = mean >= threshold
+    writer.write("PRIMARY", y0, mean)
+    writer.write("MASK", y0, marked)
+    if len(probability) > 1:
+        writer.write("STD", y0, probability.std(axis=0))
+    return mean, marked
+
+
+def _raw_rows(planes: Planes, y0: int, y1: int) -> FloatArray:
+    """Return rows of the first channel that the engine has just read."""
+    if isinstance(planes, FitsPlanes):
+        return planes._held[0, y0 - planes._top : y1 - planes._top]
+    return planes.read_rows(y0, y1)[0]
+
+
+def _open_map(
+    image: Path,
+    hdu: str | int | None,
+    valid: str | Path | None,
+    blank: float | None,
+    channels: Sequence[str | Path],
+    stack: ExitStack,
+) -> tuple[PatchFile | FitsPlanes, fits.Header]:
+    """Open a FITS map or a patch file, and return it with the header for its output."""
+    if image.suffix in (".h5", ".hdf5"):
+        file = PatchFile(image)
+        header = file.header.copy()
+        header.remove("BUNIT", ignore_missing=True)
+        return file, header
+    images = [stack.enter_context(FitsImage(image, hdu, blank))]
+    images += [stack.enter_context(FitsImage(channel, blank=blank)) for channel in channels]
+    mask = stack.enter_context(FitsImage(valid)) if valid else None
+    return FitsPlanes(images, mask), output_header(images[0].header)
+
+
+def _one_window(snapshots: Sequence[Snapshot], paths: Sequence[Path]) -> int:
+    sizes = {snapshot.patch_size for snapshot in snapshots}
+    if len(sizes) > 1:
+        listing = ", ".join(f"{path}: {s.patch_size}" for path, s in zip(paths, snapshots, strict=True))
+        raise SnapshotError(f"Models that vote must share one patch size; found {listing}.")
+    return sizes.pop()
+
+
+def _threshold(threshold: str | float, snapshots: Sequence[Snapshot]) -> float:
+    if threshold in ("whole", "labelled"):
+        return float(np.mean([snapshot.thresholds[str(threshold)] for snapshot in snapshots]))
+    try:
+        value = float(threshold)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ConfigError(f"--threshold {threshold}: expected whole, labelled, or a probability from 0 to 1.")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _warn_if_trained_on(image: Path, planes: Planes, snapshots: Sequence[Snapshot]) -> None:
+    """Warn when the map is the one that the models were trained on."""
+    if isinstance(planes, PatchFile):
+        same = any(snapshot.data_identity == planes.identity for snapshot in snapshots)
+    else:
+        here = _sha256(image)
+        same = any(snapshot.image_sha256 == here for snapshot in snapshots)
+    if same:
+        warnings.warn(
+            f"{image.name} is the map that the model was trained on: it has seen the labels there. For a map whose "
+            "every pixel is judged by a model that never saw it, use out_of_fold.fits of bigsf kfold.",
+            BigsfWarning,
+            stacklevel=3,
+        )

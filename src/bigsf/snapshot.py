@@ -1,0 +1,127 @@
+"""One run in one file: versioned, safe to load, written whole or not at all."""
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+import bigsf
+from bigsf.atomic import atomic_path
+from bigsf.errors import ConfigError, SnapshotError
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.run_config import RunConfig
+
+FORMAT = "bigsf snapshot"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Snapshot:
+    """All of a run that survives a restart, and a self-contained model.
+
+    Randomness is a function of (seed, epoch, step), so no generator state is among it.
+    """
+
+    model_state: dict[str, torch.Tensor]
+    """Weights of the network and statistics of the normalization."""
+    optimizer_state: dict[str, Any]
+    """State of the optimizer."""
+    scheduler_state: dict[str, float]
+    """State of the scheduler."""
+    early_stopping_state: dict[str, float]
+    """State of the early stopping."""
+    global_config: dict[str, Any]
+    """The whole resolved config."""
+    epochs_run: int
+    """Completed epochs."""
+    steps_run: int
+    """Completed steps of the epoch after them."""
+    partial_loss: tuple[float, float]
+    """Loss sum and weight of those steps."""
+    history: list[dict[str, Any]]
+    """Logged quantities, a row a completed epoch."""
+    best: dict[str, float]
+    """Best value of the quantity that chooses best.pt, and its epoch; empty before the first."""
+    thresholds: dict[str, float]
+    """Thresholds of best Dice on the validation folds, on all valid pixels ("whole") and on "labelled" ones."""
+    patch_size: int
+    """Side in pixels of the windows that the model was trained on."""
+    data_identity: str
+    """Identity of the patch file."""
+    image_sha256: str
+    """SHA-256 of the FITS file of the map."""
+    stopped_early: bool = False
+    """Whether early stopping has ended the run."""
+
+    def save(self, path: Path) -> None:
+        """Write the snapshot, whole or not at all."""
+        data = {field.name.upper(): getattr(self, field.name) for field in fields(self)}
+        data |= {"FORMAT": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "BIGSF_VERSION": bigsf.__version__}
+        with atomic_path(path) as temporary:
+            torch.save(data, temporary)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a snapshot; nothing in it is executed.
+
+        Raises
+        ------
+        SnapshotError
+            Where the file is no snapshot, is cut short, holds more than plain data, or has a newer format.
+        """
+        path = Path(path)
+        try:
+            data = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise SnapshotError(f"{path} does not exist.") from None
+        except pickle.UnpicklingError:
+            raise SnapshotError(
+                f"{path} holds more than plain data (a pickle that could run code), or is damaged. It was not loaded."
+            ) from None
+        except Exception as error:  # torch raises many kinds for a file that is none of its own
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SnapshotError(f"{path} is not a snapshot that can be read: {reason}") from error
+        if not isinstance(data, dict) or data.get("FORMAT") != FORMAT:
+            raise SnapshotError(f"{path} is a PyTorch file but no snapshot of BigSF.")
+        if data["FORMAT_VERSION"] > FORMAT_VERSION:
+            raise SnapshotError(
+                f"{path} has format {data['FORMAT_VERSION']}, written by bigsf {data.get('BIGSF_VERSION')}; this is "
+                f"{bigsf.__version__}, which reads up to {FORMAT_VERSION}. Update bigsf."
+            )
+        try:
+            return cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
+        except KeyError as error:
+            raise SnapshotError(f"{path} is damaged: it has no {error}.") from None
+
+    @property
+    def config(self) -> RunConfig:
+        """The config, validated again."""
+        return RunConfig.from_dict(self.global_config)
+
+    def build_model(self) -> SegmentationModel:
+        """Return the trained model.
+
+        Raises
+        ------
+        SnapshotError
+            Where the weights do not fit the architecture of the config.
+        """
+        model = build_model(self.config)
+        try:
+            model.load_state_dict(self.model_state)
+        except RuntimeError as error:
+            raise SnapshotError(
+                f"The weights do not fit the network of the config: {' '.join(str(error).split())}"
+            ) from None
+        return model
+
+
+def build_model(config: RunConfig) -> SegmentationModel:
+    """Return an untrained model."""
+    model = config.trainer.model
+    if model.out_channels != 1:
+        raise ConfigError(f"trainer.model.out_channels is {model.out_channels}; BigSF separates one class: use 1.")
+    built = SegmentationModel(model.build(), model.normalization.build(model.in_channels))
+    return built.to(memory_format=torch.channels_last)
