@@ -1,1 +1,53 @@
+"""Find filaments, and other thin structures, in one very large astronomical map.
+
+Names are imported when they are first used: `import bigsf` loads no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bigsf.folds import Folds, SplitConfig, make_splits
+    from bigsf.kfold import KFold
+    from bigsf.patches import PatchFile
+    from bigsf.preprocessing import PreprocessConfig, preprocess
+    from bigsf.run_config import RunConfig
+    from bigsf.segmenter import segment
+    from bigsf.snapshot import Snapshot
+    from bigsf.trainer import Trainer
+
+_HOME = {
+    "Folds": "folds",
+    "KFold": "kfold",
+    "PatchFile": "patches",
+    "PreprocessConfig": "preprocessing",
+    "RunConfig": "run_config",
+    "Snapshot": "snapshot",
+    "SplitConfig": "folds",
+    "Trainer": "trainer",
+    "make_splits": "folds",
+    "preprocess": "preprocessing",
+    "segment": "segmenter",
+}
+
+__all__ = [
+    "Folds",
+    "KFold",
+    "PatchFile",
+    "PreprocessConfig",
+    "RunConfig",
+    "Snapshot",
+    "SplitConfig",
+    "Trainer",
+    "make_splits",
+    "preprocess",
+    "segment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bigsf' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"bigsf.{_HOME[name]}"), name)

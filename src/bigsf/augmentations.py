@@ -66,10 +66,12 @@ class Flip(Augmentation):
         return generator.integers(0, 2, (n, 2)).astype(bool)
 
     def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
-        for axis in (2, 3):
-            chosen = draw[:, axis - 2].view(-1, 1, 1, 1)
-            batch = batch.move(lambda plane, axis=axis, chosen=chosen: torch.where(chosen, plane.flip(axis), plane))
-        return batch
+        def flipped(plane: Tensor) -> Tensor:
+            for axis in (2, 3):
+                plane = torch.where(draw[:, axis - 2].view(-1, 1, 1, 1), plane.flip(axis), plane)
+            return plane
+
+        return batch.move(flipped)
 
 
 class Rotate90Config(Config):

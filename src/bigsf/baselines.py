@@ -48,7 +48,9 @@ class BaselineMaps:
         self.planes = planes
         ny, nx = planes.shape
         step = max(1, ny * nx // _SAMPLE)
-        sample = np.concatenate([planes.read_rows(y, y + 1)[0, 0, :: min(step, nx)] for y in range(0, ny, 1 + step // nx)])
+        sample = np.concatenate(
+            [planes.read_rows(y, y + 1)[0, 0, :: min(step, nx)] for y in range(0, ny, 1 + step // nx)]
+        )
         sample = sample[np.isfinite(sample)]
         self.log = bool(sample.size and sample.min() > 0)
         self.fill = float(np.median(sample)) if sample.size else 0.0

@@ -14,8 +14,16 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic import ValidationInfo
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.fields import FieldInfo
 
 from bigsf.errors import ConfigError
@@ -113,6 +121,11 @@ ignore_tag_case = BeforeValidator(_lower_tag)
 """Let the `type` of a component be written in any case: ``UNet`` is ``unet``."""
 
 
+def default_tag(name: str) -> BeforeValidator:
+    """Let a component without a `type` be the member `name`."""
+    return BeforeValidator(lambda value: {"type": name, **value} if isinstance(value, Mapping) else value)
+
+
 class CustomConfig(Config):
     """The open door of every family: any callable of the user's own, imported when it is built."""
 
@@ -155,7 +168,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -220,7 +235,8 @@ def _override(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     if not separator or not key:
         raise ConfigError(f"--set {setting}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4.")
     parsed, _ = parse_yaml(value, f"--set {setting}")
-    return _replaced(data, key.split("."), parsed if value.strip() else None, setting)
+    replaced: dict[str, Any] = _replaced(data, key.split("."), parsed if value.strip() else None, setting)
+    return replaced
 
 
 def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
@@ -231,7 +247,11 @@ def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
         if not first.isdecimal() or int(first) >= len(container):
             raise ConfigError(f"--set {setting}: {first!r} is no index of a list of {len(container)}.")
         index = int(first)
-        return [*container[:index], _replaced(container[index], rest, value, setting), *container[index + 1 :]]
+        return [
+            *container[:index],
+            _replaced(container[index], rest, value, setting),
+            *container[index + 1 :],
+        ]
     if container is None:
         container = {}
     if not isinstance(container, Mapping):

@@ -11,9 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 out = Console(soft_wrap=True, highlight=False)
@@ -28,10 +35,10 @@ def talk(quiet: bool = False) -> None:
     """Show progress, warnings and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # its further arguments are not shown
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.handlers = [h for h in logger.handlers if not isinstance(h, RichHandler)]
-    logger.addHandler(RichHandler(console=err, show_time=False, show_level=False, show_path=False, markup=False))
+    logger.handlers = [h for h in logger.handlers if not isinstance(h, _ConsoleHandler)]
+    logger.addHandler(_ConsoleHandler())
 
 
 def say(message: str = "") -> None:
@@ -49,6 +56,13 @@ def show(renderable: object) -> None:
 def fail(message: str) -> None:
     """Print the one message of an error."""
     err.print(f"[bold red]Error:[/] {escape(message)}")
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints log lines on stderr, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(escape(record.getMessage()))
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
@@ -84,7 +98,13 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
     if _silent:
         yield lambda _: None
     elif err.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task(what, total=total, unit=unit)
             yield lambda n: bar.advance(task, n)

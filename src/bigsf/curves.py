@@ -75,13 +75,13 @@ class ThresholdCurve:
     def dice(self) -> npt.NDArray[np.float64]:
         """2 TP / (marked + positive) at each threshold."""
         tp, fp = self.true_positives, self.false_positives
-        return 2 * tp / np.maximum(tp + fp + self.positives.sum(), 1)
+        return np.asarray(2 * tp / np.maximum(tp + fp + self.positives.sum(), 1))
 
     @property
     def precision(self) -> npt.NDArray[np.float64]:
         """TP / marked at each threshold; 1 where nothing is marked."""
         tp, fp = self.true_positives, self.false_positives
-        return np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1), 1.0)
+        return np.asarray(np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1), 1.0))
 
     @property
     def recall(self) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PositiveInt
 
 from bigsf.augmentations import Augmentation, Batch
-from bigsf.config import Config, ConfigPath, CustomConfig, ignore_tag_case
+from bigsf.config import Config, ConfigPath, CustomConfig, default_tag, ignore_tag_case
 from bigsf.patches import PatchFile
 from bigsf.tiling import IntArray
 
@@ -44,13 +44,17 @@ class CustomDataConfig(CustomConfig):
         return cast(PatchFile, self.load()(**self.kwargs))
 
 
-DataConfig = Annotated[PatchesConfig | CustomDataConfig, Field(discriminator="type"), ignore_tag_case]
+DataConfig = Annotated[
+    Annotated[PatchesConfig | CustomDataConfig, Field(discriminator="type")],
+    ignore_tag_case,
+    default_tag("patches"),
+]
 
 
 class Locate(Protocol):
     """Turns the pixel centres of patches into the positions that a model is given."""
 
-    def __call__(self, centre: npt.NDArray[np.float64]) -> torch.Tensor:
+    def __call__(self, centre: npt.NDArray[np.floating]) -> torch.Tensor:
         """Return positions `(b, 2)`, float32, of centres `(b, 2)` in pixels (y, x)."""
         ...
 

@@ -37,7 +37,7 @@ class TrainingError(BigsfError):
     exit_code = 6
 
 
-class InterruptedRun(BigsfError):
+class InterruptedRunError(BigsfError):
     """A signal stopped a run, in order; the run can be resumed."""
 
     def __init__(self, message: str, signal_number: int) -> None:

@@ -45,7 +45,12 @@ class Evaluation:
 
 
 def evaluate(
-    judge: Judge, folds: Folds, which: list[int], metrics: dict[str, Metric], loss: Loss, unlabelled_weight: float
+    judge: Judge,
+    folds: Folds,
+    which: list[int],
+    metrics: dict[str, Metric],
+    loss: Loss,
+    unlabelled_weight: float,
 ) -> Evaluation:
     """Judge the areas of some folds and score them.
 

@@ -130,8 +130,14 @@ class FitsImage:
 
 
 def find_planes(path: str | Path) -> dict[str, str]:
-    """Return which of the extensions TARGET (or SPINES), BACKGROUND, MISSING and VALID a file has, as plane: EXTNAME."""
-    planes = {"TARGET": "target", "SPINES": "target", "BACKGROUND": "background", "MISSING": "valid", "VALID": "valid"}
+    """Return which of the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID a file has, as plane: EXTNAME."""
+    planes = {
+        "TARGET": "target",
+        "SPINES": "target",
+        "BACKGROUND": "background",
+        "MISSING": "valid",
+        "VALID": "valid",
+    }
     with _open_fits(Path(path)) as hdus:
         names = [str(hdu.name).upper() for hdu in hdus if hdu.is_image]
     return {planes[name]: name for name in names if name in planes}
@@ -151,13 +157,19 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
 _AXIS_CARD = re.compile(
     r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
 )
-_ARRAY_CARDS = (
-    "XTENSION PCOUNT GCOUNT EXTNAME EXTVER BSCALE BZERO BLANK BUNIT DATAMIN DATAMAX CHECKSUM DATASUM ZBLANK"
-).split()
+_ARRAY_CARDS = {"XTENSION", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER", "CHECKSUM", "DATASUM"} | {
+    "BSCALE",
+    "BZERO",
+    "BLANK",
+    "ZBLANK",
+    "BUNIT",
+    "DATAMIN",
+    "DATAMAX",
+}
 
 
 def output_header(header: fits.Header) -> fits.Header:
-    """Return an input's header for a new 2-D image on its grid: WCS, HISTORY and the rest, not the old array's cards."""
+    """Return an input's header for a new 2-D image on its grid: all (WCS, HISTORY) but the old array's cards."""
     kept = header.copy(strip=True)
     for keyword in [k for k in kept if _AXIS_CARD.match(k) or k in _ARRAY_CARDS]:
         kept.remove(keyword, ignore_missing=True, remove_all=True)
@@ -188,7 +200,9 @@ def _open_fits(path: Path) -> Any:
 
 
 def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
-    listing = ", ".join(f"{i} {hdu.name or 'unnamed'} {hdu.shape if hdu.is_image else 'table'}" for i, hdu in enumerate(hdus))
+    listing = ", ".join(
+        f"{i} {hdu.name or 'unnamed'} {hdu.shape if hdu.is_image else 'table'}" for i, hdu in enumerate(hdus)
+    )
     if wanted is None:
         found = next((i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) >= 2), None)
         if found is None:
@@ -208,7 +222,13 @@ def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
 def _check_complete(hdu: Any, path: Path, index: int) -> None:
     """Refuse a file that ends before its data do: reading on would give zeros."""
     info = hdu.fileinfo()
-    if info is None or path.suffix in (".gz", ".bz2", ".xz", ".Z", ".zip"):  # a cut archive fails as it is unpacked
+    if info is None or path.suffix in (
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".Z",
+        ".zip",
+    ):  # a cut archive fails as it is unpacked
         return
     compressed = isinstance(hdu, fits.CompImageHDU)
     needed = info["datLoc"] + (info["datSpan"] - 2879 if compressed else hdu.size)  # 2880: the last block's padding

@@ -49,10 +49,7 @@ class FitsWriter:
         position = 0
         for number, (name, dtype) in enumerate(self._dtype.items()):
             data = np.broadcast_to(dtype.type(0), shape)  # its shape and type make the header; it takes no memory
-            if number == 0:
-                hdu = fits.PrimaryHDU(data, header)
-            else:
-                hdu = fits.ImageHDU(data, _grid_cards(header), name=name)
+            hdu = fits.ImageHDU(data, _grid_cards(header), name=name) if number else fits.PrimaryHDU(data, header)
             headers[position] = hdu.header.tostring().encode("ascii")
             self._start[name] = position + len(headers[position])
             position = self._start[name] + _blocks(shape[0] * shape[1] * dtype.itemsize)
@@ -98,9 +95,11 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
             header.add_history(f"{name}: {value}".encode("ascii", "replace").decode())
     columns = [
         fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
-        fits.Column("VALUE", f"{max(len(v.encode()) for v in entries.values())}A", array=[
-            value.encode("ascii", "replace").decode() for value in entries.values()
-        ]),
+        fits.Column(
+            "VALUE",
+            f"{max(len(v.encode()) for v in entries.values())}A",
+            array=[value.encode("ascii", "replace").decode() for value in entries.values()],
+        ),
     ]
     return header, fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
 

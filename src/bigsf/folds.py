@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from astropy.io import fits
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 import bigsf
 from bigsf.areas import AreaGrid, covered, sky_period_px
-from bigsf.atomic import write_text
+from bigsf.atomic import atomic_path, write_text
 from bigsf.config import Config, ConfigPath, aliased
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.patches import PatchFile
@@ -28,7 +29,9 @@ Split = tuple[list[int], list[int], list[int]]
 
 
 def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Split]:
-    """Return the rotations of k folds: split i trains on folds i .. i + k_train - 1, validates on the next, tests on the rest.
+    """Return the rotations of k folds.
+
+    Split i trains on folds i .. i + k_train - 1, cyclically, validates on the next, and tests on the rest.
 
     Parameters
     ----------
@@ -204,7 +207,7 @@ class Folds:
 
     @cached_property
     def counts(self) -> dict[int, dict[str, int]]:
-        """Per fold: areas, patches kept, dropped as past their area or as repeated sky, target and background pixels."""
+        """Per fold: areas, patches kept, and dropped as past their area or as repeated sky, and pixels by label."""
         sums = {name: np.zeros(self.areas.shape, np.int64) for name in ("target", "labelled")}
         if self.patch_file.target is not None and self.patch_file.labelled is not None:
             target, labelled = self.patch_file.labels()
@@ -237,7 +240,32 @@ class Folds:
                 uncovered += int(((number == 0) & (self.patch_file.labelled[y0:y1] > 0)).sum())
         return {"shared": shared, "labelled_uncovered": uncovered}
 
+    @property
+    def poor_in_background(self) -> list[int]:
+        """Folds with less than a tenth of their share of the background pixels, where there are any."""
+        background = {fold: count["background"] for fold, count in self.counts.items()}
+        share = sum(background.values()) / len(background)
+        return [fold for fold, pixels in background.items() if pixels < share / 10]
+
     # --- the folds file ---------------------------------------------------------------------------------------------
+
+    def write(self, path: Path) -> None:
+        """Write the folds file and, beside it, a FITS image with a pixel an area and a picture."""
+        from bigsf.pictures import draw_folds
+
+        self.save(path)
+        with atomic_path(path.with_suffix(".fits")) as temporary:
+            self._area_image().writeto(temporary)
+        draw_folds(self, path.with_suffix(".png"))
+
+    def _area_image(self) -> fits.PrimaryHDU:
+        """Return the fold numbers as an image on the WCS of the map, binned to areas."""
+        header = fits.Header()
+        if self.patch_file.wcs is not None:
+            down, across = (max(1, edges[1] - edges[0]) for edges in (self.areas.y_edges, self.areas.x_edges))
+            header = self.patch_file.wcs.slice((slice(None, None, down), slice(None, None, across))).to_header()
+        header["BTYPE"] = ("fold number", "1 to k; a pixel is an area")
+        return fits.PrimaryHDU(self.grid.astype(np.uint8), header)
 
     def save(self, path: Path) -> None:
         """Write the JSON file, readable and editable: a row of areas a line."""
@@ -264,7 +292,12 @@ class Folds:
         write_text(path, text)
 
     def _checksum(self) -> str:
-        content = [self.areas.y_edges, self.areas.x_edges, self.grid.tolist(), [list(split) for split in self.splits]]
+        content = [
+            self.areas.y_edges,
+            self.areas.x_edges,
+            self.grid.tolist(),
+            [list(split) for split in self.splits],
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     @classmethod
@@ -308,14 +341,15 @@ class Folds:
         return folds
 
     @classmethod
-    def load_or_make(cls, patch_file: PatchFile, config: SplitConfig) -> Self:
-        """Read the folds file of a config, or make and write it when absent."""
+    def load_or_make(cls, patch_file: PatchFile, config: SplitConfig, write: bool = True) -> Self:
+        """Read the folds file of a config, or make it (and write it) when absent."""
         path = config.resolved(patch_file).path
         assert path is not None
         if path.exists():
             return cls.load(path, patch_file, config)
         folds = cls.make(patch_file, config)
-        folds.save(path)
+        if write:
+            folds.write(path)
         return folds
 
 
@@ -345,13 +379,19 @@ def _parameters(config: SplitConfig) -> dict[str, Any]:
 def _checked_grid(data: _FoldsFile, areas: AreaGrid, path: Path) -> IntArray:
     """Check what a person may have edited."""
     if {len(row) for row in data.grid} != {areas.shape[1]} or len(data.grid) != areas.shape[0]:
-        raise DataError(f"{path}: the grid must have {areas.shape[0]} rows of {areas.shape[1]} areas, as its edges say.")
+        raise DataError(
+            f"{path}: the grid must have {areas.shape[0]} rows of {areas.shape[1]} areas, as its edges say."
+        )
     grid = np.array(data.grid, np.int64)
     if grid.min() < 1 or grid.max() > 255:
         raise DataError(f"{path}: fold numbers run from {grid.min()} to {grid.max()}; expected 1 to 255.")
     for number, (train, valid, test) in enumerate(data.splits, 1):
         used = [*train, *valid, *test]
-        if len(set(used)) != len(used) or not set(used) <= set(np.unique(grid).tolist()) or not all((train, valid, test)):
+        if (
+            len(set(used)) != len(used)
+            or not set(used) <= set(np.unique(grid).tolist())
+            or not all((train, valid, test))
+        ):
             raise DataError(
                 f"{path}: split {number} is {[train, valid, test]}; expected three lists of folds of the grid, none "
                 "empty, no fold twice."

@@ -112,10 +112,9 @@ class Judge:
             yield top, end, np.where(wanted[:, rows, :nx], mean, np.float32(np.nan))
             advance(end - top)
 
-    def _wanted(
-        self, band: FloatArray, allowed: Allowed | None, y0: int, y1: int, nx: int
-    ) -> npt.NDArray[np.bool_]:
-        wanted = np.repeat(np.isfinite(band).all(axis=0)[None], len(self.models), axis=0)
+    def _wanted(self, band: FloatArray, allowed: Allowed | None, y0: int, y1: int, nx: int) -> npt.NDArray[np.bool_]:
+        valid = np.isfinite(band).all(axis=0, keepdims=True)
+        wanted: npt.NDArray[np.bool_] = np.repeat(valid, len(self.models), axis=0)
         if allowed is not None:
             wanted[:, : y1 - y0, :nx] &= allowed(y0, y1)
         return wanted

@@ -14,7 +14,7 @@ from bigsf.atomic import atomic_path, write_text
 from bigsf.baselines import BASELINES, BaselineMaps
 from bigsf.console import logger
 from bigsf.curves import ThresholdCurve, quantile_edges
-from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
+from bigsf.errors import ConfigError, DataError, UsageError
 from bigsf.evaluation import in_bands
 from bigsf.fits_output import FitsWriter, provenance
 from bigsf.folds import Folds
@@ -103,12 +103,10 @@ class KFold:
     def split_config(self, number: int) -> RunConfig:
         """Return the config of the run of one split."""
         split = self.config.split.model_copy(update={"use": number})
-        trainer = self.config.trainer.model_copy(
-            update={"output_dir": self.path, "run_name": self.names[number - 1]}
-        )
+        trainer = self.config.trainer.model_copy(update={"output_dir": self.path, "run_name": self.names[number - 1]})
         return self.config.model_copy(update={"split": split, "trainer": trainer})
 
-    # --- what the runs make together -----------------------------------------------------------------------------------
+    # --- what the runs make together ----------------------------------------------------------------------------------
 
     def summarise(self) -> dict[str, Any]:
         """Write out_of_fold.fits, out_of_fold.png and summary.json from the trained models; return the summary."""
@@ -220,9 +218,7 @@ class _OutOfFoldScores:
             curves["whole"].update(score[judged], truth[judged])
 
     def table(self) -> dict[str, dict[str, dict[str, float]]]:
-        return {
-            name: {kind: _scores(curve) for kind, curve in curves.items()} for name, curves in self.curves.items()
-        }
+        return {name: {kind: _scores(curve) for kind, curve in curves.items()} for name, curves in self.curves.items()}
 
 
 def _scores(curve: ThresholdCurve) -> dict[str, float]:

@@ -63,9 +63,7 @@ class CountRatio(Metric):
         Weights of (TP, FP, FN).
     """
 
-    def __init__(
-        self, threshold: float, numerator: tuple[int, int, int], denominator: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, threshold: float, numerator: tuple[int, int, int], denominator: tuple[int, int, int]) -> None:
         self.threshold, self.numerator, self.denominator = threshold, numerator, denominator
         self.reset()
 

@@ -65,7 +65,11 @@ class SGDConfig(Config):
     def build(self, parameters: Parameters) -> Optimizer:
         """Return the optimizer."""
         return torch.optim.SGD(
-            parameters, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
         )
 
 

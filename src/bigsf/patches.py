@@ -152,7 +152,10 @@ class PatchFile:
             return self.read(range(*index.indices(len(self))))
         if not -len(self) <= index < len(self):
             raise IndexError(f"patch {index} of {len(self)}")
-        return Patches(*(None if part is None else part[0] for part in self.read([index])))
+        image, target, labelled, position = self.read([index])
+        return Patches(
+            image[0], None if target is None else target[0], None if labelled is None else labelled[0], position[0]
+        )
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Patches:
         """Gather patches into arrays of their own, in the order of `indices`."""
@@ -160,8 +163,10 @@ class PatchFile:
         y, x = position[:, 0], position[:, 1]
         window = (self.patch_size, self.patch_size)
         image = sliding_window_view(self.image, window, axis=(1, 2))[:, y, x].swapaxes(0, 1)
-        masks = (None if m is None else sliding_window_view(m, window)[y, x] for m in (self.target, self.labelled))
-        return Patches(image, *masks, position=position)
+        target, labelled = (
+            None if mask is None else sliding_window_view(mask, window)[y, x] for mask in (self.target, self.labelled)
+        )
+        return Patches(image, target, labelled, position)
 
 
 class PatchFileWriter:
@@ -202,7 +207,7 @@ class PatchFileWriter:
         for name, rows in {"image": image, "target": target, "labelled": labelled}.items():
             if rows is not None:
                 self._planes[name][..., y0 : y0 + rows.shape[-2], :] = rows
-                self._hashes[name].update(np.ascontiguousarray(rows))
+                self._hashes[name].update(np.ascontiguousarray(rows).data)
 
     def finish(self, positions: npt.NDArray[np.int32], header: fits.Header, attributes: dict[str, Any]) -> str:
         """Write the positions, the header and the attributes; return the identity of the data.
@@ -214,7 +219,7 @@ class PatchFileWriter:
         identity = hashlib.sha256(json.dumps(attributes["patch_size_px"]).encode())
         for name in sorted(self._hashes):
             identity.update(self._hashes[name].digest())
-        identity.update(np.ascontiguousarray(positions))
+        identity.update(np.ascontiguousarray(positions).data)
         self._file.attrs.update(
             {
                 "format": FORMAT,

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,12 @@ class Thumbnails:
 
 
 def draw_quicklook(
-    thumbnails: Thumbnails, path: Path, header: fits.Header, title: str, threshold: float, label: str = "probability"
+    thumbnails: Thumbnails,
+    path: Path,
+    header: fits.Header,
+    title: str,
+    threshold: float,
+    label: str = "probability",
 ) -> None:
     """Draw a map and its probabilities, on WCS axes where there is a WCS; wide maps are broken into strips."""
     image, probability = thumbnails.plane("image"), thumbnails.plane("probability")
@@ -83,7 +89,7 @@ def draw_quicklook(
     low, high = np.nanpercentile(scaled, [0.5, 99.7]) if np.isfinite(scaled).any() else (0, 1)
     edges = np.linspace(0, nx, strips + 1).astype(int)
     pairs: list[tuple[Any, Any]] = []
-    for strip, (x0, x1) in enumerate(zip(edges, edges[1:], strict=False)):
+    for strip, (x0, x1) in enumerate(pairwise(edges)):
         here = wcs.slice((slice(None), slice(int(x0), int(x1)))) if wcs is not None else None
         for kind in range(2):
             axes = figure.add_subplot(rows, columns, strip * 2 + kind + 1, projection=here)
@@ -168,7 +174,10 @@ def draw_folds(folds: "Folds", path: Path) -> None:
     _label_axes(axes, wcs)
     axes.set_title(f"{file.path.name}: {number.max()} folds, strategy {folds.config.strategy.type}")
     handles = [
-        Patch(color=colours[fold - 1], label=f"fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled px")
+        Patch(
+            color=colours[fold - 1],
+            label=f"fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled px",
+        )
         for fold, count in folds.counts.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize="small")

@@ -37,7 +37,7 @@ Seconds = Annotated[PositiveFloat, BeforeValidator(_seconds)]
 class TrainerConfig(Config):
     """How a model is trained."""
 
-    output_dir: ConfigPath = Field(default="./results", validate_default=True)  # type: ignore[assignment]
+    output_dir: ConfigPath = Field(default="./results", validate_default=True)
     """Folder of run folders."""
 
     run_name: str = Field(default="experiment_1", pattern=r"^[\w.-]+$")

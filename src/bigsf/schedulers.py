@@ -21,6 +21,7 @@ class Scheduler(Protocol):
 
     def end_of_epoch(self, quantities: dict[str, float]) -> None:
         """Take note of the quantities logged for an epoch."""
+        return
 
     def state(self) -> dict[str, float]:
         """Return what must survive a restart."""
@@ -28,6 +29,7 @@ class Scheduler(Protocol):
 
     def load_state(self, state: dict[str, float]) -> None:
         """Take up a saved state."""
+        return
 
 
 class SchedulerConfig(Config):

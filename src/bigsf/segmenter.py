@@ -21,7 +21,7 @@ from bigsf.inference import Judge, Planes
 from bigsf.patches import PatchFile
 from bigsf.pictures import Thumbnails, draw_quicklook
 from bigsf.precision import Precision, pick_device, resolve_precision
-from bigsf.preprocess import check_same_grid
+from bigsf.preprocessing import check_same_grid
 from bigsf.snapshot import Snapshot
 
 
@@ -57,7 +57,12 @@ class FitsPlanes(Planes):
             if self.valid:
                 new[:, ~(self.valid.read(start, y1) == 1)] = np.nan
             self._held = np.concatenate([self._held, new], axis=1)
-        return self._held[:, : y1 - y0]
+        return self.held_rows(y0, y1)
+
+    def held_rows(self, y0: int, y1: int) -> FloatArray:
+        """Return rows that were read last, `(c, rows, nx)`."""
+        rows: FloatArray = self._held[:, y0 - self._top : y1 - self._top]
+        return rows
 
 
 @dataclass
@@ -219,9 +224,9 @@ def _write_rows(
 
 def _raw_rows(planes: Planes, y0: int, y1: int) -> FloatArray:
     """Return rows of the first channel that the engine has just read."""
-    if isinstance(planes, FitsPlanes):
-        return planes._held[0, y0 - planes._top : y1 - planes._top]
-    return planes.read_rows(y0, y1)[0]
+    rows = planes.held_rows(y0, y1) if isinstance(planes, FitsPlanes) else planes.read_rows(y0, y1)
+    first: FloatArray = rows[0]
+    return first
 
 
 def _open_map(

@@ -91,7 +91,7 @@ class NaiveStrategyConfig(Config):
 
 
 def naive_strategy(contents: AreaContents, k: int) -> Grid:
-    """Number the k areas along the longer axis."""
+    """Return 1 to k for the k areas along the longer axis."""
     return np.arange(1, k + 1).reshape(contents.patches.shape)
 
 

@@ -23,6 +23,7 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """End the run."""
+        return
 
 
 class CSVConfig(Config):

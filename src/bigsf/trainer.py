@@ -16,7 +16,7 @@ from bigsf import console
 from bigsf.console import logger
 from bigsf.dataset import PatchDataset
 from bigsf.early_stopping import higher_is_better
-from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRun, SnapshotError, TrainingError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRunError, SnapshotError, TrainingError
 from bigsf.evaluation import Evaluation, evaluate
 from bigsf.folds import Folds
 from bigsf.inference import Judge
@@ -52,6 +52,8 @@ class Trainer:
         Name of the device; by default the GPU where there is one.
     overwrite
         Replace a run that lies in the run folder already.
+    dry_run
+        Write nothing, not even a folds file; such a trainer cannot train.
 
     Raises
     ------
@@ -59,7 +61,9 @@ class Trainer:
         Where the data cannot be trained on as the configuration asks.
     """
 
-    def __init__(self, config: RunConfig, device: str | None = None, overwrite: bool = False) -> None:
+    def __init__(
+        self, config: RunConfig, device: str | None = None, overwrite: bool = False, dry_run: bool = False
+    ) -> None:
         self.device = pick_device(device)
         self.patch_file: PatchFile = config.data.build()
         self.patch_file.labels()
@@ -71,7 +75,7 @@ class Trainer:
             )
         check_patch_size(self.patch_file.patch_size, model.patch_multiple, model.type)
         self.config = config.model_copy(update={"split": config.split.resolved(self.patch_file)})
-        self.folds = Folds.load_or_make(self.patch_file, self.config.split)
+        self.folds = Folds.load_or_make(self.patch_file, self.config.split, write=not dry_run)
         self.split = self.folds.splits[config.split.use - 1]
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
         self.overwrite = overwrite
@@ -91,7 +95,9 @@ class Trainer:
             device=self.device,
         )
         if not len(self.dataset.indices):
-            raise DataError(f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches.")
+            raise DataError(
+                f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches."
+            )
         self.model = build_model(self.config)
         self.model.normalization.fit(self._training_sample())
         self.model.to(self.device)
@@ -133,7 +139,9 @@ class Trainer:
         return cls(config, device, overwrite)
 
     @classmethod
-    def from_snapshot(cls, path: str | Path, epochs: int | None = None, device: str | None = None) -> Self:
+    def from_snapshot(
+        cls, path: str | Path, epochs: int | None = None, device: str | None = None, dry_run: bool = False
+    ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
         Parameters
@@ -144,6 +152,8 @@ class Trainer:
             Another budget than the config's.
         device
             Another device than the default.
+        dry_run
+            Read and check everything, write nothing.
         """
         path = Path(path)
         if path.is_dir():
@@ -151,17 +161,16 @@ class Trainer:
             if not folder.last.exists():
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
-                trainer = cls(RunConfig.from_yaml(folder.config), device, overwrite=True)  # nothing was saved yet
-                return trainer
+                config = _placed(RunConfig.from_yaml(folder.config), path)
+                return cls(config, device, overwrite=True, dry_run=dry_run)  # nothing was saved yet
             path = folder.last
         snapshot = Snapshot.load(path)
-        config = snapshot.config
-        folder = RunFolder(path.absolute().parent)  # the run may have been moved
-        update: dict[str, Any] = {"output_dir": folder.path.parent, "run_name": folder.path.name}
+        config = _placed(snapshot.config, path.parent)
         if epochs is not None:
             if epochs < snapshot.epochs_run:
-                raise ConfigError(f"--epochs {epochs} is less than the {snapshot.epochs_run} epochs that {path} has run.")
-            update["epochs"] = epochs
+                raise ConfigError(
+                    f"--epochs {epochs} is less than the {snapshot.epochs_run} epochs that {path} has run."
+                )
             scheduler = config.trainer.scheduler
             if epochs != config.trainer.epochs and scheduler and scheduler.depends_on_total:
                 warnings.warn(
@@ -170,29 +179,35 @@ class Trainer:
                     BigsfWarning,
                     stacklevel=2,
                 )
-        config = config.model_copy(update={"trainer": config.trainer.model_copy(update=update)})
-        trainer = cls(config, device)
+            config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
+        trainer = cls(config, device, dry_run=dry_run)
         if trainer.patch_file.identity != snapshot.data_identity:
             raise DataError(
                 f"{path} was trained on another patch file ({snapshot.data_identity[:8]}... there, "
                 f"{trainer.patch_file.identity[:8]}... in {trainer.patch_file.path})."
             )
-        trainer._restore(snapshot, path)
+        trainer._restore(snapshot)
+        if not dry_run:
+            trainer._make_way(snapshot, path)
         return trainer
 
-    def _restore(self, snapshot: Snapshot, path: Path) -> None:
+    def _restore(self, snapshot: Snapshot) -> None:
         self.model.load_state_dict(snapshot.build_model().state_dict())
         self.optimizer.load_state_dict(snapshot.optimizer_state)
         if self.scheduler:
             self.scheduler.load_state(snapshot.scheduler_state)
         if self.early_stopping:
             self.early_stopping.load_state(snapshot.early_stopping_state)
-        extended = len(snapshot.history) < self.config.trainer.epochs and not snapshot.stopped_early
-        self.progress = Progress(
-            snapshot.epochs_run, snapshot.steps_run, tuple(snapshot.partial_loss), snapshot.stopped_early
+        self.progress = Progress(snapshot.epochs_run, snapshot.steps_run, snapshot.partial_loss, snapshot.stopped_early)
+        self.history, self.best, self.thresholds = (
+            list(snapshot.history),
+            dict(snapshot.best),
+            snapshot.thresholds,
         )
-        self.history, self.best, self.thresholds = list(snapshot.history), dict(snapshot.best), snapshot.thresholds
-        if extended:
+
+    def _make_way(self, snapshot: Snapshot, path: Path) -> None:
+        """Put aside what the run will write anew."""
+        if snapshot.epochs_run < self.config.trainer.epochs and not snapshot.stopped_early:
             self.folder.scores.unlink(missing_ok=True)
         last = self.folder.last
         if path.name != last.name and last.exists():
@@ -210,7 +225,9 @@ class Trainer:
                 file.replace(keep / f"{file.stem}_{newer.epochs_run}_epochs{file.suffix}")
         logger.info(
             "Going back from epoch %d to %d; the newer snapshot and rows are kept in %s.",
-            newer.epochs_run, self.progress.epochs_run, keep,
+            newer.epochs_run,
+            self.progress.epochs_run,
+            keep,
         )
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -225,7 +242,7 @@ class Trainer:
 
         Raises
         ------
-        InterruptedRun
+        InterruptedRunError
             After a signal, once last.pt is written.
         TrainingError
             Where the loss is no number.
@@ -264,9 +281,9 @@ class Trainer:
                 self.progress.steps_run = step + 1
                 if stop.signal_number is not None:
                     self._save(self.folder.last)
-                    raise InterruptedRun(
-                        f"Stopped by signal {stop.signal_number} after step {step + 1} of {self.dataset.steps} of epoch "
-                        f"{epoch + 1}; {self.folder.last} is written. Go on with: bigsf resume {self.folder.path}",
+                    raise InterruptedRunError(
+                        f"Stopped by signal {stop.signal_number} after step {step + 1} of {self.dataset.steps} of "
+                        f"epoch {epoch + 1}; last.pt is written. Go on with: bigsf resume {self.folder.path}",
                         stop.signal_number,
                     )
                 if time.monotonic() - self._last_save > config.save_every:
@@ -319,7 +336,11 @@ class Trainer:
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
         self._check_monitored(quantities)
-        progress.epochs_run, progress.steps_run, progress.partial_loss = progress.epochs_run + 1, 0, (0.0, 0.0)
+        progress.epochs_run, progress.steps_run, progress.partial_loss = (
+            progress.epochs_run + 1,
+            0,
+            (0.0, 0.0),
+        )
         lr = self.optimizer.param_groups[0]["lr"]
         self.history.append({"epoch": progress.epochs_run, "lr": lr, **quantities})
         self.thresholds = evaluation.thresholds
@@ -339,7 +360,12 @@ class Trainer:
         shown = "  ".join(f"{name} {number:.4f}" for name, number in quantities.items())
         logger.info(
             "epoch %d/%d  %s  %s, %.0f patches/s%s",
-            progress.epochs_run, config.epochs, shown, console.duration(seconds), rate, "  best" if improved else "",
+            progress.epochs_run,
+            config.epochs,
+            shown,
+            console.duration(seconds),
+            rate,
+            "  best" if improved else "",
         )
         if progress.stopped_early:
             logger.info("Stopped early: %s has not become better.", getattr(config.early_stopping, "monitor", "it"))
@@ -387,8 +413,8 @@ class Trainer:
             logger.info("%s is complete; extend it with --epochs.", self.folder.path)
         if not self.best:
             raise TrainingError(
-                f"{self.config.trainer.best_by} was never a number, so no best.pt was chosen; {self.folder.last} stays. "
-                f"The validation folds {self.split[1]} may hold no labelled pixel."
+                f"{self.config.trainer.best_by} was never a number, so no best.pt was chosen; {self.folder.last} "
+                f"stays. The validation folds {self.split[1]} may hold no labelled pixel."
             )
         best = Snapshot.load(self.folder.best)
         self.model.load_state_dict(best.model_state)
@@ -414,6 +440,13 @@ class Trainer:
         draw_curves(self.history, self.folder.curves, int(self.best["epoch"]))
         self.folder.write_json(self.folder.scores, scores)
         return scores
+
+
+def _placed(config: RunConfig, folder: Path) -> RunConfig:
+    """Return the config of a run for the folder in which it lies now."""
+    folder = folder.absolute()
+    trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
+    return config.model_copy(update={"trainer": trainer})
 
 
 def check_patch_size(patch_size: int, multiple: int, name: str) -> None:

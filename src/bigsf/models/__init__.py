@@ -7,7 +7,7 @@ from torch import nn
 
 from bigsf.config import CustomConfig, ignore_tag_case
 from bigsf.models.network import NetworkConfig
-from bigsf.models.unet import UNetConfig
+from bigsf.models.unet import UNetConfig as UNetConfig
 
 
 class CustomNetworkConfig(NetworkConfig, CustomConfig):

@@ -101,7 +101,7 @@ class ZScore(Normalization):
 
 
 class AsinhConfig(Config):
-    """asinh of the value over `softening` patch medians of |value|, then min-max: linear when faint, log when bright."""
+    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
 
     type: Literal["asinh"]
 
@@ -128,7 +128,7 @@ class Asinh(Normalization):
 
 
 class GlobalConfig(Config):
-    """Mean 0 and standard deviation 1 over the training folds, saved with the model; bright and faint patches stay so."""
+    """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
 
     type: Literal["global"]
 
@@ -160,7 +160,10 @@ class Global(Normalization):
                 row = row[row > 0]
                 self.floor[channel] = row.min()
                 row = row.log10()
-            self.mean[channel], self.std[channel] = row.mean(), row.std().clamp(min=torch.finfo(torch.float32).tiny)
+            self.mean[channel], self.std[channel] = (
+                row.mean(),
+                row.std().clamp(min=torch.finfo(torch.float32).tiny),
+            )
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
         values = torch.where(valid, image, 0).double()
@@ -179,13 +182,7 @@ class CustomNormalizationConfig(CustomConfig):
 
 NormalizationConfig = Annotated[
     Annotated[
-        MinMaxConfig
-        | LogConfig
-        | ZScoreConfig
-        | AsinhConfig
-        | GlobalConfig
-        | NoneConfig
-        | CustomNormalizationConfig,
+        MinMaxConfig | LogConfig | ZScoreConfig | AsinhConfig | GlobalConfig | NoneConfig | CustomNormalizationConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,

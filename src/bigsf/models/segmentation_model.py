@@ -1,26 +1,9 @@
 """The self-contained model of a snapshot: raw map values in, logits or probabilities out."""
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
 from bigsf.models.normalizations import Normalization
-
-
-class ModelParts(Protocol):
-    """A config that can build a model."""
-
-    in_channels: int
-    normalization: "NormalizationBuilder"
-
-    def build(self) -> nn.Module: ...  # noqa: D102
-
-
-class NormalizationBuilder(Protocol):
-    """A config that can build a normalization."""
-
-    def build(self, channels: int) -> Normalization: ...  # noqa: D102
 
 
 class SegmentationModel(nn.Module):
@@ -53,4 +36,5 @@ class SegmentationModel(nn.Module):
 
     def probabilities(self, image: Tensor, position: Tensor | None = None) -> Tensor:
         """Return probabilities `(b, 1, y, x)`, float32."""
-        return self(image, position).sigmoid()
+        logits: Tensor = self(image, position)
+        return logits.sigmoid()

@@ -92,7 +92,11 @@ class ConvBlock(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
-            layers += [nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), _norm(norm, out_channels), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
+                _norm(norm, out_channels),
+                nn.ReLU(),
+            ]
         super().__init__(*layers)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
@@ -22,6 +22,8 @@ from bigsf.patches import MaskArray, PatchFileWriter
 from bigsf.tiling import bands, count_in_windows, window_starts
 
 _BAND_BYTES = 64e6
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 class PreprocessConfig(Config):
@@ -149,10 +151,15 @@ def preprocess(
         if dry_run:
             _convert(planes, config, report, writer=None)
             return report
-        with atomic_path(output) as temporary:
-            with PatchFileWriter(temporary, planes.shape, len(planes.images), planes.has_labels) as writer:
-                positions = _convert(planes, config, report, writer)
-                report.identity = writer.finish(positions, output_header_with_unit(planes.images[0]), {
+        with (
+            atomic_path(output) as temporary,
+            PatchFileWriter(temporary, planes.shape, len(planes.images), planes.has_labels) as writer,
+        ):
+            positions = _convert(planes, config, report, writer)
+            report.identity = writer.finish(
+                positions,
+                output_header_with_unit(planes.images[0]),
+                {
                     "patch_size_px": config.patch_size,
                     "stride_px": config.stride_px,
                     "unit": report.unit,
@@ -160,7 +167,8 @@ def preprocess(
                     "keep": config.keep,
                     "min_valid": config.min_valid,
                     "sources": json.dumps({r: _source(p) for r, p in planes.sources.items()}),
-                })
+                },
+            )
     return report
 
 
@@ -247,10 +255,10 @@ class _Windows:
         self.needs_labels = has_labels and config.keep == "labelled"
         self.without_valid = self.without_labels = 0
         self._kept: list[npt.NDArray[np.int32]] = []
-        self._rows: dict[str, list[npt.NDArray[np.bool_]]] = {"valid": [], "labelled": []}
+        self._rows: dict[str, list[BoolArray]] = {"valid": [], "labelled": []}
         self._top = self._bottom = self._next = 0  # rows held, and the next window row to judge
 
-    def add(self, valid: npt.NDArray[np.bool_], labelled: MaskArray | None) -> None:
+    def add(self, valid: BoolArray, labelled: MaskArray | None) -> None:
         self._rows["valid"].append(valid)
         self._rows["labelled"].append(valid if labelled is None else labelled.view(np.bool_))
         self._bottom += len(valid)
@@ -286,7 +294,11 @@ class _Planes:
         inside = find_planes(config.image)
         self.images = [opened(config.image, config.hdu, config.blank)]
         self.images += [opened(channel, blank=config.blank) for channel in config.channels]
-        masks = {"target": config.target, "background": config.background, "valid": config.valid or config.missing}
+        masks = {
+            "target": config.target,
+            "background": config.background,
+            "valid": config.valid or config.missing,
+        }
         self._masks: dict[str, FitsImage] = {}
         for role, path in masks.items():
             if path is not None:
@@ -313,7 +325,7 @@ class _Planes:
     def read(self, y0: int, y1: int) -> tuple[FloatArray, MaskArray | None, MaskArray | None]:
         """Return rows of (image with NaN where missing, target, labelled), the masks None without labels."""
         image = np.stack([plane.read(y0, y1) for plane in self.images])
-        finite = np.isfinite(image).all(axis=0)
+        finite = np.asarray(np.isfinite(image).all(axis=0))
         valid = finite
         if self.valid:
             declared = self._mask("valid", y0, y1)
@@ -337,16 +349,17 @@ class _Planes:
         self._count({"target": target, "background": background, "labelled": labelled})
         return image, target.view(np.uint8), labelled.view(np.uint8)
 
-    def _count(self, masks: dict[str, npt.NDArray[np.bool_]]) -> None:
+    def _count(self, masks: dict[str, BoolArray]) -> None:
         for name, mask in masks.items():
             self.counts[name] += int(np.count_nonzero(mask))
 
-    def _mask(self, role: str, y0: int, y1: int) -> npt.NDArray[np.bool_]:
+    def _mask(self, role: str, y0: int, y1: int) -> BoolArray:
         plane = self._masks[role]
         rows = plane.read(y0, y1)
         if self.threshold is not None and role != "valid":
-            return rows > self.threshold
-        mask = rows == 1
+            above: BoolArray = rows > self.threshold
+            return above
+        mask: BoolArray = rows == 1
         odd = ~mask & (rows != 0) & np.isfinite(rows)
         if odd.any():
             values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])

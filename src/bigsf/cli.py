@@ -1,0 +1,435 @@
+"""Six commands: read the options, call one function, say where the result is."""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+from typer.core import TyperGroup
+
+from bigsf import __version__, console
+from bigsf.console import say
+from bigsf.errors import BigsfError
+from bigsf.results import describe, plural, share, show_folds, show_scores, show_summary
+
+if TYPE_CHECKING:
+    from bigsf.kfold import KFold
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands in the order of the data flow."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+
+app = typer.Typer(
+    cls=_InOrder,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find filaments, and other thin structures, in one very large map.\n\n"
+    "preprocess -> split -> train or kfold -> segment; resume goes on after any interruption.",
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings and errors.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1. [default: the GPU where there is one]")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. trainer.optimizer.lr=1e-4."),
+]
+_MISSING_HELP = "FITS mask: 1 where data are VALID, 0 where they are missing (the sense of the Hi-GAL masks)."
+
+
+class Keep(StrEnum):
+    """Which patches to keep."""
+
+    LABELLED = "labelled"
+    VALID = "valid"
+
+
+class PrecisionName(StrEnum):
+    """Number formats of the network."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def main() -> None:
+    """Run the command; print the user's mistakes as one message with an exit code of their kind."""
+    try:
+        app()
+    except BigsfError as error:
+        console.fail(str(error))
+        sys.exit(error.exit_code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say_version = f"bigsf {__version__}"
+        typer.echo(say_version)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+P = ParamSpec("P")
+
+
+def _talking(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn the voice on, as --quiet says, before a command runs."""
+
+    @wraps(command)
+    def talking(*args: P.args, **kwargs: P.kwargs) -> None:
+        console.talk(bool(kwargs.get("quiet")))
+        command(*args, **kwargs)
+
+    return talking
+
+
+@app.command(
+    epilog="Example: `bigsf preprocess galaxy.fits --target spines.fits --background sky.fits --patch-size 64`"
+)
+@_talking
+def preprocess(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE.fits", help="The map, e.g. column density in cm^-2.")],
+    target: Annotated[Path | None, typer.Option(help="FITS mask: 1 on known structures (spines).")] = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(help="FITS mask: 1 on sure background. Without it every valid pixel counts as labelled."),
+    ] = None,
+    missing: Annotated[Path | None, typer.Option(help=_MISSING_HELP)] = None,
+    valid: Annotated[Path | None, typer.Option(help="The same as --missing under a clearer name.")] = None,
+    channel: Annotated[
+        list[Path] | None, typer.Option(help="A further image plane of the same grid; repeatable.")
+    ] = None,
+    patch_size: Annotated[int | None, typer.Option(help="Side of a patch in pixels. [default: 64]")] = None,
+    stride: Annotated[int | None, typer.Option(help="Pixels from patch to patch. [default: patch size / 4]")] = None,
+    hdu: Annotated[str | None, typer.Option(help="Name or index of the image's HDU. [default: first image]")] = None,
+    blank: Annotated[float | None, typer.Option(help="A value that marks missing data, besides NaN and BLANK.")] = None,
+    min_valid: Annotated[
+        float | None, typer.Option(help="Least fraction of valid pixels in a patch. [default: 0]")
+    ] = None,
+    keep: Annotated[
+        Keep | None,
+        typer.Option(help="Keep patches with a labelled pixel, or all with a valid one. [default: labelled]"),
+    ] = None,
+    target_threshold: Annotated[float | None, typer.Option(help="Binarise the masks: 1 above this value.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with the same options; the command line wins.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT.h5", help="[default: IMAGE.h5 here]")
+    ] = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn FITS planes into a patch file.
+
+    Planes that are not given are looked for in the extensions TARGET (or SPINES), BACKGROUND, MISSING and VALID of
+    the image's own file.
+    """
+    from bigsf import preprocessing as work
+
+    given = {
+        "image": image.absolute(),
+        "target": _absolute(target),
+        "background": _absolute(background),
+        "missing": _absolute(missing),
+        "valid": _absolute(valid),
+        "channels": [path.absolute() for path in channel or []] or None,
+        "patch_size": patch_size,
+        "stride": stride,
+        "hdu": hdu,
+        "blank": blank,
+        "min_valid": min_valid,
+        "keep": keep.value if keep else None,
+        "target_threshold": target_threshold,
+    }
+    options = _merged(work.PreprocessConfig, config, given)
+    report = work.preprocess(options, output, overwrite, dry_run)
+    counts = report.counts
+    say(
+        f"{image.name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), {'with' if report.has_wcs else 'no'} WCS, "
+        f"{report.minimum:.4g} to {report.maximum:.4g} {report.unit or '(no BUNIT)'}"
+    )
+    say(
+        f"  valid {share(counts['valid'], counts['pixels'])}, target {share(counts['target'], counts['pixels'])}, "
+        f"background {share(counts['background'], counts['pixels'])}, "
+        f"no label {share(counts['valid'] - counts['labelled'], counts['pixels'])}"
+    )
+    say(f"  planes: {', '.join(f'{role} {Path(path).name}' for role, path in report.sources.items())}")
+    say(
+        f"  patches of {options.patch_size} pixels every {options.stride_px}: {report.kept:,} kept of "
+        f"{report.windows:,}; {report.without_valid:,} with too few valid pixels, "
+        f"{report.without_labels:,} without a labelled one"
+    )
+    size = console.size(report.bytes)
+    say(f"Would write {report.output}: {size}." if dry_run else f"Wrote {report.output} ({size}).")
+
+
+@app.command(epilog="Example: `bigsf split galaxy.h5 -k 4 --k-train 2`")
+@_talking
+def split(
+    file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The patch file.")],
+    k: Annotated[
+        int | None, typer.Option("-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4]")
+    ] = None,
+    k_train: Annotated[
+        float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2]")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="random, naive or balanced. [default: random]")] = None,
+    area_size: Annotated[
+        int | None, typer.Option(help="Side of an area in pixels. [default: the larger of 64 and 2 patches]")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels a patch may reach past its area. [default: 0]")] = None,
+    gap: Annotated[int | None, typer.Option(help="Pixels kept clear between folds. [default: 0]")] = None,
+    step: Annotated[int | None, typer.Option(help="Keep every step-th rotation. [default: 1]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the strategy. [default: 0]")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with the same options; the command line wins.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDS.json", help="[default: FILE.folds.json beside it]"),
+    ] = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Deal a map to folds that share no pixel, by areas.
+
+    Writes the folds (JSON, to be read and edited), a FITS image with a pixel an area, and a picture.
+    """
+    from bigsf.atomic import refuse_overwrite
+    from bigsf.folds import Folds, SplitConfig, default_folds_path
+    from bigsf.patches import PatchFile
+
+    chosen = {key: value for key, value in (("type", strategy), ("seed", seed)) if value is not None}
+    given = {
+        "k": k,
+        "k_train": k_train,
+        "strategy": {"type": "random", **chosen} if chosen else None,
+        "area_size": area_size,
+        "overlap": overlap,
+        "gap": gap,
+        "step": step,
+    }
+    options = _merged(SplitConfig, config, given)
+    path = output or default_folds_path(file)
+    outputs = [path, path.with_suffix(".fits"), path.with_suffix(".png")]
+    if not dry_run:
+        refuse_overwrite(*outputs, overwrite=overwrite)
+    patch_file = PatchFile(file)
+    folds = Folds.make(patch_file, options)
+    show_folds(folds)
+    if dry_run:
+        say(f"Would write {', '.join(map(str, outputs))}.")
+        return
+    folds.write(path)
+    say(f"Wrote {', '.join(map(str, outputs))}.")
+
+
+@app.command(epilog="Example: `bigsf train config.yaml --set trainer.epochs=20`")
+@_talking
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")],
+    settings: Settings = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one model on one split of the folds, and score it on the test folds."""
+    from bigsf.run_config import RunConfig
+    from bigsf.trainer import Trainer
+
+    run = RunConfig.from_yaml(config, settings or ())
+    if dry_run:
+        describe(Trainer(run, device, dry_run=True))
+        return
+    trainer = Trainer(run, device, overwrite)
+    show_scores(trainer.train())
+    say(f"Wrote {trainer.folder.path}: best.pt, last.pt, metrics.csv, curves.png, scores.json.")
+    say(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
+
+
+@app.command(epilog="Example: `bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
+@_talking
+def kfold(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")],
+    only: Annotated[int | None, typer.Option(help="Train this split alone (from 1): for job arrays.")] = None,
+    settings: Settings = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one model a split, and map every pixel by a model that never saw it.
+
+    Splits that are done are kept, and broken ones continued.
+    """
+    from bigsf.kfold import KFold
+    from bigsf.run_config import RunConfig
+    from bigsf.trainer import Trainer
+
+    run = RunConfig.from_yaml(config, settings or ())
+    if dry_run:
+        describe(Trainer(run, device, dry_run=True))
+        return
+    _run_kfold(KFold(run, device), only, overwrite)
+
+
+@app.command(epilog="Example: `bigsf resume results/experiment_1/best.pt` or `bigsf resume results/experiment_1`")
+@_talking
+def resume(
+    path: Annotated[
+        Path, typer.Argument(metavar="SNAPSHOT|FOLDER", help="A snapshot, or the folder of a run or k-fold.")
+    ],
+    epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the config's.")] = None,
+    device: Device = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run as if nothing had happened."""
+    from bigsf.errors import ConfigError
+    from bigsf.kfold import KFold
+    from bigsf.run_config import RunConfig
+    from bigsf.trainer import Trainer
+
+    if (record := path / "kfold.yaml").exists():
+        if epochs is not None:
+            raise ConfigError("--epochs extends one run; resume the folders split_1, split_2, ... one by one.")
+        run = RunConfig.from_yaml(record)
+        if dry_run:
+            describe(Trainer(run, device, dry_run=True))
+            return
+        _run_kfold(KFold(run, device), None, overwrite=False)
+        return
+    trainer = Trainer.from_snapshot(path, epochs, device, dry_run=dry_run)
+    progress = trainer.progress
+    where = f"epoch {progress.epochs_run} of {trainer.config.trainer.epochs}, step {progress.steps_run} of the next"
+    say(f"{trainer.folder.path} stands after {where}.")
+    if not dry_run:
+        show_scores(trainer.train())
+        say(f"Wrote {trainer.folder.path}.")
+
+
+@app.command(epilog="Example: `bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+@_talking
+def segment(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL... MAP",
+            help="Snapshots or run folders (several vote), then a FITS map or patch file.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT.fits", help="[default: MAP_segmented.fits here]"),
+    ] = None,
+    hdu: Annotated[str | None, typer.Option(help="Name or index of the image's HDU. [default: first image]")] = None,
+    missing: Annotated[Path | None, typer.Option(help=_MISSING_HELP)] = None,
+    valid: Annotated[Path | None, typer.Option(help="The same as --missing under a clearer name.")] = None,
+    blank: Annotated[float | None, typer.Option(help="A value that marks missing data, besides NaN and BLANK.")] = None,
+    channel: Annotated[
+        list[Path] | None, typer.Option(help="A further image plane of the same grid; repeatable.")
+    ] = None,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="Of MASK: whole or labelled (best Dice in validation on all valid or on labelled pixels; "
+            "labelled marks several times more), or a probability."
+        ),
+    ] = "whole",
+    stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
+    batch_size: Annotated[int, typer.Option(help="Windows at a time; changes the speed, not the result.")] = 64,
+    precision: Annotated[PrecisionName, typer.Option(help="Number format of the network.")] = PrecisionName.AUTO,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Map the probability of a filament on the grid and WCS of any map.
+
+    The output holds the probability (float32, NaN where missing), MASK, STD where several models voted, and how it
+    was made.
+    """
+    from bigsf.errors import UsageError
+    from bigsf.segmenter import segment as work
+
+    if len(paths) < 2:
+        raise UsageError("segment needs at least one MODEL and a MAP, e.g. bigsf segment best.pt map.fits.")
+    if missing and valid:
+        raise UsageError("--missing and --valid are two names of one plane (1 where data are valid); give one.")
+    report = work(
+        paths[:-1],
+        paths[-1],
+        output,
+        hdu=hdu,
+        valid=valid or missing,
+        blank=blank,
+        channels=channel or (),
+        threshold=threshold,
+        stride=stride,
+        batch_size=batch_size,
+        device=device,
+        precision=precision.value,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    say(
+        f"{paths[-1].name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), "
+        f"{plural(len(report.models), 'model')}, threshold {report.threshold:.3g}"
+    )
+    if dry_run:
+        size = console.size(report.shape[0] * report.shape[1] * (9 if len(report.models) > 1 else 5))
+        say(f"Would write {report.output} ({size}) and {report.picture}.")
+        return
+    say(f"  {share(report.marked, report.valid)} of valid pixels are marked")
+    say(f"Wrote {report.output} and {report.picture}.")
+
+
+def _run_kfold(runs: "KFold", only: int | None, overwrite: bool) -> None:
+    summary = runs.run(only, overwrite)
+    if summary is not None:
+        show_summary(summary)
+        say(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json.")
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
+
+
+def _merged(kind: Any, config: Path | None, given: dict[str, Any]) -> Any:
+    """Return a config from a YAML file and the options that were given, which win."""
+    from bigsf.config import parse_yaml
+    from bigsf.errors import ConfigError
+
+    data: dict[str, Any] = {}
+    if config:
+        if not config.exists():
+            raise ConfigError(f"{config} does not exist.")
+        data, _ = parse_yaml(config.read_text(encoding="utf-8"), str(config))
+    data = {**(data or {}), **{key: value for key, value in given.items() if value is not None}}
+    return kind.from_dict(data, folder=config.absolute().parent if config else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""How results are shown: lines and tables."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from bigsf import console
+from bigsf.console import say
+from bigsf.errors import BigsfWarning
+
+if TYPE_CHECKING:
+    from bigsf.folds import Folds
+    from bigsf.trainer import Trainer
+
+
+def share(part: int, whole: int) -> str:
+    """Return a count and its percentage of a whole."""
+    return f"{part:,} ({part / max(whole, 1):.1%})"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a count and its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _show_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.show(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def show_folds(folds: "Folds") -> None:
+    """Show what each fold holds, the splits, and what folds share."""
+    names = ["areas", "patches", "past_area", "repeated_sky", "labelled", "target", "background"]
+    rows = [[str(fold), *(f"{count[name]:,}" for name in names)] for fold, count in folds.counts.items()]
+    _show_table(["fold", "areas", "patches", "dropped: past area", "repeated sky", *names[4:]], rows)
+    say(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
+    say(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
+    pixels = folds.pixels
+    say(f"{pixels['shared']:,} pixels are shared by folds; {pixels['labelled_uncovered']:,} labelled lie in no patch.")
+    if folds.poor_in_background:
+        warnings.warn(
+            f"Fold {', '.join(map(str, folds.poor_in_background))} holds almost no background pixel; "
+            "--strategy balanced evens that out.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+
+
+def show_scores(scores: dict[str, Any]) -> None:
+    """Show the test scores of one run."""
+    say(f"Test folds {scores['split'][2]}, best.pt of epoch {scores['best_epoch']}:")
+    for name, value in scores["test"].items():
+        say(f"  {name.replace('_', ' '):26} {_number(value)}")
+
+
+def show_summary(summary: dict[str, Any]) -> None:
+    """Show the scores of a k-fold: each run on its test folds, then the out-of-fold map beside the baselines."""
+    names = ["labelled_best_dice", "average_precision", "whole_average_precision", "whole_dice"]
+    rows = [
+        [str(run["split"][2]), str(run["best_epoch"]), *(_number(run["test"].get(name)) for name in names)]
+        for run in summary["runs"].values()
+    ]
+    _show_table(["test folds", "best epoch", "Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
+    names = ["average_precision", "roc_auc", "best_dice"]
+    rows = [
+        [
+            name,
+            *(_number(kinds[kind][score]) for kind in ("labelled", "whole") for score in names),
+            f"{kinds['whole']['marked_ratio']:.2f}",
+        ]
+        for name, kinds in summary["out_of_fold"].items()
+    ]
+    say()
+    _show_table(["out of fold", "AP", "AUC", "Dice", "whole-map AP", "AUC", "Dice", "marked"], rows)
+    say(f"{summary['judged_pixels']:,} of {summary['valid_pixels']:,} valid pixels are judged by models that never saw")
+    say(f"them; {summary['shared_pixels']:,} pixels are shared by folds. Dice is the best over all thresholds, marked")
+    say("the pixels above it over the target's. Whole-map scores take unlabelled pixels as background: with incomplete")
+    say("labels some structures that are found there are true.")
+
+
+def describe(trainer: "Trainer") -> None:
+    """Show the resolved configuration of a run and what it would do."""
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    say(trainer.config.to_yaml())
+    for fold, count in trainer.folds.counts.items():
+        say(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
+    say(
+        f"# split {trainer.config.split.use} of {len(trainer.folds.splits)} [train, valid, test]: {list(trainer.split)}"
+    )
+    say(f"# {len(trainer.dataset.indices):,} training patches, {trainer.dataset.steps:,} steps an epoch")
+    say(f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}")
+    say(f"# a snapshot takes {console.size(12 * parameters)}")
+    say(f"Would write {trainer.folder.path}.")

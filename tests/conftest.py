@@ -1,0 +1,112 @@
+"""A small synthetic sky, not square, with a NaN hole and a WCS that crosses l = 0, and what is made of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.io import fits
+
+from bigsf.patches import PatchFile
+from bigsf.preprocessing import PreprocessConfig, preprocess
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+class Sky(NamedTuple):
+    """Planes `(ny, nx)` of a small map and the FITS files that hold them."""
+
+    folder: Path
+    image: npt.NDArray[np.float64]
+    target: npt.NDArray[np.uint8]
+    background: npt.NDArray[np.uint8]
+    valid: npt.NDArray[np.uint8]
+    header: fits.Header
+
+    def path(self, plane: str) -> Path:
+        return self.folder / f"{plane}.fits"
+
+
+def galactic_header(nx: int, ny: int, step_deg: float = 0.01, longitude: float = 0.3) -> fits.Header:
+    """Return a Galactic CAR header whose first pixel lies at `longitude`; longitude falls with x and passes 0."""
+    header = fits.Header()
+    header["CTYPE1"], header["CTYPE2"] = "GLON-CAR", "GLAT-CAR"
+    header["CRVAL1"], header["CRVAL2"] = 0.0, 0.0
+    header["CRPIX1"], header["CRPIX2"] = 1 + longitude / step_deg, (ny + 1) / 2
+    header["CDELT1"], header["CDELT2"] = -step_deg, step_deg
+    header["CUNIT1"], header["CUNIT2"] = "deg", "deg"
+    header["BUNIT"] = "cm-2"
+    return header
+
+
+@pytest.fixture(scope="session")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Sky:
+    ny, nx = 96, 160
+    generator = np.random.default_rng(7)
+    y, x = np.mgrid[:ny, :nx]
+    ridges = sum(np.exp(-0.5 * ((y - (c + 8 * np.sin(x / 20))) / 1.5) ** 2) for c in (16, 48, 80))
+    image = 1e22 * (1 + x / nx) * (1 + 2 * np.asarray(ridges)) * generator.lognormal(0, 0.03, (ny, nx))
+    image[20:30, 40:55] = np.nan
+    target = (np.asarray(ridges) > 0.5).astype(np.uint8)
+    target[:, 130:] = 0  # an incomplete catalogue
+    background = (np.asarray(ridges) < 0.01).astype(np.uint8)
+    background[::2] = 0
+    valid = np.ones((ny, nx), np.uint8)
+    valid[20:30, 40:55] = 0
+    valid[:, :3] = 0
+    folder = tmp_path_factory.mktemp("sky")
+    header = galactic_header(nx, ny)
+    header.add_history("made for the tests")
+    sky = Sky(folder, image, target, background, valid, header)
+    for name in ("image", "target", "background", "valid"):
+        fits.PrimaryHDU(getattr(sky, name), header).writeto(sky.path(name))
+    return sky
+
+
+def preprocess_config(sky: Sky, **changes: Any) -> PreprocessConfig:
+    planes = {name: sky.path(name) for name in ("image", "target", "background", "valid")}
+    return PreprocessConfig(**{**planes, "patch_size": 16, "stride": 4, **changes})
+
+
+@pytest.fixture(scope="session")
+def patch_path(sky: Sky) -> Path:
+    path = sky.folder / "sky.h5"
+    preprocess(preprocess_config(sky), path)
+    return path
+
+
+@pytest.fixture
+def patch_file(patch_path: Path) -> PatchFile:
+    return PatchFile(patch_path)
+
+
+@pytest.fixture
+def run_dict(patch_path: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return the dictionary of a run that trains in a second; keyword arguments change keys of `trainer`."""
+
+    def make(**trainer: Any) -> dict[str, Any]:
+        return {
+            "data": {"path": str(patch_path)},
+            "split": {"k": 4, "area_size": 32, "path": str(tmp_path / "sky.folds.json")},
+            "trainer": {
+                "output_dir": str(tmp_path / "results"),
+                "run_name": "run",
+                "epochs": 2,
+                "precision": "fp32",
+                "model": {"type": "unet", "features": 4, "depth": 2, "normalization": {"type": "log"}},
+                "optimizer": {"type": "adam", "lr": 0.01},
+                **trainer,
+            },
+        }
+
+    return make
+
+
+def shared_data(*parts: str) -> Path:
+    """Return a file of the real maps, or skip the test where they are not at hand."""
+    path = SHARED_DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"the real maps are not at hand: no {path}")
+    return path
