@@ -269,11 +269,11 @@ def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> 
     known = sorted(_names(owner)) if owner else []
     where = ".".join(str(part) for part in path)
     if kind == "extra_forbidden":
-        text = f"unknown key{_nearest(str(path[-1]), known)}. Allowed: {', '.join(known)}."
+        text = f"unknown key{_nearest(str(path[-1]), known)} Allowed: {', '.join(known)}."
     elif kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         tag = detail["ctx"]["tag"]
-        text = f"unknown type {tag!r}{_nearest(str(tag), tags)}. Allowed: {', '.join(tags)}."
+        text = f"unknown type {tag!r}{_nearest(str(tag), tags)} Allowed: {', '.join(tags)}."
     elif kind == "union_tag_not_found":
         text = f"{found} does not say its type; write e.g. {{type: ...}}."
     elif kind == "missing":
@@ -281,7 +281,7 @@ def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> 
     elif kind == "value_error":
         text = f"{detail['ctx']['error']}"
     else:
-        message = detail["msg"].removeprefix("Input should be ")
+        message = detail["msg"].removeprefix("Input should be ").split(", unable to parse")[0]
         text = f"found {found}, expected {message}."
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
     return f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
@@ -289,7 +289,7 @@ def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> 
 
 def _nearest(name: str, allowed: Sequence[str]) -> str:
     match = difflib.get_close_matches(name.lower(), allowed, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    return f"; did you mean {match[0]!r}?" if match else "."
 
 
 def _locate(root: type[Config], location: Location) -> tuple[Location, type[Config] | None]:

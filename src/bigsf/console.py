@@ -5,6 +5,7 @@ logger "bigsf". `talk` turns the voice on; the command line calls it first.
 """
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +24,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-out = Console(soft_wrap=True, highlight=False)
+_width = None if sys.stdout.isatty() else 160  # a file or a pipe has room for whole tables
+out = Console(soft_wrap=True, highlight=False, width=_width)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 logger = logging.getLogger("bigsf")
 
