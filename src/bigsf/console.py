@@ -38,9 +38,9 @@ def talk(quiet: bool = False) -> None:
     global _silent
     _silent = quiet
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its further arguments are not shown
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.INFO)
     logger.handlers = [h for h in logger.handlers if not isinstance(h, _ConsoleHandler)]
-    logger.addHandler(_ConsoleHandler())
+    logger.addHandler(_ConsoleHandler(logging.WARNING if quiet else logging.INFO))
 
 
 def say(message: str = "") -> None:
