@@ -40,7 +40,7 @@ class Judge:
     Parameters
     ----------
     models
-        Trained models, in evaluation mode, on `device`.
+        Models on `device`; they are put into evaluation mode whenever a map is judged.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
@@ -63,7 +63,7 @@ class Judge:
         dtype: torch.dtype = torch.float32,
         locate: Locate | None = None,
     ) -> None:
-        self.models = [model.eval() for model in models]
+        self.models = list(models)
         self.window, self.stride, self.batch_size = window, stride or max(1, window // 2), batch_size
         self.device, self.dtype, self.locate = device or torch.device("cpu"), dtype, locate
         self._weight = blend_weight(window)
@@ -89,6 +89,8 @@ class Judge:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not judge.
         """
+        for model in self.models:
+            model.eval()  # training may have gone on since the last map
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
@@ -102,8 +104,8 @@ class Judge:
             sums, weights = (_extended(plane[:, done:], height) for plane in (sums, weights))
             band = _padded(planes.read_rows(top, min(top + height, ny)), (height, sums.shape[2]))
             wanted = self._wanted(band, allowed, top, min(top + height, ny), nx)
-            for model in range(len(self.models)):
-                self._judge(model, band, wanted[model], top, y - top, starts_x, sums[model], weights[model])
+            for number in range(len(self.models)):
+                self._judge(number, band, wanted[number], top, y - top, starts_x, sums[number], weights[number])
             last = first + group >= len(starts_y)
             end = ny if last else int(starts_y[first + group])
             rows = slice(0, end - top)

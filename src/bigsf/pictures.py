@@ -36,7 +36,7 @@ def _figure(width: float, height: float) -> "Figure":
 def _save(figure: "Figure", path: Path) -> None:
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the WCS of a map may not reach the corners of its frame
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
 class Thumbnails:
@@ -122,7 +122,7 @@ def _label_axes(axes: Any, wcs: WCS | None, x0: int = 0) -> None:
         axes.set_ylabel("y [pixel]")
         return
     names = {"GLON": "l", "GLAT": "b", "RA--": "RA", "DEC-": "Dec", "ELON": "λ", "ELAT": "β"}
-    for axis, kind in enumerate(wcs.wcs.ctype[:2]):
+    for axis, kind in enumerate(wcs.wcs.ctype):
         coordinate = axes.coords[axis]
         coordinate.set_axislabel(names.get(kind[:4], kind[:4].strip("-")), minpad=0.4)
         if kind.startswith("GL"):
@@ -163,7 +163,7 @@ def draw_folds(folds: "Folds", path: Path) -> None:
     low, high = np.nanpercentile(scaled, [1, 99.5])
     grey = np.nan_to_num(np.clip((scaled - low) / max(high - low, 1e-30), 0, 1))
     colours: npt.NDArray[Any] = colormaps[_FOLD_COLOURS](np.arange(number.max()) % 10)[:, :3]
-    shown = colours[number - 1] * (0.25 + 0.75 * grey[..., None])
+    shown = colours[number - 1] * (0.35 + 0.65 * np.sqrt(grey[..., None]))
     shown[~np.isfinite(image)] = 0.8
     wcs = file.wcs.slice((slice(None, None, step),) * 2) if file.wcs is not None else None
     ny, nx = image.shape
