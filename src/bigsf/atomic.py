@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bigsf.errors import UsageError
@@ -14,6 +14,8 @@ def refuse_overwrite(*paths: Path, overwrite: bool) -> None:
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write elsewhere.")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
         if not os.access(folder, os.W_OK):
             raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you.")
 
@@ -42,7 +44,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
         raise UsageError(f"{path} could not be written: {os.strerror(error.errno)}. {_free(path)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong has been said
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -94,7 +94,8 @@ class Config(BaseModel):
 
     def to_yaml(self) -> str:
         """Return the resolved configuration as YAML: every key, absolute paths, main names instead of aliases."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+        data = self.model_dump(mode="json")
+        return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
@@ -167,11 +168,16 @@ class _Loader(yaml.SafeLoader):
     """YAML's safe subset, with `1e-3` a number as in YAML 1.2."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the strings that `_Loader` would read as numbers."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
@@ -197,7 +203,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. the 13th month in what looks like a date
         raise ConfigError(f"{name} is not YAML: {error}.") from None
     except _DuplicateKeyError as error:
         raise ConfigError(f"{name}, {error}") from None

@@ -141,7 +141,7 @@ def duration(seconds: float) -> str:
 def size(number_of_bytes: float) -> str:
     """Return a size in words: `size(3.2e9)` is "3.2 GB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if number_of_bytes < 1000:
+        if number_of_bytes < 999.5:  # which .3g rounds to 1e+03
             return f"{number_of_bytes:.3g} {unit}"
         number_of_bytes /= 1000
     return f"{number_of_bytes:.3g} TB"

@@ -86,8 +86,9 @@ class FitsImage:
     def read(self, y0: int = 0, y1: int | None = None) -> FloatArray:
         """Return rows y0 to y1 (exclusive), float32 `(rows, nx)`, NaN where missing, blank or infinite."""
         y_axis, x_axis = self._kept_axes
+        y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
-        index[y_axis], index[x_axis] = slice(y0, self.shape[0] if y1 is None else y1), slice(None)
+        index[y_axis], index[x_axis] = slice(y0, y1), slice(None)
         try:
             with _quiet():
                 raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
@@ -222,13 +223,7 @@ def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
 def _check_complete(hdu: Any, path: Path, index: int) -> None:
     """Refuse a file that ends before its data do: reading on would give zeros."""
     info = hdu.fileinfo()
-    if info is None or path.suffix in (
-        ".gz",
-        ".bz2",
-        ".xz",
-        ".Z",
-        ".zip",
-    ):  # a cut archive fails as it is unpacked
+    if info is None or info["file"].compression:  # a cut archive fails as it is unpacked
         return
     compressed = isinstance(hdu, fits.CompImageHDU)
     needed = info["datLoc"] + (info["datSpan"] - 2879 if compressed else hdu.size)  # 2880: the last block's padding

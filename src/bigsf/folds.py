@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -171,12 +172,7 @@ class Folds:
         config = (config or SplitConfig()).resolved(patch_file)
         splits = make_splits(config.k, config.k_train, config.step)
         n = 10 if config.k == 1 else config.k
-        period = sky_period_px(patch_file.wcs, patch_file.shape)
-        if isinstance(config.strategy, NaiveStrategyConfig):
-            areas = AreaGrid.strips(patch_file.shape, n, period)
-        else:
-            assert config.area_size is not None
-            areas = AreaGrid.regular(patch_file.shape, config.area_size, patch_file.patch_size, period)
+        areas = _areas(patch_file, config)
         undealt = cls(patch_file, config, areas, np.ones(areas.shape, np.int64), splits)
         none = np.zeros(areas.shape, np.int64)
         target = background = none
@@ -301,8 +297,10 @@ class Folds:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     @classmethod
-    def load(cls, path: Path, patch_file: PatchFile, config: SplitConfig | None = None) -> Self:
+    def load(cls, path: Path, patch_file: PatchFile, config: SplitConfig | None = None, write: bool = True) -> Self:
         """Read a folds file and check that it belongs to the patch file and, where given, to the config.
+
+        With `write`, a file that was edited by hand is written anew, with its counts and picture.
 
         Raises
         ------
@@ -310,7 +308,9 @@ class Folds:
             Where it is none, or was made for another patch file or with other parameters.
         """
         try:
-            data = _FoldsFile.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            _check_version(content, path)
+            data = _FoldsFile.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the whole"
@@ -318,8 +318,6 @@ class Folds:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}.") from None
         remedy = "Run bigsf split again with --overwrite."
-        if data.format_version > FORMAT_VERSION:
-            raise DataError(f"{path} has format {data.format_version}, newer than {FORMAT_VERSION}. Update bigsf.")
         if data.patch_file_identity != patch_file.identity:
             raise DataError(
                 f"{path} was made for another patch file ({data.patch_file_identity[:8]}... there, "
@@ -331,13 +329,15 @@ class Folds:
             changed = [key for key in here if data.parameters.get(key) != here[key]]
             listing = ", ".join(f"{key}: {data.parameters.get(key)} there, {here[key]} here" for key in changed)
             raise DataError(f"{path} was made with other parameters ({listing}). {remedy}")
-        period = sky_period_px(patch_file.wcs, patch_file.shape)
-        areas = AreaGrid(tuple(data.y_edges), tuple(data.x_edges), patch_file.shape[1], period)
+        areas = _areas(patch_file, resolved)
+        if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):
+            raise DataError(f"{path} holds other edges of areas than its parameters give. {remedy}")
         folds = cls(patch_file, resolved, areas, _checked_grid(data, areas, path), data.splits, data.edited)
         if folds._checksum() != data.checksum:
             folds.edited = True
             warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
-            folds.save(path)
+            if write:
+                folds.write(path)
         return folds
 
     @classmethod
@@ -346,7 +346,7 @@ class Folds:
         path = config.resolved(patch_file).path
         assert path is not None
         if path.exists():
-            return cls.load(path, patch_file, config)
+            return cls.load(path, patch_file, config, write)
         folds = cls.make(patch_file, config)
         if write:
             folds.write(path)
@@ -370,6 +370,23 @@ class _FoldsFile(Config):
     splits: list[Split]
     counts: dict[str, dict[str, int]]
     pixels: dict[str, int]
+
+
+def _check_version(content: bytes, path: Path) -> None:
+    """Refuse a newer format before its unknown keys are taken for mistakes."""
+    with suppress(ValueError, AttributeError, TypeError):  # what is no JSON object fails in the validation
+        version = json.loads(content).get("format_version", 0)
+        if version > FORMAT_VERSION:
+            raise DataError(f"{path} has format {version}, newer than {FORMAT_VERSION}. Update bigsf.")
+
+
+def _areas(patch_file: PatchFile, config: SplitConfig) -> AreaGrid:
+    """Return the areas of a patch file under a resolved config."""
+    period = sky_period_px(patch_file.wcs, patch_file.shape)
+    if isinstance(config.strategy, NaiveStrategyConfig):
+        return AreaGrid.strips(patch_file.shape, 10 if config.k == 1 else config.k, period)
+    assert config.area_size is not None
+    return AreaGrid.regular(patch_file.shape, config.area_size, patch_file.patch_size, period)
 
 
 def _parameters(config: SplitConfig) -> dict[str, Any]:

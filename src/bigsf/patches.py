@@ -76,15 +76,15 @@ class PatchFile:
                 self.target: MaskArray | None = self._plane(file["target"], in_memory) if has_labels else None
                 self.labelled: MaskArray | None = self._plane(file["labelled"], in_memory) if has_labels else None
                 self.positions: npt.NDArray[np.int32] = file["positions"][:]
+            self.patch_size = int(self.attributes["patch_size_px"])
+            self.stride = int(self.attributes["stride_px"])
+            self.unit = str(self.attributes["unit"])
+            self.identity = str(self.attributes["identity"])
+            self.image_sha256 = str(json.loads(self.attributes["sources"])["image"]["sha256"])
         except FileNotFoundError:
             raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
         except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
-        self.patch_size = int(self.attributes["patch_size_px"])
-        self.stride = int(self.attributes["stride_px"])
-        self.unit = str(self.attributes["unit"])
-        self.identity = str(self.attributes["identity"])
-        self.image_sha256 = str(json.loads(self.attributes["sources"])["image"]["sha256"])
 
     def _check_format(self, attributes: dict[str, Any]) -> None:
         if attributes.get("format") != FORMAT:
@@ -159,7 +159,7 @@ class PatchFile:
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Patches:
         """Gather patches into arrays of their own, in the order of `indices`."""
-        position = self.positions[np.asarray(indices)]
+        position = self.positions[np.asarray(indices, np.intp)]
         y, x = position[:, 0], position[:, 1]
         window = (self.patch_size, self.patch_size)
         image = sliding_window_view(self.image, window, axis=(1, 2))[:, y, x].swapaxes(0, 1)
@@ -207,7 +207,7 @@ class PatchFileWriter:
         for name, rows in {"image": image, "target": target, "labelled": labelled}.items():
             if rows is not None:
                 self._planes[name][..., y0 : y0 + rows.shape[-2], :] = rows
-                self._hashes[name].update(np.ascontiguousarray(rows).data)
+                self._hashes[name].update(np.ascontiguousarray(np.moveaxis(rows, -2, 0)).data)  # row by row: no bands
 
     def finish(self, positions: npt.NDArray[np.int32], header: fits.Header, attributes: dict[str, Any]) -> str:
         """Write the positions, the header and the attributes; return the identity of the data.

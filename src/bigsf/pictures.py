@@ -84,7 +84,6 @@ def draw_quicklook(
     width = 12.0
     panel = width / columns * ny / (nx / strips)
     figure = _figure(width, min(40.0, rows * (panel + 0.75) + 0.4))
-    figure.suptitle(title)
     scaled, name = _stretched(image)
     low, high = np.nanpercentile(scaled, [0.5, 99.7]) if np.isfinite(scaled).any() else (0, 1)
     edges = np.linspace(0, nx, strips + 1).astype(int)
@@ -100,6 +99,8 @@ def draw_quicklook(
                     probability[:, x0:x1], origin="lower", cmap="viridis", vmin=0, vmax=1, aspect="equal"
                 )
             axes.set_facecolor("0.8")
+            if strip == 0 and kind == 0:
+                axes.set_title(title, loc="left")
             _label_axes(axes, here, x0)
             pairs.append((shown, axes))
     for kind, text in enumerate((name, f"{label} (threshold {threshold:.2f})")):
@@ -121,7 +122,7 @@ def _label_axes(axes: Any, wcs: WCS | None, x0: int = 0) -> None:
         axes.set_xlabel("x [pixel]")
         axes.set_ylabel("y [pixel]")
         return
-    names = {"GLON": "l", "GLAT": "b", "RA--": "RA", "DEC-": "Dec", "ELON": "λ", "ELAT": "β"}
+    names = {"GLON": "Galactic longitude", "GLAT": "Galactic latitude", "RA--": "RA", "DEC-": "Dec"}
     for axis, kind in enumerate(wcs.wcs.ctype):
         coordinate = axes.coords[axis]
         coordinate.set_axislabel(names.get(kind[:4], kind[:4].strip("-")), minpad=0.4)

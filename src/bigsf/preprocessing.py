@@ -276,7 +276,7 @@ class _Windows:
         row, column = np.nonzero(useful)
         self._kept.append(np.stack([y[row], self.x[column]], axis=1).astype(np.int32))
         self._next = end
-        top = int(self.y[end]) if end < len(self.y) else self._bottom
+        top = min(int(self.y[end]), self._bottom) if end < len(self.y) else self._bottom
         self._rows = {name: [mask[top - self._top :]] for name, mask in masks.items()}
         self._top = top
 
@@ -363,10 +363,8 @@ class _Planes:
         odd = ~mask & (rows != 0) & np.isfinite(rows)
         if odd.any():
             values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
-            raise DataError(
-                f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}. "
-                "Pass --target-threshold VALUE to take all above it as 1."
-            )
+            remedy = " Pass --target-threshold VALUE to take all above it as 1." if role != "valid" else ""
+            raise DataError(f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}.{remedy}")
         return mask
 
 
@@ -379,8 +377,10 @@ def check_same_grid(first: FitsImage, other: FitsImage) -> None:
         )
     if first.wcs is None or other.wcs is None:
         return
-    for y, x in _corners(first.shape):
+    for y, x in _landmarks(first.shape):
         here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
+        if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # corners of an all-sky projection: no sky
+            continue
         scale_deg = float(np.sqrt(abs(np.linalg.det(first.wcs.pixel_scale_matrix))))
         if not here.separation(there).deg <= 0.1 * scale_deg:
             raise DataError(
@@ -389,7 +389,7 @@ def check_same_grid(first: FitsImage, other: FitsImage) -> None:
             )
 
 
-def _corners(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    for y in (0, shape[0] - 1):
-        for x in (0, shape[1] - 1):
-            yield y, x
+def _landmarks(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield the corners and two points inside."""
+    ny, nx = shape
+    yield from ((0, 0), (0, nx - 1), (ny - 1, 0), (ny - 1, nx - 1), (ny // 2, nx // 2), (ny // 2, nx // 3))

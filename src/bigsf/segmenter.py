@@ -5,7 +5,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ class SegmentReport:
     threshold: float
     valid: int = 0
     marked: int = 0
-    notes: list[str] = field(default_factory=list)
+    not_positive: int = 0
 
 
 def find_models(paths: Sequence[str | Path]) -> list[Path]:
@@ -201,7 +201,17 @@ def segment(
                 mean, marked = _write_rows(writer, y0, probability, cut)
                 report.valid += int(np.isfinite(mean).sum())
                 report.marked += int(marked.sum())
-                thumbnails.add(y0, image=_raw_rows(planes, y0, y1), probability=mean)
+                raw = _raw_rows(planes, y0, y1)
+                report.not_positive += int((raw <= 0).sum())
+                thumbnails.add(y0, image=raw, probability=mean)
+        if report.not_positive > 0.01 * report.valid and _takes_logarithm(snapshots[0]):
+            warnings.warn(
+                f"{report.not_positive / report.valid:.0%} of the valid pixels of {image.name} are 0 or below, and the "
+                "model takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is "
+                "negative in places train a model with another normalization, e.g. asinh.",
+                BigsfWarning,
+                stacklevel=2,
+            )
         if report.valid == 0:
             warnings.warn(f"{image.name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=2)
         elif report.marked == 0:
@@ -267,6 +277,11 @@ def _threshold(threshold: str | float, snapshots: Sequence[Snapshot]) -> float:
     if not 0 <= value <= 1:
         raise ConfigError(f"--threshold {threshold}: expected whole, labelled, or a probability from 0 to 1.")
     return value
+
+
+def _takes_logarithm(snapshot: Snapshot) -> bool:
+    normalization = snapshot.config.trainer.model.normalization
+    return normalization.type == "log" or getattr(normalization, "log", False)
 
 
 def _sha256(path: Path) -> str:
