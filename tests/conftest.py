@@ -1,5 +1,6 @@
 """A small synthetic sky, not square, with a NaN hole and a WCS that crosses l = 0, and what is made of it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +10,10 @@ import numpy.typing as npt
 import pytest
 from astropy.io import fits
 
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.errors import BigsfWarning
+from bigsf.patches import PatchFile, PatchFileWriter
+from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
+from bigsf.tiling import window_starts
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -110,3 +113,38 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"the real maps are not at hand: no {path}")
     return path
+
+
+def write_patch_file(
+    path: Path,
+    image: npt.NDArray[np.float32],
+    patch_size: int,
+    stride: int = 1,
+    labels: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None,
+    header: fits.Header | None = None,
+) -> PatchFile:
+    """Write the planes `(channels, ny, nx)` and (target, labelled), and every patch; return the file, in memory."""
+    channels, ny, nx = image.shape
+    y, x = np.meshgrid(window_starts(ny, patch_size, stride), window_starts(nx, patch_size, stride), indexing="ij")
+    positions = np.stack([y.ravel(), x.ravel()], axis=1).astype(np.int32)
+    attributes = {"patch_size_px": patch_size, "stride_px": stride, "unit": "cm-2"}
+    attributes["sources"] = json.dumps({"image": {"path": "image.fits", "sha256": "0"}})
+    with PatchFileWriter(path, (ny, nx), channels, labels is not None) as writer:
+        writer.write(0, image, *(labels or (None, None)))
+        writer.finish(positions, header or fits.Header(), attributes)
+    return PatchFile(path, in_memory=True)
+
+
+@pytest.fixture(scope="session")
+def higal(tmp_path_factory: pytest.TempPathFactory) -> PreprocessReport:
+    """Patches of 32 pixels at every pixel of the real Hi-GAL sample."""
+    planes = {
+        plane: shared_data("train", f"higal_lis2_{plane}.fits{'' if plane == 'image' else '.gz'}")
+        for plane in ("image", "target", "background", "missing")
+    }
+    output = tmp_path_factory.mktemp("higal") / "higal.h5"
+    with (
+        pytest.warns(BigsfWarning, match="93 pixels are marked valid but hold no finite value"),
+        pytest.warns(BigsfWarning, match="pixels are both target and background"),
+    ):
+        return preprocess(PreprocessConfig(**planes, patch_size=32, stride=1), output)

@@ -1,0 +1,102 @@
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from bigsf import console
+from bigsf.errors import BigsfWarning
+
+pytestmark = pytest.mark.usefixtures("_restored")
+
+
+@pytest.fixture
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(console, "_silent", True)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    level, handlers = console.logger.level, console.logger.handlers
+    yield
+    console.logger.setLevel(level)
+    console.logger.handlers = handlers
+
+
+def test_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("hello")
+    console.show("hello")
+    with console.progress("work", 3, "patches") as advance:
+        advance(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_talk_turns_results_on_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    console.talk()
+    console.say("written: [bold] map.fits[1]")
+    assert capsys.readouterr() == ("written: [bold] map.fits[1]\n", "")
+
+
+def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    console.talk(quiet=True)
+    console.say("result")
+    console.logger.info("detail")
+    console.logger.warning("slow [disk]")
+    console.fail("no file [1]")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = console._show_warning  # type: ignore[assignment]
+        warnings.warn("7 pixels [odd]", BigsfWarning, stacklevel=1)
+    assert capsys.readouterr() == ("", "slow [disk]\nError: no file [1]\nWarning: 7 pixels [odd]\n")
+
+
+def test_log_lines_are_shown_once_however_often_one_talks(capsys: pytest.CaptureFixture[str]) -> None:
+    console.talk()
+    console.talk()
+    console.logger.info("epoch 1")
+    assert capsys.readouterr().err == "epoch 1\n"
+    assert console.logger.level == logging.INFO
+
+
+def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    console.talk()
+    console.say("x" * 500)
+    assert capsys.readouterr().out == "x" * 500 + "\n"
+
+
+def test_progress_off_a_terminal_is_plain_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.talk()
+    clock = iter([0.0, 5.0, 20.0, 21.0])
+    monkeypatch.setattr("bigsf.console.time.monotonic", lambda: next(clock))
+    with console.progress("preprocess", 4000, "rows") as advance:
+        for _ in range(3):
+            advance(1000)
+    assert capsys.readouterr().err == "preprocess: 2,000 of 4,000 rows, 100 rows/s, 20 s left\n"
+
+
+def test_progress_on_a_terminal_is_a_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True, width=100))
+    console.talk()
+    with console.progress("preprocess", 40, "rows") as advance:
+        advance(40)
+    assert "preprocess" in (shown := capsys.readouterr().err)
+    assert "40/40" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (59.4, "59.4 s"), (60, "1 min"), (3599, "1 h 0 min"), (3725, "1 h 2 min")],
+)
+def test_duration_in_words(seconds: float, words: str) -> None:
+    assert console.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (999.9, "1 kB"), (1500, "1.5 kB"), (3.2e9, "3.2 GB"), (6.8e11, "680 GB")]
+    + [(2e12, "2 TB")],
+)
+def test_size_in_words(number: float, words: str) -> None:
+    assert console.size(number) == words
