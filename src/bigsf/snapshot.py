@@ -1,6 +1,7 @@
 """One run in one file: versioned, safe to load, written whole or not at all."""
 
 import pickle
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -72,6 +73,8 @@ class Snapshot:
             Where the file is no snapshot, is cut short, holds more than plain data, or has a newer format.
         """
         path = Path(path)
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise SnapshotError(f"{path} is not a snapshot: it is no PyTorch file, or it was cut short.")
         try:
             data = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
