@@ -8,12 +8,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from astropy.io import fits
+from hypothesis import settings
+from torch import Tensor, nn
 
 from bigsf.errors import BigsfWarning
+from bigsf.fits_image import FloatArray
+from bigsf.folds import Folds, SplitConfig
+from bigsf.inference import Planes
+from bigsf.kfold import KFold
+from bigsf.models.normalizations import Normalization
+from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches import PatchFile, PatchFileWriter
 from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
+from bigsf.run_config import RunConfig
 from bigsf.tiling import window_starts
+from bigsf.trainer import Trainer
+
+settings.register_profile("bigsf", deadline=None)
+settings.load_profile("bigsf")
+torch.set_num_threads(1)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -85,16 +100,24 @@ def patch_file(patch_path: Path) -> PatchFile:
     return PatchFile(patch_path)
 
 
-@pytest.fixture
-def run_dict(patch_path: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Return the dictionary of a run that trains in a second; keyword arguments change keys of `trainer`."""
+@pytest.fixture(scope="session")
+def folds_path(patch_path: Path) -> Path:
+    """Four folds of the small sky, made once: drawing them takes longer than training on them."""
+    path = patch_path.with_name("four.folds.json")
+    Folds.make(PatchFile(patch_path), SplitConfig(k=4, area_size=32)).save(path)
+    return path
 
-    def make(**trainer: Any) -> dict[str, Any]:
+
+@pytest.fixture(scope="session")
+def run_in(patch_path: Path, folds_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return the dictionary of a run that trains in a second in a folder; keyword arguments change `trainer`."""
+
+    def make(folder: Path, **trainer: Any) -> dict[str, Any]:
         return {
             "data": {"path": str(patch_path)},
-            "split": {"k": 4, "area_size": 32, "path": str(tmp_path / "sky.folds.json")},
+            "split": {"k": 4, "area_size": 32, "path": str(folds_path)},
             "trainer": {
-                "output_dir": str(tmp_path / "results"),
+                "output_dir": str(folder / "results"),
                 "run_name": "run",
                 "epochs": 2,
                 "precision": "fp32",
@@ -105,6 +128,62 @@ def run_dict(patch_path: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         }
 
     return make
+
+
+@pytest.fixture
+def run_dict(run_in: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return the dictionary of a run in tmp_path, its folds file still to be made."""
+
+    def make(**trainer: Any) -> dict[str, Any]:
+        run = run_in(tmp_path, **trainer)
+        run["split"]["path"] = str(tmp_path / "sky.folds.json")
+        return run
+
+    return make
+
+
+FOUR_EPOCHS = {"epochs": 4, "scheduler": {"type": "multistep", "milestones": [1, 3], "gamma": 0.5}}
+
+
+@pytest.fixture(scope="session")
+def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an undisturbed run of four epochs; tests only read it."""
+    trainer = Trainer.from_config(run_in(tmp_path_factory.mktemp("trained"), **FOUR_EPOCHS))
+    trainer.train()
+    return trainer.folder.path
+
+
+@pytest.fixture(scope="session")
+def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished 4-fold; tests only read it."""
+    kfold = KFold(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
+    kfold.run()
+    return kfold.path
+
+
+class ArrayPlanes(Planes):
+    """A map in memory, `(c, ny, nx)`."""
+
+    def __init__(self, image: FloatArray) -> None:
+        self.image = image
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.image.shape[1], self.image.shape[2]
+
+    def read_rows(self, y0: int, y1: int) -> FloatArray:
+        return self.image[:, y0:y1]
+
+
+class StubModel(SegmentationModel):
+    """A model whose probabilities are a given function of the raw patches and positions."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+        super().__init__(nn.Identity(), Normalization())
+        self.function = function
+
+    def probabilities(self, image: Tensor, position: Tensor | None = None) -> Tensor:
+        return self.function(image, position)
 
 
 def shared_data(*parts: str) -> Path:
@@ -138,7 +217,7 @@ def write_patch_file(
 @pytest.fixture(scope="session")
 def higal(tmp_path_factory: pytest.TempPathFactory) -> PreprocessReport:
     """Patches of 32 pixels at every pixel of the real Hi-GAL sample."""
-    planes = {
+    planes: dict[str, Any] = {
         plane: shared_data("train", f"higal_lis2_{plane}.fits{'' if plane == 'image' else '.gz'}")
         for plane in ("image", "target", "background", "missing")
     }
