@@ -1,0 +1,135 @@
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from bigsf.curves import BINS, ThresholdCurve, quantile_edges
+
+Scores = npt.NDArray[np.float64]
+Truth = npt.NDArray[np.bool_]
+
+
+def curve_of(score: Scores, truth: Truth, edges: Scores | None = None) -> ThresholdCurve:
+    curve = ThresholdCurve(edges)
+    curve.update(score, truth)
+    return curve
+
+
+def exact(score: Scores, truth: Truth) -> list[float]:
+    precision, recall, _ = precision_recall_curve(truth, score)
+    dice = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+    return [average_precision_score(truth, score), roc_auc_score(truth, score), dice.max()]
+
+
+def binned(curve: ThresholdCurve) -> list[float]:
+    return [curve.average_precision(), curve.roc_auc(), curve.best_dice()[0]]
+
+
+def sample(seed: int, positives: int, negatives: int, distance: float, offset: float) -> tuple[Scores, Truth]:
+    """Return logits of two overlapping populations."""
+    generator = np.random.default_rng(seed)
+    logits = np.concatenate([generator.normal(distance, 2, positives), generator.normal(0, 1, negatives)]) + offset
+    return logits, np.arange(positives + negatives) < positives
+
+
+def sigmoid(logits: Scores) -> Scores:
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def test_scores_of_four_pixels() -> None:
+    curve = curve_of(np.array([0.9, 0.8, 0.3, 0.1]), np.array([True, False, True, False]))
+    assert curve.average_precision() == pytest.approx((1 + 2 / 3) / 2)
+    assert curve.roc_auc() == 3 / 4
+    dice, threshold = curve.best_dice()
+    assert dice == 4 / 5
+    assert 0.1 < threshold <= 0.3
+    assert curve.marked_ratio(threshold) == 3 / 2
+
+
+@settings(max_examples=15, derandomize=True)
+@given(st.integers(0, 10**6), st.integers(500, 3000), st.integers(3000, 30000), st.floats(0.5, 5), st.floats(-12, 6))
+def test_skewed_probabilities_score_as_scikit_learn_says(
+    seed: int, positives: int, negatives: int, distance: float, offset: float
+) -> None:
+    logits, truth = sample(seed, positives, negatives, distance, offset)
+    probability = sigmoid(logits)
+    assert binned(curve_of(probability, truth)) == pytest.approx(exact(probability, truth), abs=1e-3)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(st.integers(0, BINS - 1), st.booleans()), min_size=2))
+def test_scores_are_exact_up_to_the_width_of_a_bin(pixels: list[tuple[int, bool]]) -> None:
+    index = np.array([i for i, _ in pixels])
+    truth = np.array([t for _, t in pixels])
+    truth[:2] = True, False
+    probability = sigmoid((index + 0.5) / BINS * 40 - 20)
+    assert binned(curve_of(probability, truth)) == pytest.approx(exact(index.astype(float), truth), abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [30, 300])
+def test_logits_out_of_range_count_as_the_outermost_bins(scale: float) -> None:
+    logits, truth = sample(1, 2000, 8000, 1, 0)
+    with np.errstate(over="ignore"):
+        probability = sigmoid(scale * logits).astype(np.float32).astype(np.float64)
+    expected = exact(np.maximum(probability, sigmoid(np.array(-20.0))), truth)
+    assert binned(curve_of(probability, truth)) == pytest.approx(expected, abs=1e-3)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans())), st.integers(0, 50))
+def test_merging_two_curves_equals_counting_all_pixels(pixels: list[tuple[float, bool]], cut: int) -> None:
+    score, truth = np.array([s for s, _ in pixels], float), np.array([t for _, t in pixels], bool)
+    merged = curve_of(score[:cut], truth[:cut])
+    merged.merge(curve_of(score[cut:], truth[cut:]))
+    pooled = curve_of(score, truth)
+    np.testing.assert_array_equal(merged.positives, pooled.positives)
+    np.testing.assert_array_equal(merged.negatives, pooled.negatives)
+
+
+def test_marking_at_the_threshold_of_best_dice_gives_that_dice() -> None:
+    logits, truth = sample(2, 500, 5000, 2, -3)
+    probability = sigmoid(logits)
+    curve = curve_of(probability, truth)
+    dice, threshold = curve.best_dice()
+    marked = probability >= threshold
+    assert 2 * (marked & truth).sum() / (marked.sum() + truth.sum()) == pytest.approx(dice)
+    assert marked.sum() / truth.sum() == pytest.approx(curve.marked_ratio(threshold))
+
+
+@pytest.mark.parametrize(("truth", "defined"), [([], []), ([False], []), ([True], ["average_precision", "best_dice"])])
+def test_what_is_undefined_is_nan(truth: list[bool], defined: list[str]) -> None:
+    curve = curve_of(np.full(len(truth), 0.7), np.array(truth, bool))
+    values = {
+        "average_precision": curve.average_precision(),
+        "roc_auc": curve.roc_auc(),
+        "best_dice": curve.best_dice()[0],
+    }
+    assert [name for name, value in values.items() if not math.isnan(value)] == defined
+
+
+def test_threshold_without_positive_pixels_is_one_half() -> None:
+    assert curve_of(np.array([0.9]), np.array([False])).best_dice()[1] == 0.5
+
+
+def test_reset_forgets() -> None:
+    curve = curve_of(np.array([0.9, 0.1]), np.array([True, False]))
+    curve.reset()
+    assert math.isnan(curve.average_precision())
+    assert len(curve.positives) == BINS
+
+
+def test_column_densities_score_exactly_on_edges_of_their_own() -> None:
+    logits, truth = sample(3, 500, 5000, 2, 0)
+    density = 1e22 * np.exp(logits)
+    curve = curve_of(density, truth, quantile_edges(density))
+    assert binned(curve) == pytest.approx(exact(density, truth), abs=1e-3)
+    assert density.min() <= curve.best_dice()[1] <= density.max()
+
+
+def test_constant_scores_have_one_bin_edge() -> None:
+    edges = quantile_edges(np.full(10, 3.0))
+    assert edges.tolist() == [3.0]
+    assert curve_of(np.full(4, 3.0), np.array([True, False, False, False]), edges).average_precision() == 0.25
