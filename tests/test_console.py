@@ -74,9 +74,7 @@ def test_progress_off_a_terminal_is_plain_lines(
     assert capsys.readouterr().err == "preprocess: 2,000 of 4,000 rows, 100 rows/s, 20 s left\n"
 
 
-def test_progress_on_a_terminal_is_a_bar(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True, width=100))
     console.talk()
     with console.progress("preprocess", 40, "rows") as advance:
@@ -95,8 +93,7 @@ def test_duration_in_words(seconds: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (999.9, "1 kB"), (1500, "1.5 kB"), (3.2e9, "3.2 GB"), (6.8e11, "680 GB")]
-    + [(2e12, "2 TB")],
+    [(0, "0 bytes"), (999, "999 bytes"), (999.9, "1 kB"), (1500, "1.5 kB"), (6.8e11, "680 GB"), (2e12, "2 TB")],
 )
 def test_size_in_words(number: float, words: str) -> None:
     assert console.size(number) == words

@@ -195,8 +195,8 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     ConfigError
         On a syntax error, a tag that is not plain data, or a key given twice.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines = dict(_lines(node, ())) if node else {}
         data = loader.construct_document(node) if node else {}
@@ -204,11 +204,9 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. the 13th month in what looks like a date
-        raise ConfigError(f"{name} is not YAML: {error}.") from None
+        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from None
     except _DuplicateKeyError as error:
         raise ConfigError(f"{name}, {error}") from None
-    finally:
-        loader.dispose()
     return data, lines
 
 

@@ -94,7 +94,7 @@ class FitsImage:
                 raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
         except (OSError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{self.name} cannot be read at rows {y0} to {y1}: {error}.") from error
-        return self._scaled(raw)
+        return self._scaled(raw.reshape(-1, self.shape[1]))  # astropy keeps axes of length 1 that come last
 
     def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
         header = self.header
