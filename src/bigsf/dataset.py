@@ -1,15 +1,15 @@
 """Patch file + folds -> batches."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field, PositiveInt
 
 from bigsf.augmentations import Augmentation, Batch
 from bigsf.config import Config, ConfigPath, CustomConfig, default_tag, ignore_tag_case
+from bigsf.coordinates import Locate
 from bigsf.patches import PatchFile
 from bigsf.tiling import IntArray
 
@@ -49,14 +49,6 @@ DataConfig = Annotated[
     ignore_tag_case,
     default_tag("patches"),
 ]
-
-
-class Locate(Protocol):
-    """Turns the pixel centres of patches into the positions that a model is given."""
-
-    def __call__(self, centre: npt.NDArray[np.floating]) -> torch.Tensor:
-        """Return positions `(b, 2)`, float32, of centres `(b, 2)` in pixels (y, x)."""
-        ...
 
 
 class PatchDataset:

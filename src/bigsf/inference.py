@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 
-from bigsf.dataset import Locate
+from bigsf.coordinates import locator
 from bigsf.fits_image import FloatArray
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.precision import autocast
@@ -49,8 +50,8 @@ class Judge:
         Windows at a time. It changes the speed, not the result.
     device, dtype
         Where and in which number format the networks run.
-    locate
-        Turns window centres into positions, for models that take them.
+    wcs
+        The WCS of the map, for models that take Galactic positions.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Judge:
         batch_size: int = 32,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
-        locate: Locate | None = None,
+        wcs: WCS | None = None,
     ) -> None:
         self.models = list(models)
         self.window, self.stride, self.batch_size = window, stride or max(1, window // 2), batch_size
-        self.device, self.dtype, self.locate = device or torch.device("cpu"), dtype, locate
+        self.device, self.dtype = device or torch.device("cpu"), dtype
+        self._locate = [locator(model.of, wcs) for model in models]
         self._weight = blend_weight(window)
 
     def rows(
@@ -146,7 +148,8 @@ class Judge:
 
     @torch.inference_mode()
     def _probability(self, model: int, image: FloatArray, centre: npt.NDArray[np.float64]) -> FloatArray:
-        position = self.locate(centre).to(self.device) if self.locate else None
+        locate = self._locate[model]
+        position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         with autocast(self.device, self.dtype):
             probability = self.models[model].probabilities(batch, position)

@@ -134,7 +134,9 @@ class KFold:
         device = pick_device(self.device)
         models = [snapshot.build_model().to(device) for snapshot in snapshots]
         dtype = resolve_precision(self.config.trainer.precision, device)
-        judge = Judge(models, self.patch_file.patch_size, batch_size=64, device=device, dtype=dtype)
+        judge = Judge(
+            models, self.patch_file.patch_size, batch_size=64, device=device, dtype=dtype, wcs=self.patch_file.wcs
+        )
         tests = [split[2] for split in self.folds.splits]
         votes = max(sum(fold in test for test in tests) for fold in range(1, int(self.folds.grid.max()) + 1))
 

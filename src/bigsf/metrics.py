@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
+from skimage.metrics import structural_similarity
+from skimage.morphology import skeletonize
 
 from bigsf.config import Config, CustomConfig, ignore_tag_case
 from bigsf.curves import ThresholdCurve
@@ -50,6 +52,36 @@ class DiceConfig(_Thresholded):
     def build(self) -> Metric:
         """Return the metric."""
         return CountRatio(self.threshold, numerator=(2, 0, 0), denominator=(2, 1, 1))
+
+
+class IoUConfig(_Thresholded):
+    """TP / (TP + FP + FN), the Jaccard index."""
+
+    type: Literal["iou"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CountRatio(self.threshold, numerator=(1, 0, 0), denominator=(1, 1, 1))
+
+
+class PrecisionConfig(_Thresholded):
+    """TP / (TP + FP), the purity."""
+
+    type: Literal["precision"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CountRatio(self.threshold, numerator=(1, 0, 0), denominator=(1, 1, 0))
+
+
+class RecallConfig(_Thresholded):
+    """TP / (TP + FN), the completeness."""
+
+    type: Literal["recall"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CountRatio(self.threshold, numerator=(1, 0, 0), denominator=(1, 0, 1))
 
 
 class CountRatio(Metric):
@@ -128,6 +160,83 @@ class CurveMetric(Metric):
         self.curve.merge(other.curve)
 
 
+class MSSIMConfig(Config):
+    """Mean structural similarity (Wang et al. 2004) of probability and target, in windows about labelled pixels."""
+
+    type: Literal["mssim"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return MSSIM()
+
+
+class MSSIM(Metric):
+    """Mean of the structural similarity index in 7 x 7 windows; pixels that were not judged count as 0 in both."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+        if min(probability.shape) < 7 or not labelled.any():
+            return
+        judged = np.isfinite(probability)
+        pair = np.where(judged, probability, 0).astype(np.float64), (target & judged).astype(np.float64)
+        similarity = structural_similarity(*pair, win_size=7, data_range=1.0, full=True)[1]
+        self.total += float(similarity[labelled].sum())
+        self.count += int(labelled.sum())
+
+    def compute(self) -> float:  # noqa: D102
+        return self.total / self.count if self.count else float("nan")
+
+    def reset(self) -> None:  # noqa: D102
+        self.total, self.count = 0.0, 0
+
+    def merge(self, other: Self) -> None:  # noqa: D102
+        self.total, self.count = self.total + other.total, self.count + other.count
+
+
+class CLDiceMetricConfig(_Thresholded):
+    """Centreline Dice (Shit et al. 2021): do skeletons lie in the other mask, on labelled pixels."""
+
+    type: Literal["cldice"]
+
+    def build(self) -> Metric:
+        """Return the metric."""
+        return CLDiceMetric(self.threshold)
+
+
+class CLDiceMetric(Metric):
+    """Harmonic mean of the shares of the found skeleton in the target and of the true skeleton in the found mask.
+
+    Parameters
+    ----------
+    threshold
+        Pixels with at least this probability are marked.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.reset()
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+        marked = np.nan_to_num(probability) >= self.threshold
+        found_line, true_line = skeletonize(marked) & labelled, skeletonize(target) & labelled
+        self.counts += [(found_line & target).sum(), found_line.sum(), (true_line & marked).sum(), true_line.sum()]
+
+    def compute(self) -> float:  # noqa: D102
+        found_inside, found, true_inside, true = map(float, self.counts)
+        if not found or not true:
+            return float("nan") if not found and not true else 0.0
+        precision, sensitivity = found_inside / found, true_inside / true
+        return 2 * precision * sensitivity / (precision + sensitivity) if precision + sensitivity else 0.0
+
+    def reset(self) -> None:  # noqa: D102
+        self.counts = np.zeros(4, np.int64)
+
+    def merge(self, other: Self) -> None:  # noqa: D102
+        self.counts += other.counts
+
+
 class CustomMetricConfig(CustomConfig):
     """A metric of your own, or torchmetrics' own: called with `kwargs`."""
 
@@ -138,7 +247,15 @@ class CustomMetricConfig(CustomConfig):
 
 MetricConfig = Annotated[
     Annotated[
-        DiceConfig | AveragePrecisionConfig | ROCAUCConfig | CustomMetricConfig,
+        DiceConfig
+        | IoUConfig
+        | PrecisionConfig
+        | RecallConfig
+        | AveragePrecisionConfig
+        | ROCAUCConfig
+        | MSSIMConfig
+        | CLDiceMetricConfig
+        | CustomMetricConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
@@ -47,6 +48,11 @@ class FitsPlanes(Planes):
     def shape(self) -> tuple[int, int]:
         """(ny, nx) in pixels."""
         return self.images[0].shape
+
+    @property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS of the map, or None."""
+        return self.images[0].wcs
 
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 `(c, rows, nx)`; y0 never goes back."""
@@ -177,6 +183,7 @@ def segment(
             batch_size,
             torch_device,
             resolve_precision(precision, torch_device),
+            planes.wcs,
         )
         header, table = provenance(
             header,

@@ -126,6 +126,7 @@ def build_model(config: RunConfig) -> SegmentationModel:
     model = config.trainer.model
     if model.out_channels != 1:
         raise ConfigError(f"trainer.model.out_channels is {model.out_channels}; BigSF separates one class: use 1.")
-    built = SegmentationModel(model.build(), model.normalization.build(model.in_channels))
+    of = model.position.of if model.position else None
+    built = SegmentationModel(model.build(), model.normalization.build(model.in_channels), of)
     built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     return built

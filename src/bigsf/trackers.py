@@ -1,6 +1,7 @@
 """Where the quantities of each epoch are written: the family of trackers."""
 
 import csv
+import importlib
 import io
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from bigsf.atomic import write_text
 from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.errors import ConfigError
 
 History = list[dict[str, Any]]
 """One row of logged quantities an epoch."""
@@ -51,6 +53,136 @@ class CSVTracker(Tracker):
         write_text(self.path, text.getvalue())
 
 
+class TensorBoardConfig(Config):
+    """TensorBoard event files in the run folder."""
+
+    type: Literal["tensorboard"]
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        _require("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
+
+
+class TensorBoardTracker(Tracker):
+    """Writes scalars to TensorBoard.
+
+    Parameters
+    ----------
+    writer
+        A `torch.utils.tensorboard.SummaryWriter`.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def write(self, history: History) -> None:  # noqa: D102
+        for name, value in _newest(history).items():
+            self.writer.add_scalar(name, value, history[-1]["epoch"])
+        self.writer.flush()
+
+    def close(self) -> None:  # noqa: D102
+        self.writer.close()
+
+
+class MLflowConfig(Config):
+    """A run of MLflow."""
+
+    type: Literal["mlflow"]
+
+    experiment: str = "bigsf"
+    """Name of the experiment."""
+
+    uri: str | None = None
+    """Tracking URI; null: MLflow's own default."""
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        mlflow = _require("mlflow")
+        if self.uri:
+            mlflow.set_tracking_uri(self.uri)
+        mlflow.set_experiment(self.experiment)
+        mlflow.start_run(run_name=run_name)
+        mlflow.log_dict(run_config, "config.json")
+        return MLflowTracker(mlflow)
+
+
+class MLflowTracker(Tracker):
+    """Logs metrics to the active run of MLflow.
+
+    Parameters
+    ----------
+    client
+        The module `mlflow`, with a run started.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def write(self, history: History) -> None:  # noqa: D102
+        if history:
+            self.client.log_metrics(_newest(history), step=history[-1]["epoch"])
+
+    def close(self) -> None:  # noqa: D102
+        self.client.end_run()
+
+
+class WandBConfig(Config):
+    """A run of Weights & Biases."""
+
+    type: Literal["wandb"]
+
+    project: str = "bigsf"
+    """Name of the project."""
+
+    mode: Literal["online", "offline"] = "offline"
+    """offline keeps all on this machine, for `wandb sync` later."""
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        wandb = _require("wandb")
+        return WandBTracker(
+            wandb.init(project=self.project, name=run_name, config=run_config, dir=str(folder), mode=self.mode)
+        )
+
+
+class WandBTracker(Tracker):
+    """Logs to a run of Weights & Biases.
+
+    Parameters
+    ----------
+    run
+        What `wandb.init` returns.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def write(self, history: History) -> None:  # noqa: D102
+        if history:
+            self.run.log(_newest(history), step=history[-1]["epoch"])
+
+    def close(self) -> None:  # noqa: D102
+        self.run.finish()
+
+
+def _newest(history: History) -> dict[str, float]:
+    """Return the numbers of the last row."""
+    return {name: value for name, value in history[-1].items() if name != "epoch"} if history else {}
+
+
+def _require(package: str) -> Any:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(
+            f"The tracker {package} needs a package that is not installed: pip install 'bigsf[{package}]'."
+        ) from None
+
+
 class CustomTrackerConfig(CustomConfig):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
 
@@ -60,6 +192,9 @@ class CustomTrackerConfig(CustomConfig):
 
 
 TrackerConfig = Annotated[
-    Annotated[CSVConfig | CustomTrackerConfig, Field(discriminator="type")],
+    Annotated[
+        CSVConfig | TensorBoardConfig | MLflowConfig | WandBConfig | CustomTrackerConfig,
+        Field(discriminator="type"),
+    ],
     ignore_tag_case,
 ]

@@ -14,13 +14,16 @@ from numpy.random import SeedSequence
 
 from bigsf import console
 from bigsf.console import logger
+from bigsf.coordinates import border, locator
 from bigsf.dataset import PatchDataset
 from bigsf.early_stopping import higher_is_better
 from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRunError, SnapshotError, TrainingError
 from bigsf.evaluation import Evaluation, evaluate
 from bigsf.folds import Folds
 from bigsf.inference import Judge
+from bigsf.losses import LossSum
 from bigsf.metrics import metric_name
+from bigsf.models.positions import PositionEncoder
 from bigsf.patches import PatchFile
 from bigsf.precision import autocast, pick_device, resolve_precision
 from bigsf.run_config import RunConfig
@@ -92,6 +95,7 @@ class Trainer:
             config.seed,
             self.config.data.samples_per_epoch,
             [augmentation.build() for augmentation in config.augmentations],
+            locator(config.model.position.of if config.model.position else None, self.patch_file.wcs),
             device=self.device,
         )
         if not len(self.dataset.indices):
@@ -99,7 +103,7 @@ class Trainer:
                 f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches."
             )
         self.model = build_model(self.config)
-        self.model.normalization.fit(self._training_sample())
+        self._fit_to_data()
         self.model.to(self.device)
         self.loss = config.loss.build()
         self.optimizer = config.optimizer.build(self.model.parameters())
@@ -109,12 +113,24 @@ class Trainer:
         self.early_stopping = config.early_stopping.build() if config.early_stopping else None
         self.metrics = {metric_name(metric): metric.build() for metric in config.metrics}
         self.judge = Judge(
-            [self.model], self.patch_file.patch_size, batch_size=64, device=self.device, dtype=self.dtype
+            [self.model],
+            self.patch_file.patch_size,
+            batch_size=64,
+            device=self.device,
+            dtype=self.dtype,
+            wcs=self.patch_file.wcs,
         )
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, float] = {}
         self.thresholds: dict[str, float] = {"whole": 0.5, "labelled": 0.5}
+
+    def _fit_to_data(self) -> None:
+        """Let normalization and position encoder learn from the data, before the weights do."""
+        self.model.normalization.fit(self._training_sample())
+        for module in self.model.modules():
+            if isinstance(module, PositionEncoder) and self.dataset.locate:
+                module.fit(self.dataset.locate(border(self.patch_file.shape)))
 
     def _training_sample(self) -> torch.Tensor:
         """Return valid pixels of some training patches, `(c, n)` float64, NaN where missing."""
@@ -304,7 +320,8 @@ class Trainer:
         self.model.train()
         with autocast(self.device, self.dtype):
             logits = self.model(batch.image, batch.position)
-        loss = self.loss(logits, batch.target, weight)
+        answers = [self.loss(answer[:, None], batch.target, weight) for answer in logits.unbind(dim=1)]
+        loss = LossSum(torch.stack([a.total for a in answers]).mean(), answers[0].weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()  # type: ignore[no-untyped-call]
         total, loss_weight = float(loss.total.detach()), float(loss.weight)

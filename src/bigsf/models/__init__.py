@@ -8,6 +8,7 @@ from torch import nn
 from bigsf.config import CustomConfig, ignore_tag_case
 from bigsf.models.network import NetworkConfig
 from bigsf.models.unet import UNetConfig as UNetConfig
+from bigsf.models.unetpp import UNetPlusPlusConfig
 
 
 class CustomNetworkConfig(NetworkConfig, CustomConfig):
@@ -22,6 +23,6 @@ class CustomNetworkConfig(NetworkConfig, CustomConfig):
 
 
 ModelConfig = Annotated[
-    Annotated[UNetConfig | CustomNetworkConfig, Field(discriminator="type")],
+    Annotated[UNetConfig | UNetPlusPlusConfig | CustomNetworkConfig, Field(discriminator="type")],
     ignore_tag_case,
 ]

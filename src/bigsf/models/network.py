@@ -2,8 +2,9 @@
 
 from pydantic import PositiveInt
 
-from bigsf.config import Config
+from bigsf.config import Config, aliased
 from bigsf.models.normalizations import MinMaxConfig, NormalizationConfig
+from bigsf.models.positions import AnyPositionConfig
 
 
 class NetworkConfig(Config):
@@ -17,6 +18,9 @@ class NetworkConfig(Config):
 
     normalization: NormalizationConfig = MinMaxConfig()
     """From raw map values to the network's input."""
+
+    position: AnyPositionConfig | None = aliased(None, "position", "encoder")
+    """Tell the network where each patch lies; null: do not."""
 
     @property
     def patch_multiple(self) -> int:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from bigsf.coordinates import System
 from bigsf.models.normalizations import Normalization
 
 
@@ -15,15 +16,20 @@ class SegmentationModel(nn.Module):
         Takes normalised patches, zero where missing, and positions; returns logits.
     normalization
         Takes raw patches and the mask of valid pixels.
+    of
+        The coordinates of the positions that the network takes; None where it takes none.
     """
 
-    def __init__(self, network: nn.Module, normalization: Normalization) -> None:
+    def __init__(self, network: nn.Module, normalization: Normalization, of: System | None = None) -> None:
         super().__init__()
+        self.of = of
         self.network = network
         self.normalization = normalization
 
     def forward(self, image: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits `(b, 1, y, x)`, float32, of raw patches `(b, c, y, x)` with NaN where missing.
+
+        A network with deep supervision returns `(b, answers, y, x)` in training.
 
         The normalization runs in full precision also under mixed precision; the network as the context says.
         """

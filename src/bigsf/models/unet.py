@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bigsf.config import aliased
 from bigsf.models.network import NetworkConfig
+from bigsf.models.positions import PositionEncoder, PositionJoin
 
 Norm = Literal["batch", "group", "instance"]
 
@@ -37,7 +38,11 @@ class UNetConfig(NetworkConfig):
 
     def build(self) -> "UNet":
         """Return an untrained network."""
-        return UNet(self.in_channels, self.out_channels, self.features, self.depth, self.norm, self.dropout)
+        encoder = self.position.build() if self.position else None
+        join = self.position.join if self.position else "middle"
+        return UNet(
+            self.in_channels, self.out_channels, self.features, self.depth, self.norm, self.dropout, encoder, join
+        )
 
 
 class UNet(nn.Module):
@@ -55,6 +60,8 @@ class UNet(nn.Module):
         Normalization of the features.
     dropout
         Fraction of feature maps dropped in training at the lowest level.
+    position, join
+        Encoder of positions and where it enters: "before", "middle" or "after".
     """
 
     def __init__(
@@ -65,10 +72,14 @@ class UNet(nn.Module):
         depth: int = 4,
         norm: Norm = "batch",
         dropout: float = 0.0,
+        position: PositionEncoder | None = None,
+        join: str = "middle",
     ) -> None:
         super().__init__()
         width = [features * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList([ConvBlock(in_channels, width[0], norm)])
+        self.position = PositionJoin(position, join, width[-1] if join == "middle" else features) if position else None
+        first = in_channels + (position.width if position and join == "before" else 0)
+        self.down = nn.ModuleList([ConvBlock(first, width[0], norm)])
         self.down.extend(ConvBlock(width[i], width[i + 1], norm) for i in range(depth))
         self.dropout = nn.Dropout2d(dropout)
         self.up = nn.ModuleList(nn.ConvTranspose2d(width[i + 1], width[i], 2, stride=2) for i in range(depth))
@@ -77,13 +88,16 @@ class UNet(nn.Module):
 
     def forward(self, patches: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits `(b, out_channels, y, x)` of normalised patches `(b, in_channels, y, x)`."""
-        levels = [self.down[0](patches)]
+        levels = [self.down[0](self._join(patches, position, "before"))]
         for block in list(self.down)[1:]:
             levels.append(block(nn.functional.max_pool2d(levels[-1], 2)))
-        x = self.dropout(levels.pop())
+        x = self._join(self.dropout(levels.pop()), position, "middle")
         for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
             x = merge(torch.cat([levels.pop(), up(x)], dim=1))
-        return cast(Tensor, self.head(x))
+        return cast(Tensor, self.head(self._join(x, position, "after")))
+
+    def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
+        return x if self.position is None else self.position(x, position, place)
 
 
 class ConvBlock(nn.Sequential):

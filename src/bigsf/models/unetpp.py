@@ -1,0 +1,118 @@
+"""UNet++ (Zhou et al. 2018): a U-Net whose skip connections are themselves nested U-Nets."""
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from bigsf.config import aliased
+from bigsf.models.network import NetworkConfig
+from bigsf.models.positions import PositionEncoder, PositionJoin
+from bigsf.models.unet import ConvBlock, Head, Norm
+
+
+class UNetPlusPlusConfig(NetworkConfig):
+    """A UNet++ (Zhou et al. 2018)."""
+
+    type: Literal["unetpp", "unet++"]
+
+    features: PositiveInt = 32
+    """Feature maps at full resolution, doubled at each step down. Time grows with its square."""
+
+    depth: int = aliased(4, "depth", "num_blocks", ge=1, le=7)
+    """Down-sampling steps; patches must be a multiple of 2**depth pixels. Deeper sees further."""
+
+    norm: Norm = "batch"
+    """Normalization of the features: batch, group or instance."""
+
+    deep_supervision: bool = True
+    """Train each nested U-Net to give the answer by itself; the model's answer is their mean."""
+
+    @property
+    def patch_multiple(self) -> int:
+        """Patches must be a multiple of this many pixels."""
+        return int(2**self.depth)
+
+    def build(self) -> "UNetPlusPlus":
+        """Return an untrained network."""
+        encoder = self.position.build() if self.position else None
+        join = self.position.join if self.position else "middle"
+        return UNetPlusPlus(
+            self.in_channels,
+            self.out_channels,
+            self.features,
+            self.depth,
+            self.norm,
+            self.deep_supervision,
+            encoder,
+            join,
+        )
+
+
+class UNetPlusPlus(nn.Module):
+    """A UNet++.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Planes in and out.
+    features
+        Feature maps at full resolution.
+    depth
+        Down-sampling steps, and nested U-Nets.
+    norm
+        Normalization of the features.
+    deep_supervision
+        Answer with all nested U-Nets instead of the deepest.
+    position, join
+        Encoder of positions and where it enters.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        features: int = 32,
+        depth: int = 4,
+        norm: Norm = "batch",
+        deep_supervision: bool = True,
+        position: PositionEncoder | None = None,
+        join: str = "middle",
+    ) -> None:
+        super().__init__()
+        width = [features * 2**level for level in range(depth + 1)]
+        self.depth = depth
+        self.position = PositionJoin(position, join, width[-1] if join == "middle" else features) if position else None
+        first = in_channels + (position.width if position and join == "before" else 0)
+        self.blocks = nn.ModuleDict()
+        self.up = nn.ModuleDict()
+        for level in range(depth + 1):
+            self.blocks[f"{level}_0"] = ConvBlock(width[level - 1] if level else first, width[level], norm)
+            for column in range(1, depth - level + 1):
+                self.up[f"{level}_{column}"] = nn.ConvTranspose2d(width[level + 1], width[level], 2, stride=2)
+                self.blocks[f"{level}_{column}"] = ConvBlock((column + 1) * width[level], width[level], norm)
+        columns = range(1, depth + 1) if deep_supervision else [depth]
+        self.heads = nn.ModuleDict({str(column): Head(features, out_channels) for column in columns})
+
+    def forward(self, patches: Tensor, position: Tensor | None = None) -> Tensor:
+        """Return logits of normalised patches `(b, in_channels, y, x)`.
+
+        In training with deep supervision `(b, answers, y, x)`, a plane a nested U-Net; else `(b, out_channels, y, x)`.
+        """
+        x = self._join(patches, position, "before")
+        node: dict[tuple[int, int], Tensor] = {}
+        for level in range(self.depth + 1):
+            x = x if level == 0 else nn.functional.max_pool2d(node[level - 1, 0], 2)
+            x = self.blocks[f"{level}_0"](x)
+            node[level, 0] = self._join(x, position, "middle") if level == self.depth else x
+        for column in range(1, self.depth + 1):
+            for level in range(self.depth - column + 1):
+                raised = self.up[f"{level}_{column}"](node[level + 1, column - 1])
+                beside = [node[level, before] for before in range(column)]
+                node[level, column] = self.blocks[f"{level}_{column}"](torch.cat([*beside, raised], dim=1))
+        answers = [head(self._join(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
+        return torch.cat(answers, dim=1) if self.training else torch.stack(answers).mean(dim=0)
+
+    def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
+        return x if self.position is None else self.position(x, position, place)
