@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from astropy.io import fits
 from hypothesis import settings
 from torch import Tensor, nn
 
+from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
 from bigsf.fits_image import FloatArray
 from bigsf.folds import Folds, SplitConfig
@@ -159,6 +160,15 @@ def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytes
     kfold = KFold(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
     kfold.run()
     return kfold.path
+
+
+def own_members(family: Any) -> list[Any]:
+    """Return a config of each member of a family but `custom`, by its defaults."""
+    return [
+        member.model_validate({"type": get_args(member.model_fields["type"].annotation)[0]})
+        for member in members(family)
+        if not issubclass(member, CustomConfig)
+    ]
 
 
 class ArrayPlanes(Planes):

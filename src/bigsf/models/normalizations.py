@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.errors import DataError
 
 
 class Normalization(nn.Module):
@@ -141,7 +142,7 @@ class GlobalConfig(Config):
 
 
 class Global(Normalization):
-    """Standardise with one mean and deviation a channel, from the training folds alone."""
+    """Standardise with one mean and deviation a channel, from the training folds alone; if constant there, to 0."""
 
     floor: Tensor
     mean: Tensor
@@ -155,15 +156,15 @@ class Global(Normalization):
 
     def fit(self, values: Tensor) -> None:  # noqa: D102
         for channel, row in enumerate(values):
-            row = row[row.isfinite()]
+            row = row[row.isfinite() & (row > 0)] if self.log else row[row.isfinite()]
+            if not len(row):
+                kind = "positive" if self.log else "valid"
+                raise DataError(f"Normalization: channel {channel + 1} has no {kind} pixel in the training folds.")
             if self.log:
-                row = row[row > 0]
                 self.floor[channel] = row.min()
                 row = row.log10()
-            self.mean[channel], self.std[channel] = (
-                row.mean(),
-                row.std().clamp(min=torch.finfo(torch.float32).tiny),
-            )
+            mean, std = row.mean(), row.std(correction=0)
+            self.mean[channel], self.std[channel] = mean, torch.where(std > 1e-6 * mean.abs(), std, torch.inf)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
         values = torch.where(valid, image, 0).double()

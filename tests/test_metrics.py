@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+
+from bigsf.metrics import Mask, Metric, MetricConfig, Probability, metric_name
+from bigsf.run_config import TrainerConfig
+from conftest import own_members
+
+Piece = tuple[Probability, Mask, Mask]
+
+each_metric = pytest.mark.parametrize("config", own_members(MetricConfig), ids=metric_name)
+
+
+def piece(seed: int, density: float) -> Piece:
+    """Return a map of 17 x 29 pixels on which a fraction of the pixels is positive and most are labelled."""
+    generator = np.random.default_rng(seed)
+    target = generator.random((17, 29)) < density
+    probability = np.clip(0.4 * target + generator.random(target.shape) * 0.6, 0.01, 0.99).astype(np.float32)
+    return probability, target, generator.random(target.shape) < 0.8
+
+
+def value(config: MetricConfig, *pieces: Piece) -> float:
+    metric = config.build()
+    for one in pieces:
+        metric.update(*one)
+    return metric.compute()
+
+
+def pixels(probability: list[float], target: list[int], labelled: list[int]) -> Piece:
+    return np.array([probability], np.float32), np.array([target]) == 1, np.array([labelled]) == 1
+
+
+def one(**config: object) -> Metric:
+    metric = TrainerConfig.from_dict({"metrics": [config]}).metrics[0]
+    return metric.build()
+
+
+@each_metric
+def test_merging_equals_seeing_all(config: MetricConfig) -> None:
+    first, second = config.build(), config.build()
+    first.update(*piece(1, 0.1))
+    second.update(*piece(2, 0.6))
+    first.merge(second)
+    assert first.compute() == pytest.approx(value(config, piece(1, 0.1), piece(2, 0.6)), rel=1e-12)
+
+
+@each_metric
+def test_the_order_of_the_pieces_does_not_matter(config: MetricConfig) -> None:
+    a, b = piece(1, 0.1), piece(2, 0.6)
+    assert value(config, a, b) == pytest.approx(value(config, b, a), rel=1e-12)
+
+
+@each_metric
+def test_reset_forgets(config: MetricConfig) -> None:
+    metric = config.build()
+    metric.update(*piece(1, 0.1))
+    metric.reset()
+    metric.update(*piece(2, 0.6))
+    assert metric.compute() == value(config, piece(2, 0.6))
+
+
+@each_metric
+def test_a_piece_without_labels_contributes_nothing(config: MetricConfig) -> None:
+    probability, target, labelled = piece(2, 0.6)
+    unlabelled = (np.full_like(probability, np.nan), target, np.zeros_like(labelled))
+    assert value(config, piece(1, 0.1), unlabelled) == value(config, piece(1, 0.1))
+
+
+@each_metric
+def test_nothing_labelled_is_nan(config: MetricConfig) -> None:
+    probability, target, labelled = piece(1, 0.1)
+    assert math.isnan(value(config, (probability, target, np.zeros_like(labelled))))
+
+
+@each_metric
+def test_a_perfect_map_scores_one(config: MetricConfig) -> None:
+    target = np.zeros((17, 29), bool)
+    target[5:9, 3:20] = True
+    probability = np.where(target, 1, 0).astype(np.float32)
+    assert value(config, (probability, target, np.ones_like(target))) == pytest.approx(1, abs=1e-6)
+
+
+def test_dice_by_hand() -> None:
+    dice = one(type="dice")
+    dice.update(*pixels([0.9, 0.8, 0.2, 0.7, 0.5], [1, 0, 1, 1, 1], [1, 1, 1, 0, 1]))
+    assert dice.compute() == 2 * 2 / (2 * 2 + 1 + 1)  # the fourth pixel has no label, the fifth is just marked
+
+
+def test_dice_marks_from_its_threshold_on() -> None:
+    dice = one(type="dice", threshold=0.85)
+    dice.update(*pixels([0.9, 0.8, 0.2], [1, 0, 1], [1, 1, 1]))
+    assert dice.compute() == 2 / (2 + 0 + 1)
+
+
+def test_counts_are_pooled_not_averaged_over_batches() -> None:
+    dice = one(type="dice")
+    dice.update(*pixels([0.9], [1], [1]))  # 1 of its own
+    dice.update(*pixels([0.1, 0.1, 0.1, 0.9], [1, 1, 1, 0], [1, 1, 1, 1]))  # 0 of its own
+    assert dice.compute() == 2 / (2 + 1 + 3)
+
+
+def test_curve_metrics_by_hand() -> None:
+    for kind, expected in {"average_precision": (1 + 2 / 3) / 2, "roc_auc": 3 / 4}.items():
+        metric = one(type=kind)
+        metric.update(*pixels([0.9, 0.8, 0.3, 0.1, 0.99], [1, 0, 1, 0, 0], [1, 1, 1, 1, 0]))
+        assert metric.compute() == pytest.approx(expected)
+
+
+def test_curves_take_probabilities_not_rounded_ones() -> None:
+    auc = one(type="roc_auc")
+    auc.update(*pixels([0.4, 0.3, 0.2, 0.1], [1, 1, 0, 0], [1, 1, 1, 1]))
+    assert auc.compute() == 1
+
+
+def test_names_in_logs() -> None:
+    kinds = [{"type": "map"}, {"type": "ap"}, {"type": "DICE"}, {"type": "custom", "target": "mylab.scores:Recall"}]
+    metrics = TrainerConfig.from_dict({"metrics": kinds}).metrics
+    assert [metric_name(metric) for metric in metrics] == ["average_precision", "average_precision", "dice", "Recall"]
