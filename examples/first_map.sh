@@ -4,7 +4,7 @@ set -e
 here=$(dirname "$0")
 python "$here/make_galaxy.py" --size 768 320 --seed 1 -o galaxy.fits --overwrite
 python "$here/make_galaxy.py" --size 512 320 --seed 2 -o map.fits --overwrite
-bigsf preprocess galaxy.fits --patch-size 64 --overwrite
+bigsf preprocess galaxy.fits --patch-size 64 --stride 8 --overwrite
 bigsf split galaxy.h5 -k 4 --k-train 2 --overwrite
 bigsf train "$here/first_map.yaml" --set data.path="$PWD/galaxy.h5" --set trainer.output_dir="$PWD/results" --overwrite
 bigsf segment results/first_map/best.pt map.fits --overwrite

@@ -408,7 +408,6 @@ def write_galaxy(
                     writer.write(name, band.start - y.start, plane)
         with fits.open(temporary, "update") as hdus:
             for name, meaning in _MEANING.items():
-                hdus[name].header.remove("BUNIT", ignore_missing=True)  # masks and IDs have no unit
                 hdus[name].header["BTYPE"] = (name.lower(), meaning)
     return path
 

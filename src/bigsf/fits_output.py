@@ -105,9 +105,9 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
 
 
 def _grid_cards(header: fits.Header) -> fits.Header:
-    """Return what an extension needs of the primary header: all but the comments and the history."""
+    """Return what an extension needs of the primary header: all but its unit, comments and history."""
     cards = header.copy(strip=True)
-    for keyword in ("HISTORY", "COMMENT", "", "BTYPE", "DATE"):
+    for keyword in ("HISTORY", "COMMENT", "", "BTYPE", "BUNIT", "DATE"):
         cards.remove(keyword, ignore_missing=True, remove_all=True)
     return cards
 

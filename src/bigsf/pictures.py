@@ -78,34 +78,29 @@ def draw_quicklook(
     if wcs is not None and thumbnails.step > 1:
         wcs = wcs.slice((slice(None, None, thumbnails.step),) * 2)
     ny, nx = image.shape
-    strips = max(1, min(8, round(np.sqrt(nx / ny / 2.5))))
-    side_by_side = nx < 1.6 * ny and strips == 1
+    strips = max(1, min(8, round(np.sqrt(nx / ny / 4))))
+    side_by_side = nx < 2.5 * ny and strips == 1
     columns, rows = (2, 1) if side_by_side else (1, 2 * strips)
     width = 12.0
-    panel = width / columns * ny / (nx / strips)
-    figure = _figure(width, min(40.0, rows * (panel + 0.75) + 0.4))
+    panel = 0.82 * width / columns * ny / (nx / strips)  # the rest of the width goes to labels and colour bars
+    figure = _figure(width, min(40.0, rows * (panel + 0.6) + 0.3))
     scaled, name = _stretched(image)
     low, high = np.nanpercentile(scaled, [0.5, 99.7]) if np.isfinite(scaled).any() else (0, 1)
     edges = np.linspace(0, nx, strips + 1).astype(int)
-    pairs: list[tuple[Any, Any]] = []
     for strip, (x0, x1) in enumerate(pairwise(edges)):
         here = wcs.slice((slice(None), slice(int(x0), int(x1)))) if wcs is not None else None
-        for kind in range(2):
+        panels: tuple[tuple[FloatArray, dict[str, Any], str], ...] = (
+            (scaled, {"cmap": "magma", "vmin": low, "vmax": high}, name),
+            (probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}, f"{label}\n(threshold {threshold:.2f})"),
+        )
+        for kind, (plane, style, text) in enumerate(panels):
             axes = figure.add_subplot(rows, columns, strip * 2 + kind + 1, projection=here)
-            if kind == 0:
-                shown = axes.imshow(scaled[:, x0:x1], origin="lower", cmap="magma", vmin=low, vmax=high, aspect="equal")
-            else:
-                shown = axes.imshow(
-                    probability[:, x0:x1], origin="lower", cmap="viridis", vmin=0, vmax=1, aspect="equal"
-                )
+            shown = axes.imshow(plane[:, x0:x1], origin="lower", aspect="equal", **style)
             axes.set_facecolor("0.8")
             if strip == 0 and kind == 0:
                 axes.set_title(title, loc="left")
             _label_axes(axes, here, x0)
-            pairs.append((shown, axes))
-    for kind, text in enumerate((name, f"{label} (threshold {threshold:.2f})")):
-        shown = pairs[kind][0]
-        figure.colorbar(shown, ax=[axes for _, axes in pairs[kind::2]], label=text, fraction=0.05, pad=0.01)
+            figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
     _save(figure, path)
 
 
@@ -118,7 +113,9 @@ def _stretched(image: FloatArray) -> tuple[FloatArray, str]:
 
 
 def _label_axes(axes: Any, wcs: WCS | None, x0: int = 0) -> None:
+    """Name the axes; `x0` is the first column shown."""
     if wcs is None:
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x + x0:.0f}")
         axes.set_xlabel("x [pixel]")
         axes.set_ylabel("y [pixel]")
         return
