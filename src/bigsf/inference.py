@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 
 from bigsf.coordinates import locator
+from bigsf.errors import ConfigError
 from bigsf.fits_image import FloatArray
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.precision import autocast
@@ -52,6 +53,11 @@ class Judge:
         Where and in which number format the networks run.
     wcs
         The WCS of the map, for models that take Galactic positions.
+
+    Raises
+    ------
+    ConfigError
+        Where windows at such a stride would leave gaps.
     """
 
     def __init__(
@@ -64,8 +70,11 @@ class Judge:
         dtype: torch.dtype = torch.float32,
         wcs: WCS | None = None,
     ) -> None:
+        stride = max(1, window // 2) if stride is None else stride
+        if not 1 <= stride <= window:
+            raise ConfigError(f"A stride of {stride} pixels does not cover a map: use one from 1 to {window}.")
         self.models = list(models)
-        self.window, self.stride, self.batch_size = window, stride or max(1, window // 2), batch_size
+        self.window, self.stride, self.batch_size = window, stride, batch_size
         self.device, self.dtype = device or torch.device("cpu"), dtype
         self._locate = [locator(model.of, wcs) for model in models]
         self._weight = blend_weight(window)

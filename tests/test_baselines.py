@@ -1,0 +1,61 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.filters import sato
+
+from bigsf import baselines
+from bigsf.baselines import BASELINES, BaselineMaps
+from bigsf.fits_image import FloatArray
+from conftest import ArrayPlanes
+
+
+def tall_map(missing: bool = True) -> FloatArray:
+    """Return a column density of 300 x 50 pixels with two ridges and a hole."""
+    y, x = np.mgrid[:300, :50]
+    ridges = sum(np.exp(-0.5 * ((x - c - 6 * np.sin(y / 30)) / 2) ** 2) for c in (15, 35))
+    image = 1e22 * (1 + np.asarray(ridges)) * np.random.default_rng(0).lognormal(0, 0.1, y.shape)
+    if missing:
+        image[140:160, 10:20] = np.nan
+    return np.asarray(image, np.float32)
+
+
+def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the maps of tools/score_map.py, of the whole map at once."""
+    log_n = np.log10(np.where(np.isfinite(image), image, np.nanmedian(image)).astype(float))
+    return {
+        "column density": log_n,
+        "local contrast": log_n - gaussian_filter(log_n, 12),
+        "ridge filter": sato(log_n, sigmas=[1.5, 2, 3], black_ridges=False),
+    }
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("rows", [1, 37, 300])
+def test_bands_give_the_formula_of_the_whole_map(name: str, rows: int) -> None:
+    image = tall_map()
+    maps = BaselineMaps(ArrayPlanes(image[None]))
+    some = range(0, 300, rows) if rows > 1 else range(120, 180, 20)
+    for y0 in some:
+        y1 = min(y0 + rows, 300)
+        np.testing.assert_allclose(maps.rows(name, y0, y1), formulas(image)[name][y0:y1], atol=2e-6)
+
+
+def test_holes_take_the_median_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tall_map()
+    monkeypatch.setattr(baselines, "_SAMPLE", 500)
+    assert BaselineMaps(ArrayPlanes(image[None])).fill == pytest.approx(float(np.nanmedian(image)), rel=0.05)
+
+
+def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:
+    image = tall_map(missing=False)
+    image[5, 5] = -1e21
+    maps = BaselineMaps(ArrayPlanes(image[None]))
+    assert not maps.log
+    np.testing.assert_array_equal(maps.rows("column density", 0, 300), image)
+
+
+def test_map_without_a_valid_pixel_is_flat() -> None:
+    maps = BaselineMaps(ArrayPlanes(np.full((1, 70, 20), np.nan, np.float32)))
+    for name in BASELINES:
+        assert np.abs(maps.rows(name, 0, 70)).max() < 1e-12
