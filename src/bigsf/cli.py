@@ -91,6 +91,21 @@ def _options(
 P = ParamSpec("P")
 
 
+def _schema(wanted: bool) -> None:
+    if wanted:
+        import json
+
+        from bigsf.run_config import RunConfig
+
+        typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+        raise typer.Exit
+
+
+Schema = Annotated[
+    bool, typer.Option("--schema", callback=_schema, is_eager=True, help="Print the JSON schema of CONFIG.yaml.")
+]
+
+
 def _talking(command: Callable[P, None]) -> Callable[P, None]:
     """Turn the voice on, as --quiet says, before a command runs."""
 
@@ -251,6 +266,7 @@ def train(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    schema: Schema = False,
 ) -> None:
     """Train one model on one split of the folds, and score it on the test folds."""
     from bigsf.run_config import RunConfig

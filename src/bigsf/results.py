@@ -98,5 +98,8 @@ def describe(trainer: "Trainer") -> None:
     )
     say(f"# {len(trainer.dataset.indices):,} training patches, {trainer.dataset.steps:,} steps an epoch")
     say(f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}")
+    batch = trainer.dataset.batch(0, 0)
+    memory = trainer.model.training_bytes(batch.image, batch.position)
+    say(f"# a step of {trainer.config.trainer.batch_size} patches takes about {console.size(memory)} of memory")
     say(f"# a snapshot takes {console.size(12 * parameters)}")
     say(f"Would write {trainer.folder.path}.")

@@ -61,6 +61,9 @@ class TrainerConfig(Config):
     best_by: str = "val_loss"
     """The validation quantity that chooses best.pt; losses are to fall, all else to rise."""
 
+    start_from: ConfigPath | None = None
+    """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer)."""
+
     model: ModelConfig = UNetConfig()
     """The network and the normalization in front of it."""
 

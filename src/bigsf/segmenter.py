@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
+from torch import nn
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
@@ -121,6 +123,7 @@ def segment(
     batch_size: int = 64,
     device: str | None = None,
     precision: Precision = "auto",
+    network: nn.Module | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> SegmentReport:
@@ -144,6 +147,8 @@ def segment(
         Windows at a time.
     device, precision
         Where and in which number format the networks run.
+    network
+        The network of the models, where it was handed to the trainer as an object.
     overwrite
         Replace existing outputs.
     dry_run
@@ -177,7 +182,7 @@ def segment(
         if dry_run:
             return report
         judge = Judge(
-            [snapshot.build_model().to(torch_device) for snapshot in snapshots],
+            [snapshot.build_model(deepcopy(network)).to(torch_device) for snapshot in snapshots],
             window,
             stride,
             batch_size,

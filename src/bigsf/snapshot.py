@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch import nn
 
 import bigsf
 from bigsf.atomic import atomic_path
@@ -55,6 +56,8 @@ class Snapshot:
     """SHA-256 of the FITS file of the map."""
     stopped_early: bool = False
     """Whether early stopping has ended the run."""
+    network_handed_in: bool = False
+    """Whether the network was an object handed to the trainer, so that the config cannot build it."""
 
     def save(self, path: Path) -> None:
         """Write the snapshot, whole or not at all."""
@@ -103,15 +106,24 @@ class Snapshot:
         """The config, validated again."""
         return RunConfig.from_dict(self.global_config)
 
-    def build_model(self) -> SegmentationModel:
+    def build_model(self, network: nn.Module | None = None) -> SegmentationModel:
         """Return the trained model.
+
+        Parameters
+        ----------
+        network
+            The network, where it was handed to the trainer as an object; its weights are replaced.
 
         Raises
         ------
         SnapshotError
-            Where the weights do not fit the architecture of the config.
+            Where the weights do not fit the architecture of the config, or the network must be handed in.
         """
-        model = build_model(self.config)
+        if self.network_handed_in and network is None:
+            raise SnapshotError(
+                "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
+            )
+        model = build_model(self.config, network)
         try:
             model.load_state_dict(self.model_state)
         except RuntimeError as error:
@@ -121,12 +133,12 @@ class Snapshot:
         return model
 
 
-def build_model(config: RunConfig) -> SegmentationModel:
-    """Return an untrained model."""
+def build_model(config: RunConfig, network: nn.Module | None = None) -> SegmentationModel:
+    """Return an untrained model of the config's network, or of another."""
     model = config.trainer.model
     if model.out_channels != 1:
         raise ConfigError(f"trainer.model.out_channels is {model.out_channels}; BigSF separates one class: use 1.")
     of = model.position.of if model.position else None
-    built = SegmentationModel(model.build(), model.normalization.build(model.in_channels), of)
+    built = SegmentationModel(network or model.build(), model.normalization.build(model.in_channels), of)
     built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     return built

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.random import SeedSequence
+from torch import nn
+from torch.optim import Optimizer
 
 from bigsf import console
 from bigsf.console import logger
@@ -21,9 +23,10 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRunErr
 from bigsf.evaluation import Evaluation, evaluate
 from bigsf.folds import Folds
 from bigsf.inference import Judge
-from bigsf.losses import LossSum
-from bigsf.metrics import metric_name
+from bigsf.losses import Loss, LossSum
+from bigsf.metrics import Metric, metric_name
 from bigsf.models.positions import PositionEncoder
+from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
 from bigsf.precision import autocast, pick_device, resolve_precision
 from bigsf.run_config import RunConfig
@@ -44,6 +47,20 @@ class Progress:
     stopped_early: bool = False
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Objects handed to a trainer in place of what the config would build."""
+
+    network: nn.Module | None = None
+    """A network, as `trainer.model` describes; a snapshot keeps its weights only."""
+    loss: Loss | None = None
+    """A loss; `trainer.loss.unlabelled_weight` still holds."""
+    optimizer: Callable[[Parameters], Optimizer] | None = None
+    """From the parameters to an optimizer."""
+    metrics: Mapping[str, Metric] | None = None
+    """Metrics by name."""
+
+
 class Trainer:
     """Trains one model on one split.
 
@@ -57,6 +74,8 @@ class Trainer:
         Replace a run that lies in the run folder already.
     dry_run
         Write nothing, not even a folds file; such a trainer cannot train.
+    parts
+        Objects in place of what the config would build.
 
     Raises
     ------
@@ -65,8 +84,14 @@ class Trainer:
     """
 
     def __init__(
-        self, config: RunConfig, device: str | None = None, overwrite: bool = False, dry_run: bool = False
+        self,
+        config: RunConfig,
+        device: str | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        parts: Parts | None = None,
     ) -> None:
+        self.parts = parts or Parts()
         self.device = pick_device(device)
         self.patch_file: PatchFile = config.data.build()
         self.patch_file.labels()
@@ -79,6 +104,10 @@ class Trainer:
         check_patch_size(self.patch_file.patch_size, model.patch_multiple, model.type)
         self.config = config.model_copy(update={"split": config.split.resolved(self.patch_file)})
         self.folds = Folds.load_or_make(self.patch_file, self.config.split, write=not dry_run)
+        if config.split.use > len(self.folds.splits):
+            raise ConfigError(
+                f"split.use is {config.split.use}; {self.config.split.path} has {len(self.folds.splits)}."
+            )
         self.split = self.folds.splits[config.split.use - 1]
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
         self.overwrite = overwrite
@@ -102,16 +131,20 @@ class Trainer:
             raise DataError(
                 f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches."
             )
-        self.model = build_model(self.config)
-        self._fit_to_data()
+        self.model = build_model(self.config, self.parts.network)
+        if config.start_from:
+            self._start_from(config.start_from)
+        else:
+            self._fit_to_data()
         self.model.to(self.device)
-        self.loss = config.loss.build()
-        self.optimizer = config.optimizer.build(self.model.parameters())
+        self.loss = self.parts.loss or config.loss.build()
+        self.optimizer = (self.parts.optimizer or config.optimizer.build)(self.model.parameters())
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         self.scheduler = config.scheduler.build(config.epochs) if config.scheduler else None
         self.early_stopping = config.early_stopping.build() if config.early_stopping else None
-        self.metrics = {metric_name(metric): metric.build() for metric in config.metrics}
+        built = {metric_name(metric): metric.build() for metric in config.metrics}
+        self.metrics = dict(built if self.parts.metrics is None else self.parts.metrics)
         self.judge = Judge(
             [self.model],
             self.patch_file.patch_size,
@@ -124,6 +157,22 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, float] = {}
         self.thresholds: dict[str, float] = {"whole": 0.5, "labelled": 0.5}
+
+    def _start_from(self, path: Path) -> None:
+        """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
+        snapshot = Snapshot.load(path)
+        if snapshot.data_identity == self.patch_file.identity:
+            warnings.warn(
+                f"trainer.start_from {path} was trained on this very patch file: it may have seen the labels of the "
+                "test folds, and test scores would flatter.",
+                BigsfWarning,
+                stacklevel=2,
+            )
+        try:
+            self.model.load_state_dict(snapshot.model_state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise SnapshotError(f"{path} has another architecture than trainer.model: {reason}") from None
 
     def _fit_to_data(self) -> None:
         """Let normalization and position encoder learn from the data, before the weights do."""
@@ -146,17 +195,23 @@ class Trainer:
         overrides: Sequence[str] = (),
         device: str | None = None,
         overwrite: bool = False,
+        parts: Parts | None = None,
     ) -> Self:
         """Return a trainer for a config, a YAML file, or a dictionary."""
         if isinstance(config, str | Path):
             config = RunConfig.from_yaml(config, overrides)
         elif not isinstance(config, RunConfig):
             config = RunConfig.from_dict(config, overrides)
-        return cls(config, device, overwrite)
+        return cls(config, device, overwrite, parts=parts)
 
     @classmethod
     def from_snapshot(
-        cls, path: str | Path, epochs: int | None = None, device: str | None = None, dry_run: bool = False
+        cls,
+        path: str | Path,
+        epochs: int | None = None,
+        device: str | None = None,
+        dry_run: bool = False,
+        parts: Parts | None = None,
     ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
@@ -170,6 +225,8 @@ class Trainer:
             Another device than the default.
         dry_run
             Read and check everything, write nothing.
+        parts
+            Objects in place of what the config would build, as the run was started with.
         """
         path = Path(path)
         if path.is_dir():
@@ -178,7 +235,7 @@ class Trainer:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
                 config = _placed(RunConfig.from_yaml(folder.config), path)
-                return cls(config, device, overwrite=True, dry_run=dry_run)  # nothing was saved yet
+                return cls(config, device, overwrite=True, dry_run=dry_run, parts=parts)  # nothing was saved yet
             path = folder.last
         snapshot = Snapshot.load(path)
         config = _placed(snapshot.config, path.parent)
@@ -196,7 +253,7 @@ class Trainer:
                     stacklevel=2,
                 )
             config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
-        trainer = cls(config, device, dry_run=dry_run)
+        trainer = cls(config, device, dry_run=dry_run, parts=parts)
         if trainer.patch_file.identity != snapshot.data_identity:
             raise DataError(
                 f"{path} was trained on another patch file ({snapshot.data_identity[:8]}... there, "
@@ -208,7 +265,7 @@ class Trainer:
         return trainer
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self.model.load_state_dict(snapshot.build_model().state_dict())
+        self.model.load_state_dict(snapshot.build_model(self.parts.network).state_dict())
         self.optimizer.load_state_dict(snapshot.optimizer_state)
         if self.scheduler:
             self.scheduler.load_state(snapshot.scheduler_state)
@@ -419,6 +476,7 @@ class Trainer:
             data_identity=self.patch_file.identity,
             image_sha256=self.patch_file.image_sha256,
             stopped_early=self.progress.stopped_early,
+            network_handed_in=self.parts.network is not None,
         )
         snapshot.save(path)
         self._last_save = time.monotonic()

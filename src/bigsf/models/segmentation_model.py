@@ -40,6 +40,25 @@ class SegmentationModel(nn.Module):
         logits: Tensor = self.network(normalised, position)
         return logits.float()
 
+    def training_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
+        """Estimate the memory that a training step takes for a batch like this, from one forward pass of one patch.
+
+        Outputs of all layers are kept for the backward pass, in float32, and each parameter has a gradient and two
+        moments of Adam beside it.
+        """
+        outputs = 0
+
+        def count(module: nn.Module, _: object, output: Tensor) -> None:
+            nonlocal outputs
+            outputs += output.numel() * 4 if not any(module.children()) else 0
+
+        hooks = [module.register_forward_hook(count) for module in self.modules()]
+        with torch.no_grad():
+            self.eval()(image[:1], None if position is None else position[:1])
+        for hook in hooks:
+            hook.remove()
+        return outputs * len(image) + 16 * sum(parameter.numel() for parameter in self.parameters())
+
     def probabilities(self, image: Tensor, position: Tensor | None = None) -> Tensor:
         """Return probabilities `(b, 1, y, x)`, float32."""
         logits: Tensor = self(image, position)
