@@ -71,9 +71,14 @@ def test_blank_value_marks_exactly_its_pixels(tmp_path: Path, blank: float) -> N
     np.testing.assert_array_equal(np.isnan(read(saved(tmp_path / "a.fits", data), blank=blank)), [[1, 0], [0, 0]])
 
 
+def test_blank_value_adds_to_the_blank_card(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", RAMP.astype("i2"), BLANK=7)
+    np.testing.assert_array_equal(np.argwhere(np.isnan(read(path, blank=3))), [[0, 3], [1, 2]])
+
+
 def test_infinite_and_too_large_values_are_missing(tmp_path: Path) -> None:
     data = np.array([[np.inf, -np.inf, np.nan, 1e39, -1e39, 1e38]])
-    np.testing.assert_array_equal(np.isfinite(read(saved(tmp_path / "a.fits", data))), [[0, 0, 0, 0, 0, 1]])
+    np.testing.assert_array_equal(np.isnan(read(saved(tmp_path / "a.fits", data))), [[1, 1, 1, 1, 1, 0]])
 
 
 @settings(max_examples=30, deadline=None)

@@ -176,6 +176,17 @@ def test_channels_are_planes_of_the_image_and_missing_in_one_is_missing_in_all(m
     assert file.image[:, 5, 8].tolist() == [54, 540]
 
 
+@pytest.mark.parametrize(("least", "kept"), [(0.5, 1), (0.55, 1), (0.56, 0)])
+def test_least_fraction_of_valid_pixels_is_enough(maps: Maps, least: float, kept: int) -> None:
+    image = np.where(np.arange(100) < 55, 1.0, np.nan).reshape(10, 10)  # 0.55 * 100 is 55.00000000000001
+    config = maps.config(image, patch_size=10, min_valid=least)
+    if kept:
+        assert preprocess(config, maps.folder / "out.h5").kept == kept
+    else:
+        with pytest.raises(DataError, match="None of 1 patches of 10 pixels would be kept: 1 hold too few valid"):
+            preprocess(config, maps.folder / "out.h5")
+
+
 def test_blank_value_is_missing(maps: Maps) -> None:
     _, file = maps.run(blank=54)
     assert np.argwhere(np.isnan(file.image[0])).tolist() == [[5, 8]]

@@ -251,7 +251,7 @@ class _Windows:
         self.y = window_starts(shape[0], self.size, config.stride_px)
         self.x = window_starts(shape[1], self.size, config.stride_px)
         self.total = len(self.y) * len(self.x)
-        self.least_valid = max(1, int(np.ceil(config.min_valid * self.size**2)))
+        self.least_valid = max(1, int(np.ceil(config.min_valid * self.size**2 - 1e-6)))
         self.needs_labels = has_labels and config.keep == "labelled"
         self.without_valid = self.without_labels = 0
         self._kept: list[npt.NDArray[np.int32]] = []
