@@ -287,6 +287,7 @@ class Trainer:
             newer = Snapshot.load(last)
             if (newer.epochs_run, newer.steps_run) > (snapshot.epochs_run, snapshot.steps_run):
                 self._supersede(newer)
+                self._save(last)  # a run stopped from here on goes on from where it went back to
 
     def _supersede(self, newer: Snapshot) -> None:
         """Keep what an older snapshot will overwrite."""
