@@ -52,10 +52,12 @@ class Anything(Config):
     value: Any
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+# PyYAML does not keep U+0085 and its like
+texts = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"], include_characters="\n\t"))
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 number_like = st.from_regex(r"[-+]?[0-9][0-9_]*\.?[0-9]*([eE][-+]?[0-9]+)?", fullmatch=True)
 plain_data = st.recursive(
-    scalars | number_like, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    scalars | number_like, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)
 )
 
 
