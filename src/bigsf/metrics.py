@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 from skimage.metrics import structural_similarity
 from skimage.morphology import skeletonize
 
 from bigsf.config import Config, CustomConfig, ignore_tag_case
 from bigsf.curves import ThresholdCurve
+from bigsf.errors import ConfigError
 
 Probability = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -237,8 +239,49 @@ class CLDiceMetric(Metric):
         self.counts += other.counts
 
 
+class TorchMetric(Metric):
+    """A metric of torchmetrics, as a custom metric: ``target: bigsf.metrics:TorchMetric, kwargs: {name: ...}``.
+
+    Parameters
+    ----------
+    name
+        A class of `torchmetrics` or `torchmetrics.classification`, e.g. "BinaryF1Score".
+    **kwargs
+        Its arguments.
+
+    Raises
+    ------
+    ConfigError
+        Where torchmetrics is not installed or has no such class.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        try:
+            import torchmetrics
+        except ImportError:
+            raise ConfigError(
+                f"The metric {name} needs a package that is not installed: pip install 'bigsf[torchmetrics]'."
+            ) from None
+        kind = getattr(torchmetrics.classification, name, None) or getattr(torchmetrics, name, None)
+        if kind is None:
+            raise ConfigError(f"torchmetrics {torchmetrics.__version__} has no metric {name!r}.")
+        self.metric = kind(**kwargs)
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+        self.metric.update(torch.from_numpy(probability[labelled]), torch.from_numpy(target[labelled].astype(int)))
+
+    def compute(self) -> float:  # noqa: D102
+        return float(self.metric.compute())
+
+    def reset(self) -> None:  # noqa: D102
+        self.metric.reset()
+
+    def merge(self, other: Self) -> None:  # noqa: D102
+        self.metric.merge_state(other.metric)
+
+
 class CustomMetricConfig(CustomConfig):
-    """A metric of your own, or torchmetrics' own: called with `kwargs`."""
+    """A metric of your own: called with `kwargs`. For those of torchmetrics see `TorchMetric`."""
 
     def build(self) -> Metric:
         """Import and call the target."""
@@ -265,5 +308,5 @@ MetricConfig = Annotated[
 def metric_name(config: MetricConfig) -> str:
     """Return the name of a metric in logs and scores."""
     if isinstance(config, CustomMetricConfig):
-        return config.target.split(":")[1]
+        return str(config.kwargs.get("name", config.target.split(":")[1]))
     return "average_precision" if config.type in ("map", "ap") else config.type

@@ -1,0 +1,66 @@
+"""Every example is run, on a small sky and for an epoch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import whole_path
+from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.run_config import RunConfig
+from bigsf.trainer import Trainer
+from make_galaxy import write_galaxy
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+RUNS = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "preprocess.yaml")
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("examples")
+    sky = write_galaxy(folder / "galaxy.fits", 512, 256, seed=4)
+    data = PreprocessConfig.from_yaml(EXAMPLES / "preprocess.yaml", [f"image={sky}"])
+    preprocess(data, folder / "galaxy.h5")
+    return folder / "galaxy.h5"
+
+
+def small(path: Path, patches: Path, folder: Path) -> list[str]:
+    """Return settings that make an example small."""
+    settings = {
+        "data.path": patches,
+        "data.samples_per_epoch": 8,
+        "split.path": folder / "folds.json",
+        "trainer.output_dir": folder,
+        "trainer.epochs": 1,
+    }
+    if path.name == "transfer.yaml":
+        settings["trainer.start_from"] = folder / "first_map" / "best.pt"
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) -> None:
+    if path.name == "transfer.yaml":
+        first = EXAMPLES / "first_map.yaml"
+        Trainer.from_config(first, small(first, patches, tmp_path)).train()
+        with pytest.warns(UserWarning, match="was trained on this very patch file"):
+            trainer = Trainer.from_config(path, small(path, patches, tmp_path))
+    else:
+        trainer = Trainer.from_config(path, small(path, patches, tmp_path))
+    scores = trainer.train()
+    assert 0 <= scores["test"]["whole_average_precision"] <= 1
+
+
+def test_the_whole_path_in_python(tmp_path: Path) -> None:
+    assert whole_path.main(tmp_path, size=(384, 256), epochs=1).exists()
+
+
+def test_the_schema_for_editors_is_that_of_the_code() -> None:
+    stored = json.loads((EXAMPLES / "config.schema.json").read_text(encoding="utf-8"))
+    assert stored == RunConfig.model_json_schema(), "run: bigsf train --schema > examples/config.schema.json"
+    printed = subprocess.run(
+        [sys.executable, "-m", "bigsf", "train", "--schema"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(printed.stdout) == stored
