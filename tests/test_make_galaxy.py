@@ -1,7 +1,6 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +9,9 @@ from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
+import make_galaxy
 from bigsf.errors import UsageError
 from bigsf.preprocessing import PreprocessConfig, preprocess
-
-if TYPE_CHECKING:
-    from examples import make_galaxy
-else:
-    import make_galaxy
 
 Galaxy = make_galaxy.Galaxy
 NX, NY, SEED = 700, 300, 1  # borders of the map lie inside tiles

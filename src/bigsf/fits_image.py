@@ -130,18 +130,15 @@ class FitsImage:
         return full, kept
 
 
+_PLANES = {"TARGET": "target", "SPINES": "target", "BACKGROUND": "background", "MISSING": "valid", "VALID": "valid"}
+"""What the masks of a multi-extension file are called."""
+
+
 def find_planes(path: str | Path) -> dict[str, str]:
     """Return which of the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID a file has, as plane: EXTNAME."""
-    planes = {
-        "TARGET": "target",
-        "SPINES": "target",
-        "BACKGROUND": "background",
-        "MISSING": "valid",
-        "VALID": "valid",
-    }
     with _open_fits(Path(path)) as hdus:
         names = [str(hdu.name).upper() for hdu in hdus if hdu.is_image]
-    return {planes[name]: name for name in names if name in planes}
+    return {_PLANES[name]: name for name in names if name in _PLANES}
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
@@ -205,7 +202,8 @@ def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
         f"{i} {hdu.name or 'unnamed'} {hdu.shape if hdu.is_image else 'table'}" for i, hdu in enumerate(hdus)
     )
     if wanted is None:
-        found = next((i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) >= 2), None)
+        images = [i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) >= 2]
+        found = next((i for i in images if str(hdus[i].name).upper() not in _PLANES), images[0] if images else None)
         if found is None:
             raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.")
         return found

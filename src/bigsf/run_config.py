@@ -102,5 +102,5 @@ class RunConfig(Config):
     split: SplitConfig = SplitConfig()
     """How the map is split into folds."""
 
-    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    trainer: TrainerConfig = {}  # type: ignore[assignment]  # validated, so that its paths are those of the YAML
     """How a model is trained."""
