@@ -1,6 +1,7 @@
 """A small synthetic sky, not square, with a NaN hole and a WCS that crosses l = 0, and what is made of it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -29,7 +30,8 @@ from bigsf.trainer import Trainer
 
 settings.register_profile("bigsf", deadline=None)
 settings.load_profile("bigsf")
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # small networks gain nothing from threads, and threads of several tests fight
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
