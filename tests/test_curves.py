@@ -60,6 +60,12 @@ def test_skewed_probabilities_score_as_scikit_learn_says(
     assert binned(curve_of(probability, truth)) == pytest.approx(exact(probability, truth), abs=1e-3)
 
 
+def test_a_model_that_has_just_begun_to_learn_scores_as_scikit_learn_says() -> None:
+    logits, truth = sample(4, 1300, 13700, 2, 0)
+    probability = sigmoid(0.1 * logits - 0.5)
+    assert binned(curve_of(probability, truth)) == pytest.approx(exact(probability, truth), abs=1e-3)
+
+
 @settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(0, BINS - 1), st.booleans()), min_size=2))
 def test_scores_are_exact_up_to_the_width_of_a_bin(pixels: list[tuple[int, bool]]) -> None:
