@@ -10,6 +10,7 @@ from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
 from bigsf.baselines import BASELINES, BaselineMaps
+from bigsf.curves import ThresholdCurve
 from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
 from bigsf.folds import Folds
 from bigsf.inference import Judge
@@ -105,12 +106,16 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
     target, labelled = (plane > 0 for plane in file.labels())
     valid = np.isfinite(file.image[0])
     assert summary["judged_pixels"] == summary["valid_pixels"] == valid.sum()
-    scores = {"BigSF": planes(trained_kfold)["PRIMARY"]} | {n: maps.rows(n, 0, file.shape[0]) for n in BASELINES}
-    assert list(summary["out_of_fold"]) == list(scores)
-    for name, score in scores.items():
-        for kind, where in (("labelled", valid & labelled), ("whole", valid)):
-            exact = average_precision_score(target[where], score[where])
-            assert summary["out_of_fold"][name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)
+    table, probability = summary["out_of_fold"], planes(trained_kfold)["PRIMARY"]
+    assert list(table) == ["BigSF", *BASELINES]
+    for kind, where in (("labelled", valid & labelled), ("whole", valid)):
+        curve = ThresholdCurve()
+        curve.update(probability[where], target[where])
+        assert table["BigSF"][kind]["average_precision"] == pytest.approx(curve.average_precision())
+        assert table["BigSF"][kind]["best_dice"] == pytest.approx(curve.best_dice()[0])
+        for name in BASELINES:
+            exact = average_precision_score(target[where], maps.rows(name, 0, file.shape[0])[where])
+            assert table[name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)
 
 
 def test_done_splits_are_not_trained_again(
