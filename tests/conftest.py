@@ -239,3 +239,35 @@ def higal(tmp_path_factory: pytest.TempPathFactory) -> PreprocessReport:
         pytest.warns(BigsfWarning, match="pixels are both target and background"),
     ):
         return preprocess(PreprocessConfig(**planes, patch_size=32, stride=1), output)
+
+
+class Said(NamedTuple):
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def bigsf_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return the command line, run in this process: `bigsf_command("split", path, cwd=folder)`."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> Said:
+        from bigsf.cli import main
+
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.argv", ["bigsf", *map(str, arguments)])
+            if cwd:
+                patch.chdir(cwd)
+            code = 0
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        return Said(code, *capsys.readouterr())
+
+    return run

@@ -9,27 +9,29 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from conftest import Sky
+from conftest import Run, Sky
 
 COMMANDS = ["preprocess", "split", "train", "kfold", "resume", "segment"]
 
 
-def bigsf(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bigsf", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture
+def succeeded(bigsf_command: Run) -> Callable[..., str]:
+    def run(*arguments: object, cwd: Path | None = None) -> str:
+        said = bigsf_command(*arguments, cwd=cwd)
+        assert said.code == 0, said.err
+        return said.out
+
+    return run
 
 
-def succeeded(*arguments: object, cwd: Path | None = None) -> str:
-    result = bigsf(*arguments, cwd=cwd)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+@pytest.fixture
+def failed(bigsf_command: Run) -> Callable[..., str]:
+    def run(code: int, *arguments: object, cwd: Path | None = None) -> str:
+        said = bigsf_command(*arguments, cwd=cwd)
+        assert said.code == code, said.err
+        return said.err
 
-
-def failed(code: int, *arguments: object, cwd: Path | None = None) -> str:
-    result = bigsf(*arguments, cwd=cwd)
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stderr
+    return run
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ def planes(sky: Sky) -> list[object]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example_and_the_options_that_every_command_has(command: str) -> None:
+def test_help_has_an_example_and_the_options_that_every_command_has(
+    command: str, succeeded: Callable[..., str]
+) -> None:
     text = re.sub(r"\s+", " ", succeeded(command, "--help"))
     assert f"Example: bigsf {command}" in text
     assert "--dry-run" in text
@@ -61,17 +65,19 @@ def test_help_and_preprocess_and_split_load_no_torch(patch_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_help_lists_the_commands_in_the_order_of_the_data_flow() -> None:
+def test_help_lists_the_commands_in_the_order_of_the_data_flow(succeeded: Callable[..., str]) -> None:
     text = succeeded("--help")
     places = [text.index(f" {command} ") for command in COMMANDS]
     assert places == sorted(places)
 
 
-def test_version() -> None:
+def test_version(succeeded: Callable[..., str]) -> None:
     assert succeeded("--version").startswith("bigsf 0.")
 
 
-def test_the_six_commands_end_to_end(sky: Sky, config: Path, tmp_path: Path) -> None:
+def test_the_six_commands_end_to_end(
+    sky: Sky, config: Path, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
+) -> None:
     assert "Wrote sky.h5" in succeeded("preprocess", *planes(sky), "--patch-size", 16, "-o", "sky.h5", cwd=tmp_path)
     split = succeeded("split", "sky.h5", "-k", 4, "--k-train", 2, "--area-size", 32, cwd=tmp_path)
     assert "0 pixels are shared by folds" in split
@@ -84,14 +90,16 @@ def test_the_six_commands_end_to_end(sky: Sky, config: Path, tmp_path: Path) -> 
     assert "shared by folds" in kfold
     resumed = succeeded("resume", "results/run/best.pt", "--epochs", 2, cwd=tmp_path)
     assert "stands after epoch 1 of 2" in resumed
-    segmented = bigsf("segment", "results/run/best.pt", "results/folds", sky.path("image"), cwd=tmp_path)
-    assert "Wrote image_segmented.fits and image_segmented.png." in segmented.stdout
-    assert "is the map that the model was trained on" in segmented.stderr
+    segmented = bigsf_command("segment", "results/run/best.pt", "results/folds", sky.path("image"), cwd=tmp_path)
+    assert "Wrote image_segmented.fits and image_segmented.png." in segmented.out
+    assert "is the map that the model was trained on" in segmented.err
     with fits.open(tmp_path / "image_segmented.fits") as hdus:
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "MASK", "STD", "PROVENANCE"]
 
 
-def test_dry_run_writes_nothing(sky: Sky, patch_path: Path, config: Path, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(
+    sky: Sky, patch_path: Path, config: Path, tmp_path: Path, succeeded: Callable[..., str]
+) -> None:
     before = sorted(tmp_path.rglob("*"))
     assert "Would write image.h5" in succeeded("preprocess", *planes(sky), "--dry-run", cwd=tmp_path)
     copy = ["-o", tmp_path / "folds.json"]
@@ -101,25 +109,31 @@ def test_dry_run_writes_nothing(sky: Sky, patch_path: Path, config: Path, tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_quiet_says_nothing(sky: Sky, tmp_path: Path) -> None:
-    result = bigsf("preprocess", *planes(sky), "--patch-size", 16, "--quiet", cwd=tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+def test_quiet_says_nothing(sky: Sky, tmp_path: Path, bigsf_command: Run) -> None:
+    result = bigsf_command("preprocess", *planes(sky), "--patch-size", 16, "--quiet", cwd=tmp_path)
+    assert (result.code, result.out, result.err) == (0, "", "")
 
 
-def test_existing_outputs_are_refused_and_replaced_on_request(sky: Sky, tmp_path: Path) -> None:
+def test_existing_outputs_are_refused_and_replaced_on_request(
+    sky: Sky, tmp_path: Path, succeeded: Callable[..., str], failed: Callable[..., str]
+) -> None:
     command = ["preprocess", *planes(sky), "--patch-size", 16, "-o", "sky.h5"]
     succeeded(*command, cwd=tmp_path)
     assert "sky.h5 exists already. Pass --overwrite" in failed(2, *command, cwd=tmp_path)
     succeeded(*command, "--overwrite", cwd=tmp_path)
 
 
-def test_options_may_come_from_a_yaml_and_the_command_line_wins(sky: Sky, tmp_path: Path) -> None:
+def test_options_may_come_from_a_yaml_and_the_command_line_wins(
+    sky: Sky, tmp_path: Path, succeeded: Callable[..., str]
+) -> None:
     (tmp_path / "preprocess.yaml").write_text(f"patch_size: 32\nstride: 8\ntarget: {sky.path('target')}\n")
     text = succeeded("preprocess", sky.path("image"), "--config", "preprocess.yaml", "--stride", 16, cwd=tmp_path)
     assert "patches of 32 pixels every 16" in text
 
 
-def test_each_kind_of_mistake_has_its_exit_code(sky: Sky, config: Path, tmp_path: Path) -> None:
+def test_each_kind_of_mistake_has_its_exit_code(
+    sky: Sky, config: Path, tmp_path: Path, failed: Callable[..., str]
+) -> None:
     failed(2, "train")
     failed(2, "segment", "best.pt")
     assert "did you mean 'epochs'?" in failed(3, "train", config, "--set", "trainer.epoch_s=3")
@@ -129,5 +143,5 @@ def test_each_kind_of_mistake_has_its_exit_code(sky: Sky, config: Path, tmp_path
     assert "text.pt is not a snapshot" in failed(5, "segment", text, sky.path("image"), cwd=tmp_path)
 
 
-def test_a_message_with_brackets_is_printed_as_it_is(tmp_path: Path) -> None:
+def test_a_message_with_brackets_is_printed_as_it_is(tmp_path: Path, failed: Callable[..., str]) -> None:
     assert "[red]odd[/red].fits" in failed(4, "preprocess", "[red]odd[/red].fits", cwd=tmp_path)

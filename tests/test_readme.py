@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bigsf.run_config import RunConfig
+from conftest import Run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,7 +54,7 @@ def small(text: str) -> str:
 def skies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     make = [sys.executable, str(ROOT / "examples" / "make_galaxy.py")]
-    run([*make, "--size", "512", "256", "--seed", "1", "-o", "galaxy.fits"], folder)
+    run([*make, "--size", "320", "256", "--seed", "1", "-o", "galaxy.fits"], folder)
     run([*make, "--size", "192", "128", "--seed", "2", "-o", "map.fits"], folder)
     from astropy.io import fits
 
@@ -64,7 +65,7 @@ def skies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_commands_run_one_after_the_other(skies: Path) -> None:
+def test_the_commands_run_one_after_the_other(skies: Path, bigsf_command: Run) -> None:
     commands = [line for line in block("bash", "bigsf kfold").splitlines() if line]
     assert [shlex.split(line)[1] for line in commands] == [
         "preprocess",
@@ -76,7 +77,8 @@ def test_the_commands_run_one_after_the_other(skies: Path) -> None:
     ]
     for line in commands:
         words = shlex.split(line)
-        run([sys.executable, "-m", "bigsf", *words[1:]], skies)
+        said = bigsf_command(*words[1:], cwd=skies)
+        assert said.code == 0, said.err
     assert (skies / "map_segmented.fits").exists()
     assert (skies / "map_segmented.png").exists()
     assert (skies / "results" / "four_folds" / "out_of_fold.fits").exists()
@@ -128,13 +130,11 @@ trainer:
     assert (config.trainer.epochs, config.trainer.batch_size) == (50, 16)
 
 
-def test_parts_of_ones_own(skies: Path, tmp_path: Path) -> None:
+def test_parts_of_ones_own(skies: Path, tmp_path: Path, bigsf_command: Run) -> None:
     (tmp_path / "mylab.py").write_text(block("python", "class OneLayer"))
     (tmp_path / "config.yaml").write_text(block("yaml", "mylab:Columns"))
-    preprocess = ["preprocess", str(skies / "galaxy.fits"), "--overwrite", "-o", "galaxy.h5"]
-    run([sys.executable, "-m", "bigsf", *preprocess], tmp_path)
-    said = run([sys.executable, "-m", "bigsf", "train", "config.yaml"], tmp_path)
-    assert "Highest" in said
+    assert bigsf_command("preprocess", skies / "galaxy.fits", cwd=tmp_path).code == 0
+    assert "Highest" in bigsf_command("train", "config.yaml", cwd=tmp_path).out
 
 
 def test_the_table_of_the_developer_section_names_what_exists() -> None:

@@ -24,6 +24,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from bigsf.errors import BigsfWarning
+
 _width = None if sys.stdout.isatty() else 160  # a file or a pipe has room for whole tables
 out = Console(soft_wrap=True, highlight=False, width=_width)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -37,6 +39,7 @@ def talk(quiet: bool = False) -> None:
     """Show progress, warnings and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
+    warnings.simplefilter("always", BigsfWarning)
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its further arguments are not shown
     logger.setLevel(logging.INFO)
     logger.handlers = [h for h in logger.handlers if not isinstance(h, _ConsoleHandler)]
