@@ -87,6 +87,13 @@ def test_dice_by_hand() -> None:
     assert dice.compute() == 2 * 2 / (2 * 2 + 1 + 1)  # the fourth pixel has no label, the fifth is just marked
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("iou", 2 / 4), ("precision", 2 / 3), ("recall", 2 / 3)])
+def test_other_counts_by_hand(kind: str, expected: float) -> None:
+    metric = one(type=kind)
+    metric.update(*pixels([0.9, 0.8, 0.2, 0.7, 0.5], [1, 0, 1, 1, 1], [1, 1, 1, 0, 1]))
+    assert metric.compute() == expected
+
+
 def test_dice_marks_from_its_threshold_on() -> None:
     dice = one(type="dice", threshold=0.85)
     dice.update(*pixels([0.9, 0.8, 0.2], [1, 0, 1], [1, 1, 1]))
