@@ -91,8 +91,14 @@ def test_every_family_of_a_configuration_is_tested_here() -> None:
 
 @pytest.mark.parametrize(("family", "member", "tag"), TAGS)
 def test_member_builds_from_its_minimal_yaml(
-    family: str, member: type[Config], tag: str, minimal: Callable[..., dict[str, Any]]
+    family: str,
+    member: type[Config],
+    tag: str,
+    minimal: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # trackers write where they are told, which is here
     assert type(read(family, minimal(member, tag))) is member
     try:
         built = read(family, minimal(member, tag)).build(**FAMILIES[family][1])
