@@ -139,3 +139,11 @@ def test_constant_scores_have_one_bin_edge() -> None:
     edges = quantile_edges(np.full(10, 3.0))
     assert edges.tolist() == [3.0]
     assert curve_of(np.full(4, 3.0), np.array([True, False, False, False]), edges).average_precision() == 0.25
+
+
+def test_of_thresholds_that_mark_the_same_pixels_the_middle_one_is_best() -> None:
+    curve = ThresholdCurve()
+    curve.update(np.array([0.1, 0.9]), np.array([False, True]))
+    dice, threshold = curve.best_dice()
+    assert dice == 1
+    assert threshold == pytest.approx(0.5, abs=1e-3)

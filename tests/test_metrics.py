@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from bigsf.metrics import Mask, Metric, MetricConfig, Probability, metric_name
+from bigsf.errors import ConfigError
+from bigsf.metrics import DiceConfig, Mask, Metric, MetricConfig, Probability, build_metrics, metric_name
 from bigsf.run_config import TrainerConfig
 from conftest import own_members
 
@@ -124,3 +125,10 @@ def test_names_in_logs() -> None:
     kinds = [{"type": "map"}, {"type": "ap"}, {"type": "DICE"}, {"type": "custom", "target": "mylab.scores:Recall"}]
     metrics = TrainerConfig.from_dict({"metrics": kinds}).metrics
     assert [metric_name(metric) for metric in metrics] == ["average_precision", "average_precision", "dice", "Recall"]
+
+
+def test_metrics_are_named_by_their_threshold_and_a_name_is_given_once() -> None:
+    half, low = DiceConfig(), DiceConfig(threshold=0.3)
+    assert list(build_metrics([half, low])) == ["dice", "dice_0.3"]
+    with pytest.raises(ConfigError, match=r"trainer\.metrics holds dice more than once"):
+        build_metrics([half, half])

@@ -92,8 +92,10 @@ class ThresholdCurve:
         """Return the highest Dice and its threshold; (NaN, 0.5) where there is no positive pixel."""
         if not self.positives.any():
             return float("nan"), 0.5
-        best = int(np.argmax(self.dice))
-        return float(self.dice[best]), float(self.thresholds[best])
+        dice = self.dice
+        ties = np.flatnonzero(dice == dice.max())
+        best = int(ties[len(ties) // 2])  # the middle of thresholds that mark the same pixels
+        return float(dice[best]), float(self.thresholds[best])
 
     def average_precision(self) -> float:
         """Return the sum of precision times the steps of recall, as scikit-learn does; NaN without positives."""

@@ -4,6 +4,7 @@ The interface is that of torchmetrics (update, compute, reset) and `merge`. Metr
 their counts over the whole set, and see each pixel once, on maps blended from overlapping windows.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol, Self, cast
 
 import numpy as np
@@ -309,4 +310,20 @@ def metric_name(config: MetricConfig) -> str:
     """Return the name of a metric in logs and scores."""
     if isinstance(config, CustomMetricConfig):
         return str(config.kwargs.get("name", config.target.split(":")[1]))
+    if isinstance(config, _Thresholded) and config.threshold != 0.5:
+        return f"{config.type}_{config.threshold:g}"
     return "average_precision" if config.type in ("map", "ap") else config.type
+
+
+def build_metrics(configs: Sequence[MetricConfig]) -> dict[str, Metric]:
+    """Return metrics by name.
+
+    Raises
+    ------
+    ConfigError
+        Where two have one name.
+    """
+    names = [metric_name(config) for config in configs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"trainer.metrics holds {', '.join(sorted(twice))} more than once.")
+    return {name: config.build() for name, config in zip(names, configs, strict=True)}

@@ -17,7 +17,7 @@ from torch import nn
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
-from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
 from bigsf.fits_image import FitsImage, FloatArray, output_header
 from bigsf.fits_output import FitsWriter, provenance
 from bigsf.inference import Judge, Planes
@@ -167,6 +167,8 @@ def segment(
     image = Path(image)
     stem = image.name.removesuffix(".gz").rsplit(".", 1)[0]
     output = Path(output) if output else Path(f"{stem}_segmented.fits")
+    if output.suffix.lower() not in (".fits", ".fit", ".fts"):
+        raise UsageError(f"The output {output} must be a plain FITS file: name it *.fits.")
     picture = output.with_suffix(".png")
     if not dry_run:
         refuse_overwrite(output, picture, overwrite=overwrite)

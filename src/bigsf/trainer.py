@@ -24,7 +24,7 @@ from bigsf.evaluation import Evaluation, evaluate
 from bigsf.folds import Folds
 from bigsf.inference import Judge
 from bigsf.losses import Loss, LossSum
-from bigsf.metrics import Metric, metric_name
+from bigsf.metrics import Metric, build_metrics
 from bigsf.models.positions import PositionEncoder
 from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
@@ -143,8 +143,7 @@ class Trainer:
             group["initial_lr"] = group["lr"]
         self.scheduler = config.scheduler.build(config.epochs) if config.scheduler else None
         self.early_stopping = config.early_stopping.build() if config.early_stopping else None
-        built = {metric_name(metric): metric.build() for metric in config.metrics}
-        self.metrics = dict(built if self.parts.metrics is None else self.parts.metrics)
+        self.metrics = dict(build_metrics(config.metrics) if self.parts.metrics is None else self.parts.metrics)
         self.judge = Judge(
             [self.model],
             self.patch_file.patch_size,
