@@ -127,12 +127,23 @@ def default_tag(name: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {"type": name, **value} if isinstance(value, Mapping) else value)
 
 
+def matching(pattern: str, words: str) -> AfterValidator:
+    """Check a string against a regular expression that `words` put into words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"found {value!r}, expected {words}.")
+        return value
+
+    return AfterValidator(check)
+
+
 class CustomConfig(Config):
     """The open door of every family: any callable of the user's own, imported when it is built."""
 
     type: Literal["custom"]
 
-    target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    target: Annotated[str, matching(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "module:name, e.g. mylab.nets:AttentionUNet")]
     """Where it is: `module:name`, e.g. `mylab.nets:AttentionUNet`."""
 
     kwargs: dict[str, Any] = {}
@@ -268,18 +279,24 @@ def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
 
 def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> str:
     """Return one line for one pydantic error: line of the file, path, what was found, what is allowed."""
-    path, owner = _locate(root, detail["loc"])
+    path, owner, allowed_here = _locate(root, detail["loc"])
     kind, found = detail["type"], _shown(detail["input"])
-    known = sorted(_names(owner)) if owner else []
+    known = sorted(owner.model_fields) if owner else []
     where = ".".join(str(part) for part in path)
-    if kind == "extra_forbidden":
+    named = next((n for n, f in owner.model_fields.items() if path[-1] in _field_names(n, f)), None) if owner else None
+    if kind == "extra_forbidden" and named:
+        text = f"is another name of {named!r}, which is given too. Keep one of them."
+    elif kind == "extra_forbidden":
         text = f"unknown key{_nearest(str(path[-1]), known)} Allowed: {', '.join(known)}."
     elif kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         tag = detail["ctx"]["tag"]
         text = f"unknown type {tag!r}{_nearest(str(tag), tags)} Allowed: {', '.join(tags)}."
     elif kind == "union_tag_not_found":
-        text = f"{found} does not say its type; write e.g. {{type: ...}}."
+        text = f"{found} does not say its type. Allowed: {', '.join(_tags(allowed_here))}."
+    elif kind in ("model_attributes_type", "model_type", "dict_type"):
+        example = "{type: " + next(iter(_tags(allowed_here)), "...") + "}" if _tags(allowed_here) else "key: value"
+        text = f"found {found}, expected keys and values, e.g. {example}."
     elif kind == "missing":
         text = "is required and missing."
     elif kind == "value_error":
@@ -296,8 +313,18 @@ def _nearest(name: str, allowed: Sequence[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else "."
 
 
-def _locate(root: type[Config], location: Location) -> tuple[Location, type[Config] | None]:
-    """Return the YAML path of an error's location (without union tags) and the config that owns its last key."""
+def _locate(root: type[Config], location: Location) -> tuple[Location, type[Config] | None, list[Any]]:
+    """Return the YAML path of an error's location, without union tags, and what it belongs to.
+
+    Returns
+    -------
+    path : tuple
+        The keys from the top of the file.
+    owner : type of Config
+        The config that has the last key.
+    allowed : list
+        The classes that the last key may hold.
+    """
     path: list[str | int] = []
     candidates: list[Any] = [root]
     owner: type[Config] | None = None
@@ -311,11 +338,13 @@ def _locate(root: type[Config], location: Location) -> tuple[Location, type[Conf
         path.append(part)
         field = next((f for n, f in owner.model_fields.items() if part in _field_names(n, f)), None) if owner else None
         candidates = list(_members(field.annotation)) if field else candidates
-    return tuple(path), owner
+    return tuple(path), owner, candidates
 
 
-def _names(config: type[Config]) -> set[str]:
-    return set(config.model_fields)
+def _tags(allowed: Sequence[Any]) -> list[str]:
+    """Return the values of `type` of the configs among some classes."""
+    configs = [c for c in allowed if isinstance(c, type) and issubclass(c, Config) and "type" in c.model_fields]
+    return [str(tag) for config in configs for tag in get_args(config.model_fields["type"].annotation)]
 
 
 def _field_names(name: str, field: FieldInfo) -> set[str]:

@@ -56,10 +56,12 @@ def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Spl
     n = 10 if k == 1 else k
     count = n - 2 if k_train is None else round(n * k_train) if k_train < 1 else int(k_train)
     rest = n - count
+    if n < 3:
+        raise ConfigError(f"k is {k}; training, validation and test need a fold each: expected 1 or at least 3.")
     if count < 1 or rest < 2 or (k_train is not None and k_train >= 1 and count != k_train):
         raise ConfigError(
-            f"{n} folds with k_train = {k_train} leave {rest} for validation and test; expected at least 1 fold in "
-            f"training and 2 beside it: k_train from 1 to {n - 2}, or a fraction of k. k itself is 1 or at least 3."
+            f"k_train is {k_train:g} of {n} folds; expected 1 to {n - 2}, or a fraction of k, so that training keeps 1 "
+            "fold or more, and validation and test together 2 or more."
         )
     n_valid = rest // 2
     rotations = [[(first + i) % n + 1 for i in range(n)] for first in range(n)]

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from bigsf.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
-from bigsf.config import Config, ConfigPath, aliased
+from bigsf.config import Config, ConfigPath, aliased, matching
 from bigsf.dataset import DataConfig
 from bigsf.early_stopping import EarlyStoppingConfig, PatienceConfig
 from bigsf.folds import SplitConfig
@@ -40,7 +40,7 @@ class TrainerConfig(Config):
     output_dir: ConfigPath = Field(default="./results", validate_default=True)
     """Folder of run folders."""
 
-    run_name: str = Field(default="experiment_1", pattern=r"^[\w.-]+$")
+    run_name: Annotated[str, matching(r"[\w.-]*\w[\w.-]*", "letters, digits, '.', '_' and '-'")] = "experiment_1"
     """Name of the run folder."""
 
     seed: int = Field(default=0, ge=0)
