@@ -189,7 +189,9 @@ def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[
     kfold_of().run(only=1)
     with pytest.raises(UsageError, match=r"holds a k-fold of another configuration \(see .*kfold\.yaml\)"):
         kfold_of(seed=5).run(only=1)
-    kfold_of(seed=5).run(only=1, overwrite=True)
+    with pytest.raises(UsageError, match="--overwrite --only 1 would mix the two"):
+        kfold_of(seed=5).run(only=1, overwrite=True)
+    kfold_of(seed=5).run(overwrite=True)
     assert RunConfig.from_yaml(kfold_of().path / "kfold.yaml").trainer.seed == 5
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
@@ -27,12 +28,12 @@ from bigsf.errors import (
 from bigsf.evaluation import Evaluation, evaluate
 from bigsf.folds import Folds
 from bigsf.inference import Judge
-from bigsf.losses import LossSum
+from bigsf.losses import LossSum, bce
 from bigsf.patches import PatchFile
 from bigsf.preprocessing import preprocess
 from bigsf.run_config import RunConfig
 from bigsf.snapshot import Snapshot
-from bigsf.trainer import Trainer, check_patch_size
+from bigsf.trainer import Parts, Trainer, check_patch_size
 from conftest import FOUR_EPOCHS, Sky, preprocess_config, write_patch_file
 
 Settings = Callable[..., dict[str, Any]]
@@ -276,7 +277,9 @@ def test_moved_run_goes_on_where_it_lies(trained: Path, tmp_path: Path) -> None:
     assert len(rows(trained)) == 4
 
 
-def test_going_back_to_best_keeps_what_is_newer(settings: Settings, scripted: Callable[..., None]) -> None:
+def test_going_back_to_best_keeps_what_is_newer(
+    settings: Settings, scripted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     scripted(0.5, 0.3, 0.4)
     trainer = Trainer.from_config(settings(epochs=3))
     trainer.train()
@@ -284,9 +287,11 @@ def test_going_back_to_best_keeps_what_is_newer(settings: Settings, scripted: Ca
     newer = folder.last.read_bytes()
     scripted(0.35, 0.2)
     going_back = Trainer.from_snapshot(folder.best, epochs=4)
-    assert Snapshot.load(folder.superseded / "last_3_epochs.pt").epochs_run == 3
-    assert Snapshot.load(folder.last).epochs_run == 2, "a run stopped right here can be resumed"
-    going_back.train()
+    monkeypatch.setattr(going_back, "_epochs", Mock(side_effect=RuntimeError("stopped")))
+    with pytest.raises(RuntimeError, match="stopped"):
+        going_back.train()
+    assert Snapshot.load(folder.last).epochs_run == 2, "a run stopped right away can be resumed"
+    Trainer.from_snapshot(folder.path, epochs=4).train()
     assert (folder.superseded / "last_3_epochs.pt").read_bytes() == newer
     superseded = (folder.superseded / "metrics_3_epochs.csv").read_text().splitlines()
     assert len(superseded) == 4
@@ -354,7 +359,7 @@ def test_early_stopping_ends_the_run_and_survives_a_restart(settings: Settings, 
     scripted(0.35, 0.1, 0.1)
     resumed = Trainer.from_snapshot(trainer.folder.path, epochs=9)
     assert resumed.train()["epochs_run"] == 4
-    assert resumed.progress.stopped_early
+    assert resumed.state.stopped_early
 
 
 @pytest.mark.parametrize(
@@ -371,14 +376,13 @@ def test_quantity_that_is_not_logged_is_refused(settings: Settings, change: dict
 
 
 def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(settings: Settings) -> None:
-    trainer = Trainer.from_config(settings())
-    good, steps = trainer.loss, iter(range(1000))
+    steps = iter(range(1000))
 
     def turning_bad(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
         bad = logits.requires_grad and next(steps) == trainer.dataset.steps + 2
-        return good(logits * (torch.nan if bad else 1), target, weight)
+        return bce(logits * (torch.nan if bad else 1), target, weight)
 
-    trainer.loss = turning_bad
+    trainer = Trainer.from_config(settings(), parts=Parts(loss=turning_bad))
     with pytest.raises(TrainingError, match=r"epoch 2, step 3, patches at \(y, x\) = \(\d+, \d+\), .*Likely cause"):
         trainer.train()
     snapshot = Snapshot.load(trainer.folder.last)

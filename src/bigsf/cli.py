@@ -44,6 +44,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. trainer.optimizer.lr=1e-4."),
 ]
+TimeLimit = Annotated[
+    str | None, typer.Option(help="Stop in order after, e.g., 30min or 4h, ready to resume; exit code 75.")
+]
 _MISSING_HELP = "FITS mask: 1 where data are VALID, 0 where they are missing (the sense of the Hi-GAL masks)."
 
 
@@ -264,11 +267,13 @@ def train(
     settings: Settings = None,
     device: Device = None,
     overwrite: Overwrite = False,
+    time_limit: TimeLimit = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     schema: Schema = False,
 ) -> None:
     """Train one model on one split of the folds, and score it on the test folds."""
+    from bigsf.distributed import join_world
     from bigsf.run_config import RunConfig
     from bigsf.trainer import Trainer
 
@@ -276,8 +281,9 @@ def train(
     if dry_run:
         describe(Trainer(run, device, dry_run=True))
         return
-    trainer = Trainer(run, device, overwrite)
-    show_scores(trainer.train())
+    with join_world(device) as world:
+        trainer = Trainer(run, device, overwrite, world=world)
+        show_scores(trainer.train(_seconds(time_limit)))
     say(f"Wrote {trainer.folder.path}: best.pt, last.pt, metrics.csv, curves.png, scores.json.")
     say(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
 
@@ -289,6 +295,7 @@ def kfold(
     only: Annotated[int | None, typer.Option(help="Train this split alone (from 1): for job arrays.")] = None,
     settings: Settings = None,
     device: Device = None,
+    time_limit: TimeLimit = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -297,6 +304,7 @@ def kfold(
 
     Splits that are done are kept, and broken ones continued.
     """
+    from bigsf.distributed import join_world
     from bigsf.kfold import KFold
     from bigsf.run_config import RunConfig
     from bigsf.trainer import Trainer
@@ -305,7 +313,8 @@ def kfold(
     if dry_run:
         describe(Trainer(run, device, dry_run=True))
         return
-    _run_kfold(KFold(run, device), only, overwrite)
+    with join_world(device) as world:
+        _run_kfold(KFold(run, device, world, _seconds(time_limit)), only, overwrite)
 
 
 @app.command(epilog="Example: `bigsf resume results/experiment_1/best.pt` or `bigsf resume results/experiment_1`")
@@ -316,10 +325,12 @@ def resume(
     ],
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the config's.")] = None,
     device: Device = None,
+    time_limit: TimeLimit = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run as if nothing had happened."""
+    from bigsf.distributed import join_world
     from bigsf.errors import ConfigError
     from bigsf.kfold import KFold
     from bigsf.run_config import RunConfig
@@ -332,15 +343,18 @@ def resume(
         if dry_run:
             describe(Trainer(run, device, dry_run=True))
             return
-        _run_kfold(KFold(run, device), None, overwrite=False)
+        with join_world(device) as world:
+            _run_kfold(KFold(run, device, world, _seconds(time_limit)), None, overwrite=False)
         return
-    trainer = Trainer.from_snapshot(path, epochs, device, dry_run=dry_run)
-    progress = trainer.progress
-    where = f"epoch {progress.epochs_run} of {trainer.config.trainer.epochs}, step {progress.steps_run} of the next"
-    say(f"{trainer.folder.path} stands after {where}.")
-    if not dry_run:
-        show_scores(trainer.train())
-        say(f"Wrote {trainer.folder.path}.")
+    with join_world(device) as world:
+        trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world)
+        state = trainer.state
+        where = f"epoch {state.epochs_run} of {trainer.config.trainer.epochs}, step {state.steps_run} of the next"
+        say(f"{trainer.folder.path} stands after {where}.")
+        if dry_run:
+            return
+        show_scores(trainer.train(_seconds(time_limit)))
+    say(f"Wrote {trainer.folder.path}.")
 
 
 @app.command(epilog="Example: `bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
@@ -427,6 +441,19 @@ def _run_kfold(runs: "KFold", only: int | None, overwrite: bool) -> None:
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
+
+
+def _seconds(duration: str | None) -> float | None:
+    """Return a duration such as 4h in seconds."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from bigsf.errors import ConfigError
+    from bigsf.run_config import Seconds
+
+    try:
+        return TypeAdapter(Seconds | None).validate_python(duration)
+    except ValidationError:
+        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min or 4h.") from None
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -72,6 +72,8 @@ class PatchDataset:
         Turns patch centres into positions; None for models without position.
     device
         Where batches go.
+    rank, processes
+        A batch is dealt to this many processes; this is the one numbered `rank`.
     """
 
     def __init__(
@@ -84,8 +86,11 @@ class PatchDataset:
         augmentations: Sequence[Augmentation] = (),
         locate: Locate | None = None,
         device: torch.device | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.patch_file, self.indices, self.seed = patch_file, indices, seed
+        self.rank, self.processes = rank, processes
         self.samples = min(samples_per_epoch or len(indices), len(indices))
         self.steps = -(-self.samples // batch_size)
         self.augmentations, self.locate = augmentations, locate
@@ -100,8 +105,10 @@ class PatchDataset:
         return self._order[1][step]
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return one augmented batch."""
-        patches = self.patch_file.read(self.batch_indices(epoch, step))
+        """Return this process's part of an augmented batch; it may be empty."""
+        whole = self.batch_indices(epoch, step)
+        mine = slice(self.rank, None, self.processes)
+        patches = self.patch_file.read(whole[mine])
         assert patches.target is not None
         assert patches.labelled is not None
         centre = patches.position + (self.patch_file.patch_size - 1) / 2
@@ -113,6 +120,7 @@ class PatchDataset:
         )
         generator = np.random.default_rng([self.seed, epoch, step])
         for augmentation in self.augmentations:
-            draw = torch.from_numpy(augmentation.draw(generator, len(centre)))
-            batch = augmentation.apply(batch, draw.to(self.device))
+            draw = torch.from_numpy(augmentation.draw(generator, len(whole))[mine])
+            if len(draw):
+                batch = augmentation.apply(batch, draw.to(self.device))
         return batch

@@ -38,11 +38,19 @@ class TrainingError(BigsfError):
 
 
 class InterruptedRunError(BigsfError):
-    """A signal stopped a run, in order; the run can be resumed."""
+    """A signal or a time limit stopped a run, in order; the run can be resumed.
 
-    def __init__(self, message: str, signal_number: int) -> None:
+    Parameters
+    ----------
+    message
+        What happened and how to go on.
+    exit_code
+        128 and the number of the signal; 75 (try again) for a time limit.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.exit_code = exit_code
 
 
 class BigsfWarning(UserWarning):

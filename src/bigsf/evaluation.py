@@ -1,13 +1,15 @@
 """Probabilities + truth -> scores, each pixel judged once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from bigsf.curves import ThresholdCurve
+from bigsf.distributed import World
 from bigsf.fits_image import FloatArray
 from bigsf.folds import Folds
 from bigsf.inference import Judge
@@ -48,9 +50,10 @@ def evaluate(
     judge: Judge,
     folds: Folds,
     which: list[int],
-    metrics: dict[str, Metric],
+    metrics: Mapping[str, Metric],
     loss: Loss,
     unlabelled_weight: float,
+    world: World | None = None,
 ) -> Evaluation:
     """Judge the areas of some folds and score them.
 
@@ -67,7 +70,10 @@ def evaluate(
         The folds to score.
     metrics, loss, unlabelled_weight
         As in training.
+    world
+        Processes that share the work, a row of areas each in turn; all get the same scores.
     """
+    world = world or World()
     file = folds.patch_file
     target, labelled = file.labels()
     curves = {"labelled": ThresholdCurve(), "whole": ThresholdCurve()}
@@ -75,10 +81,18 @@ def evaluate(
     for metric in metrics.values():
         metric.reset()
 
+    edges = folds.areas.y_edges
+
+    def judged_by(y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        return np.asarray((np.searchsorted(edges, y, side="right") - 1) % world.size)
+
     def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-        return np.isin(folds.rows(y0, y1), which)[None]
+        mine = judged_by(np.arange(y0, y1)) == world.rank
+        return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None])[None]
 
     for y0, y1, (probability,) in in_bands(judge.rows(file, allowed), folds.areas.y_edges):
+        if judged_by(y0) != world.rank:
+            continue
         judged = np.isfinite(probability)
         truth, known = target[y0:y1] > 0, (labelled[y0:y1] > 0) & judged
         curves["labelled"].update(probability[known], truth[known])
@@ -88,8 +102,15 @@ def evaluate(
         pixel_weight = np.where(known, 1.0, unlabelled_weight) * judged
         part = loss(*map(_as_batch, (_logit(probability), truth, pixel_weight)))
         total, weight = total + float(part.total), weight + float(part.weight)
+    pooled: dict[str, Any] = {**metrics, **{f"curve {name}": curve for name, curve in curves.items()}}
+    for rank, others in enumerate(world.gather(pooled)):
+        for name in pooled if rank != world.rank else ():
+            pooled[name].merge(others[name])
+    total, weight = world.sums([total, weight], judge.device)
     values = {name: metric.compute() for name, metric in metrics.items()}
-    return Evaluation(total / weight if weight else float("nan"), values, **curves)
+    evaluation = Evaluation(total / weight if weight else float("nan"), values, **curves)
+    first: Evaluation = world.gather(evaluation)[0]  # the same bits for all, so that all decide alike
+    return first
 
 
 def in_bands(

@@ -1,8 +1,9 @@
 """One training a split, the map that no model cheated on, and their summary."""
 
+import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bigsf.atomic import atomic_path, write_text
 from bigsf.baselines import BASELINES, BaselineMaps
 from bigsf.console import logger
 from bigsf.curves import ThresholdCurve, quantile_edges
+from bigsf.distributed import World
 from bigsf.errors import ConfigError, DataError, UsageError
 from bigsf.evaluation import in_bands
 from bigsf.fits_output import FitsWriter, provenance
@@ -37,16 +39,27 @@ class KFold:
         The whole configuration; `split.use` plays no part.
     device
         Name of the device; by default the GPU where there is one.
+    world
+        The processes that train together.
+    time_limit_s
+        Stop in order once this many seconds have passed.
     """
 
     config: RunConfig
     device: str | None = None
+    world: World = field(default_factory=World)
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
+        self._started = time.monotonic()
         self.path = self.config.trainer.output_dir / self.config.trainer.run_name
         self.patch_file = self.config.data.build()
         self.patch_file.labels()
+        if not self.world.is_first:
+            self.world.wait()
         self.folds = Folds.load_or_make(self.patch_file, self.config.split)
+        if self.world.is_first:
+            self.world.wait()
         self.names = [f"split_{number}" for number in range(1, len(self.folds.splits) + 1)]
 
     def run(self, only: int | None = None, overwrite: bool = False) -> dict[str, Any] | None:
@@ -66,16 +79,18 @@ class KFold:
         """
         if only is not None and not 1 <= only <= len(self.names):
             raise ConfigError(f"--only {only}: there are splits 1 to {len(self.names)}.")
-        self._start(overwrite)
+        if self.world.is_first:
+            self._start(overwrite, only)
+        self.world.wait()
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train(number, overwrite)
         missing = [name for name in self.names if not RunFolder(self.path / name).complete]
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
-        return self.summarise()
+        return self.summarise() if self.world.is_first else None
 
-    def _start(self, overwrite: bool) -> None:
+    def _start(self, overwrite: bool, only: int | None) -> None:
         """Record the config, or check that it is the one of the runs that lie there."""
         record = self.path / "kfold.yaml"
         text = self.config.to_yaml()
@@ -86,6 +101,11 @@ class KFold:
             )
         if not record.exists() and self.path.exists() and any(self.path.iterdir()) and not overwrite:
             raise UsageError(f"{self.path} holds something else. Choose another trainer.run_name, or pass --overwrite.")
+        if overwrite and only is not None and record.exists() and record.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
+                "Leave --only out to train all anew."
+            )
         write_text(record, text)
 
     def _train(self, number: int, overwrite: bool) -> None:
@@ -94,11 +114,12 @@ class KFold:
             logger.info("%s is done.", folder.path.name)
             return
         logger.info("%s of %d: %s", folder.path.name, len(self.names), self.folds.splits[number - 1])
-        if folder.last.exists() and not overwrite:
-            trainer = Trainer.from_snapshot(folder.path, device=self.device)
+        if folder.newest_snapshot and not overwrite:
+            trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world)
         else:
-            trainer = Trainer(self.split_config(number), self.device, overwrite=True)
-        trainer.train()
+            trainer = Trainer(self.split_config(number), self.device, overwrite=True, world=self.world)
+        limit = None if self.time_limit_s is None else max(0.0, self.time_limit_s - (time.monotonic() - self._started))
+        trainer.train(limit)
 
     def split_config(self, number: int) -> RunConfig:
         """Return the config of the run of one split."""

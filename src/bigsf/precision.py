@@ -9,8 +9,10 @@ from bigsf.errors import ConfigError
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
-def pick_device(name: str | None = None) -> torch.device:
+def pick_device(name: str | None = None, local_rank: int | None = None) -> torch.device:
     """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
+
+    One of several processes on a node, `local_rank`, takes the GPU of its number.
 
     Raises
     ------
@@ -19,6 +21,8 @@ def pick_device(name: str | None = None) -> torch.device:
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and local_rank is not None:
+            device = torch.device("cuda", local_rank)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {name}: {str(error).splitlines()[0]} Use cpu, or cuda on a GPU.") from None

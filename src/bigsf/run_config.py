@@ -52,6 +52,15 @@ class TrainerConfig(Config):
     batch_size: PositiveInt = 16
     """Patches in a step, over all processes."""
 
+    accumulate: PositiveInt = 1
+    """Parts into which a batch is cut, one after the other, to save memory. With batch norm the result changes."""
+
+    clip_gradient: PositiveFloat | None = None
+    """Largest norm of the gradient; longer ones are scaled down. null: none is."""
+
+    deterministic: bool = False
+    """On GPUs too, use only algorithms that give the same bits each time; slower. CPUs always do."""
+
     save_every: Seconds = 600.0
     """Longest time between two saves of last.pt: what a killed run loses."""
 

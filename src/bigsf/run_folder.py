@@ -1,5 +1,6 @@
 """The folder of a run: what lies in it and where."""
 
+import fcntl
 import json
 import logging
 import os
@@ -7,14 +8,12 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from bigsf.atomic import write_text
 from bigsf.console import logger
@@ -36,11 +35,17 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.best = path / "best.pt"
         self.last = path / "last.pt"
+        self.metrics = path / "metrics.csv"
         self.scores = path / "scores.json"
         self.curves = path / "curves.png"
         self.log = path / "train.log"
         self.environment = path / "environment.json"
         self.superseded = path / "superseded"
+
+    @property
+    def newest_snapshot(self) -> Path | None:
+        """last.pt; before its first save best.pt; None before that."""
+        return next((path for path in (self.last, self.best) if path.exists()), None)
 
     @property
     def complete(self) -> bool:
@@ -61,11 +66,49 @@ class RunFolder:
                     f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
                     "trainer.run_name, or pass --overwrite to replace it."
                 )
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
+            for item in self.path.iterdir():
+                if item.name != ".lock":
+                    shutil.rmtree(item) if item.is_dir() else item.unlink()
         write_text(self.config, config.to_yaml())
 
-    def write_environment(self, device: torch.device, precision: torch.dtype) -> None:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out of the folder; the death of the process, however it comes, lets them in again.
+
+        Raises
+        ------
+        UsageError
+            Where another run is at work there, with its name.
+        """
+        path = self.path / ".lock"
+        while True:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(file, 200).decode(errors="replace")
+                os.close(file)
+                raise UsageError(f"{self.path} is in use by {holder}. Wait for it, or stop it first.") from None
+            if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
+                break
+            os.close(file)  # its holder has removed it in between
+        try:
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
+            yield
+        finally:
+            path.unlink()
+            os.close(file)
+
+    def set_aside(self, files: Iterable[Path], epochs: int) -> None:
+        """Keep files that will be written anew as superseded/NAME_N_epochs; they stay where they are until then."""
+        self.superseded.mkdir(exist_ok=True)
+        for file in files:
+            kept = self.superseded / f"{file.stem}_{epochs}_epochs{file.suffix}"
+            kept.unlink(missing_ok=True)
+            os.link(file, kept)
+
+    def write_environment(self, machine: dict[str, Any]) -> None:
         """Record what a later reader needs to repeat the run."""
         packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
         environment = {
@@ -75,9 +118,7 @@ class RunFolder:
             "platform": platform.platform(),
             "python": platform.python_version(),
             "packages": {name: metadata.version(name) for name in packages},
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-            "precision": str(precision).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
+            **machine,
             "cpus": os.cpu_count(),
         }
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")

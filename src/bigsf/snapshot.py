@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,9 @@ from bigsf.run_config import RunConfig
 
 FORMAT = "bigsf snapshot"
 FORMAT_VERSION = 1
+
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a format version to what turns its dictionary into that of the next."""
 
 
 @dataclass
@@ -34,6 +38,8 @@ class Snapshot:
     """State of the scheduler."""
     early_stopping_state: dict[str, float]
     """State of the early stopping."""
+    scaler_state: dict[str, Any]
+    """State of the gradient scaler of fp16; empty elsewhere."""
     global_config: dict[str, Any]
     """The whole resolved config."""
     epochs_run: int
@@ -41,7 +47,7 @@ class Snapshot:
     steps_run: int
     """Completed steps of the epoch after them."""
     partial_loss: tuple[float, float]
-    """Loss sum and weight of those steps."""
+    """Loss sum and weight of those steps, over all processes."""
     history: list[dict[str, Any]]
     """Logged quantities, a row a completed epoch."""
     best: dict[str, float]
@@ -54,9 +60,11 @@ class Snapshot:
     """Identity of the patch file."""
     image_sha256: str
     """SHA-256 of the FITS file of the map."""
-    stopped_early: bool = False
+    stopped_early: bool
     """Whether early stopping has ended the run."""
-    network_handed_in: bool = False
+    machine: dict[str, Any]
+    """What the run is repeatable on bit for bit: device, processes, threads, number format, version of torch."""
+    network_handed_in: bool
     """Whether the network was an object handed to the trainer, so that the config cannot build it."""
 
     def save(self, path: Path) -> None:
@@ -96,6 +104,8 @@ class Snapshot:
                 f"{path} has format {data['FORMAT_VERSION']}, written by bigsf {data.get('BIGSF_VERSION')}; this is "
                 f"{bigsf.__version__}, which reads up to {FORMAT_VERSION}. Update bigsf."
             )
+        for version in range(data["FORMAT_VERSION"], FORMAT_VERSION):
+            data = _UPGRADES[version](data)
         try:
             return cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
         except KeyError as error:
@@ -124,13 +134,26 @@ class Snapshot:
                 "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
             )
         model = build_model(self.config, network)
-        try:
-            model.load_state_dict(self.model_state)
-        except RuntimeError as error:
-            raise SnapshotError(
-                f"The weights do not fit the network of the config: {' '.join(str(error).split())}"
-            ) from None
+        self.load_weights(model)
         return model
+
+    def load_weights(self, model: SegmentationModel) -> None:
+        """Give a model the weights.
+
+        Raises
+        ------
+        SnapshotError
+            Where they do not fit its architecture.
+        """
+        here = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        there = {name: tuple(tensor.shape) for name, tensor in self.model_state.items()}
+        if odd := [name for name in {**there, **here} if here.get(name) != there.get(name)]:
+            raise SnapshotError(
+                f"The weights of the snapshot do not fit the network of the config: {odd[0]} is "
+                f"{there.get(odd[0], 'absent')} there and {here.get(odd[0], 'absent')} here, and {len(odd) - 1} more "
+                f"of {len(here)} differ."
+            )
+        model.load_state_dict(self.model_state)
 
 
 def build_model(config: RunConfig, network: nn.Module | None = None) -> SegmentationModel:

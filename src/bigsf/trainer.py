@@ -4,13 +4,13 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.random import SeedSequence
 from torch import nn
 from torch.optim import Optimizer
 
@@ -18,33 +18,27 @@ from bigsf import console
 from bigsf.console import logger
 from bigsf.coordinates import border, locator
 from bigsf.dataset import PatchDataset
-from bigsf.early_stopping import higher_is_better
+from bigsf.distributed import World
 from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRunError, SnapshotError, TrainingError
 from bigsf.evaluation import Evaluation, evaluate
 from bigsf.folds import Folds
 from bigsf.inference import Judge
-from bigsf.losses import Loss, LossSum
+from bigsf.losses import Loss
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.positions import PositionEncoder
 from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
-from bigsf.precision import autocast, pick_device, resolve_precision
+from bigsf.precision import pick_device, resolve_precision
+from bigsf.resumption import placed, warn_if_elsewhere, with_epochs
 from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder
 from bigsf.signals import StopRequest
 from bigsf.snapshot import Snapshot, build_model
+from bigsf.training_state import TrainingState
+from bigsf.training_step import TrainingStep
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
-
-
-@dataclass
-class Progress:
-    """Where a run stands; with the states of model, optimizer, scheduler and early stopping it is the whole run."""
-
-    epochs_run: int = 0
-    steps_run: int = 0
-    partial_loss: tuple[float, float] = (0.0, 0.0)
-    stopped_early: bool = False
+_TRY_AGAIN = 75  # exit code of a run that its time limit stopped (EX_TEMPFAIL of sysexits.h)
 
 
 @dataclass(frozen=True)
@@ -76,6 +70,8 @@ class Trainer:
         Write nothing, not even a folds file; such a trainer cannot train.
     parts
         Objects in place of what the config would build.
+    world
+        The processes that train together; by default this one alone.
 
     Raises
     ------
@@ -90,29 +86,33 @@ class Trainer:
         overwrite: bool = False,
         dry_run: bool = False,
         parts: Parts | None = None,
+        world: World | None = None,
     ) -> None:
-        self.parts = parts or Parts()
-        self.device = pick_device(device)
+        self.parts, self.world, self.overwrite = parts or Parts(), world or World(), overwrite
+        self.device = pick_device(device, self.world.local_rank if self.world.size > 1 else None)
+        self.dtype = resolve_precision(config.trainer.precision, self.device)
+        torch.use_deterministic_algorithms(config.trainer.deterministic)
         self.patch_file: PatchFile = config.data.build()
         self.patch_file.labels()
-        model = config.trainer.model
-        if model.in_channels != self.patch_file.channels:
-            raise ConfigError(
-                f"trainer.model.in_channels is {model.in_channels} but {self.patch_file.path.name} has "
-                f"{self.patch_file.channels} image planes."
-            )
-        check_patch_size(self.patch_file.patch_size, model.patch_multiple, model.type)
+        _check_model(config, self.patch_file)
         self.config = config.model_copy(update={"split": config.split.resolved(self.patch_file)})
-        self.folds = Folds.load_or_make(self.patch_file, self.config.split, write=not dry_run)
+        self.folds = self._load_folds(write=not dry_run)
         if config.split.use > len(self.folds.splits):
             raise ConfigError(
-                f"split.use is {config.split.use}; {self.config.split.path} has {len(self.folds.splits)}."
+                f"split.use is {config.split.use}; {self.config.split.path} has {len(self.folds.splits)} splits."
             )
         self.split = self.folds.splits[config.split.use - 1]
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
-        self.overwrite = overwrite
-        self.dtype = resolve_precision(config.trainer.precision, self.device)
         self._build()
+
+    def _load_folds(self, write: bool) -> Folds:
+        """Read or make the folds; the first process makes them, and the others read what it wrote."""
+        if not self.world.is_first:
+            self.world.wait()
+        folds = Folds.load_or_make(self.patch_file, self.config.split, write)
+        if self.world.is_first:
+            self.world.wait()
+        return folds
 
     def _build(self) -> None:
         config = self.config.trainer
@@ -125,25 +125,30 @@ class Trainer:
             self.config.data.samples_per_epoch,
             [augmentation.build() for augmentation in config.augmentations],
             locator(config.model.position.of if config.model.position else None, self.patch_file.wcs),
-            device=self.device,
+            self.device,
+            self.world.rank,
+            self.world.size,
         )
         if not len(self.dataset.indices):
             raise DataError(
                 f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches."
             )
         self.model = build_model(self.config, self.parts.network)
-        if config.start_from:
-            self._start_from(config.start_from)
-        else:
-            self._fit_to_data()
+        self._fit_to_data()
         self.model.to(self.device)
         self.loss = self.parts.loss or config.loss.build()
-        self.optimizer = (self.parts.optimizer or config.optimizer.build)(self.model.parameters())
-        for group in self.optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-        self.scheduler = config.scheduler.build(config.epochs) if config.scheduler else None
-        self.early_stopping = config.early_stopping.build() if config.early_stopping else None
         self.metrics = dict(build_metrics(config.metrics) if self.parts.metrics is None else self.parts.metrics)
+        optimizer = (self.parts.optimizer or config.optimizer.build)(self.model.parameters())
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self.state = TrainingState(
+            self.model,
+            optimizer,
+            config.scheduler.build(config.epochs) if config.scheduler else None,
+            config.early_stopping.build() if config.early_stopping else None,
+            torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16),
+        )
+        self.step = TrainingStep(config, self.dataset, self.loss, self.state, self.device, self.dtype, self.world)
         self.judge = Judge(
             [self.model],
             self.patch_file.patch_size,
@@ -152,26 +157,6 @@ class Trainer:
             dtype=self.dtype,
             wcs=self.patch_file.wcs,
         )
-        self.progress = Progress()
-        self.history: list[dict[str, Any]] = []
-        self.best: dict[str, float] = {}
-        self.thresholds: dict[str, float] = {"whole": 0.5, "labelled": 0.5}
-
-    def _start_from(self, path: Path) -> None:
-        """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
-        snapshot = Snapshot.load(path)
-        if snapshot.data_identity == self.patch_file.identity:
-            warnings.warn(
-                f"trainer.start_from {path} was trained on this very patch file: it may have seen the labels of the "
-                "test folds, and test scores would flatter.",
-                BigsfWarning,
-                stacklevel=2,
-            )
-        try:
-            self.model.load_state_dict(snapshot.model_state)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise SnapshotError(f"{path} has another architecture than trainer.model: {reason}") from None
 
     def _fit_to_data(self) -> None:
         """Let normalization and position encoder learn from the data, before the weights do."""
@@ -187,6 +172,20 @@ class Trainer:
         image = self.patch_file.read(some).image
         return torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What the run is repeatable on bit for bit."""
+        on_gpu = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
+            "processes": self.world.size,
+            "threads": torch.get_num_threads(),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "torch": str(torch.__version__),
+        }
+
+    # --- where a trainer comes from -------------------------------------------------------------------------------
+
     @classmethod
     def from_config(
         cls,
@@ -195,13 +194,14 @@ class Trainer:
         device: str | None = None,
         overwrite: bool = False,
         parts: Parts | None = None,
+        world: World | None = None,
     ) -> Self:
         """Return a trainer for a config, a YAML file, or a dictionary."""
         if isinstance(config, str | Path):
             config = RunConfig.from_yaml(config, overrides)
         elif not isinstance(config, RunConfig):
             config = RunConfig.from_dict(config, overrides)
-        return cls(config, device, overwrite, parts=parts)
+        return cls(config, device, overwrite, parts=parts, world=world)
 
     @classmethod
     def from_snapshot(
@@ -211,6 +211,7 @@ class Trainer:
         device: str | None = None,
         dry_run: bool = False,
         parts: Parts | None = None,
+        world: World | None = None,
     ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
@@ -226,87 +227,64 @@ class Trainer:
             Read and check everything, write nothing.
         parts
             Objects in place of what the config would build, as the run was started with.
+        world
+            The processes that train together.
         """
         path = Path(path)
         if path.is_dir():
             folder = RunFolder(path)
-            if not folder.last.exists():
+            if (found := folder.newest_snapshot) is None:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
-                config = _placed(RunConfig.from_yaml(folder.config), path)
-                return cls(config, device, overwrite=True, dry_run=dry_run, parts=parts)  # nothing was saved yet
-            path = folder.last
+                config = placed(RunConfig.from_yaml(folder.config), path)
+                return cls(config, device, True, dry_run, parts, world)  # it was stopped before its first save
+            path = found
         snapshot = Snapshot.load(path)
-        config = _placed(snapshot.config, path.parent)
-        if epochs is not None:
-            if epochs < snapshot.epochs_run:
-                raise ConfigError(
-                    f"--epochs {epochs} is less than the {snapshot.epochs_run} epochs that {path} has run."
-                )
-            scheduler = config.trainer.scheduler
-            if epochs != config.trainer.epochs and scheduler and scheduler.depends_on_total:
-                warnings.warn(
-                    f"The {scheduler.type} schedule depends on the number of epochs: with {epochs} instead of "
-                    f"{config.trainer.epochs} the learning rate differs from that of a run planned so.",
-                    BigsfWarning,
-                    stacklevel=2,
-                )
-            config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
-        trainer = cls(config, device, dry_run=dry_run, parts=parts)
+        config = with_epochs(placed(snapshot.config, path.parent), epochs, snapshot, path)
+        trainer = cls(config, device, dry_run=dry_run, parts=parts, world=world)
         if trainer.patch_file.identity != snapshot.data_identity:
             raise DataError(
                 f"{path} was trained on another patch file ({snapshot.data_identity[:8]}... there, "
                 f"{trainer.patch_file.identity[:8]}... in {trainer.patch_file.path})."
             )
-        trainer._restore(snapshot)
-        if not dry_run:
-            trainer._make_way(snapshot, path)
+        warn_if_elsewhere(snapshot.machine, trainer.machine)
+        trainer.state.restore(snapshot)
+        trainer._origin = path
         return trainer
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.model.load_state_dict(snapshot.build_model(self.parts.network).state_dict())
-        self.optimizer.load_state_dict(snapshot.optimizer_state)
-        if self.scheduler:
-            self.scheduler.load_state(snapshot.scheduler_state)
-        if self.early_stopping:
-            self.early_stopping.load_state(snapshot.early_stopping_state)
-        self.progress = Progress(snapshot.epochs_run, snapshot.steps_run, snapshot.partial_loss, snapshot.stopped_early)
-        self.history, self.best, self.thresholds = (
-            list(snapshot.history),
-            dict(snapshot.best),
-            snapshot.thresholds,
-        )
+    _origin: Path | None = None  # the snapshot that a run goes on from
 
-    def _make_way(self, snapshot: Snapshot, path: Path) -> None:
-        """Put aside what the run will write anew."""
-        if snapshot.epochs_run < self.config.trainer.epochs and not snapshot.stopped_early:
-            self.folder.scores.unlink(missing_ok=True)
-        last = self.folder.last
-        if path.name != last.name and last.exists():
-            newer = Snapshot.load(last)
-            if (newer.epochs_run, newer.steps_run) > (snapshot.epochs_run, snapshot.steps_run):
-                self._supersede(newer)
-                self._save(last)  # a run stopped from here on goes on from where it went back to
-
-    def _supersede(self, newer: Snapshot) -> None:
-        """Keep what an older snapshot will overwrite."""
-        keep = self.folder.superseded
-        keep.mkdir(exist_ok=True)
-        names = [self.folder.last, self.folder.path / "metrics.csv"]
-        for file in names:
-            if file.exists():
-                file.replace(keep / f"{file.stem}_{newer.epochs_run}_epochs{file.suffix}")
+    def _make_way(self) -> None:
+        """Put aside what the run will write anew: snapshots and rows that are newer than where it goes on from."""
+        folder, state = self.folder, self.state
+        here = (state.epochs_run, state.steps_run)
+        if state.epochs_run < self.config.trainer.epochs and not state.stopped_early:
+            folder.scores.unlink(missing_ok=True)
+        newer = {}
+        for path in (folder.last, folder.best):
+            if path.exists() and path != self._origin:
+                other = Snapshot.load(path)
+                newer[path] = (other.epochs_run, other.steps_run)
+        newer = {path: there for path, there in newer.items() if there > here}
+        if not newer:
+            return
+        folder.set_aside([*newer, folder.metrics], max(newer.values())[0])
+        if folder.best in newer:
+            state.best = {}  # the file that it speaks of was written over; the next epoch is the best so far
+        self._save(folder.last)  # a run stopped from here on goes on from where it went back to
         logger.info(
-            "Going back from epoch %d to %d; the newer snapshot and rows are kept in %s.",
-            newer.epochs_run,
-            self.progress.epochs_run,
-            keep,
+            "Going back to epoch %d, step %d; newer snapshots and rows are kept in %s.", *here, folder.superseded
         )
 
     # --- training ---------------------------------------------------------------------------------------------------
 
-    def train(self) -> dict[str, Any]:
+    def train(self, time_limit_s: float | None = None) -> dict[str, Any]:
         """Train to the end of the budget, or until early stopping; score best.pt on the test folds.
+
+        Parameters
+        ----------
+        time_limit_s
+            Stop in order, as after a signal, once this many seconds have passed.
 
         Returns
         -------
@@ -316,133 +294,108 @@ class Trainer:
         Raises
         ------
         InterruptedRunError
-            After a signal, once last.pt is written.
+            After a signal or the time limit, once last.pt is written.
         TrainingError
             Where the loss is no number.
         """
-        if not self.progress.epochs_run and not self.progress.steps_run:
-            self.folder.start(self.config, self.overwrite)
-        with self.folder.logging(), StopRequest() as stop:
-            self.folder.write_environment(self.device, self.dtype)
-            self._trackers = [
-                tracker.build(self.folder.path, self.config.trainer.run_name, self.config.model_dump(mode="json"))
-                for tracker in self.config.trainer.trackers
-            ]
-            try:
-                for tracker in self._trackers:
-                    tracker.write(self.history)
-                self._epochs(stop)
-            finally:
-                for tracker in self._trackers:
-                    tracker.close()
+        self._deadline = time.monotonic() + (math.inf if time_limit_s is None else time_limit_s)
+        with ExitStack() as stack:
+            self._trackers = self._open_folder(stack) if self.world.is_first else []
+            self.world.wait()
+            stop = stack.enter_context(StopRequest())
+            for tracker in self._trackers:
+                stack.callback(tracker.close)
+                tracker.write(self.state.history)
+            self._epochs(stop)
             return self._finish()
+
+    def _open_folder(self, stack: ExitStack) -> list[Any]:
+        """Make or take over the run folder, lock it, and start what writes into it."""
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(self.folder.lock())
+        if self.state.is_new:
+            if self.config.trainer.start_from:
+                self._start_from(self.config.trainer.start_from)
+            self.folder.start(self.config, self.overwrite)
+        else:
+            self._make_way()
+        stack.enter_context(self.folder.logging())
+        self.folder.write_environment(self.machine)
+        run_config = self.config.model_dump(mode="json")
+        run_name = self.config.trainer.run_name
+        return [tracker.build(self.folder.path, run_name, run_config) for tracker in self.config.trainer.trackers]
+
+    def _start_from(self, path: Path) -> None:
+        """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
+        snapshot = Snapshot.load(path)
+        if snapshot.data_identity == self.patch_file.identity:
+            warnings.warn(
+                f"trainer.start_from {path} was trained on this very patch file: it may have seen the labels of the "
+                "test folds, and test scores would flatter.",
+                BigsfWarning,
+                stacklevel=2,
+            )
+        snapshot.load_weights(self.model)
 
     def _epochs(self, stop: StopRequest) -> None:
         self._last_save = time.monotonic()
-        while self.progress.epochs_run < self.config.trainer.epochs and not self.progress.stopped_early:
-            start, first_step = time.monotonic(), self.progress.steps_run
+        while self.state.epochs_run < self.config.trainer.epochs and not self.state.stopped_early:
+            start, first_step = time.monotonic(), self.state.steps_run
             self._steps(stop)
             seconds = time.monotonic() - start
             self._end_epoch(seconds, self.dataset.samples * (1 - first_step / self.dataset.steps) / seconds)
 
     def _steps(self, stop: StopRequest) -> None:
-        epoch, config = self.progress.epochs_run, self.config.trainer
+        epoch, config = self.state.epochs_run, self.config.trainer
         what = f"epoch {epoch + 1} of {config.epochs}"
         with console.progress(what, self.dataset.samples, "patches") as advance:
-            for step in range(self.progress.steps_run, self.dataset.steps):
-                advance(self._step(epoch, step))
-                self.progress.steps_run = step + 1
-                if stop.signal_number is not None:
-                    self._save(self.folder.last)
-                    raise InterruptedRunError(
-                        f"Stopped by signal {stop.signal_number} after step {step + 1} of {self.dataset.steps} of "
-                        f"epoch {epoch + 1}; last.pt is written. Go on with: bigsf resume {self.folder.path}",
-                        stop.signal_number,
-                    )
+            for step in range(self.state.steps_run, self.dataset.steps):
+                advance(self.step(epoch, step))
+                self.state.steps_run = step + 1
+                self._stop_in_order(stop, epoch, step)
                 if time.monotonic() - self._last_save > config.save_every:
                     self._save(self.folder.last)
 
-    def _step(self, epoch: int, step: int) -> int:
-        """Take one step and return the number of patches in it."""
-        seed = SeedSequence([self.config.trainer.seed, epoch, step]).generate_state(1)[0]
-        torch.manual_seed(int(seed))  # dropout
-        if self.scheduler:
-            factor = self.scheduler.factor(epoch + step / self.dataset.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-        batch = self.dataset.batch(epoch, step)
-        valid = batch.image.isfinite().all(dim=1, keepdim=True)
-        unlabelled = valid.float() * self.config.trainer.loss.unlabelled_weight
-        weight = torch.where(batch.labelled & valid, 1.0, unlabelled)
-        self.model.train()
-        with autocast(self.device, self.dtype):
-            logits = self.model(batch.image, batch.position)
-        answers = [self.loss(answer[:, None], batch.target, weight) for answer in logits.unbind(dim=1)]
-        loss = LossSum(torch.stack([a.total for a in answers]).mean(), answers[0].weight)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.mean().backward()  # type: ignore[no-untyped-call]
-        total, loss_weight = float(loss.total.detach()), float(loss.weight)
-        if not math.isfinite(total):
-            self._fail(epoch, step)
-        self.optimizer.step()
-        before = self.progress.partial_loss
-        self.progress.partial_loss = (before[0] + total, before[1] + loss_weight)
-        return len(batch.image)
-
-    def _fail(self, epoch: int, step: int) -> None:
-        positions = self.patch_file.positions[self.dataset.batch_indices(epoch, step)]
-        some = ", ".join(f"({y}, {x})" for y, x in positions[:4])
-        bad_weights = any(not p.isfinite().all() for p in self.model.parameters())
-        cause = (
-            "the weights are no longer finite: lower trainer.optimizer.lr"
-            if bad_weights
-            else "the values of these patches, or a learning rate that is too high"
-        )
-        raise TrainingError(
-            f"The loss is not a number in epoch {epoch + 1}, step {step + 1}, patches at (y, x) = {some}, ... "
-            f"Likely cause: {cause}. The last good snapshot stays in {self.folder.path}."
+    def _stop_in_order(self, stop: StopRequest, epoch: int, step: int) -> None:
+        """After a signal to any process, or at the time limit, write last.pt and end."""
+        late = time.monotonic() > self._deadline
+        flags = [stop.signal_number is not None, stop.signal_number or 0, late]
+        caught, number, out_of_time = self.world.sums(flags, self.device)
+        if not caught and not out_of_time:
+            return
+        self._save(self.folder.last)
+        self.world.wait()
+        signal_number = round(number / caught) if caught else 0
+        why = f"signal {signal_number}" if caught else "the time limit"
+        raise InterruptedRunError(
+            f"Stopped by {why} after step {step + 1} of {self.dataset.steps} of epoch {epoch + 1}; last.pt is written. "
+            f"Go on with: bigsf resume {self.folder.path}",
+            128 + signal_number if caught else _TRY_AGAIN,
         )
 
     def _end_epoch(self, seconds: float, rate: float) -> None:
-        config, progress = self.config.trainer, self.progress
-        total, weight = progress.partial_loss
+        config, state = self.config.trainer, self.state
+        total, weight = state.partial_loss
+        self.world.share_buffers(self.model)
         evaluation = self._evaluate(self.split[1])
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
         self._check_monitored(quantities)
-        progress.epochs_run, progress.steps_run, progress.partial_loss = (
-            progress.epochs_run + 1,
-            0,
-            (0.0, 0.0),
-        )
-        lr = self.optimizer.param_groups[0]["lr"]
-        self.history.append({"epoch": progress.epochs_run, "lr": lr, **quantities})
-        self.thresholds = evaluation.thresholds
-        if self.scheduler:
-            self.scheduler.end_of_epoch(quantities)
-        if self.early_stopping:
-            progress.stopped_early = self.early_stopping.should_stop(quantities)
-        value = quantities[config.best_by]
-        sign = 1 if higher_is_better(config.best_by) else -1
-        improved = math.isfinite(value) and (not self.best or sign * value > sign * self.best["value"])
+        improved = state.end_epoch(quantities, evaluation.thresholds, config.best_by)
         if improved:
-            self.best = {"value": value, "epoch": progress.epochs_run}
             self._save(self.folder.best)
         self._save(self.folder.last)
         for tracker in self._trackers:
-            tracker.write(self.history)
+            tracker.write(state.history)
         shown = "  ".join(f"{name} {number:.4f}" for name, number in quantities.items())
-        logger.info(
-            "epoch %d/%d  %s  %s, %.0f patches/s%s",
-            progress.epochs_run,
-            config.epochs,
-            shown,
-            console.duration(seconds),
-            rate,
-            "  best" if improved else "",
-        )
-        if progress.stopped_early:
-            logger.info("Stopped early: %s has not become better.", getattr(config.early_stopping, "monitor", "it"))
+        best = "  best" if improved else ""
+        taken = console.duration(seconds)
+        if self.world.is_first:
+            logger.info(
+                "epoch %d/%d  %s  %s, %.0f patches/s%s", state.epochs_run, config.epochs, shown, taken, rate, best
+            )
+            if state.stopped_early:
+                logger.info("Stopped early: %s has not become better.", getattr(config.early_stopping, "monitor", "it"))
 
     def _check_monitored(self, quantities: dict[str, float]) -> None:
         config = self.config.trainer
@@ -455,55 +408,44 @@ class Trainer:
                 raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(quantities)}.")
 
     def _evaluate(self, folds: list[int]) -> Evaluation:
-        return evaluate(
-            self.judge, self.folds, folds, self.metrics, self.loss, self.config.trainer.loss.unlabelled_weight
-        )
+        weight = self.config.trainer.loss.unlabelled_weight
+        return evaluate(self.judge, self.folds, folds, self.metrics, self.loss, weight, self.world)
 
     def _save(self, path: Path) -> None:
-        snapshot = Snapshot(
-            model_state=self.model.state_dict(),
-            optimizer_state=self.optimizer.state_dict(),
-            scheduler_state=self.scheduler.state() if self.scheduler else {},
-            early_stopping_state=self.early_stopping.state() if self.early_stopping else {},
-            global_config=self.config.model_dump(mode="json"),
-            epochs_run=self.progress.epochs_run,
-            steps_run=self.progress.steps_run,
-            partial_loss=self.progress.partial_loss,
-            history=self.history,
-            best=self.best,
-            thresholds=self.thresholds,
-            patch_size=self.patch_file.patch_size,
-            data_identity=self.patch_file.identity,
-            image_sha256=self.patch_file.image_sha256,
-            stopped_early=self.progress.stopped_early,
-            network_handed_in=self.parts.network is not None,
-        )
-        snapshot.save(path)
+        if self.world.is_first:
+            self.state.snapshot(
+                global_config=self.config.model_dump(mode="json"),
+                patch_size=self.patch_file.patch_size,
+                data_identity=self.patch_file.identity,
+                image_sha256=self.patch_file.image_sha256,
+                machine=self.machine,
+                network_handed_in=self.parts.network is not None,
+            ).save(path)
         self._last_save = time.monotonic()
 
     def _finish(self) -> dict[str, Any]:
         from bigsf.pictures import draw_curves
 
-        if self.folder.complete:
-            logger.info("%s is complete; extend it with --epochs.", self.folder.path)
-        if not self.best:
+        state, config = self.state, self.config.trainer
+        if not state.best:
             raise TrainingError(
-                f"{self.config.trainer.best_by} was never a number, so no best.pt was chosen; {self.folder.last} "
-                f"stays. The validation folds {self.split[1]} may hold no labelled pixel."
+                f"{config.best_by} was never a number, so no best.pt was chosen; {self.folder.last} stays. "
+                f"The validation folds {self.split[1]} may hold no labelled pixel."
             )
+        self.world.wait()
         best = Snapshot.load(self.folder.best)
-        self.model.load_state_dict(best.model_state)
+        best.load_weights(self.model)
         evaluation = self._evaluate(self.split[2])
         thresholds = best.thresholds
         scores = {
             "data": str(self.patch_file.path),
             "data_identity": self.patch_file.identity,
             "split": [list(part) for part in self.split],
-            "model": self.config.trainer.model.type,
-            "epochs_run": self.progress.epochs_run,
-            "best_epoch": int(self.best["epoch"]),
-            "best_by": self.config.trainer.best_by,
-            "best_value": self.best["value"],
+            "model": config.model.type,
+            "epochs_run": state.epochs_run,
+            "best_epoch": int(state.best["epoch"]),
+            "best_by": config.best_by,
+            "best_value": state.best["value"],
             "thresholds": thresholds,
             "test": {
                 **evaluation.quantities,
@@ -512,16 +454,22 @@ class Trainer:
                 "marked_ratio_labelled": evaluation.whole.marked_ratio(thresholds["labelled"]),
             },
         }
-        draw_curves(self.history, self.folder.curves, int(self.best["epoch"]))
-        self.folder.write_json(self.folder.scores, scores)
+        if self.world.is_first:
+            draw_curves(state.history, self.folder.curves, int(state.best["epoch"]))
+            self.folder.write_json(self.folder.scores, scores)
+        self.world.wait()
         return scores
 
 
-def _placed(config: RunConfig, folder: Path) -> RunConfig:
-    """Return the config of a run for the folder in which it lies now."""
-    folder = folder.absolute()
-    trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
-    return config.model_copy(update={"trainer": trainer})
+def _check_model(config: RunConfig, patch_file: PatchFile) -> None:
+    """Raise `ConfigError` when a network does not fit a patch file."""
+    model = config.trainer.model
+    if model.in_channels != patch_file.channels:
+        raise ConfigError(
+            f"trainer.model.in_channels is {model.in_channels} but {patch_file.path.name} has {patch_file.channels} "
+            "image planes."
+        )
+    check_patch_size(patch_file.patch_size, model.patch_multiple, model.type)
 
 
 def check_patch_size(patch_size: int, multiple: int, name: str) -> None:

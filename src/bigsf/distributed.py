@@ -1,0 +1,108 @@
+"""Several processes that train one model, under torchrun or srun; or one process, which needs nothing of this."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from bigsf import console
+from bigsf.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run.
+
+    Parameters
+    ----------
+    rank
+        Number of this process, from 0; the first one writes.
+    size
+        Number of processes.
+    local_rank
+        Number of this process on its node, and of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def sums(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Return the sum over all processes of each value."""
+        if self.size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        distributed.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def gather(self, item: Any) -> list[Any]:
+        """Return an object of each process, in their order."""
+        items: list[Any] = [item] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(items, item)
+        return items
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Give all processes the buffers of the first, e.g. the running statistics of batch norm."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
+
+
+def _numbers() -> tuple[int, int, int]:
+    """Return (rank, size, local rank) as torchrun or srun say; (0, 1, 0) for one process alone."""
+    environment = os.environ
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
+    if "SLURM_STEP_ID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return (
+            int(environment["SLURM_PROCID"]),
+            int(environment["SLURM_STEP_NUM_TASKS"]),
+            int(environment["SLURM_LOCALID"]),
+        )
+    return 0, 1, 0
+
+
+@contextmanager
+def join_world(device: str | None = None) -> Iterator[World]:
+    """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
+
+    Raises
+    ------
+    ConfigError
+        Where several processes do not know where to meet.
+    """
+    rank, size, local_rank = _numbers()
+    if size == 1:
+        yield World()
+        return
+    if "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"This is process {rank} of {size} but MASTER_ADDR is not set, so they cannot meet. Under srun: export "
+            "MASTER_ADDR=$(scontrol show hostnames | head -n 1) MASTER_PORT=29500."
+        )
+    os.environ.setdefault("MASTER_PORT", "29500")
+    on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    if rank:
+        console.talk(quiet=True)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
+    try:
+        yield World(rank, size, local_rank)
+    finally:
+        distributed.destroy_process_group()

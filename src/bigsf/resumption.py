@@ -1,0 +1,46 @@
+"""What changes when a run is taken up again: its place, its budget, its machine."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.run_config import RunConfig
+from bigsf.snapshot import Snapshot
+
+
+def placed(config: RunConfig, folder: Path) -> RunConfig:
+    """Return the config of a run for the folder in which it lies now."""
+    folder = folder.absolute()
+    trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
+    return config.model_copy(update={"trainer": trainer})
+
+
+def with_epochs(config: RunConfig, epochs: int | None, snapshot: Snapshot, path: Path) -> RunConfig:
+    """Return the config with another budget, saying what that does to the learning rate."""
+    if epochs is None or epochs == config.trainer.epochs:
+        return config
+    if epochs < snapshot.epochs_run:
+        raise ConfigError(f"--epochs {epochs} is less than the {snapshot.epochs_run} epochs that {path} has run.")
+    scheduler = config.trainer.scheduler
+    if scheduler and scheduler.depends_on_total:
+        warnings.warn(
+            f"The {scheduler.type} schedule depends on the number of epochs: with {epochs} instead of "
+            f"{config.trainer.epochs} the learning rate differs from that of a run planned so.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
+
+
+def warn_if_elsewhere(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Say when a run goes on where it cannot be the undisturbed one bit for bit."""
+    changed = [f"{key} {there.get(key)} there, {value} here" for key, value in here.items() if there.get(key) != value]
+    if changed:
+        warnings.warn(
+            f"The run was made elsewhere ({'; '.join(changed)}): it goes on, but no longer bit for bit as if "
+            "undisturbed.",
+            BigsfWarning,
+            stacklevel=3,
+        )
