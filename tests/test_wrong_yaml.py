@@ -89,7 +89,7 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer: {save_every: soon}\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 2, trainer.save_every: found 'soon', expected a duration such as 30s, 10min or 4h."
+            "  line 2, trainer.save_every: found 'soon', expected a duration such as 30s, 10min or 3h50min."
         ),
     ),
     (

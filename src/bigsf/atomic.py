@@ -1,6 +1,8 @@
 """Files that appear whole or not at all."""
 
+import glob
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,9 +33,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     UsageError
         Where the operating system refuses to write (disk full, no permission), with its words.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_litter(path)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -46,6 +49,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what went wrong has been said
             temporary.unlink()
+
+
+def _remove_litter(path: Path) -> None:
+    """Remove the temporary files that processes of this machine left when they were killed while writing `path`."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(platform.node())}.*.tmp"):
+        try:
+            os.kill(int(stale.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            stale.unlink(missing_ok=True)
+        except PermissionError:
+            continue  # another user's process, alive
 
 
 def write_text(path: Path, text: str) -> None:

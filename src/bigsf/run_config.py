@@ -22,16 +22,16 @@ _UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def _seconds(value: object) -> object:
-    match = re.fullmatch(r"\s*([\d.]+)\s*(\w+)\s*", value) if isinstance(value, str) else None
-    if match and match[2] in _UNITS_S:
-        return float(match[1]) * _UNITS_S[match[2]]
-    if isinstance(value, str):
-        raise ValueError(f"found {value!r}, expected a duration such as 30s, 10min or 4h.")
-    return value
+    if not isinstance(value, str):
+        return value
+    parts = re.findall(r"(\d+\.?\d*)\s*([a-z]+)", value)
+    if not parts or re.sub(r"(\d+\.?\d*)\s*([a-z]+)|\s", "", value) or not {unit for _, unit in parts} <= set(_UNITS_S):
+        raise ValueError(f"found {value!r}, expected a duration such as 30s, 10min or 3h50min.")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
 Seconds = Annotated[PositiveFloat, BeforeValidator(_seconds)]
-"""A duration: a number of seconds, or e.g. "30s", "10min", "4h"."""
+"""A duration: a number of seconds, or e.g. "30s", "10min", "3h50min"."""
 
 
 class TrainerConfig(Config):

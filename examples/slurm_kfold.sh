@@ -1,0 +1,24 @@
+#!/bin/bash
+# A k-fold as a job array, a split a task; each task stops in time, puts itself back into the queue, and goes on there.
+#   sbatch --array=1-4 slurm_kfold.sh config.yaml
+# When all tasks are done: bigsf kfold config.yaml  (writes the out-of-fold map and the summary)
+#
+# For several GPUs a split, ask for --gpus-per-node=2 and replace `bigsf` by
+#   torchrun --standalone --nproc-per-node=2 -m bigsf
+#SBATCH --job-name=bigsf
+#SBATCH --time=04:00:00
+#SBATCH --gpus=1
+#SBATCH --cpus-per-task=8
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@180
+
+bigsf kfold "$1" --only "${SLURM_ARRAY_TASK_ID:-1}" --time-limit 3h50min --quiet &
+run=$!
+trap 'kill -USR1 $run' USR1 # from SLURM, three minutes before the end
+wait $run
+code=$?
+[ $code -gt 128 ] && wait $run && code=$? # the trap ended the first wait
+if [ $code -eq 75 ] || [ $code -eq 138 ]; then # stopped by the time limit, or by USR1 (128 + 10)
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+fi
