@@ -324,6 +324,7 @@ def resume(
         Path, typer.Argument(metavar="SNAPSHOT|FOLDER", help="A snapshot, or the folder of a run or k-fold.")
     ],
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the config's.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the patch file lies now, if it was moved.")] = None,
     device: Device = None,
     time_limit: TimeLimit = None,
     dry_run: DryRun = False,
@@ -337,8 +338,10 @@ def resume(
     from bigsf.trainer import Trainer
 
     if (record := path / "kfold.yaml").exists():
-        if epochs is not None:
-            raise ConfigError("--epochs extends one run; resume the folders split_1, split_2, ... one by one.")
+        if epochs is not None or data is not None:
+            raise ConfigError(
+                "--epochs and --data are for one run; resume the folders split_1, split_2, ... one by one."
+            )
         run = RunConfig.from_yaml(record)
         if dry_run:
             describe(Trainer(run, device, dry_run=True))
@@ -347,7 +350,7 @@ def resume(
             _run_kfold(KFold(run, device, world, _seconds(time_limit)), None, overwrite=False)
         return
     with join_world(device) as world:
-        trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world)
+        trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data)
         state = trainer.state
         where = f"epoch {state.epochs_run} of {trainer.config.trainer.epochs}, step {state.steps_run} of the next"
         say(f"{trainer.folder.path} stands after {where}.")

@@ -10,11 +10,15 @@ from bigsf.run_config import RunConfig
 from bigsf.snapshot import Snapshot
 
 
-def placed(config: RunConfig, folder: Path) -> RunConfig:
-    """Return the config of a run for the folder in which it lies now."""
+def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> RunConfig:
+    """Return the config of a run for the folder in which it lies now, and for a patch file that was moved."""
     folder = folder.absolute()
     trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
-    return config.model_copy(update={"trainer": trainer})
+    update: dict[str, Any] = {"trainer": trainer}
+    if data is not None:
+        update["data"] = config.data.model_copy(update={"path": Path(data).absolute()})
+        update["split"] = config.split.model_copy(update={"path": None})  # beside the patch file
+    return config.model_copy(update=update)
 
 
 def with_epochs(config: RunConfig, epochs: int | None, snapshot: Snapshot, path: Path) -> RunConfig:

@@ -212,6 +212,7 @@ class Trainer:
         dry_run: bool = False,
         parts: Parts | None = None,
         world: World | None = None,
+        data: str | Path | None = None,
     ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
@@ -229,6 +230,8 @@ class Trainer:
             Objects in place of what the config would build, as the run was started with.
         world
             The processes that train together.
+        data
+            Where the patch file lies now, if it was moved.
         """
         path = Path(path)
         if path.is_dir():
@@ -236,11 +239,11 @@ class Trainer:
             if (found := folder.newest_snapshot) is None:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
-                config = placed(RunConfig.from_yaml(folder.config), path)
+                config = placed(RunConfig.from_yaml(folder.config), path, data)
                 return cls(config, device, True, dry_run, parts, world)  # it was stopped before its first save
             path = found
         snapshot = Snapshot.load(path)
-        config = with_epochs(placed(snapshot.config, path.parent), epochs, snapshot, path)
+        config = with_epochs(placed(snapshot.config, path.parent, data), epochs, snapshot, path)
         trainer = cls(config, device, dry_run=dry_run, parts=parts, world=world)
         if trainer.patch_file.identity != snapshot.data_identity:
             raise DataError(
