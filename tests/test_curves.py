@@ -147,3 +147,31 @@ def test_of_thresholds_that_mark_the_same_pixels_the_middle_one_is_best() -> Non
     dice, threshold = curve.best_dice()
     assert dice == 1
     assert threshold == pytest.approx(0.5, abs=1e-3)
+
+
+def test_iou_at_a_threshold_is_that_of_the_counts() -> None:
+    curve = ThresholdCurve()
+    curve.update(np.array([0.2, 0.7, 0.8, 0.9]), np.array([True, False, True, True]))
+    index = int(np.searchsorted(curve.thresholds, 0.5))
+    assert curve.iou[index] == pytest.approx(2 / 4)
+    np.testing.assert_allclose(curve.iou, curve.dice / (2 - curve.dice))
+
+
+def test_calibration_of_honest_probabilities_is_the_diagonal() -> None:
+    generator = np.random.default_rng(0)
+    probability = generator.random(200_000)
+    curve = ThresholdCurve()
+    curve.update(probability, generator.random(200_000) < probability)
+    said, found, pixels = curve.calibration(groups=5)
+    np.testing.assert_allclose(said, [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.01)
+    np.testing.assert_allclose(found, said, atol=0.01)
+    assert pixels.sum() == 200_000
+
+
+def test_calibration_is_for_probabilities_and_nan_where_there_are_no_pixels() -> None:
+    curve = ThresholdCurve()
+    curve.update(np.array([0.95]), np.array([True]))
+    assert np.isnan(curve.calibration()[1][:9]).all()
+    assert curve.calibration()[1][9] == 1
+    with pytest.raises(ValueError, match="only probabilities"):
+        ThresholdCurve(np.array([1.0])).calibration()

@@ -88,6 +88,42 @@ class ThresholdCurve:
         """TP / positive at each threshold."""
         return np.asarray(self.true_positives / max(int(self.positives.sum()), 1))
 
+    @property
+    def iou(self) -> npt.NDArray[np.float64]:
+        """TP / (marked or positive) at each threshold."""
+        tp, fp = self.true_positives, self.false_positives
+        return np.asarray(tp / np.maximum(fp + self.positives.sum(), 1))
+
+    def calibration(self, groups: int = 10) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Counts]:
+        """Compare probabilities with frequencies.
+
+        Parameters
+        ----------
+        groups
+            Number of equal ranges of probability.
+
+        Returns
+        -------
+        probability, frequency, pixels : ndarray
+            Of each range `(groups,)`: the mean probability (to the width of a bin), the fraction of positive pixels,
+            and the number of pixels. NaN where there are none.
+
+        Raises
+        ------
+        ValueError
+            For a curve of scores that are no probabilities.
+        """
+        if self.edges is not None:
+            raise ValueError("only probabilities can be calibrated")
+        middle = 1 / (1 + np.exp(-((np.arange(BINS) + 0.5) / BINS * 2 - 1) * _LIMIT))
+        group = np.minimum((middle * groups).astype(int), groups - 1)
+        counts = self.positives + self.negatives
+        pixels = np.bincount(group, counts, groups)
+        with np.errstate(invalid="ignore"):
+            probability = np.bincount(group, counts * middle, groups) / pixels
+            frequency = np.bincount(group, self.positives, groups) / pixels
+        return probability, frequency, pixels.astype(np.int64)
+
     def best_dice(self) -> tuple[float, float]:
         """Return the highest Dice and its threshold; (NaN, 0.5) where there is no positive pixel."""
         if not self.positives.any():
