@@ -96,7 +96,7 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer: {run_name: a/b}\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 2, trainer.run_name: found 'a/b', expected letters, digits, '.', '_' and '-'."
+            "  line 2, trainer.run_name: found 'a/b', expected the name of a folder, without slashes."
         ),
     ),
     (

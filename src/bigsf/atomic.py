@@ -62,6 +62,20 @@ def _remove_litter(path: Path) -> None:
             continue  # another user's process, alive
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises
+    ------
+    UsageError
+        Where the operating system refuses, with its words.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The folder {path} cannot be made: {error.strerror}.") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file, whole or not at all."""
     with atomic_path(path) as temporary:

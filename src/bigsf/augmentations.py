@@ -287,7 +287,7 @@ class CustomAugmentationConfig(CustomConfig):
 
     def build(self) -> Augmentation:
         """Import and call the target."""
-        return cast(Augmentation, self.load()(**self.kwargs))
+        return cast(Augmentation, self.call())
 
 
 AugmentationConfig = Annotated[

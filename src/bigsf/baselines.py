@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import sato
 
 from bigsf.fits_image import FloatArray
-from bigsf.inference import Planes
+from bigsf.planes import Planes
 
 _MARGIN_PX = 64  # more than any filter here reaches, so that bands give what the whole map gives
 _SAMPLE = 2_000_000  # pixels from which the median of a map is taken

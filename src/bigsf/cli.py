@@ -334,20 +334,18 @@ def resume(
     from bigsf.distributed import join_world
     from bigsf.errors import ConfigError
     from bigsf.kfold import KFold
-    from bigsf.run_config import RunConfig
     from bigsf.trainer import Trainer
 
-    if (record := path / "kfold.yaml").exists():
+    if (path / "kfold.yaml").exists():
         if epochs is not None or data is not None:
             raise ConfigError(
                 "--epochs and --data are for one run; resume the folders split_1, split_2, ... one by one."
             )
-        run = RunConfig.from_yaml(record)
         if dry_run:
-            describe(Trainer(run, device, dry_run=True))
+            describe(Trainer(KFold.from_folder(path, device).config, device, dry_run=True))
             return
         with join_world(device) as world:
-            _run_kfold(KFold(run, device, world, _seconds(time_limit)), None, overwrite=False)
+            _run_kfold(KFold.from_folder(path, device, world, _seconds(time_limit)), None, overwrite=False)
         return
     with join_world(device) as world:
         trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data)
@@ -358,6 +356,7 @@ def resume(
             return
         show_scores(trainer.train(_seconds(time_limit)))
     say(f"Wrote {trainer.folder.path}.")
+    say(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
 
 
 @app.command(epilog="Example: `bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")

@@ -6,6 +6,7 @@ known only at run time is an argument of it, never a field.
 
 import difflib
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,6 +171,23 @@ class CustomConfig(Config):
                 f"The custom target {self.target} cannot be imported: {error}. "
                 f"Looked in {self.folder} and the installed packages."
             ) from error
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Import the target and call it with arguments of the family and the `kwargs` of the configuration.
+
+        Raises
+        ------
+        ConfigError
+            Where it does not exist or does not take them.
+        """
+        target, kwargs = self.load(), {**kwargs, **self.kwargs}
+        try:
+            inspect.signature(target).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ConfigError(f"The custom target {self.target} does not take kwargs {self.kwargs}: {error}.") from None
+        except ValueError:  # written in C, and says nothing of its arguments
+            pass
+        return target(*args, **kwargs)
 
 
 # --- YAML ---------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class CustomDataConfig(CustomConfig):
 
     def build(self) -> PatchFile:
         """Import and call the target."""
-        return cast(PatchFile, self.load()(**self.kwargs))
+        return cast(PatchFile, self.call())
 
 
 DataConfig = Annotated[

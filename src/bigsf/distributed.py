@@ -1,7 +1,7 @@
 """Several processes that train one model, under torchrun or srun; or one process, which needs nothing of this."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 
 from bigsf import console
-from bigsf.errors import ConfigError
+from bigsf.errors import BigsfError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,24 @@ class World:
         if self.size > 1:
             distributed.all_gather_object(items, item)
         return items
+
+    def first(self, work: Callable[[], object]) -> None:
+        """Let the first process do a piece of work while the others wait; an error of it is raised by all.
+
+        Raises
+        ------
+        BigsfError
+            What the work raised.
+        """
+        error: BigsfError | None = None
+        if self.is_first:
+            try:
+                work()
+            except BigsfError as raised:
+                error = raised
+        error = self.gather(error)[0]
+        if error is not None:
+            raise error
 
     def wait(self) -> None:
         """Wait for all processes."""

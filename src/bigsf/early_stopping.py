@@ -91,7 +91,7 @@ class CustomEarlyStoppingConfig(CustomConfig):
 
     def build(self) -> EarlyStopping:
         """Import and call the target."""
-        return cast(EarlyStopping, self.load()(**self.kwargs))
+        return cast(EarlyStopping, self.call())
 
 
 EarlyStoppingConfig = Annotated[

@@ -49,8 +49,11 @@ class InterruptedRunError(BigsfError):
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+        super().__init__(message, exit_code)  # both, so that the error can be sent to other processes
+        self.message, self.exit_code = message, exit_code
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class BigsfWarning(UserWarning):

@@ -88,7 +88,8 @@ def evaluate(
 
     def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
         mine = judged_by(np.arange(y0, y1)) == world.rank
-        return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None])[None]
+        first_sky = np.arange(folds.areas.nx) < folds.areas.x_edges[-1]  # sky shown twice is judged once
+        return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None] & first_sky)[None]
 
     for y0, y1, (probability,) in in_bands(judge.rows(file, allowed), folds.areas.y_edges):
         if judged_by(y0) != world.rank:
@@ -107,7 +108,7 @@ def evaluate(
         for name in pooled if rank != world.rank else ():
             pooled[name].merge(others[name])
     total, weight = world.sums([total, weight], judge.device)
-    values = {name: metric.compute() for name, metric in metrics.items()}
+    values = {name: float(metric.compute()) for name, metric in metrics.items()}
     evaluation = Evaluation(total / weight if weight else float("nan"), values, **curves)
     first: Evaluation = world.gather(evaluation)[0]  # the same bits for all, so that all decide alike
     return first

@@ -12,7 +12,7 @@ from astropy.io import fits
 
 import bigsf
 from bigsf.atomic import allocate
-from bigsf.run_folder import command_line, now
+from bigsf.provenance import command_line, now
 
 _BLOCK = 2880  # bytes; FITS files are made of such blocks
 

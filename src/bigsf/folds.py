@@ -75,7 +75,7 @@ class SplitConfig(Config):
     strategy: StrategyConfig = RandomStrategyConfig()
     """How areas are dealt to folds."""
 
-    k: PositiveInt = aliased(4, "k", "nb_folds")
+    k: int = aliased(4, "k", "nb_folds", ge=1, le=255)
     """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1."""
 
     k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
@@ -278,7 +278,7 @@ class Folds:
             "patch_file_identity": self.patch_file.identity,
             "parameters": _parameters(self.config),
             "edited": self.edited,
-            "checksum": self._checksum(),
+            "checksum": self.identity,
             "y_edges": list(self.areas.y_edges),
             "x_edges": list(self.areas.x_edges),
         }
@@ -289,7 +289,9 @@ class Folds:
         )
         write_text(path, text)
 
-    def _checksum(self) -> str:
+    @property
+    def identity(self) -> str:
+        """What ties a run to its folds: a checksum of areas, fold numbers and splits."""
         content = [
             self.areas.y_edges,
             self.areas.x_edges,
@@ -335,7 +337,7 @@ class Folds:
         if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):
             raise DataError(f"{path} holds other edges of areas than its parameters give. {remedy}")
         folds = cls(patch_file, resolved, areas, _checked_grid(data, areas, path), data.splits, data.edited)
-        if folds._checksum() != data.checksum:
+        if folds.identity != data.checksum:
             folds.edited = True
             warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
             if write:

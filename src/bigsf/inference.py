@@ -4,7 +4,6 @@ Windows overlap, are judged in batches, and are blended with a smooth weight. Me
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +15,12 @@ from bigsf.coordinates import locator
 from bigsf.errors import ConfigError
 from bigsf.fits_image import FloatArray
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.planes import Planes
 from bigsf.precision import autocast
 from bigsf.tiling import IntArray, blend_weight, count_in_windows, window_starts
 
 Allowed = Callable[[int, int], npt.NDArray[np.bool_]]
 """From rows (y0, y1) to which model may judge which pixel, `(models, rows, nx)`."""
-
-
-class Planes(Protocol):
-    """A map that can be read by rows."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx) in pixels."""
-        ...
-
-    def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing."""
-        ...
 
 
 class Judge:

@@ -2,19 +2,16 @@
 
 import time
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from bigsf import console
 from bigsf.atomic import atomic_path, write_text
-from bigsf.baselines import BASELINES, BaselineMaps
 from bigsf.console import logger
-from bigsf.curves import ThresholdCurve, quantile_edges
 from bigsf.distributed import World
 from bigsf.errors import ConfigError, DataError, UsageError
 from bigsf.evaluation import in_bands
@@ -23,8 +20,10 @@ from bigsf.folds import Folds
 from bigsf.inference import Judge
 from bigsf.pictures import Thumbnails, draw_quicklook
 from bigsf.precision import pick_device, resolve_precision
+from bigsf.resumption import placed
 from bigsf.run_config import RunConfig
-from bigsf.run_folder import RunFolder, to_json
+from bigsf.run_folder import RunFolder, read_json, to_json
+from bigsf.scores import MapScores
 from bigsf.snapshot import Snapshot
 from bigsf.trainer import Trainer
 
@@ -50,16 +49,21 @@ class KFold:
     world: World = field(default_factory=World)
     time_limit_s: float | None = None
 
+    @classmethod
+    def from_folder(
+        cls, path: Path, device: str | None = None, world: World | None = None, time_limit_s: float | None = None
+    ) -> Self:
+        """Return the k-fold of a folder, which may have been moved."""
+        return cls(_recorded(path / "kfold.yaml", path), device, world or World(), time_limit_s)
+
     def __post_init__(self) -> None:
         self._started = time.monotonic()
         self.path = self.config.trainer.output_dir / self.config.trainer.run_name
         self.patch_file = self.config.data.build()
         self.patch_file.labels()
-        if not self.world.is_first:
-            self.world.wait()
+        if self.world.size > 1:  # the first makes them, the others read what it wrote
+            self.world.first(lambda: Folds.load_or_make(self.patch_file, self.config.split))
         self.folds = Folds.load_or_make(self.patch_file, self.config.split)
-        if self.world.is_first:
-            self.world.wait()
         self.names = [f"split_{number}" for number in range(1, len(self.folds.splits) + 1)]
 
     def run(self, only: int | None = None, overwrite: bool = False) -> dict[str, Any] | None:
@@ -79,34 +83,39 @@ class KFold:
         """
         if only is not None and not 1 <= only <= len(self.names):
             raise ConfigError(f"--only {only}: there are splits 1 to {len(self.names)}.")
-        if self.world.is_first:
-            self._start(overwrite, only)
-        self.world.wait()
+        self.world.first(lambda: self._start(overwrite, only))
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train(number, overwrite)
         missing = [name for name in self.names if not RunFolder(self.path / name).complete]
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
-        return self.summarise() if self.world.is_first else None
+        self.world.first(self.summarise)
+        return self.summary if self.world.is_first else None
 
     def _start(self, overwrite: bool, only: int | None) -> None:
         """Record the config, or check that it is the one of the runs that lie there."""
         record = self.path / "kfold.yaml"
-        text = self.config.to_yaml()
-        if record.exists() and not overwrite and record.read_text(encoding="utf-8") != text:
+        same = record.exists() and _recorded(record, self.path) == placed(self.config, self.path)
+        if record.exists() and not same and not overwrite:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
                 "or pass --overwrite to train anew."
             )
-        if not record.exists() and self.path.exists() and any(self.path.iterdir()) and not overwrite:
-            raise UsageError(f"{self.path} holds something else. Choose another trainer.run_name, or pass --overwrite.")
-        if overwrite and only is not None and record.exists() and record.read_text(encoding="utf-8") != text:
+        if record.exists() and not same and only is not None:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
                 "Leave --only out to train all anew."
             )
-        write_text(record, text)
+        found = [path for path in self.path.glob("*") if path.name != "kfold.yaml"] if self.path.exists() else []
+        if not record.exists() and found:
+            raise UsageError(
+                f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
+            )
+        if overwrite and only is None:
+            for folder in self.path.glob("split_*"):
+                RunFolder(folder).clear()  # before the record: what is left of a killed start is never taken for new
+        write_text(record, self.config.to_yaml())
 
     def _train(self, number: int, overwrite: bool) -> None:
         folder = RunFolder(self.path / self.names[number - 1])
@@ -129,16 +138,21 @@ class KFold:
 
     # --- what the runs make together ----------------------------------------------------------------------------------
 
-    def summarise(self) -> dict[str, Any]:
-        """Write out_of_fold.fits, out_of_fold.png and summary.json from the trained models; return the summary."""
+    summary: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def summarise(self) -> None:
+        """Write out_of_fold.fits, out_of_fold.png and summary.json from the trained models; keep the summary."""
         snapshots = [Snapshot.load(self.path / name / "best.pt") for name in self.names]
         for name, snapshot in zip(self.names, snapshots, strict=True):
-            if snapshot.data_identity != self.patch_file.identity:
-                raise DataError(f"{self.path / name} was trained on another patch file. Train anew with --overwrite.")
-        scores = _OutOfFoldScores(self.patch_file, self.folds)
+            if snapshot.data_identity != self.patch_file.identity or snapshot.folds_identity != self.folds.identity:
+                raise DataError(
+                    f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
+                    "those of today. Train anew with --overwrite."
+                )
+        scores = MapScores(self.folds)
         self._write_map(snapshots, scores)
         runs = [RunFolder(self.path / name) for name in self.names]
-        summary = {
+        self.summary = {
             "data": str(self.patch_file.path),
             "data_identity": self.patch_file.identity,
             "splits": [list(split) for split in self.folds.splits],
@@ -148,10 +162,9 @@ class KFold:
             "valid_pixels": scores.valid,
             "out_of_fold": scores.table(),
         }
-        write_text(self.path / "summary.json", to_json(summary))
-        return summary
+        write_text(self.path / "summary.json", to_json(self.summary))
 
-    def _write_map(self, snapshots: list[Snapshot], scores: "_OutOfFoldScores") -> None:
+    def _write_map(self, snapshots: list[Snapshot], scores: MapScores) -> None:
         device = pick_device(self.device)
         models = [snapshot.build_model().to(device) for snapshot in snapshots]
         dtype = resolve_precision(self.config.trainer.precision, device)
@@ -190,7 +203,7 @@ class KFold:
                 writer.write("FOLD", y0, np.where(np.isfinite(mean), self.folds.rows(y0, y1), 0))
                 if votes > 1:
                     writer.write("STD", y0, std)
-                scores.update(y0, y1, mean)
+                scores.update(y0, y1, np.isfinite(mean), mean)
                 thumbnails.add(y0, image=self.patch_file.read_rows(y0, y1)[0], probability=mean)
         picture = path.with_suffix(".png")
         title = f"{self.patch_file.path.name}, out of fold"
@@ -206,58 +219,6 @@ def _vote(each: npt.NDArray[np.float32], cuts: npt.NDArray[np.float32]) -> tuple
     return mean, std, cut
 
 
-class _OutOfFoldScores:
-    """Scores of the out-of-fold map and of the baselines, on the same pixels."""
-
-    def __init__(self, patch_file: Any, folds: Folds) -> None:
-        self.target, self.labelled = patch_file.labels()
-        self.baselines = BaselineMaps(patch_file)
-        self.judged = self.valid = 0
-        self.patch_file = patch_file
-        names = ["BigSF", *BASELINES]
-        self.curves: dict[str, dict[str, ThresholdCurve]] = {}
-        for name in names:
-            edges = None if name == "BigSF" else self._edges(name)
-            self.curves[name] = {kind: ThresholdCurve(edges) for kind in ("labelled", "whole")}
-
-    def _edges(self, name: str) -> npt.NDArray[np.float64]:
-        """Return bin edges from some rows of a baseline."""
-        ny, nx = self.patch_file.shape
-        rows = max(1, int(1e6 / nx))
-        if rows >= ny:
-            return quantile_edges(self.baselines.rows(name, 0, ny))
-        starts = np.linspace(0, ny - 64, 4).astype(int)
-        return quantile_edges(np.concatenate([self.baselines.rows(name, y, y + 64) for y in starts]))
-
-    def update(self, y0: int, y1: int, probability: npt.NDArray[np.float32]) -> None:
-        valid = np.isfinite(self.patch_file.read_rows(y0, y1)).all(axis=0)
-        judged = np.isfinite(probability)
-        self.valid += int(valid.sum())
-        self.judged += int(judged.sum())
-        truth, known = self.target[y0:y1] > 0, (self.labelled[y0:y1] > 0) & judged
-        for name, curves in self.curves.items():
-            score = probability if name == "BigSF" else self.baselines.rows(name, y0, y1)
-            curves["labelled"].update(score[known], truth[known])
-            curves["whole"].update(score[judged], truth[judged])
-
-    def table(self) -> dict[str, dict[str, dict[str, float]]]:
-        return {name: {kind: _scores(curve) for kind, curve in curves.items()} for name, curves in self.curves.items()}
-
-
-def _scores(curve: ThresholdCurve) -> dict[str, float]:
-    dice, threshold = curve.best_dice()
-    return {
-        "average_precision": curve.average_precision(),
-        "roc_auc": curve.roc_auc(),
-        "best_dice": dice,
-        "threshold": threshold,
-        "marked_ratio": curve.marked_ratio(threshold),
-    }
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """Read a JSON file that this package wrote."""
-    import json
-
-    content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _recorded(record: Path, folder: Path) -> RunConfig:
+    """Return the config that a k-fold was started with, for the folder in which it lies now."""
+    return placed(RunConfig.from_yaml(record), folder)

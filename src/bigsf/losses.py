@@ -203,7 +203,7 @@ class CustomLossConfig(LossConfig, CustomConfig):
 
     def build(self) -> Loss:
         """Import and call the target."""
-        return cast(Loss, self.load()(**self.kwargs))
+        return cast(Loss, self.call())
 
 
 AnyLossConfig = Annotated[

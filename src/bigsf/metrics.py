@@ -286,7 +286,7 @@ class CustomMetricConfig(CustomConfig):
 
     def build(self) -> Metric:
         """Import and call the target."""
-        return cast(Metric, self.load()(**self.kwargs))
+        return cast(Metric, self.call())
 
 
 MetricConfig = Annotated[

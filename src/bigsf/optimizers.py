@@ -97,7 +97,7 @@ class CustomOptimizerConfig(CustomConfig):
 
     def build(self, parameters: Parameters) -> Optimizer:
         """Import and call the target."""
-        return cast(Optimizer, self.load()(parameters, **self.kwargs))
+        return cast(Optimizer, self.call(parameters))
 
 
 OptimizerConfig = Annotated[

@@ -1,5 +1,8 @@
 """Which number format the network runs in."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -40,6 +43,21 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
             )
         return torch.bfloat16 if fast else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Use only algorithms that give the same bits each time, on GPUs too, where wanted."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

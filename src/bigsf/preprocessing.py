@@ -1,9 +1,7 @@
 """FITS planes -> patch file."""
 
-import hashlib
 import json
 import warnings
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +17,11 @@ from bigsf.config import Config, ConfigPath
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
 from bigsf.patches import MaskArray, PatchFileWriter
+from bigsf.planes import BoolArray, check_same_grid, check_sense, read_mask
+from bigsf.provenance import sha256
 from bigsf.tiling import bands, count_in_windows, window_starts
 
 _BAND_BYTES = 64e6
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class PreprocessConfig(Config):
@@ -185,8 +183,7 @@ def _wcs_cards(image: FitsImage) -> str:
 
 
 def _source(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"path": str(path.absolute()), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"path": str(path.absolute()), "sha256": sha256(path)}
 
 
 def _convert(
@@ -215,12 +212,8 @@ def _check_found(planes: "_Planes", config: PreprocessConfig, report: Preprocess
     counts, name = report.counts, planes.images[0].name
     if counts["finite"] == 0:
         raise DataError(f"{name} holds no finite pixel (of {counts['pixels']:,}). Check --hdu and --blank.")
-    if counts["declared missing"] > counts["finite"] / 2:
-        raise DataError(
-            f"{planes.valid.name if planes.valid else ''} declares {counts['declared missing']:,} of "
-            f"{counts['finite']:,} finite pixels missing. This plane must be 1 where data are VALID and 0 where they "
-            "are missing; is it inverted?"
-        )
+    if planes.valid:
+        check_sense(planes.valid, counts["finite"], counts["declared missing"])
     if planes.has_labels and counts["labelled"] == 0:
         raise DataError(f"No valid pixel of {name} is labelled: the target and background planes are 0 there.")
     if report.kept == 0:
@@ -354,42 +347,4 @@ class _Planes:
             self.counts[name] += int(np.count_nonzero(mask))
 
     def _mask(self, role: str, y0: int, y1: int) -> BoolArray:
-        plane = self._masks[role]
-        rows = plane.read(y0, y1)
-        if self.threshold is not None and role != "valid":
-            above: BoolArray = rows > self.threshold
-            return above
-        mask: BoolArray = rows == 1
-        odd = ~mask & (rows != 0) & np.isfinite(rows)
-        if odd.any():
-            values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
-            remedy = " Pass --target-threshold VALUE to take all above it as 1." if role != "valid" else ""
-            raise DataError(f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}.{remedy}")
-        return mask
-
-
-def check_same_grid(first: FitsImage, other: FitsImage) -> None:
-    """Raise `DataError` unless two planes have one shape and, where both have one, one WCS."""
-    if other.shape != first.shape:
-        raise DataError(
-            f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels but {first.name} has {first.shape[0]} x "
-            f"{first.shape[1]}. All planes must share one grid."
-        )
-    if first.wcs is None or other.wcs is None:
-        return
-    for y, x in _landmarks(first.shape):
-        here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
-        if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # corners of an all-sky projection: no sky
-            continue
-        scale_deg = float(np.sqrt(abs(np.linalg.det(first.wcs.pixel_scale_matrix))))
-        if not here.separation(there).deg <= 0.1 * scale_deg:
-            raise DataError(
-                f"{other.name} has another WCS than {first.name}: pixel (y={y}, x={x}) lies at "
-                f"{there.to_string()} there and at {here.to_string()} here. All planes must share one grid."
-            )
-
-
-def _landmarks(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield the corners and two points inside."""
-    ny, nx = shape
-    yield from ((0, 0), (0, nx - 1), (ny - 1, 0), (ny - 1, nx - 1), (ny // 2, nx // 2), (ny // 2, nx // 3))
+        return read_mask(self._masks[role], role, y0, y1, self.threshold if role != "valid" else None)

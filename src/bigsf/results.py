@@ -33,6 +33,14 @@ def _show_table(columns: list[str], rows: list[list[str]]) -> None:
     console.show(table)
 
 
+_SCORES = ["AP", "AUC", "Dice", "whole-map AP", "AUC", "Dice", "marked"]
+
+
+def _scores_row(name: str, kinds: dict[str, dict[str, float]]) -> list[str]:
+    numbers = [kinds[kind][s] for kind in ("labelled", "whole") for s in ("average_precision", "roc_auc", "best_dice")]
+    return [name, *map(_number, numbers), f"{kinds['whole']['marked_ratio']:.2f}"]
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.4f}"
 
@@ -60,6 +68,9 @@ def show_scores(scores: dict[str, Any]) -> None:
     say(f"Test folds {scores['split'][2]}, best.pt of epoch {scores['best_epoch']}:")
     for name, value in scores["test"].items():
         say(f"  {name.replace('_', ' '):26} {_number(value)}")
+    _show_table(
+        ["on the same pixels", *_SCORES], [_scores_row(name, kinds) for name, kinds in scores["baselines"].items()]
+    )
 
 
 def show_summary(summary: dict[str, Any]) -> None:
@@ -70,21 +81,16 @@ def show_summary(summary: dict[str, Any]) -> None:
         for run in summary["runs"].values()
     ]
     _show_table(["test folds", "best epoch", "Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
-    names = ["average_precision", "roc_auc", "best_dice"]
-    rows = [
-        [
-            name,
-            *(_number(kinds[kind][score]) for kind in ("labelled", "whole") for score in names),
-            f"{kinds['whole']['marked_ratio']:.2f}",
-        ]
-        for name, kinds in summary["out_of_fold"].items()
-    ]
     say()
-    _show_table(["out of fold", "AP", "AUC", "Dice", "whole-map AP", "AUC", "Dice", "marked"], rows)
-    say(f"{summary['judged_pixels']:,} of {summary['valid_pixels']:,} valid pixels are judged by models that never saw")
-    say(f"them; {summary['shared_pixels']:,} pixels are shared by folds. Dice is the best over all thresholds, marked")
-    say("the pixels above it over the target's. Whole-map scores take unlabelled pixels as background: with incomplete")
-    say("labels some structures that are found there are true.")
+    _show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary["out_of_fold"].items()])
+    judged, valid, shared = summary["judged_pixels"], summary["valid_pixels"], summary["shared_pixels"]
+    say(
+        f"{judged:,} of {valid:,} valid pixels are judged by models that never saw them; folds share {shared:,} pixels."
+    )
+    say("Dice is the best over all thresholds; marked is the number of pixels above that threshold over the target's.")
+    say(
+        "Whole-map scores take unlabelled pixels as background; with incomplete labels, some of what they call false is true."
+    )
 
 
 def describe(trainer: "Trainer") -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bigsf.dataset import PatchesConfig
 from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.folds import default_folds_path
 from bigsf.run_config import RunConfig
-from bigsf.snapshot import Snapshot
 
 
 def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> RunConfig:
@@ -15,18 +16,19 @@ def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> R
     folder = folder.absolute()
     trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
     update: dict[str, Any] = {"trainer": trainer}
-    if data is not None:
+    if data is not None and isinstance(config.data, PatchesConfig):
         update["data"] = config.data.model_copy(update={"path": Path(data).absolute()})
-        update["split"] = config.split.model_copy(update={"path": None})  # beside the patch file
+        if config.split.path == default_folds_path(config.data.path):
+            update["split"] = config.split.model_copy(update={"path": None})  # beside the patch file
     return config.model_copy(update=update)
 
 
-def with_epochs(config: RunConfig, epochs: int | None, snapshot: Snapshot, path: Path) -> RunConfig:
+def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> RunConfig:
     """Return the config with another budget, saying what that does to the learning rate."""
     if epochs is None or epochs == config.trainer.epochs:
         return config
-    if epochs < snapshot.epochs_run:
-        raise ConfigError(f"--epochs {epochs} is less than the {snapshot.epochs_run} epochs that {path} has run.")
+    if epochs < epochs_run:
+        raise ConfigError(f"--epochs {epochs} is less than the {epochs_run} epochs that the run has behind it.")
     scheduler = config.trainer.scheduler
     if scheduler and scheduler.depends_on_total:
         warnings.warn(

@@ -40,7 +40,9 @@ class TrainerConfig(Config):
     output_dir: ConfigPath = Field(default="./results", validate_default=True)
     """Folder of run folders."""
 
-    run_name: Annotated[str, matching(r"[\w.-]*\w[\w.-]*", "letters, digits, '.', '_' and '-'")] = "experiment_1"
+    run_name: Annotated[str, matching(r"[^/\\\0]*[^/\\\0.][^/\\\0]*", "the name of a folder, without slashes")] = (
+        "experiment_1"
+    )
     """Name of the run folder."""
 
     seed: int = Field(default=0, ge=0)

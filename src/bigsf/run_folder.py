@@ -5,19 +5,19 @@ import json
 import logging
 import os
 import platform
-import shlex
 import shutil
-import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from bigsf.atomic import write_text
+from bigsf.atomic import atomic_path, write_text
 from bigsf.console import logger
-from bigsf.errors import UsageError
+from bigsf.errors import BigsfWarning, UsageError
+from bigsf.provenance import command_line, now
 from bigsf.run_config import RunConfig
 
 
@@ -52,6 +52,14 @@ class RunFolder:
         """Whether the run has ended: its test scores are there."""
         return self.scores.exists()
 
+    def clear(self) -> None:
+        """Remove a run, and nothing else; killed halfway, what is left is not taken for a complete run."""
+        for file in (self.scores, self.last, self.best, self.metrics, self.curves, self.log, self.environment):
+            file.unlink(missing_ok=True)
+        if self.superseded.exists():
+            shutil.rmtree(self.superseded)
+        self.config.unlink(missing_ok=True)
+
     def start(self, config: RunConfig, overwrite: bool) -> None:
         """Make the folder of a new run.
 
@@ -60,15 +68,15 @@ class RunFolder:
         UsageError
             Where a run lies there already and may not be replaced.
         """
+        if (self.path / "kfold.yaml").exists():
+            raise UsageError(f"{self.path} holds a k-fold. Choose another trainer.run_name.")
         if self.config.exists():
             if not overwrite:
                 raise UsageError(
                     f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
                     "trainer.run_name, or pass --overwrite to replace it."
                 )
-            for item in self.path.iterdir():
-                if item.name != ".lock":
-                    shutil.rmtree(item) if item.is_dir() else item.unlink()
+            self.clear()
         write_text(self.config, config.to_yaml())
 
     @contextmanager
@@ -85,10 +93,20 @@ class RunFolder:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except BlockingIOError:  # another holds it
                 holder = os.read(file, 200).decode(errors="replace")
                 os.close(file)
                 raise UsageError(f"{self.path} is in use by {holder}. Wait for it, or stop it first.") from None
+            except OSError as error:
+                os.close(file)
+                path.unlink(missing_ok=True)
+                warnings.warn(
+                    f"{self.path} cannot be locked ({error}); see to it that no other run uses it.",
+                    BigsfWarning,
+                    stacklevel=3,
+                )
+                yield
+                return
             if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
                 break
             os.close(file)  # its holder has removed it in between
@@ -97,16 +115,18 @@ class RunFolder:
             os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
             yield
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)
             os.close(file)
 
     def set_aside(self, files: Iterable[Path], epochs: int) -> None:
-        """Keep files that will be written anew as superseded/NAME_N_epochs; they stay where they are until then."""
-        self.superseded.mkdir(exist_ok=True)
-        for file in files:
-            kept = self.superseded / f"{file.stem}_{epochs}_epochs{file.suffix}"
-            kept.unlink(missing_ok=True)
-            os.link(file, kept)
+        """Copy files that will be written anew to superseded/NAME_N_epochs."""
+        for file in filter(Path.exists, files):
+            names = (
+                f"{file.stem}_{epochs}_epochs{again}{file.suffix}" for again in chain([""], (f"_{n}" for n in count(2)))
+            )
+            kept = next(path for name in names if not (path := self.superseded / name).exists())
+            with atomic_path(kept) as temporary:
+                shutil.copyfile(file, temporary)
 
     def write_environment(self, machine: dict[str, Any]) -> None:
         """Record what a later reader needs to repeat the run."""
@@ -143,6 +163,12 @@ class RunFolder:
             handler.close()
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that this package wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def to_json(content: Any) -> str:
     """Return JSON text in which NaN is null."""
 
@@ -154,13 +180,3 @@ def to_json(content: Any) -> str:
         return None if isinstance(value, float) and value != value else value
 
     return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
-
-
-def command_line() -> str:
-    """Return the command that is running, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def now() -> str:
-    """Return the time, UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

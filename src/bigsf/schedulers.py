@@ -157,12 +157,17 @@ class PlateauConfig(SchedulerConfig):
         return Plateau(self.warmup, self.monitor, self.patience, self.gamma)
 
 
-class CustomSchedulerConfig(SchedulerConfig, CustomConfig):
+class CustomSchedulerConfig(CustomConfig):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
+
+    @property
+    def depends_on_total(self) -> bool:
+        """It is told the number of epochs."""
+        return True
 
     def build(self, epochs: int) -> Scheduler:
         """Import and call the target."""
-        return cast(Scheduler, self.load()(epochs=epochs, **self.kwargs))
+        return cast(Scheduler, self.call(epochs=epochs))
 
 
 AnySchedulerConfig = Annotated[

@@ -1,6 +1,5 @@
 """Snapshot + FITS -> segmented FITS."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -12,65 +11,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.wcs import WCS
 from torch import nn
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
-from bigsf.fits_image import FitsImage, FloatArray, output_header
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
 from bigsf.fits_output import FitsWriter, provenance
-from bigsf.inference import Judge, Planes
+from bigsf.inference import Judge
 from bigsf.patches import PatchFile
 from bigsf.pictures import Thumbnails, draw_quicklook
+from bigsf.planes import FitsPlanes, Planes
 from bigsf.precision import Precision, pick_device, resolve_precision
-from bigsf.preprocessing import check_same_grid
+from bigsf.provenance import sha256
 from bigsf.snapshot import Snapshot
-
-
-class FitsPlanes(Planes):
-    """The channels of a map in FITS files, read by rows from top to bottom; rows read once are kept while needed.
-
-    Parameters
-    ----------
-    images
-        Planes of one grid.
-    valid
-        A mask that is 1 where data are valid.
-    """
-
-    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None) -> None:
-        for other in [*images[1:], *([valid] if valid else [])]:
-            check_same_grid(images[0], other)
-        self.images, self.valid = images, valid
-        self._top = 0
-        self._held = np.empty((len(images), 0, images[0].shape[1]), np.float32)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx) in pixels."""
-        return self.images[0].shape
-
-    @property
-    def wcs(self) -> WCS | None:
-        """The celestial WCS of the map, or None."""
-        return self.images[0].wcs
-
-    def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 `(c, rows, nx)`; y0 never goes back."""
-        self._held, self._top = self._held[:, y0 - self._top :], y0
-        start = y0 + self._held.shape[1]
-        if start < y1:
-            new = np.stack([image.read(start, y1) for image in self.images])
-            if self.valid:
-                new[:, ~(self.valid.read(start, y1) == 1)] = np.nan
-            self._held = np.concatenate([self._held, new], axis=1)
-        return self.held_rows(y0, y1)
-
-    def held_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows that were read last, `(c, rows, nx)`."""
-        rows: FloatArray = self._held[:, y0 - self._top : y1 - self._top]
-        return rows
 
 
 @dataclass
@@ -196,7 +150,7 @@ def segment(
             header,
             "Probability of a filament",
             {
-                **{f"model {i}": f"{path} SHA-256 {_sha256(path)}" for i, path in enumerate(paths, 1)},
+                **{f"model {i}": f"{path} SHA-256 {sha256(path)}" for i, path in enumerate(paths, 1)},
                 "map": str(image),
                 "threshold": f"{cut:.6g} ({threshold})",
                 "config": json.dumps(snapshots[0].global_config),
@@ -269,7 +223,10 @@ def _open_map(
         return file, header
     images = [stack.enter_context(FitsImage(image, hdu, blank))]
     images += [stack.enter_context(FitsImage(channel, blank=blank)) for channel in channels]
-    mask = stack.enter_context(FitsImage(valid)) if valid else None
+    inside = find_planes(image).get("valid")
+    mask = FitsImage(valid) if valid else FitsImage(image, inside) if inside else None
+    if mask:
+        stack.enter_context(mask)
     return FitsPlanes(images, mask), output_header(images[0].header)
 
 
@@ -298,17 +255,12 @@ def _takes_logarithm(snapshot: Snapshot) -> bool:
     return normalization.type == "log" or getattr(normalization, "log", False)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _warn_if_trained_on(image: Path, planes: Planes, snapshots: Sequence[Snapshot]) -> None:
     """Warn when the map is the one that the models were trained on."""
     if isinstance(planes, PatchFile):
         same = any(snapshot.data_identity == planes.identity for snapshot in snapshots)
     else:
-        here = _sha256(image)
+        here = sha256(image)
         same = any(snapshot.image_sha256 == here for snapshot in snapshots)
     if same:
         warnings.warn(

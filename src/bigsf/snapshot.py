@@ -58,6 +58,8 @@ class Snapshot:
     """Side in pixels of the windows that the model was trained on."""
     data_identity: str
     """Identity of the patch file."""
+    folds_identity: str
+    """Identity of the folds."""
     image_sha256: str
     """SHA-256 of the FITS file of the map."""
     stopped_early: bool
@@ -71,8 +73,8 @@ class Snapshot:
         """Write the snapshot, whole or not at all."""
         data = {field.name.upper(): getattr(self, field.name) for field in fields(self)}
         data |= {"FORMAT": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "BIGSF_VERSION": bigsf.__version__}
-        with atomic_path(path) as temporary:
-            torch.save(data, temporary)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -99,6 +101,8 @@ class Snapshot:
             raise SnapshotError(f"{path} is not a snapshot that can be read: {reason}") from error
         if not isinstance(data, dict) or data.get("FORMAT") != FORMAT:
             raise SnapshotError(f"{path} is a PyTorch file but no snapshot of BigSF.")
+        if not isinstance(data.get("FORMAT_VERSION"), int) or data["FORMAT_VERSION"] < 1:
+            raise SnapshotError(f"{path} is damaged: its format version is {data.get('FORMAT_VERSION')!r}.")
         if data["FORMAT_VERSION"] > FORMAT_VERSION:
             raise SnapshotError(
                 f"{path} has format {data['FORMAT_VERSION']}, written by bigsf {data.get('BIGSF_VERSION')}; this is "

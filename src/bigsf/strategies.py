@@ -1,6 +1,5 @@
 """How areas are dealt to folds: the family of split strategies."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, cast
 
@@ -139,7 +138,7 @@ class CustomStrategyConfig(CustomConfig):
 
     def build(self) -> Strategy:
         """Import and call the target."""
-        return cast(Callable[..., Strategy], self.load())(**self.kwargs)
+        return cast(Strategy, self.call())
 
 
 StrategyConfig = Annotated[

@@ -188,7 +188,7 @@ class CustomTrackerConfig(CustomConfig):
 
     def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
         """Import and call the target."""
-        return cast(Tracker, self.load()(folder=folder, run_name=run_name, run_config=run_config, **self.kwargs))
+        return cast(Tracker, self.call(folder=folder, run_name=run_name, run_config=run_config))
 
 
 TrackerConfig = Annotated[

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bigsf import console
+from bigsf.atomic import make_folder, write_text
 from bigsf.console import logger
 from bigsf.coordinates import border, locator
 from bigsf.dataset import PatchDataset
@@ -28,12 +29,14 @@ from bigsf.metrics import Metric, build_metrics
 from bigsf.models.positions import PositionEncoder
 from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
-from bigsf.precision import pick_device, resolve_precision
+from bigsf.precision import deterministic, pick_device, resolve_precision
 from bigsf.resumption import placed, warn_if_elsewhere, with_epochs
 from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder
+from bigsf.scores import baseline_scores
 from bigsf.signals import StopRequest
 from bigsf.snapshot import Snapshot, build_model
+from bigsf.trackers import CSVConfig, Tracker
 from bigsf.training_state import TrainingState
 from bigsf.training_step import TrainingStep
 
@@ -72,6 +75,8 @@ class Trainer:
         Objects in place of what the config would build.
     world
         The processes that train together; by default this one alone.
+    resumed
+        The state comes from a snapshot, so that `trainer.start_from` plays no part.
 
     Raises
     ------
@@ -87,34 +92,27 @@ class Trainer:
         dry_run: bool = False,
         parts: Parts | None = None,
         world: World | None = None,
+        resumed: bool = False,
     ) -> None:
         self.parts, self.world, self.overwrite = parts or Parts(), world or World(), overwrite
         self.device = pick_device(device, self.world.local_rank if self.world.size > 1 else None)
         self.dtype = resolve_precision(config.trainer.precision, self.device)
-        torch.use_deterministic_algorithms(config.trainer.deterministic)
         self.patch_file: PatchFile = config.data.build()
         self.patch_file.labels()
         _check_model(config, self.patch_file)
         self.config = config.model_copy(update={"split": config.split.resolved(self.patch_file)})
-        self.folds = self._load_folds(write=not dry_run)
+        if self.world.size > 1:  # the first makes them, the others read what it wrote
+            self.world.first(lambda: Folds.load_or_make(self.patch_file, self.config.split))
+        self.folds = Folds.load_or_make(self.patch_file, self.config.split, write=not dry_run)
         if config.split.use > len(self.folds.splits):
             raise ConfigError(
                 f"split.use is {config.split.use}; {self.config.split.path} has {len(self.folds.splits)} splits."
             )
         self.split = self.folds.splits[config.split.use - 1]
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
-        self._build()
+        self._build(resumed)
 
-    def _load_folds(self, write: bool) -> Folds:
-        """Read or make the folds; the first process makes them, and the others read what it wrote."""
-        if not self.world.is_first:
-            self.world.wait()
-        folds = Folds.load_or_make(self.patch_file, self.config.split, write)
-        if self.world.is_first:
-            self.world.wait()
-        return folds
-
-    def _build(self) -> None:
+    def _build(self, resumed: bool) -> None:
         config = self.config.trainer
         torch.manual_seed(config.seed)
         self.dataset = PatchDataset(
@@ -135,9 +133,12 @@ class Trainer:
             )
         self.model = build_model(self.config, self.parts.network)
         self._fit_to_data()
+        if config.start_from and not resumed:
+            self._start_from(config.start_from)
         self.model.to(self.device)
         self.loss = self.parts.loss or config.loss.build()
         self.metrics = dict(build_metrics(config.metrics) if self.parts.metrics is None else self.parts.metrics)
+        self._check_monitored()
         optimizer = (self.parts.optimizer or config.optimizer.build)(self.model.parameters())
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -239,44 +240,68 @@ class Trainer:
             if (found := folder.newest_snapshot) is None:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
-                config = placed(RunConfig.from_yaml(folder.config), path, data)
+                config = with_epochs(placed(RunConfig.from_yaml(folder.config), path, data), epochs)
                 return cls(config, device, True, dry_run, parts, world)  # it was stopped before its first save
             path = found
         snapshot = Snapshot.load(path)
-        config = with_epochs(placed(snapshot.config, path.parent, data), epochs, snapshot, path)
-        trainer = cls(config, device, dry_run=dry_run, parts=parts, world=world)
+        config = with_epochs(placed(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
+        trainer = cls(config, device, dry_run=dry_run, parts=parts, world=world, resumed=True)
         if trainer.patch_file.identity != snapshot.data_identity:
             raise DataError(
                 f"{path} was trained on another patch file ({snapshot.data_identity[:8]}... there, "
                 f"{trainer.patch_file.identity[:8]}... in {trainer.patch_file.path})."
             )
+        if trainer.folds.identity != snapshot.folds_identity:
+            raise DataError(
+                f"{path} was trained on other folds ({snapshot.folds_identity} there, {trainer.folds.identity} in "
+                f"{trainer.config.split.path}): to go on would mix training and test areas. "
+                "Restore that file, or start anew."
+            )
         warn_if_elsewhere(snapshot.machine, trainer.machine)
+        if snapshot.stopped_early and epochs is not None:
+            warnings.warn(
+                f"The run was stopped early after {snapshot.epochs_run} epochs, so that more make no difference. "
+                "Start a new one with another trainer.early_stopping to train longer.",
+                BigsfWarning,
+                stacklevel=2,
+            )
         trainer.state.restore(snapshot)
-        trainer._origin = path
+        trainer._find_newer()
         return trainer
 
-    _origin: Path | None = None  # the snapshot that a run goes on from
+    _newer: tuple[tuple[int, int], list[Path]] | None = None
+    """Where the newest of the snapshots stands that a run will write over, and those snapshots."""
+
+    def _find_newer(self) -> None:
+        """Find snapshots in the run folder that are newer than the state; all processes do, before any writes."""
+        here = (self.state.epochs_run, self.state.steps_run)
+        stand = {}
+        for path in (self.folder.last, self.folder.best):
+            if path.exists():
+                other = Snapshot.load(path)
+                stand[path] = (other.epochs_run, other.steps_run)
+        newer = [path for path, there in stand.items() if there > here]
+        if newer:
+            self._newer = max(stand.values()), newer
+        if self.folder.best in newer:
+            self.state.best = {}  # the file that it speaks of was written over; the next epoch is the best so far
 
     def _make_way(self) -> None:
         """Put aside what the run will write anew: snapshots and rows that are newer than where it goes on from."""
         folder, state = self.folder, self.state
-        here = (state.epochs_run, state.steps_run)
+        write_text(folder.config, self.config.to_yaml())
         if state.epochs_run < self.config.trainer.epochs and not state.stopped_early:
             folder.scores.unlink(missing_ok=True)
-        newer = {}
-        for path in (folder.last, folder.best):
-            if path.exists() and path != self._origin:
-                other = Snapshot.load(path)
-                newer[path] = (other.epochs_run, other.steps_run)
-        newer = {path: there for path, there in newer.items() if there > here}
-        if not newer:
+        if self._newer is None:
             return
-        folder.set_aside([*newer, folder.metrics], max(newer.values())[0])
-        if folder.best in newer:
-            state.best = {}  # the file that it speaks of was written over; the next epoch is the best so far
+        (epochs, _), files = self._newer
+        folder.set_aside([*files, folder.metrics], epochs)
         self._save(folder.last)  # a run stopped from here on goes on from where it went back to
         logger.info(
-            "Going back to epoch %d, step %d; newer snapshots and rows are kept in %s.", *here, folder.superseded
+            "Going back to epoch %d, step %d; newer snapshots and rows are kept in %s.",
+            state.epochs_run,
+            state.steps_run,
+            folder.superseded,
         )
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -302,31 +327,35 @@ class Trainer:
             Where the loss is no number.
         """
         self._deadline = time.monotonic() + (math.inf if time_limit_s is None else time_limit_s)
+        self._trackers: list[Tracker] = []
         with ExitStack() as stack:
-            self._trackers = self._open_folder(stack) if self.world.is_first else []
-            self.world.wait()
-            stop = stack.enter_context(StopRequest())
+            self.world.first(lambda: self._open_folder(stack))
+            stack.enter_context(deterministic(self.config.trainer.deterministic))
+            self._stop = stack.enter_context(StopRequest())
             for tracker in self._trackers:
                 stack.callback(tracker.close)
                 tracker.write(self.state.history)
-            self._epochs(stop)
-            return self._finish()
+            self._epochs()
+            scores = self._finish()
+            if (number := self._stop.signal_number) is not None:
+                raise InterruptedRunError(f"Stopped by signal {number}; {self.folder.path} is complete.", 128 + number)
+            return scores
 
-    def _open_folder(self, stack: ExitStack) -> list[Any]:
+    def _open_folder(self, stack: ExitStack) -> None:
         """Make or take over the run folder, lock it, and start what writes into it."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
+        config = self.config.trainer
+        make_folder(self.folder.path)
         stack.enter_context(self.folder.lock())
         if self.state.is_new:
-            if self.config.trainer.start_from:
-                self._start_from(self.config.trainer.start_from)
             self.folder.start(self.config, self.overwrite)
         else:
             self._make_way()
         stack.enter_context(self.folder.logging())
         self.folder.write_environment(self.machine)
+        always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
         run_config = self.config.model_dump(mode="json")
-        run_name = self.config.trainer.run_name
-        return [tracker.build(self.folder.path, run_name, run_config) for tracker in self.config.trainer.trackers]
+        for tracker in [*always, *config.trackers]:
+            self._trackers.append(tracker.build(self.folder.path, config.run_name, run_config))
 
     def _start_from(self, path: Path) -> None:
         """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
@@ -340,40 +369,41 @@ class Trainer:
             )
         snapshot.load_weights(self.model)
 
-    def _epochs(self, stop: StopRequest) -> None:
+    def _epochs(self) -> None:
         self._last_save = time.monotonic()
         while self.state.epochs_run < self.config.trainer.epochs and not self.state.stopped_early:
             start, first_step = time.monotonic(), self.state.steps_run
-            self._steps(stop)
+            self._steps()
             seconds = time.monotonic() - start
             self._end_epoch(seconds, self.dataset.samples * (1 - first_step / self.dataset.steps) / seconds)
+            self._stop_in_order()
 
-    def _steps(self, stop: StopRequest) -> None:
+    def _steps(self) -> None:
         epoch, config = self.state.epochs_run, self.config.trainer
         what = f"epoch {epoch + 1} of {config.epochs}"
         with console.progress(what, self.dataset.samples, "patches") as advance:
             for step in range(self.state.steps_run, self.dataset.steps):
                 advance(self.step(epoch, step))
                 self.state.steps_run = step + 1
-                self._stop_in_order(stop, epoch, step)
+                self._stop_in_order()
                 if time.monotonic() - self._last_save > config.save_every:
                     self._save(self.folder.last)
 
-    def _stop_in_order(self, stop: StopRequest, epoch: int, step: int) -> None:
+    def _stop_in_order(self) -> None:
         """After a signal to any process, or at the time limit, write last.pt and end."""
         late = time.monotonic() > self._deadline
-        flags = [stop.signal_number is not None, stop.signal_number or 0, late]
-        caught, number, out_of_time = self.world.sums(flags, self.device)
-        if not caught and not out_of_time:
+        asked, out_of_time = self.world.sums([self._stop.signal_number is not None, late], self.device)
+        if not asked and not out_of_time:
             return
-        self._save(self.folder.last)
-        self.world.wait()
-        signal_number = round(number / caught) if caught else 0
-        why = f"signal {signal_number}" if caught else "the time limit"
+        self.world.first(lambda: self._save(self.folder.last))
+        number = max(self.world.gather(self._stop.signal_number or 0))
+        state, steps = self.state, self.dataset.steps
+        where = f"step {state.steps_run} of {steps} of epoch {state.epochs_run + 1}"
+        where = where if state.steps_run else f"epoch {state.epochs_run}"
         raise InterruptedRunError(
-            f"Stopped by {why} after step {step + 1} of {self.dataset.steps} of epoch {epoch + 1}; last.pt is written. "
+            f"Stopped by {f'signal {number}' if asked else 'the time limit'} after {where}; last.pt is written. "
             f"Go on with: bigsf resume {self.folder.path}",
-            128 + signal_number if caught else _TRY_AGAIN,
+            128 + number if asked else _TRY_AGAIN,
         )
 
     def _end_epoch(self, seconds: float, rate: float) -> None:
@@ -383,7 +413,6 @@ class Trainer:
         evaluation = self._evaluate(self.split[1])
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
-        self._check_monitored(quantities)
         improved = state.end_epoch(quantities, evaluation.thresholds, config.best_by)
         if improved:
             self._save(self.folder.best)
@@ -400,15 +429,18 @@ class Trainer:
             if state.stopped_early:
                 logger.info("Stopped early: %s has not become better.", getattr(config.early_stopping, "monitor", "it"))
 
-    def _check_monitored(self, quantities: dict[str, float]) -> None:
+    def _check_monitored(self) -> None:
+        """Raise `ConfigError` when a quantity that decides something will not be logged."""
         config = self.config.trainer
+        logged = ["train_loss", "val_loss", *(f"val_{name}" for name in self.metrics)]
+        logged += ["val_whole_average_precision", "val_whole_dice"]
         monitored = {"trainer.best_by": config.best_by}
         for name in ("early_stopping", "scheduler"):
             if monitor := getattr(getattr(config, name), "monitor", None):
                 monitored[f"trainer.{name}.monitor"] = monitor
         for key, name in monitored.items():
-            if name not in quantities:
-                raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(quantities)}.")
+            if name not in logged:
+                raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(logged)}.")
 
     def _evaluate(self, folds: list[int]) -> Evaluation:
         weight = self.config.trainer.loss.unlabelled_weight
@@ -420,6 +452,7 @@ class Trainer:
                 global_config=self.config.model_dump(mode="json"),
                 patch_size=self.patch_file.patch_size,
                 data_identity=self.patch_file.identity,
+                folds_identity=self.folds.identity,
                 image_sha256=self.patch_file.image_sha256,
                 machine=self.machine,
                 network_handed_in=self.parts.network is not None,
@@ -427,8 +460,7 @@ class Trainer:
         self._last_save = time.monotonic()
 
     def _finish(self) -> dict[str, Any]:
-        from bigsf.pictures import draw_curves
-
+        """Score best.pt on the test folds, and close the run."""
         state, config = self.state, self.config.trainer
         if not state.best:
             raise TrainingError(
@@ -439,7 +471,6 @@ class Trainer:
         best = Snapshot.load(self.folder.best)
         best.load_weights(self.model)
         evaluation = self._evaluate(self.split[2])
-        thresholds = best.thresholds
         scores = {
             "data": str(self.patch_file.path),
             "data_identity": self.patch_file.identity,
@@ -449,19 +480,23 @@ class Trainer:
             "best_epoch": int(state.best["epoch"]),
             "best_by": config.best_by,
             "best_value": state.best["value"],
-            "thresholds": thresholds,
+            "thresholds": best.thresholds,
             "test": {
                 **evaluation.quantities,
                 "labelled_best_dice": evaluation.labelled.best_dice()[0],
-                "marked_ratio_whole": evaluation.whole.marked_ratio(thresholds["whole"]),
-                "marked_ratio_labelled": evaluation.whole.marked_ratio(thresholds["labelled"]),
+                "marked_ratio_whole": evaluation.whole.marked_ratio(best.thresholds["whole"]),
+                "marked_ratio_labelled": evaluation.whole.marked_ratio(best.thresholds["labelled"]),
             },
         }
-        if self.world.is_first:
-            draw_curves(state.history, self.folder.curves, int(state.best["epoch"]))
-            self.folder.write_json(self.folder.scores, scores)
-        self.world.wait()
+        self.world.first(lambda: self._write_scores(scores))
         return scores
+
+    def _write_scores(self, scores: dict[str, Any]) -> None:
+        from bigsf.pictures import draw_curves
+
+        scores["baselines"] = baseline_scores(self.folds, self.split[2])
+        draw_curves(self.state.history, self.folder.curves, scores["best_epoch"])
+        self.folder.write_json(self.folder.scores, scores)
 
 
 def _check_model(config: RunConfig, patch_file: PatchFile) -> None:

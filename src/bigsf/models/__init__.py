@@ -19,7 +19,7 @@ class CustomNetworkConfig(NetworkConfig, CustomConfig):
 
     def build(self) -> nn.Module:
         """Import and call the target."""
-        return cast(nn.Module, self.load()(**self.kwargs))
+        return cast(nn.Module, self.call())
 
 
 ModelConfig = Annotated[

@@ -178,7 +178,7 @@ class CustomNormalizationConfig(CustomConfig):
 
     def build(self, channels: int) -> Normalization:
         """Import and call the target."""
-        return cast(Normalization, self.load()(channels=channels, **self.kwargs))
+        return cast(Normalization, self.call(channels=channels))
 
 
 NormalizationConfig = Annotated[

@@ -67,7 +67,7 @@ class CustomPositionConfig(PositionConfig, CustomConfig):
 
     def build(self) -> "PositionEncoder":
         """Import and call the target."""
-        return cast(PositionEncoder, self.load()(of=self.of, **self.kwargs))
+        return cast(PositionEncoder, self.call(of=self.of))
 
 
 AnyPositionConfig = Annotated[

@@ -48,9 +48,10 @@ class SegmentationModel(nn.Module):
         """
         outputs = 0
 
-        def count(module: nn.Module, _: object, output: Tensor) -> None:
+        def count(module: nn.Module, _: object, output: object) -> None:
             nonlocal outputs
-            outputs += output.numel() * 4 if not any(module.children()) else 0
+            if isinstance(output, Tensor) and not any(module.children()):
+                outputs += output.numel() * 4
 
         hooks = [module.register_forward_hook(count) for module in self.modules()]
         with torch.no_grad():
