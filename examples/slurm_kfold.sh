@@ -3,8 +3,8 @@
 #   sbatch --array=1-4 slurm_kfold.sh config.yaml
 # When all tasks are done: bigsf kfold config.yaml  (writes the out-of-fold map and the summary)
 #
-# For several GPUs a split, ask for --gpus-per-node=2 and replace `bigsf` by
-#   torchrun --standalone --nproc-per-node=2 -m bigsf
+# For several GPUs a split, ask for --ntasks-per-node=2 --gpus-per-task=1, export MASTER_ADDR=$(hostname), and put `srun`
+# before `bigsf`. (torchrun would hide the exit code.)
 #SBATCH --job-name=bigsf
 #SBATCH --time=04:00:00
 #SBATCH --gpus=1
@@ -18,7 +18,10 @@ run=$!
 trap 'kill -USR1 $run' USR1 # from SLURM, three minutes before the end
 wait $run
 code=$?
-[ $code -gt 128 ] && wait $run && code=$? # the trap ended the first wait
+while kill -0 $run 2>/dev/null; do # the trap ended the first wait
+    wait $run
+    code=$?
+done
 if [ $code -eq 75 ] || [ $code -eq 138 ]; then # stopped by the time limit, or by USR1 (128 + 10)
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 fi

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import bigsf
-from bigsf.trainer import Parts
 from make_galaxy import write_galaxy
 from my_parts import DilatedNet
 
@@ -34,7 +33,7 @@ def main(folder: Path, size: tuple[int, int] = (768, 320), epochs: int = 6) -> P
         },
     }
     network = DilatedNet(features=12)  # instead of the U-Net of the configuration
-    trainer = bigsf.Trainer.from_config(config, overwrite=True, parts=Parts(network=network))
+    trainer = bigsf.Trainer.from_config(config, overwrite=True, parts=bigsf.Parts(network=network))
     scores = trainer.train()
     print(f"whole-map average precision on the test folds: {scores['test']['whole_average_precision']:.3f}")
 

@@ -18,11 +18,11 @@ from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
 from bigsf.fits_image import FloatArray
 from bigsf.folds import Folds, SplitConfig
-from bigsf.inference import Planes
 from bigsf.kfold import KFold
 from bigsf.models.normalizations import Normalization
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches import PatchFile, PatchFileWriter
+from bigsf.planes import Planes
 from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
 from bigsf.run_config import RunConfig
 from bigsf.tiling import window_starts

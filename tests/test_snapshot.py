@@ -2,7 +2,7 @@ import os
 import pickle
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ KEYS_OF_VERSION_1 = {
     "THRESHOLDS",
     "PATCH_SIZE",
     "DATA_IDENTITY",
+    "FOLDS_IDENTITY",
     "IMAGE_SHA256",
     "STOPPED_EARLY",
     "MACHINE",
@@ -165,8 +166,8 @@ def test_weights_of_another_architecture_are_refused(snapshot: Snapshot) -> None
 def test_failed_save_leaves_the_previous_file_whole(
     snapshot: Snapshot, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(data: object, temporary: Path) -> None:
-        temporary.write_bytes(b"half a snapshot")
+    def half(data: object, temporary: BinaryIO) -> None:
+        temporary.write(b"half a snapshot")
         raise KeyboardInterrupt
 
     before = path.read_bytes()

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from bigsf.run_config import RunConfig
     from bigsf.segmenter import segment
     from bigsf.snapshot import Snapshot
-    from bigsf.trainer import Trainer
+    from bigsf.trainer import Parts, Trainer
 
 _HOME = {
     "Folds": "folds",
     "KFold": "kfold",
+    "Parts": "trainer",
     "PatchFile": "patches",
     "PreprocessConfig": "preprocessing",
     "RunConfig": "run_config",
@@ -35,6 +36,7 @@ _HOME = {
 __all__ = [
     "Folds",
     "KFold",
+    "Parts",
     "PatchFile",
     "PreprocessConfig",
     "RunConfig",

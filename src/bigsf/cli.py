@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from bigsf import __version__, console
 from bigsf.console import say
-from bigsf.errors import BigsfError
+from bigsf.errors import BigsfError, InterruptedRunError
 from bigsf.results import describe, plural, share, show_folds, show_scores, show_summary
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ def main() -> None:
     """Run the command; print the user's mistakes as one message with an exit code of their kind."""
     try:
         app()
+    except InterruptedRunError as stop:
+        console.err.print(escape(str(stop)))
+        sys.exit(stop.exit_code)
     except BigsfError as error:
         console.fail(str(error))
         sys.exit(error.exit_code)
@@ -311,13 +315,15 @@ def kfold(
 
     run = RunConfig.from_yaml(config, settings or ())
     if dry_run:
-        describe(Trainer(run, device, dry_run=True))
+        describe(Trainer(run, device, dry_run=True), kfold=True)
         return
     with join_world(device) as world:
         _run_kfold(KFold(run, device, world, _seconds(time_limit)), only, overwrite)
 
 
-@app.command(epilog="Example: `bigsf resume results/experiment_1/best.pt` or `bigsf resume results/experiment_1`")
+@app.command(
+    epilog="Example: `bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`"
+)
 @_talking
 def resume(
     path: Annotated[
@@ -342,7 +348,7 @@ def resume(
                 "--epochs and --data are for one run; resume the folders split_1, split_2, ... one by one."
             )
         if dry_run:
-            describe(Trainer(KFold.from_folder(path, device).config, device, dry_run=True))
+            describe(Trainer(KFold.from_folder(path, device).config, device, dry_run=True), kfold=True)
             return
         with join_world(device) as world:
             _run_kfold(KFold.from_folder(path, device, world, _seconds(time_limit)), None, overwrite=False)

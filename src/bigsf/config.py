@@ -64,6 +64,8 @@ class Config(BaseModel):
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(f"{path} does not exist.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
         data, lines = parse_yaml(text, str(path))

@@ -134,6 +134,14 @@ _PLANES = {"TARGET": "target", "SPINES": "target", "BACKGROUND": "background", "
 """What the masks of a multi-extension file are called."""
 
 
+def is_fits(path: Path) -> bool:
+    """Say whether a file begins as FITS files do."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(6) == b"SIMPLE"
+
+
 def find_planes(path: str | Path) -> dict[str, str]:
     """Return which of the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID a file has, as plane: EXTNAME."""
     with _open_fits(Path(path)) as hdus:
@@ -193,7 +201,8 @@ def _open_fits(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
-        raise DataError(f"{path} is not a FITS file that can be read: {error}") from error
+        reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
+        raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
 
 

@@ -6,7 +6,7 @@ import warnings
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_
 import bigsf
 from bigsf.areas import AreaGrid, covered, sky_period_px
 from bigsf.atomic import atomic_path, write_text
-from bigsf.config import Config, ConfigPath, aliased
+from bigsf.config import Config, ConfigPath, aliased, default_tag
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.patches import PatchFile
 from bigsf.strategies import AreaContents, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
@@ -72,7 +72,7 @@ def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Spl
 class SplitConfig(Config):
     """How a map is split into folds."""
 
-    strategy: StrategyConfig = RandomStrategyConfig()
+    strategy: Annotated[StrategyConfig, default_tag("random")] = RandomStrategyConfig()
     """How areas are dealt to folds."""
 
     k: int = aliased(4, "k", "nb_folds", ge=1, le=255)
@@ -172,6 +172,7 @@ class Folds:
     def make(cls, patch_file: PatchFile, config: SplitConfig | None = None) -> Self:
         """Deal the areas of a map to folds."""
         config = (config or SplitConfig()).resolved(patch_file)
+        assert config.area_size is not None
         splits = make_splits(config.k, config.k_train, config.step)
         n = 10 if config.k == 1 else config.k
         areas = _areas(patch_file, config)
@@ -182,6 +183,11 @@ class Folds:
             target = areas.sums(patch_file.target)
             background = areas.sums(patch_file.labelled) - target
         contents = AreaContents(undealt.patches_per_area, target, background)
+        if config.area_size < patch_file.patch_size and not isinstance(config.strategy, NaiveStrategyConfig):
+            raise DataError(
+                f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use --area-size "
+                f"{2 * patch_file.patch_size} or so."
+            )
         if (occupied := int(contents.occupied.sum())) < n:
             raise DataError(
                 f"{n} folds need at least {n} areas with patches; {patch_file.path.name} has {occupied} of "

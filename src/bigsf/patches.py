@@ -27,7 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 import bigsf
 from bigsf.atomic import allocate
 from bigsf.errors import DataError
-from bigsf.fits_image import FloatArray, celestial_wcs
+from bigsf.fits_image import FloatArray, celestial_wcs, is_fits
 
 FORMAT = "bigsf patches"
 FORMAT_VERSION = 1
@@ -66,6 +66,8 @@ class PatchFile:
 
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:
         self.path = Path(path)
+        if is_fits(self.path):
+            raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
             with h5py.File(self.path, "r") as file:
                 self._check_format(dict(file.attrs))

@@ -28,7 +28,7 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
             device = torch.device("cuda", local_rank)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {name}: {str(error).splitlines()[0]} Use cpu, or cuda on a GPU.") from None
+        raise ConfigError(f"--device {name}: {str(error).splitlines()[0]}. Use cpu, or cuda on a GPU.") from None
     return device
 
 

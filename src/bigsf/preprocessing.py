@@ -216,6 +216,8 @@ def _check_found(planes: "_Planes", config: PreprocessConfig, report: Preprocess
         check_sense(planes.valid, counts["finite"], counts["declared missing"])
     if planes.has_labels and counts["labelled"] == 0:
         raise DataError(f"No valid pixel of {name} is labelled: the target and background planes are 0 there.")
+    if planes.has_labels and counts["target"] == 0:
+        raise DataError("The target plane is 0 on every valid pixel: there is nothing to learn.")
     if report.kept == 0:
         raise DataError(
             f"None of {report.windows:,} patches of {config.patch_size} pixels would be kept: {report.without_valid:,} "

@@ -1,5 +1,6 @@
 """How results are shown: lines and tables."""
 
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,8 @@ def show_scores(scores: dict[str, Any]) -> None:
     say(f"Test folds {scores['split'][2]}, best.pt of epoch {scores['best_epoch']}:")
     for name, value in scores["test"].items():
         say(f"  {name.replace('_', ' '):26} {_number(value)}")
-    _show_table(
-        ["on the same pixels", *_SCORES], [_scores_row(name, kinds) for name, kinds in scores["baselines"].items()]
-    )
+    baselines = scores.get("baselines", {})  # the first process has them
+    _show_table(["on the same pixels", *_SCORES], [_scores_row(name, kinds) for name, kinds in baselines.items()])
 
 
 def show_summary(summary: dict[str, Any]) -> None:
@@ -88,24 +88,32 @@ def show_summary(summary: dict[str, Any]) -> None:
         f"{judged:,} of {valid:,} valid pixels are judged by models that never saw them; folds share {shared:,} pixels."
     )
     say("Dice is the best over all thresholds; marked is the number of pixels above that threshold over the target's.")
-    say(
-        "Whole-map scores take unlabelled pixels as background; with incomplete labels, some of what they call false is true."
-    )
+    say("Whole-map scores take unlabelled pixels as background: with incomplete labels, some false ones are true.")
 
 
-def describe(trainer: "Trainer") -> None:
-    """Show the resolved configuration of a run and what it would do."""
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+def describe(trainer: "Trainer", kfold: bool = False) -> None:
+    """Show the resolved configuration of a run, or of the runs of a k-fold, and what they would do and cost."""
+    config, folds = trainer.config.trainer, trainer.folds
     say(trainer.config.to_yaml())
-    for fold, count in trainer.folds.counts.items():
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    for fold, count in folds.counts.items():
         say(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
-    say(
-        f"# split {trainer.config.split.use} of {len(trainer.folds.splits)} [train, valid, test]: {list(trainer.split)}"
-    )
-    say(f"# {len(trainer.dataset.indices):,} training patches, {trainer.dataset.steps:,} steps an epoch")
+    for number, split in enumerate(folds.splits, 1):
+        if kfold or number == trainer.config.split.use:
+            patches = len(folds.patches_in(split[0]))
+            say(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
+    say(f"# {trainer.dataset.samples:,} training patches and {trainer.dataset.steps:,} steps an epoch")
     say(f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}")
     batch = trainer.dataset.batch(0, 0)
     memory = trainer.model.training_bytes(batch.image, batch.position)
-    say(f"# a step of {trainer.config.trainer.batch_size} patches takes about {console.size(memory)} of memory")
+    say(f"# a step of {config.batch_size} patches takes about {console.size(memory)} of memory")
+    trainer.step(0, 0)  # the first step is slow
+    started = time.monotonic()
+    trainer.step(0, 1 % trainer.dataset.steps)
+    runs = len(folds.splits) if kfold else 1
+    seconds = (time.monotonic() - started) * trainer.dataset.steps * config.epochs * runs
+    of_runs = f" of {runs} runs" if kfold else ""
+    say(f"# {config.epochs} epochs{of_runs} take about {console.duration(seconds)}, validation apart")
     say(f"# a snapshot takes {console.size(12 * parameters)}")
-    say(f"Would write {trainer.folder.path}.")
+    names = [f"split_{n}" for n in range(1, runs + 1)] + ["out_of_fold.fits", "out_of_fold.png", "summary.json"]
+    say(f"Would write {trainer.folder.path}{': ' + ', '.join(names) if kfold else ''}.")

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from bigsf.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
-from bigsf.config import Config, ConfigPath, aliased, matching
+from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
 from bigsf.dataset import DataConfig
 from bigsf.early_stopping import EarlyStoppingConfig, PatienceConfig
 from bigsf.folds import SplitConfig
@@ -75,19 +75,19 @@ class TrainerConfig(Config):
     start_from: ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer)."""
 
-    model: ModelConfig = UNetConfig()
+    model: Annotated[ModelConfig, default_tag("unet")] = UNetConfig()
     """The network and the normalization in front of it."""
 
-    loss: AnyLossConfig = BCEConfig()
+    loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
     """What training makes small."""
 
-    optimizer: OptimizerConfig = AdamConfig()
+    optimizer: Annotated[OptimizerConfig, default_tag("adam")] = AdamConfig()
     """How weights follow gradients."""
 
     scheduler: AnySchedulerConfig | None = None
     """How the learning rate changes; null: not at all."""
 
-    early_stopping: EarlyStoppingConfig | None = PatienceConfig()
+    early_stopping: Annotated[EarlyStoppingConfig | None, default_tag("patience")] = PatienceConfig()
     """When to stop before `epochs`; null: never."""
 
     augmentations: list[AugmentationConfig] = [FlipConfig(), Rotate90Config(type="rotate90")]

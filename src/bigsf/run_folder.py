@@ -90,7 +90,10 @@ class RunFolder:
         """
         path = self.path / ".lock"
         while True:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                raise UsageError(f"{self.path} cannot be written: {error.strerror}.") from None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # another holds it

@@ -13,6 +13,7 @@ from torch import nn
 import bigsf
 from bigsf.atomic import atomic_path
 from bigsf.errors import ConfigError, SnapshotError
+from bigsf.fits_image import is_fits
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.run_config import RunConfig
 
@@ -86,6 +87,8 @@ class Snapshot:
             Where the file is no snapshot, is cut short, holds more than plain data, or has a newer format.
         """
         path = Path(path)
+        if is_fits(path):
+            raise SnapshotError(f"{path} is a FITS file; expected a snapshot. Models come first, the map last.")
         if path.exists() and not zipfile.is_zipfile(path):
             raise SnapshotError(f"{path} is not a snapshot: it is no PyTorch file, or it was cut short.")
         try:

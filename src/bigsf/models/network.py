@@ -1,8 +1,10 @@
 """What every network shares: its planes in and out, and the normalization in front of it."""
 
+from typing import Annotated
+
 from pydantic import PositiveInt
 
-from bigsf.config import Config, aliased
+from bigsf.config import Config, aliased, default_tag
 from bigsf.models.normalizations import MinMaxConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
 
@@ -16,7 +18,7 @@ class NetworkConfig(Config):
     out_channels: PositiveInt = 1
     """Planes of the answer; BigSF separates one class from the rest."""
 
-    normalization: NormalizationConfig = MinMaxConfig()
+    normalization: Annotated[NormalizationConfig, default_tag("minmax")] = MinMaxConfig()
     """From raw map values to the network's input."""
 
     position: AnyPositionConfig | None = aliased(None, "position", "encoder")
