@@ -87,7 +87,7 @@ def test_the_six_commands_end_to_end(
     assert "Test folds [4]" in train
     kfold = succeeded("kfold", config, *settings, "--set", "trainer.run_name=folds", cwd=tmp_path)
     assert "local contrast" in kfold
-    assert "shared by folds" in kfold
+    assert "folds share 0 pixels" in kfold
     resumed = succeeded("resume", "results/run/best.pt", "--epochs", 2, cwd=tmp_path)
     assert "stands after epoch 1 of 2" in resumed
     segmented = bigsf_command("segment", "results/run/best.pt", "results/folds", sky.path("image"), cwd=tmp_path)

@@ -114,6 +114,9 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="is a PyTorch file but no snapshot of BigSF"):
         Snapshot.load(path)
     path.write_text("SIMPLE  =                    T")
+    with pytest.raises(SnapshotError, match=r"is a FITS file; expected a snapshot. Models come first, the map last"):
+        Snapshot.load(path)
+    path.write_text("text")
     for no_file_of_torch in (path, tmp_path):
         with pytest.raises(SnapshotError, match="is no PyTorch file, or it was cut short"):
             Snapshot.load(no_file_of_torch)

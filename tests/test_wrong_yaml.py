@@ -27,10 +27,10 @@ WRONG = [
         ),
     ),
     (
-        ("data: {path: galaxy.h5}\ntrainer:\n  model: {features: 16}\n"),
+        ("data: {path: galaxy.h5}\ntrainer:\n  metrics: [{threshold: 0.3}]\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 3, trainer.model: {'features': 16} does not say its type. Allowed: unet, unetpp, unet++, custom."
+            "  line 3, trainer.metrics.0: {'threshold': 0.3} does not say its type. Allowed: dice, iou, precision, recall, average_precision, map, ap, roc_auc, mssim, cldice, custom."
         ),
     ),
     (
