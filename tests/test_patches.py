@@ -164,7 +164,7 @@ def test_truncated_file_is_refused(patch_path: Path, tmp_path: Path, part: float
 def test_what_is_no_patch_file_is_refused(tmp_path: Path, sky: Sky) -> None:
     with pytest.raises(DataError, match=r"none.h5 does not exist. Make it with bigsf preprocess"):
         PatchFile(tmp_path / "none.h5")
-    with pytest.raises(DataError, match=r"image.fits is not a patch file that can be read"):
+    with pytest.raises(DataError, match=r"image.fits is a FITS file; make a patch file of it with bigsf preprocess"):
         PatchFile(sky.path("image"))
     with pytest.raises(DataError, match=r"is not a patch file that can be read"):
         PatchFile(tmp_path)
