@@ -13,10 +13,8 @@ from bigsf.models.positions import PositionEncoder, PositionJoin
 Norm = Literal["batch", "group", "instance"]
 
 
-class UNetConfig(NetworkConfig):
-    """A U-Net (Ronneberger et al. 2015)."""
-
-    type: Literal["unet"] = "unet"
+class LevelsConfig(NetworkConfig):
+    """The part common to networks that go down and up again through levels of halved resolution."""
 
     features: PositiveInt = 32
     """Feature maps at full resolution, doubled at each step down. Time grows with its square."""
@@ -28,18 +26,27 @@ class UNetConfig(NetworkConfig):
     """Normalization of the features. `batch` is fastest; `group` and `instance` do not depend on the batch, so that
     several processes give the losses of one."""
 
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Fraction of feature maps dropped in training at the lowest level."""
-
     @property
     def patch_multiple(self) -> int:
         """Patches must be a multiple of this many pixels."""
         return int(2**self.depth)
 
+    def build_position(self) -> tuple[PositionEncoder | None, str]:
+        """Return the position encoder, where there is one, and the place where it enters."""
+        return (self.position.build(), self.position.join) if self.position else (None, "middle")
+
+
+class UNetConfig(LevelsConfig):
+    """A U-Net (Ronneberger et al. 2015)."""
+
+    type: Literal["unet"] = "unet"
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of feature maps dropped in training at the lowest level."""
+
     def build(self) -> "UNet":
         """Return an untrained network."""
-        encoder = self.position.build() if self.position else None
-        join = self.position.join if self.position else "middle"
+        encoder, join = self.build_position()
         return UNet(
             self.in_channels, self.out_channels, self.features, self.depth, self.norm, self.dropout, encoder, join
         )

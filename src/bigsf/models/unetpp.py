@@ -3,41 +3,23 @@
 from typing import Literal
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from bigsf.config import aliased
-from bigsf.models.network import NetworkConfig
 from bigsf.models.positions import PositionEncoder, PositionJoin
-from bigsf.models.unet import ConvBlock, Head, Norm
+from bigsf.models.unet import ConvBlock, Head, LevelsConfig, Norm
 
 
-class UNetPlusPlusConfig(NetworkConfig):
+class UNetPlusPlusConfig(LevelsConfig):
     """A UNet++ (Zhou et al. 2018)."""
 
     type: Literal["unetpp", "unet++"]
 
-    features: PositiveInt = 32
-    """Feature maps at full resolution, doubled at each step down. Time grows with its square."""
-
-    depth: int = aliased(4, "depth", "num_blocks", ge=1, le=7)
-    """Down-sampling steps; patches must be a multiple of 2**depth pixels. Deeper sees further."""
-
-    norm: Norm = "batch"
-    """Normalization of the features: batch, group or instance."""
-
     deep_supervision: bool = True
     """Train each nested U-Net to give the answer by itself; the model's answer is their mean."""
 
-    @property
-    def patch_multiple(self) -> int:
-        """Patches must be a multiple of this many pixels."""
-        return int(2**self.depth)
-
     def build(self) -> "UNetPlusPlus":
         """Return an untrained network."""
-        encoder = self.position.build() if self.position else None
-        join = self.position.join if self.position else "middle"
+        encoder, join = self.build_position()
         return UNetPlusPlus(
             self.in_channels,
             self.out_channels,
