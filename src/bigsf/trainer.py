@@ -332,6 +332,7 @@ class Trainer:
             self.world.first(lambda: self._open_folder(stack))
             stack.enter_context(deterministic(self.config.trainer.deterministic))
             self._stop = stack.enter_context(StopRequest())
+            stack.enter_context(self.step)
             for tracker in self._trackers:
                 stack.callback(tracker.close)
                 tracker.write(self.state.history)

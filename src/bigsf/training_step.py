@@ -1,8 +1,9 @@
 """One step of training: a batch, its loss over all processes, its gradient, an update."""
 
+import gc
 import math
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import torch
 from numpy.random import SeedSequence
@@ -55,7 +56,18 @@ class TrainingStep:
         self.config, self.dataset, self.loss, self.state = config, dataset, loss, state
         self.device, self.dtype, self.world = device, dtype, world
         self.model = state.model
-        self._parallel = DistributedDataParallel(self.model) if world.size > 1 else None
+        self._parallel: DistributedDataParallel | None = None
+
+    def __enter__(self) -> Self:
+        """Join the processes of the world; without it, each takes steps of its own."""
+        if self.world.size > 1:
+            self._parallel = DistributedDataParallel(self.model)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Let go of the process group, whose threads must end before the interpreter does."""
+        self._parallel = None
+        gc.collect()  # DistributedDataParallel refers to itself
 
     def __call__(self, epoch: int, step: int) -> int:
         """Take a step and return the number of patches in it.
