@@ -220,8 +220,9 @@ def write_patch_file(
     positions = np.stack([y.ravel(), x.ravel()], axis=1).astype(np.int32)
     attributes = {"patch_size_px": patch_size, "stride_px": stride, "unit": "cm-2"}
     attributes["sources"] = json.dumps({"image": {"path": "image.fits", "sha256": "0"}})
-    with PatchFileWriter(path, (ny, nx), channels, labels is not None) as writer:
-        writer.write(0, image, *(labels or (None, None)))
+    masks = dict(zip(("target", "labelled"), labels, strict=True)) if labels else {}
+    with PatchFileWriter(path, (ny, nx), channels, masks) as writer:
+        writer.write(0, image, masks)
         writer.finish(positions, header or fits.Header(), attributes)
     return PatchFile(path, in_memory=True)
 

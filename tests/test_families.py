@@ -61,7 +61,8 @@ def minimal(tmp_path_factory: pytest.TempPathFactory, patch_path: Path) -> Calla
         if issubclass(member, CustomConfig):
             return {"type": tag, **custom}
         required = [name for name, field in member.model_fields.items() if field.is_required() and name != "type"]
-        return {"type": tag, **{name: {"path": str(patch_path)}[name] for name in required}}
+        needed = {"path": str(patch_path), "regions": [{"fold": 1}]}
+        return {"type": tag, **{name: needed[name] for name in required}}
 
     return make
 

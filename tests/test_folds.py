@@ -142,6 +142,14 @@ def test_folds_share_no_pixel_and_keep_the_gap_also_where_the_map_wraps(
     if np.isfinite(period):  # no patch shows sky again
         assert not any(plane[:, int(period + 1e-6) :].any() for plane in planes.values())
     assert folds.pixels["shared"] == 0
+    assert folds.clear_px == min(clear(planes, split, period) for split in folds.splits)
+
+
+def clear(planes: dict[int, npt.NDArray[np.int64]], split: Split, period: float) -> int:
+    """Return the clear pixels between training and test patches by comparing all pixels."""
+    train, test = (np.argwhere(np.sum([planes[fold] for fold in folds], axis=0)) for folds in (split[0], split[2]))
+    dy, dx = (abs(train[:, None, axis] - test[:, axis]) for axis in (0, 1))
+    return int(np.floor(np.maximum(dy, np.minimum(dx, abs(period - dx))).min() - 1 + 1e-6))
 
 
 @settings(max_examples=30, deadline=None)
@@ -190,8 +198,27 @@ def test_counts_by_hand(small: PatchFile) -> None:
         assert count["labelled"] == count["target"] + count["background"]
     assert sum(count["past_area"] for count in folds.counts.values()) == len(small) - 6
     assert folds.pixels == {"shared": 0, "labelled_uncovered": 0}
+    assert folds.clear_px == 0
     assert folds.patches_in([1, 2, 3]).tolist() == np.flatnonzero(folds.patch_fold).tolist()
     assert [small[int(i)].position.tolist() for i in folds.patches_in([int(folds.grid[1, 1])])].count([4, 4]) == 1
+
+
+def test_patches_are_dropped_for_one_reason_each(tmp_path: Path) -> None:
+    """Three areas of 6 x 6 in a row: of 6 columns of patches in the first two, 3 stay, 1 is in the gap, 2 past it."""
+    file = write_patch_file(tmp_path / "row.h5", np.ones((1, 6, 18), np.float32), 3, 1)
+    folds = Folds.make(file, split_config(k=3, area_size=6, gap=1))
+    names = ("patches", "past_area", "in_gap", "repeated_sky")
+    total = {why: sum(count[why] for count in folds.counts.values()) for why in names}
+    assert total == {"patches": 40, "past_area": 16, "in_gap": 8, "repeated_sky": 0}
+    assert folds.clear_px == 1
+
+
+def test_regions_of_the_sky_are_folds(patch_file: PatchFile) -> None:
+    """The map runs from l = 0.3 down to l = 358.7 along x."""
+    parts = [{"fold": 1, "l": [359.3, 0.0]}, {"fold": 2, "l": [0.0, 1.0]}, {"fold": 3}]
+    folds = Folds.make(patch_file, split_config(k=3, area_size=16, strategy={"type": "regions", "regions": parts}))
+    assert folds.grid.tolist() == [[2, 2, 1, 1, 1, 1, 3, 3, 3, 3]] * 6
+    assert folds.pixels["shared"] == 0
 
 
 def test_rows_are_the_fold_of_every_pixel(small: PatchFile) -> None:

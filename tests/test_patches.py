@@ -144,10 +144,10 @@ def test_identity_is_of_what_is_learnt_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 4, 5])
 def test_identity_does_not_depend_on_bands(tmp_path: Path, small: PatchFile, rows: int) -> None:
-    with PatchFileWriter(tmp_path / "bands.h5", (6, 9), 2, labels=True) as writer:
+    with PatchFileWriter(tmp_path / "bands.h5", (6, 9), 2, ["target", "labelled"]) as writer:
         for y in range(0, 6, rows):
             band = slice(y, y + rows)
-            writer.write(y, IMAGE[:, band], TARGET[band], LABELLED[band])
+            writer.write(y, IMAGE[:, band], {"target": TARGET[band], "labelled": LABELLED[band]})
         identity = writer.finish(small.positions, small.header, {"patch_size_px": 4})
     assert identity == small.identity
 

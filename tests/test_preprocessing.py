@@ -86,6 +86,16 @@ def test_planes_are_combined_by_hand(maps: Maps) -> None:
     assert report.identity == file.identity
 
 
+def test_truth_is_kept_for_scores_and_is_no_part_of_what_is_learnt(maps: Maps) -> None:
+    target, valid = mask((1, 1)), np.ones((NY, NX), np.uint8)
+    valid[5] = 0
+    without, _ = maps.run(IMAGE, target=target, valid=valid)
+    report, file = maps.run(IMAGE, target=target, valid=valid, truth=mask((1, 1), (4, 4), (5, 5)))
+    assert file.truth is not None
+    assert np.argwhere(file.truth).tolist() == [[1, 1], [4, 4]]
+    assert report.identity == without.identity
+
+
 def naive_positions(
     valid: npt.NDArray[np.bool_], labelled: npt.NDArray[np.bool_], size: int, stride: int, least: float
 ) -> list[list[int]]:

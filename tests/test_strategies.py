@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from bigsf.errors import ConfigError
 from bigsf.strategies import (
     AreaContents,
     BalancedStrategy,
     CustomStrategyConfig,
     Grid,
     RandomStrategy,
+    RegionsStrategyConfig,
+    Strategy,
     StrategyConfig,
     naive_strategy,
 )
@@ -117,3 +120,38 @@ def test_members_are_read_in_any_case_and_build(name: str) -> None:
     config = TypeAdapter[StrategyConfig](StrategyConfig).validate_python({"type": name})
     assert config.type == name.lower()
     assert sorted(config.build()(contents(np.ones((1, 3), np.int64)), 3)[0].tolist()) == [1, 2, 3]
+
+
+# --- regions ----------------------------------------------------------------------------------------------------------
+
+
+def on_the_sky(longitudes: list[float], latitudes: list[float], patches: int = 1) -> AreaContents:
+    place = np.stack(np.meshgrid(longitudes, latitudes)).astype(float)
+    counts = np.full(place.shape[1:], patches)
+    return AreaContents(counts, 0 * counts, 0 * counts, place)
+
+
+def regions(*parts: dict[str, object]) -> Strategy:
+    config = TypeAdapter(StrategyConfig).validate_python({"type": "regions", "regions": list(parts)})
+    assert isinstance(config, RegionsStrategyConfig)
+    return config.build()
+
+
+def test_areas_go_to_the_first_region_that_holds_their_centre() -> None:
+    sky = on_the_sky([355, 5, 15, 25], [-0.5, 0.5])
+    deal = regions({"fold": 1, "l": [350, 10]}, {"fold": 2, "l": [10, 20], "b": [0, 1]}, {"fold": 3})
+    assert deal(sky, 3).tolist() == [[1, 1, 3, 3], [1, 1, 2, 3]]
+
+
+def test_area_in_no_region_is_refused() -> None:
+    deal = regions({"fold": 1, "l": [0, 10]}, {"fold": 2, "l": [10, 20]}, {"fold": 3, "l": [20, 30]})
+    with pytest.raises(ConfigError, match=r"1 areas with patches .* about l = 31.00, b = 0.50. Add a last region"):
+        deal(on_the_sky([5, 15, 25, 31], [0.5]), 3)
+    assert deal(on_the_sky([5, 15, 25, 31], [0.5], patches=0), 3).tolist() == [[1, 2, 3, 1]]
+
+
+def test_regions_need_a_sky_and_all_folds() -> None:
+    with pytest.raises(ConfigError, match="needs a map with a celestial WCS"):
+        regions({"fold": 1})(full, 3)
+    with pytest.raises(ConfigError, match=r"names folds \[1, 2\]; expected each of 1 to 3"):
+        regions({"fold": 1, "l": [0, 10]}, {"fold": 2})(on_the_sky([5], [0.5]), 3)

@@ -137,6 +137,9 @@ def preprocess(
     ] = None,
     missing: Annotated[Path | None, typer.Option(help=_MISSING_HELP)] = None,
     valid: Annotated[Path | None, typer.Option(help="The same as --missing under a clearer name.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="FITS mask: 1 on every structure, where known; for scores only, never learnt.")
+    ] = None,
     channel: Annotated[
         list[Path] | None, typer.Option(help="A further image plane of the same grid; repeatable.")
     ] = None,
@@ -162,8 +165,8 @@ def preprocess(
 ) -> None:
     """Turn FITS planes into a patch file.
 
-    Planes that are not given are looked for in the extensions TARGET (or SPINES), BACKGROUND, MISSING and VALID of
-    the image's own file.
+    Planes that are not given are looked for in the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID and
+    TRUTH of the image's own file.
     """
     from bigsf import preprocessing as work
 
@@ -173,6 +176,7 @@ def preprocess(
         "background": _absolute(background),
         "missing": _absolute(missing),
         "valid": _absolute(valid),
+        "truth": _absolute(truth),
         "channels": [path.absolute() for path in channel or []] or None,
         "patch_size": patch_size,
         "stride": stride,

@@ -8,6 +8,7 @@ import torch
 from astropy.wcs import WCS
 
 from bigsf.errors import DataError
+from bigsf.fits_image import galactic_lb
 
 System = Literal["pixel", "galactic"]
 
@@ -38,8 +39,7 @@ class GalacticCoordinates:
         self.wcs = wcs
 
     def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:  # noqa: D102
-        sky = self.wcs.pixel_to_world(pixels[:, 1], pixels[:, 0]).galactic
-        return torch.from_numpy(np.stack([sky.l.deg, sky.b.deg], axis=1))
+        return torch.from_numpy(galactic_lb(self.wcs, pixels))
 
 
 def locator(of: System | None, wcs: WCS | None) -> Locate | None:

@@ -159,4 +159,4 @@ def quantile_edges(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return bin edges that spread a sample of finite scores evenly over the bins of a `ThresholdCurve`."""
     ordered = np.sort(scores.astype(np.float64), axis=None, kind="stable")  # the default is slow for many equal values
     edges = ordered[np.linspace(0, len(ordered) - 1, BINS + 1)[1:-1].astype(np.int64)]
-    return edges[np.concatenate([[True], edges[1:] > edges[:-1]])]
+    return np.asarray(edges[np.concatenate([[True], edges[1:] > edges[:-1]])])

@@ -130,7 +130,14 @@ class FitsImage:
         return full, kept
 
 
-_PLANES = {"TARGET": "target", "SPINES": "target", "BACKGROUND": "background", "MISSING": "valid", "VALID": "valid"}
+_PLANES = {
+    "TARGET": "target",
+    "SPINES": "target",
+    "BACKGROUND": "background",
+    "MISSING": "valid",
+    "VALID": "valid",
+    "TRUTH": "truth",
+}
 """What the masks of a multi-extension file are called."""
 
 
@@ -143,7 +150,7 @@ def is_fits(path: Path) -> bool:
 
 
 def find_planes(path: str | Path) -> dict[str, str]:
-    """Return which of the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID a file has, as plane: EXTNAME."""
+    """Return which of TARGET (or SPINES), BACKGROUND, MISSING, VALID, TRUTH a file has, as plane: EXTNAME."""
     with _open_fits(Path(path)) as hdus:
         names = [str(hdu.name).upper() for hdu in hdus if hdu.is_image]
     return {_PLANES[name]: name for name in names if name in _PLANES}
@@ -158,6 +165,12 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
         warnings.warn(f"The WCS cannot be read and is left out: {str(error).strip()}", AstropyWarning, stacklevel=2)
         return None
     return wcs if wcs.has_celestial else None
+
+
+def galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return Galactic (l, b) in degrees of pixels (y, x), `(n, 2)` each; NaN off the sky."""
+    sky = wcs.pixel_to_world(pixels[:, 1], pixels[:, 0]).galactic
+    return np.stack([sky.l.deg, sky.b.deg], axis=1)
 
 
 _AXIS_CARD = re.compile(

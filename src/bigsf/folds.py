@@ -18,7 +18,9 @@ from bigsf.areas import AreaGrid, covered, sky_period_px
 from bigsf.atomic import atomic_path, write_text
 from bigsf.config import Config, ConfigPath, aliased, default_tag
 from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.fits_image import galactic_lb
 from bigsf.patches import PatchFile
+from bigsf.separation import clear_pixels
 from bigsf.strategies import AreaContents, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
 from bigsf.tiling import IntArray, bands
 
@@ -161,8 +163,13 @@ class Folds:
         self.splits, self.edited = splits, edited
         row, column = areas.area_of(patch_file.positions)
         inside, new_sky = areas.keeps(patch_file.positions, patch_file.patch_size, config.overlap, config.gap)
-        self.area_fold = grid[row, column]
-        self.past_area, self.repeated_sky = ~inside & new_sky, ~new_sky
+        ends_in_area, _ = areas.keeps(patch_file.positions, patch_file.patch_size, config.overlap, gap=0)
+        self.area, self.area_fold = row * areas.shape[1] + column, grid[row, column]
+        self.dropped = {
+            "past_area": ~ends_in_area & new_sky,
+            "in_gap": ends_in_area & ~inside & new_sky,
+            "repeated_sky": ~new_sky,
+        }
         self.patch_fold = np.where(inside & new_sky, self.area_fold, 0)
         self.patches_per_area = np.zeros(areas.shape, np.int64)
         kept = self.patch_fold > 0
@@ -182,7 +189,7 @@ class Folds:
         if patch_file.target is not None and patch_file.labelled is not None:
             target = areas.sums(patch_file.target)
             background = areas.sums(patch_file.labelled) - target
-        contents = AreaContents(undealt.patches_per_area, target, background)
+        contents = AreaContents(undealt.patches_per_area, target, background, _galactic(areas, patch_file))
         if config.area_size < patch_file.patch_size and not isinstance(config.strategy, NaiveStrategyConfig):
             raise DataError(
                 f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use --area-size "
@@ -211,7 +218,7 @@ class Folds:
 
     @cached_property
     def counts(self) -> dict[int, dict[str, int]]:
-        """Per fold: areas, patches kept, and dropped as past their area or as repeated sky, and pixels by label."""
+        """Per fold: areas, patches kept, patches dropped by why, and pixels by label."""
         sums = {name: np.zeros(self.areas.shape, np.int64) for name in ("target", "labelled")}
         if self.patch_file.target is not None and self.patch_file.labelled is not None:
             target, labelled = self.patch_file.labels()
@@ -220,8 +227,7 @@ class Folds:
             fold: {
                 "areas": int((self.grid == fold).sum()),
                 "patches": int((self.patch_fold == fold).sum()),
-                "past_area": int((self.past_area & (self.area_fold == fold)).sum()),
-                "repeated_sky": int((self.repeated_sky & (self.area_fold == fold)).sum()),
+                **{why: int((patches & (self.area_fold == fold)).sum()) for why, patches in self.dropped.items()},
                 "labelled": int(sums["labelled"][self.grid == fold].sum()),
                 "target": int(sums["target"][self.grid == fold].sum()),
                 "background": int((sums["labelled"] - sums["target"])[self.grid == fold].sum()),
@@ -243,6 +249,25 @@ class Folds:
             if self.patch_file.labelled is not None:
                 uncovered += int(((number == 0) & (self.patch_file.labelled[y0:y1] > 0)).sum())
         return {"shared": shared, "labelled_uncovered": uncovered}
+
+    @cached_property
+    def clear_px(self) -> int | None:
+        """Least number of clear pixels, along y or x, between a training and a test patch of any split.
+
+        The out-of-fold map also judges the pixels between the patches.
+        """
+        arguments = self.patch_file.positions, self.area
+        found = [
+            clear_pixels(
+                *arguments,
+                np.isin(self.patch_fold, train),
+                np.isin(self.patch_fold, test),
+                self.patch_file.patch_size,
+                self.areas.period_px,
+            )
+            for train, _, test in self.splits
+        ]
+        return min((pixels for pixels in found if pixels is not None), default=None)
 
     @property
     def poor_in_background(self) -> list[int]:
@@ -291,7 +316,8 @@ class Folds:
         lines = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in head.items())
         text = (
             f'{{\n{lines},\n  "grid": [\n{rows}\n  ],\n  "splits": [\n{splits}\n  ],\n'
-            f'  "counts": {{\n{counts}\n  }},\n  "pixels": {json.dumps(self.pixels)}\n}}\n'
+            f'  "counts": {{\n{counts}\n  }},\n  "pixels": {json.dumps(self.pixels)},\n'
+            f'  "clear_px": {json.dumps(self.clear_px)}\n}}\n'
         )
         write_text(path, text)
 
@@ -380,6 +406,7 @@ class _FoldsFile(Config):
     splits: list[Split]
     counts: dict[str, dict[str, int]]
     pixels: dict[str, int]
+    clear_px: int | None = None
 
 
 def _check_version(content: bytes, path: Path) -> None:
@@ -397,6 +424,15 @@ def _areas(patch_file: PatchFile, config: SplitConfig) -> AreaGrid:
         return AreaGrid.strips(patch_file.shape, 10 if config.k == 1 else config.k, period)
     assert config.area_size is not None
     return AreaGrid.regular(patch_file.shape, config.area_size, patch_file.patch_size, period)
+
+
+def _galactic(areas: AreaGrid, patch_file: PatchFile) -> npt.NDArray[np.float64] | None:
+    """Return Galactic (l, b) of the centre of each area in degrees, `(2, down, across)`."""
+    if patch_file.wcs is None:
+        return None
+    y, x = ((np.array(edges[:-1]) + edges[1:] - 1) / 2 for edges in (areas.y_edges, areas.x_edges))
+    centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+    return galactic_lb(patch_file.wcs, centres).T.reshape(2, *areas.shape)
 
 
 def _parameters(config: SplitConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     image      float32 (channels, ny, nx)   raw values, NaN = missing
     target     uint8 (ny, nx)               1 on known structures           (absent where there are no labels)
     labelled   uint8 (ny, nx)               1 where the truth is known      (absent where there are no labels)
+    truth      uint8 (ny, nx)               1 on every structure, for scores only     (of made or injected skies)
     positions  int32 (n, 2)                 top-left (y, x) of each kept patch
     header     string                       the FITS header of the image
 
@@ -12,7 +13,7 @@ HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexin
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
@@ -32,6 +33,7 @@ from bigsf.fits_image import FloatArray, celestial_wcs, is_fits
 FORMAT = "bigsf patches"
 FORMAT_VERSION = 1
 
+MASKS = ("target", "labelled", "truth")
 MaskArray = npt.NDArray[np.uint8]
 
 
@@ -74,9 +76,10 @@ class PatchFile:
                 self.attributes: dict[str, Any] = dict(file.attrs)
                 self.header = fits.Header.fromstring(file["header"][()].decode(), sep="\n")
                 self.image: FloatArray = self._plane(file["image"], in_memory)
-                has_labels = "target" in file
-                self.target: MaskArray | None = self._plane(file["target"], in_memory) if has_labels else None
-                self.labelled: MaskArray | None = self._plane(file["labelled"], in_memory) if has_labels else None
+                masks = {name: self._plane(file[name], in_memory) for name in MASKS if name in file}
+                self.target: MaskArray | None = masks.get("target")
+                self.labelled: MaskArray | None = masks["labelled"] if "target" in masks else None
+                self.truth: MaskArray | None = masks.get("truth")
                 self.positions: npt.NDArray[np.int32] = file["positions"][:]
             self.patch_size = int(self.attributes["patch_size_px"])
             self.stride = int(self.attributes["stride_px"])
@@ -182,16 +185,15 @@ class PatchFileWriter:
         (ny, nx) of the map.
     channels
         Number of image planes.
-    labels
-        Whether there are labels.
+    masks
+        Which of `MASKS` there are.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], channels: int, labels: bool) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], channels: int, masks: Iterable[str]) -> None:
         self._file = h5py.File(path, "w", libver=("earliest", "v110"))
         self._planes = {"image": self._contiguous("image", (channels, *shape), np.float32)}
-        if labels:
-            self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in ("target", "labelled")}
-        self._hashes = {name: hashlib.sha256() for name in self._planes}
+        self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in masks}
+        self._hashes = {name: hashlib.sha256() for name in self._planes if name != "truth"}
         self._file.flush()
         with path.open("rb+") as file:
             allocate(file.fileno(), path.stat().st_size)
@@ -204,17 +206,18 @@ class PatchFileWriter:
         space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(np.dtype(dtype))
         return h5py.Dataset(h5py.h5d.create(self._file.id, name.encode(), kind, space, creation))
 
-    def write(self, y0: int, image: FloatArray, target: MaskArray | None, labelled: MaskArray | None) -> None:
-        """Write rows from y0 on: image `(c, rows, nx)` and, where there are labels, masks `(rows, nx)`."""
-        for name, rows in {"image": image, "target": target, "labelled": labelled}.items():
-            if rows is not None:
-                self._planes[name][..., y0 : y0 + rows.shape[-2], :] = rows
+    def write(self, y0: int, image: FloatArray, masks: Mapping[str, MaskArray]) -> None:
+        """Write rows from y0 on: image `(c, rows, nx)` and masks `(rows, nx)`."""
+        planes: dict[str, npt.NDArray[Any]] = {"image": image, **masks}
+        for name, rows in planes.items():
+            self._planes[name][..., y0 : y0 + rows.shape[-2], :] = rows
+            if name in self._hashes:
                 self._hashes[name].update(np.ascontiguousarray(np.moveaxis(rows, -2, 0)).data)  # row by row: no bands
 
     def finish(self, positions: npt.NDArray[np.int32], header: fits.Header, attributes: dict[str, Any]) -> str:
         """Write the positions, the header and the attributes; return the identity of the data.
 
-        The identity is the SHA-256 of what is learnt from: planes, positions, patch size.
+        The identity is the SHA-256 of what is learnt from: planes (but the truth), positions, patch size.
         """
         self._file["positions"] = positions
         self._file["header"] = header.tostring(sep="\n", endcard=False, padding=False)

@@ -42,6 +42,9 @@ class PreprocessConfig(Config):
     valid: ConfigPath | None = None
     """The same as `missing` under a clearer name: 1 where data are valid."""
 
+    truth: ConfigPath | None = None
+    """FITS mask: 1 on every structure, where that is known (made or injected skies). For scores only, never learnt."""
+
     channels: list[ConfigPath] = []
     """Further image planes of the same grid, e.g. a dust temperature."""
 
@@ -58,7 +61,7 @@ class PreprocessConfig(Config):
     """A value of the image that marks missing data, besides NaN and the header's BLANK."""
 
     target_threshold: float | None = None
-    """Binarise target and background: 1 above this value."""
+    """Binarise target, background and truth: 1 above this value."""
 
     min_valid: float = Field(default=0.0, ge=0, le=1)
     """Keep patches with at least this fraction of valid pixels (and always at least one)."""
@@ -101,7 +104,8 @@ class PreprocessReport:
     def bytes(self) -> int:
         """Size of the patch file."""
         pixels = self.shape[0] * self.shape[1]
-        return pixels * (4 * self.channels + (2 if "target" in self.sources else 0)) + 8 * self.kept
+        masks = 2 * ("target" in self.sources) + ("truth" in self.sources)
+        return pixels * (4 * self.channels + masks) + 8 * self.kept
 
 
 def preprocess(
@@ -151,7 +155,7 @@ def preprocess(
             return report
         with (
             atomic_path(output) as temporary,
-            PatchFileWriter(temporary, planes.shape, len(planes.images), planes.has_labels) as writer,
+            PatchFileWriter(temporary, planes.shape, len(planes.images), planes.masks) as writer,
         ):
             positions = _convert(planes, config, report, writer)
             report.identity = writer.finish(
@@ -194,10 +198,10 @@ def _convert(
     rows = max(config.patch_size, int(_BAND_BYTES / (4 * nx * len(planes.images))))
     with console.progress("preprocess", ny, "rows") as advance:
         for y0, y1 in bands(ny, rows):
-            image, target, labelled = planes.read(y0, y1)
+            image, masks = planes.read(y0, y1)
             if writer:
-                writer.write(y0, image, target, labelled)
-            windows.add(np.isfinite(image[0]), labelled)
+                writer.write(y0, image, masks)
+            windows.add(np.isfinite(image[0]), masks.get("labelled"))
             advance(y1 - y0)
     positions = windows.positions()
     counts = planes.counts
@@ -293,6 +297,7 @@ class _Planes:
             "target": config.target,
             "background": config.background,
             "valid": config.valid or config.missing,
+            "truth": config.truth,
         }
         self._masks: dict[str, FitsImage] = {}
         for role, path in masks.items():
@@ -302,6 +307,7 @@ class _Planes:
                 self._masks[role] = opened(config.image, inside[role])
         self.valid = self._masks.get("valid")
         self.has_labels = "target" in self._masks
+        self.masks = ["target", "labelled"] * self.has_labels + ["truth"] * ("truth" in self._masks)
         if "background" in self._masks and not self.has_labels:
             raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
         self.threshold = config.target_threshold
@@ -317,8 +323,8 @@ class _Planes:
         )
         self.minimum, self.maximum = np.inf, -np.inf
 
-    def read(self, y0: int, y1: int) -> tuple[FloatArray, MaskArray | None, MaskArray | None]:
-        """Return rows of (image with NaN where missing, target, labelled), the masks None without labels."""
+    def read(self, y0: int, y1: int) -> tuple[FloatArray, dict[str, MaskArray]]:
+        """Return rows of the image, NaN where missing, and of its masks by name."""
         image = np.stack([plane.read(y0, y1) for plane in self.images])
         finite = np.asarray(np.isfinite(image).all(axis=0))
         valid = finite
@@ -331,8 +337,9 @@ class _Planes:
         if valid.any():
             self.minimum = min(self.minimum, float(np.nanmin(image[0])))
             self.maximum = max(self.maximum, float(np.nanmax(image[0])))
+        masks = {"truth": (self._mask("truth", y0, y1) & valid).view(np.uint8)} if "truth" in self._masks else {}
         if not self.has_labels:
-            return image, None, None
+            return image, masks
         target = self._mask("target", y0, y1)
         if "background" in self._masks:
             background = self._mask("background", y0, y1)
@@ -342,7 +349,7 @@ class _Planes:
         target, background = target & valid, background & valid & ~target
         labelled = target | background
         self._count({"target": target, "background": background, "labelled": labelled})
-        return image, target.view(np.uint8), labelled.view(np.uint8)
+        return image, {**masks, "target": target.view(np.uint8), "labelled": labelled.view(np.uint8)}
 
     def _count(self, masks: dict[str, BoolArray]) -> None:
         for name, mask in masks.items():

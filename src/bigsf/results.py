@@ -48,13 +48,15 @@ def _number(value: float | None) -> str:
 
 def show_folds(folds: "Folds") -> None:
     """Show what each fold holds, the splits, and what folds share."""
-    names = ["areas", "patches", "past_area", "repeated_sky", "labelled", "target", "background"]
+    names = ["areas", "patches", "past_area", "in_gap", "repeated_sky", "labelled", "target", "background"]
     rows = [[str(fold), *(f"{count[name]:,}" for name in names)] for fold, count in folds.counts.items()]
-    _show_table(["fold", "areas", "patches", "dropped: past area", "repeated sky", *names[4:]], rows)
+    _show_table(["fold", "areas", "patches", "dropped: past area", "in gap", "repeated sky", *names[5:]], rows)
     say(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     say(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
     pixels = folds.pixels
     say(f"{pixels['shared']:,} pixels are shared by folds; {pixels['labelled_uncovered']:,} labelled lie in no patch.")
+    if folds.clear_px is not None:
+        say(f"Training and test patches of a split stay {plural(folds.clear_px, 'clear pixel')} apart, or more.")
     if folds.poor_in_background:
         warnings.warn(
             f"Fold {', '.join(map(str, folds.poor_in_background))} holds almost no background pixel; "

@@ -1,14 +1,16 @@
 """How areas are dealt to folds: the family of split strategies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from scipy.optimize import linear_sum_assignment
 
 from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.errors import ConfigError
 
 Grid = npt.NDArray[np.int64]
 
@@ -23,6 +25,8 @@ class AreaContents:
     """Pixels on known structures."""
     background: Grid
     """Pixels on sure background."""
+    galactic: npt.NDArray[np.float64] | None = None
+    """Galactic (l, b) of the centre in degrees, `(2, areas down, areas across)`; None where the map has no WCS."""
 
     @property
     def occupied(self) -> npt.NDArray[np.bool_]:
@@ -133,6 +137,71 @@ class BalancedStrategy:
         return grid
 
 
+class Region(Config):
+    """A part of the sky, which a fold gets."""
+
+    fold: PositiveInt
+    """The fold, from 1 to k."""
+
+    l: tuple[float, float] = (0.0, 360.0)  # noqa: E741
+    """Galactic longitude from, to, in degrees; from 350 to 10 crosses 0."""
+
+    b: tuple[float, float] = (-90.0, 90.0)
+    """Galactic latitude from, to, in degrees."""
+
+    def holds(self, longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Say which points (degrees) lie in it."""
+        whole = self.l[1] - self.l[0] >= 360
+        along = (longitude - self.l[0]) % 360 < (self.l[1] - self.l[0]) % 360
+        return np.asarray((whole | along) & (latitude >= self.b[0]) & (latitude < self.b[1]))
+
+
+class RegionsStrategyConfig(Config):
+    """Explicit regions by Galactic coordinates: an area goes to the first region that holds its centre."""
+
+    type: Literal["regions"]
+
+    regions: list[Region] = Field(min_length=1)
+    """One without `l` and `b`, as the last, takes the rest."""
+
+    def build(self) -> Strategy:
+        """Return the strategy."""
+        return RegionsStrategy(self.regions)
+
+
+class RegionsStrategy:
+    """Deals areas by where on the sky they lie.
+
+    Raises
+    ------
+    ConfigError
+        Where the map has no WCS, a region's fold is not one of k, or an area with patches lies in no region.
+    """
+
+    def __init__(self, regions: Sequence[Region]) -> None:
+        self.regions = regions
+
+    def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
+        if contents.galactic is None:
+            raise ConfigError("The split strategy regions needs a map with a celestial WCS; this one has none.")
+        if sorted({region.fold for region in self.regions}) != list(range(1, k + 1)):
+            raise ConfigError(
+                f"split.strategy.regions names folds {sorted({region.fold for region in self.regions})}; expected each "
+                f"of 1 to {k} (split.k)."
+            )
+        grid = np.zeros_like(contents.patches)
+        for region in reversed(self.regions):  # the first that holds an area wins
+            grid[region.holds(*contents.galactic)] = region.fold
+        if outside := [tuple(area) for area in np.argwhere((grid == 0) & contents.occupied)]:
+            longitude, latitude = contents.galactic[:, *outside[0]]
+            raise ConfigError(
+                f"{len(outside)} areas with patches lie in none of split.strategy.regions, e.g. that about "
+                f"l = {longitude:.2f}, b = {latitude:.2f}. Add a last region of a fold alone, without l and b, for the "
+                "rest."
+            )
+        return np.where(grid > 0, grid, 1)  # areas without a patch
+
+
 class CustomStrategyConfig(CustomConfig):
     """A callable of your own: called with `kwargs`, it returns a `Strategy`."""
 
@@ -143,7 +212,11 @@ class CustomStrategyConfig(CustomConfig):
 
 StrategyConfig = Annotated[
     Annotated[
-        RandomStrategyConfig | NaiveStrategyConfig | BalancedStrategyConfig | CustomStrategyConfig,
+        RandomStrategyConfig
+        | NaiveStrategyConfig
+        | BalancedStrategyConfig
+        | RegionsStrategyConfig
+        | CustomStrategyConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,
