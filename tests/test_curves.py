@@ -47,7 +47,7 @@ def test_scores_of_four_pixels() -> None:
     dice, threshold = curve.best_dice()
     assert dice == 4 / 5
     assert 0.1 < threshold <= 0.3
-    assert curve.marked_ratio(threshold) == 3 / 2
+    assert curve.at(threshold)["marked_ratio"] == 3 / 2
 
 
 @settings(max_examples=15, derandomize=True)
@@ -102,7 +102,7 @@ def test_marking_at_the_threshold_of_best_dice_gives_that_dice() -> None:
     dice, threshold = curve.best_dice()
     marked = probability >= threshold
     assert 2 * (marked & truth).sum() / (marked.sum() + truth.sum()) == pytest.approx(dice)
-    assert marked.sum() / truth.sum() == pytest.approx(curve.marked_ratio(threshold))
+    assert marked.sum() / truth.sum() == pytest.approx(curve.at(threshold)["marked_ratio"])
 
 
 @pytest.mark.parametrize(("truth", "defined"), [([], []), ([False], []), ([True], ["average_precision", "best_dice"])])
@@ -155,6 +155,26 @@ def test_iou_at_a_threshold_is_that_of_the_counts() -> None:
     index = int(np.searchsorted(curve.thresholds, 0.5))
     assert curve.iou[index] == pytest.approx(2 / 4)
     np.testing.assert_allclose(curve.iou, curve.dice / (2 - curve.dice))
+
+
+def test_scores_at_a_threshold_are_those_of_the_counts() -> None:
+    curve = curve_of(np.array([0.2, 0.7, 0.8, 0.9]), np.array([True, False, True, True]))
+    expected = {"dice": 4 / 6, "iou": 2 / 4, "precision": 2 / 3, "recall": 2 / 3, "marked_ratio": 3 / 3}
+    assert curve.at(0.5) == pytest.approx(expected)
+    table = curve.by_threshold(np.array([0.1, 0.5]))
+    assert table["recall"] == pytest.approx([1, 2 / 3])
+    assert table["threshold"] == [0.1, 0.5]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_precision_by_recall_is_that_of_the_highest_threshold_that_reaches_it(seed: int) -> None:
+    logits, truth = sample(seed, 30, 200, 1, 0)
+    score = 1 / (1 + np.exp(-logits))
+    recalls = np.array([0.1, 0.5, 0.77, 1.0])
+    found = curve_of(score, truth).by_recall(recalls)["precision"]
+    for recall, precision in zip(recalls, found, strict=True):
+        needed = np.sort(score[truth])[::-1][int(np.ceil(recall * truth.sum() - 1e-9)) - 1]
+        assert precision == pytest.approx(truth[score >= needed].mean(), abs=0.02)
 
 
 def test_calibration_of_honest_probabilities_is_the_diagonal() -> None:

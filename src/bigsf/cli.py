@@ -449,7 +449,7 @@ def _run_kfold(runs: "KFold", only: int | None, overwrite: bool) -> None:
     summary = runs.run(only, overwrite)
     if summary is not None:
         show_summary(summary)
-        say(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json.")
+        say(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json, report.html.")
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -94,6 +94,11 @@ class ThresholdCurve:
         tp, fp = self.true_positives, self.false_positives
         return np.asarray(tp / np.maximum(fp + self.positives.sum(), 1))
 
+    @property
+    def marked_ratio(self) -> npt.NDArray[np.float64]:
+        """Pixels marked over positive pixels at each threshold."""
+        return np.asarray((self.true_positives + self.false_positives) / max(int(self.positives.sum()), 1))
+
     def calibration(self, groups: int = 10) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Counts]:
         """Compare probabilities with frequencies.
 
@@ -148,11 +153,23 @@ class ThresholdCurve:
         below = np.cumsum(self.negatives) - self.negatives
         return float(np.sum(self.positives * (below + self.negatives / 2)) / positives / negatives)
 
-    def marked_ratio(self, threshold: float) -> float:
-        """Return the number of pixels marked at a threshold over the number of positive ones."""
+    def at(self, threshold: float) -> dict[str, float]:
+        """Return Dice, IoU, precision, recall and marked ratio (pixels marked over positive ones) at a threshold."""
         index = int(np.searchsorted(self.thresholds, threshold, side="right")) - 1
-        marked = self.true_positives[index] + self.false_positives[index]
-        return float(marked / max(int(self.positives.sum()), 1))
+        names = ("dice", "iou", "precision", "recall", "marked_ratio")
+        return {name: float(getattr(self, name)[index]) for name in names}
+
+    def by_threshold(self, thresholds: npt.NDArray[np.floating]) -> dict[str, list[float]]:
+        """Return the scores of `at` at several thresholds, a list each."""
+        rows = [self.at(float(threshold)) for threshold in thresholds]
+        return {"threshold": [float(threshold) for threshold in thresholds]} | {
+            name: [row[name] for row in rows] for name in rows[0]
+        }
+
+    def by_recall(self, recalls: npt.NDArray[np.floating]) -> dict[str, list[float]]:
+        """Return the precision at the highest threshold that reaches each recall, increasing."""
+        index = len(self.recall) - 1 - np.searchsorted(self.recall[::-1], recalls)
+        return {"recall": recalls.tolist(), "precision": self.precision[np.maximum(index, 0)].tolist()}
 
 
 def quantile_edges(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -1,29 +1,27 @@
 """One training a split, the map that no model cheated on, and their summary."""
 
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from bigsf import console
-from bigsf.atomic import atomic_path, write_text
+import bigsf
+from bigsf.atomic import write_text
 from bigsf.console import logger
 from bigsf.distributed import World
 from bigsf.errors import ConfigError, DataError, UsageError
-from bigsf.evaluation import in_bands
-from bigsf.fits_output import FitsWriter, provenance
+from bigsf.fits_image import FitsImage
 from bigsf.folds import Folds
 from bigsf.inference import Judge
-from bigsf.pictures import Thumbnails, draw_quicklook
+from bigsf.mask_scores import MaskScores
+from bigsf.out_of_fold import write_out_of_fold
 from bigsf.precision import pick_device, resolve_precision
+from bigsf.report import write_report
 from bigsf.resumption import placed
 from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder, read_json, to_json
-from bigsf.scores import MapScores
 from bigsf.snapshot import Snapshot
 from bigsf.trainer import Trainer
 
@@ -141,7 +139,7 @@ class KFold:
     summary: dict[str, Any] = field(default_factory=dict, init=False)
 
     def summarise(self) -> None:
-        """Write out_of_fold.fits, out_of_fold.png and summary.json from the trained models; keep the summary."""
+        """Write the out-of-fold map, summary.json and report.html from the trained models; keep the summary."""
         snapshots = [Snapshot.load(self.path / name / "best.pt") for name in self.names]
         for name, snapshot in zip(self.names, snapshots, strict=True):
             if snapshot.data_identity != self.patch_file.identity or snapshot.folds_identity != self.folds.identity:
@@ -149,74 +147,50 @@ class KFold:
                     f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
                     "those of today. Train anew with --overwrite."
                 )
-        scores = MapScores(self.folds)
-        self._write_map(snapshots, scores)
+        path = self.path / "out_of_fold.fits"
+        cuts = {
+            kind: np.array([snapshot.thresholds[kind] for snapshot in snapshots], np.float32)[:, None, None]
+            for kind in ("labelled", "whole")
+        }
+        made = write_out_of_fold(path, self._judge(snapshots), self.folds, cuts, self.config.to_yaml())
+        table = made.scores.table()
+        masks = MaskScores(self.folds, table)
+        with FitsImage(path) as written:
+            masks.add(written)
         runs = [RunFolder(self.path / name) for name in self.names]
         self.summary = {
+            "bigsf": bigsf.__version__,
             "data": str(self.patch_file.path),
             "data_identity": self.patch_file.identity,
             "splits": [list(split) for split in self.folds.splits],
+            "folds": self.folds.counts,
             "shared_pixels": self.folds.pixels["shared"],
+            "clear_px": self.folds.clear_px,
+            "labelled_uncovered": self.folds.pixels["labelled_uncovered"],
             "runs": {run.path.name: read_json(run.scores) for run in runs},
-            "judged_pixels": scores.judged,
-            "valid_pixels": scores.valid,
-            "out_of_fold": scores.table(),
+            "judged_pixels": made.scores.judged,
+            "valid_pixels": made.scores.valid,
+            "out_of_fold": table,
+            "skeletons": masks.skeletons(),
+            "thresholds": made.scores.thresholds_cost(),
+            "jump_at_borders": made.jump.table(),
+            "curves": made.scores.curves(),
+            "by": masks.by_bin(),
+            "worst_areas": masks.worst_areas(),
         }
         write_text(self.path / "summary.json", to_json(self.summary))
+        write_report(self.path / "report.html", self.summary, self.folds, made, self.config.to_yaml())
 
-    def _write_map(self, snapshots: list[Snapshot], scores: MapScores) -> None:
+    def _judge(self, snapshots: list[Snapshot]) -> Judge:
         device = pick_device(self.device)
-        models = [snapshot.build_model().to(device) for snapshot in snapshots]
-        dtype = resolve_precision(self.config.trainer.precision, device)
-        judge = Judge(
-            models, self.patch_file.patch_size, batch_size=64, device=device, dtype=dtype, wcs=self.patch_file.wcs
+        return Judge(
+            [snapshot.build_model().to(device) for snapshot in snapshots],
+            self.patch_file.patch_size,
+            batch_size=64,
+            device=device,
+            dtype=resolve_precision(self.config.trainer.precision, device),
+            wcs=self.patch_file.wcs,
         )
-        tests = [split[2] for split in self.folds.splits]
-        votes = max(sum(fold in test for test in tests) for fold in range(1, int(self.folds.grid.max()) + 1))
-
-        def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-            number = self.folds.rows(y0, y1)
-            return np.stack([np.isin(number, test) for test in tests])
-
-        header = self.patch_file.header.copy()
-        header.remove("BUNIT", ignore_missing=True)
-        header, table = provenance(
-            header,
-            "Out-of-fold probability of a filament",
-            {"data identity": self.patch_file.identity, "config": self.config.to_yaml()},
-        )
-        kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
-        if votes > 1:
-            kinds["STD"] = np.float32
-        cuts = np.array([snapshot.thresholds["whole"] for snapshot in snapshots], np.float32)[:, None, None]
-        path, shape = self.path / "out_of_fold.fits", self.patch_file.shape
-        thumbnails = Thumbnails(shape)
-        with (
-            atomic_path(path) as temporary,
-            FitsWriter(temporary, shape, header, kinds, [table]) as writer,
-            console.progress("out-of-fold map", shape[0], "rows") as advance,
-        ):
-            for y0, y1, each in in_bands(judge.rows(self.patch_file, allowed, advance), self.folds.areas.y_edges):
-                mean, std, cut = _vote(each, cuts)
-                writer.write("PRIMARY", y0, mean)
-                writer.write("MASK", y0, mean >= cut)
-                writer.write("FOLD", y0, np.where(np.isfinite(mean), self.folds.rows(y0, y1), 0))
-                if votes > 1:
-                    writer.write("STD", y0, std)
-                scores.update(y0, y1, np.isfinite(mean), mean)
-                thumbnails.add(y0, image=self.patch_file.read_rows(y0, y1)[0], probability=mean)
-        picture = path.with_suffix(".png")
-        title = f"{self.patch_file.path.name}, out of fold"
-        draw_quicklook(thumbnails, picture, header, title, float(cuts.mean()), "out-of-fold probability")
-
-
-def _vote(each: npt.NDArray[np.float32], cuts: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
-    """Return mean and deviation of the models that judged each pixel, and their mean threshold; NaN where none did."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without a judge is NaN, as it should be
-        mean, std = np.nanmean(each, axis=0), np.nanstd(each, axis=0)
-        cut = np.nanmean(np.where(np.isfinite(each), cuts, np.nan), axis=0)
-    return mean, std, cut
 
 
 def _recorded(record: Path, folder: Path) -> RunConfig:

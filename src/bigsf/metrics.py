@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 from skimage.metrics import structural_similarity
-from skimage.morphology import skeletonize
 
 from bigsf.config import Config, CustomConfig, ignore_tag_case
 from bigsf.curves import ThresholdCurve
 from bigsf.errors import ConfigError
+from bigsf.skeletons import SkeletonScore
 
 Probability = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -219,25 +219,19 @@ class CLDiceMetric(Metric):
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        self.reset()
+        self.skeletons = SkeletonScore(radii_px=())
 
     def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
-        marked = np.nan_to_num(probability) >= self.threshold
-        found_line, true_line = skeletonize(marked) & labelled, skeletonize(target) & labelled
-        self.counts += [(found_line & target).sum(), found_line.sum(), (true_line & marked).sum(), true_line.sum()]
+        self.skeletons.update(np.nan_to_num(probability) >= self.threshold, target, labelled)
 
     def compute(self) -> float:  # noqa: D102
-        found_inside, found, true_inside, true = map(float, self.counts)
-        if not found or not true:
-            return float("nan") if not found and not true else 0.0
-        precision, sensitivity = found_inside / found, true_inside / true
-        return 2 * precision * sensitivity / (precision + sensitivity) if precision + sensitivity else 0.0
+        return self.skeletons.cldice
 
     def reset(self) -> None:  # noqa: D102
-        self.counts = np.zeros(4, np.int64)
+        self.skeletons.reset()
 
     def merge(self, other: Self) -> None:  # noqa: D102
-        self.counts += other.counts
+        self.skeletons.merge(other.skeletons)
 
 
 class TorchMetric(Metric):

@@ -1,7 +1,8 @@
 """Pictures: learning curves, the fold map, and the quicklook of a segmentation."""
 
+import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ _DPI = 150
 _FOLD_COLOURS = "tab10"
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # half a second to import: not for commands that draw nothing
 
@@ -33,10 +35,18 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: Path) -> None:
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+def png_of(figure: "Figure") -> bytes:
+    """Return a figure as a PNG file."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the WCS of a map may not reach the corners of its frame
-        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.1)
+        figure.savefig(content, format="png", bbox_inches="tight", pad_inches=0.1)
+    return content.getvalue()
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(png_of(figure))
 
 
 class Thumbnails:
@@ -51,15 +61,15 @@ class Thumbnails:
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
         self.step = max(1, -(-max(shape) // _LONGEST_PX))
-        self._rows: dict[str, list[FloatArray]] = {}
+        self._rows: dict[str, list[npt.NDArray[Any]]] = {}
 
-    def add(self, y0: int, **planes: FloatArray) -> None:
+    def add(self, y0: int, **planes: npt.NDArray[Any]) -> None:
         """Take rows from y0 on of each plane `(rows, nx)`."""
         first = -y0 % self.step
         for name, rows in planes.items():
             self._rows.setdefault(name, []).append(rows[first :: self.step, :: self.step].copy())
 
-    def plane(self, name: str) -> FloatArray:
+    def plane(self, name: str) -> npt.NDArray[Any]:
         """Return the small version of a plane."""
         return np.concatenate(self._rows[name])
 
@@ -74,42 +84,99 @@ def draw_quicklook(
 ) -> None:
     """Draw a map and its probabilities, on WCS axes where there is a WCS; wide maps are broken into strips."""
     image, probability = thumbnails.plane("image"), thumbnails.plane("probability")
-    wcs = celestial_wcs(header)
-    if wcs is not None and thumbnails.step > 1:
-        wcs = wcs.slice((slice(None, None, thumbnails.step),) * 2)
-    ny, nx = image.shape
-    strips = max(1, min(8, round(np.sqrt(nx / ny / 4))))
-    side_by_side = nx < 2.5 * ny and strips == 1
-    columns, rows = (2, 1) if side_by_side else (1, 2 * strips)
-    width = 12.0
-    panel = 0.82 * width / columns * ny / (nx / strips)  # the rest of the width goes to labels and colour bars
-    figure = _figure(width, min(40.0, rows * (panel + 0.6) + 0.3))
-    scaled, name = _stretched(image)
-    low, high = np.nanpercentile(scaled, [0.5, 99.7]) if np.isfinite(scaled).any() else (0, 1)
-    edges = np.linspace(0, nx, strips + 1).astype(int)
-    for strip, (x0, x1) in enumerate(pairwise(edges)):
-        here = wcs.slice((slice(None), slice(int(x0), int(x1)))) if wcs is not None else None
-        panels: tuple[tuple[FloatArray, dict[str, Any], str], ...] = (
-            (scaled, {"cmap": "magma", "vmin": low, "vmax": high}, name),
-            (probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}, f"{label}\n(threshold {threshold:.2f})"),
-        )
+    parts = _Strips(thumbnails, header)
+    side_by_side = image.shape[1] < 2.5 * image.shape[0] and len(parts) == 1
+    figure, axes_of = parts.figure(panels=2, side_by_side=side_by_side)
+    scaled, name, low, high = stretched(image)
+    panels: tuple[tuple[FloatArray, dict[str, Any], str], ...] = (
+        (scaled, {"cmap": "magma", "vmin": low, "vmax": high}, name),
+        (probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}, f"{label}\n(threshold {threshold:.2f})"),
+    )
+    for strip, (x0, x1) in enumerate(parts):
         for kind, (plane, style, text) in enumerate(panels):
-            axes = figure.add_subplot(rows, columns, strip * 2 + kind + 1, projection=here)
+            axes = axes_of(strip, kind)
             shown = axes.imshow(plane[:, x0:x1], origin="lower", aspect="equal", **style)
             axes.set_facecolor("0.8")
             if strip == 0 and kind == 0:
                 axes.set_title(title, loc="left")
-            _label_axes(axes, here, x0)
             figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
     _save(figure, path)
 
 
-def _stretched(image: FloatArray) -> tuple[FloatArray, str]:
-    """Return the map as shown: its log10 where it is positive over a wide range."""
+def contours_figure(thumbnails: Thumbnails, header: fits.Header) -> "Figure":
+    """Return the map in grey with the outlines of the target and of what is marked; wide maps in strips.
+
+    Parameters
+    ----------
+    thumbnails
+        With the planes image, target and marked.
+    header
+        Of the map.
+    """
+    from matplotlib.lines import Line2D
+
+    parts = _Strips(thumbnails, header)
+    figure, axes_of = parts.figure(panels=1)
+    scaled, name, low, high = stretched(thumbnails.plane("image"))
+    outlines = {"target": "tab:cyan", "marked": "tab:orange"}
+    for strip, (x0, x1) in enumerate(parts):
+        axes = axes_of(strip, 0)
+        shown = axes.imshow(scaled[:, x0:x1], origin="lower", aspect="equal", cmap="gray", vmin=low, vmax=high)
+        for plane, colour in outlines.items():
+            mask = thumbnails.plane(plane)[:, x0:x1] > 0
+            if mask.any() and not mask.all():
+                axes.contour(mask, levels=[0.5], colors=colour, linewidths=0.6)
+        figure.colorbar(shown, ax=axes, label=name, fraction=0.05, pad=0.01)
+    figure.legend(
+        handles=[Line2D([], [], color=colour, label=label) for label, colour in outlines.items()],
+        loc="outside lower center",
+        ncols=2,
+    )
+    return figure
+
+
+class _Strips:
+    """The strips of columns, of a small version of a map, into which a wide one is broken to be drawn."""
+
+    def __init__(self, thumbnails: Thumbnails, header: fits.Header) -> None:
+        self.ny, self.nx = thumbnails.plane("image").shape
+        wcs = celestial_wcs(header)
+        step = (slice(None, None, thumbnails.step),) * 2
+        self.wcs = wcs.slice(step) if wcs is not None and thumbnails.step > 1 else wcs
+        strips = max(1, min(8, round(np.sqrt(self.nx / self.ny / 4))))
+        self._edges = np.linspace(0, self.nx, strips + 1).astype(int).tolist()
+
+    def __len__(self) -> int:
+        return len(self._edges) - 1
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return pairwise(self._edges)
+
+    def figure(self, panels: int, side_by_side: bool = False) -> tuple["Figure", Callable[[int, int], Any]]:
+        """Return a figure, and what makes the axes of (strip, panel) in it."""
+        columns, rows = (panels, 1) if side_by_side else (1, panels * len(self))
+        width = 12.0
+        panel = 0.82 * width / columns * self.ny / (self.nx / len(self))  # the rest goes to labels and colour bars
+        figure = new_figure(width, min(40.0, rows * (panel + 0.6) + 0.3))
+
+        def axes_of(strip: int, kind: int) -> Any:
+            x0, x1 = self._edges[strip : strip + 2]
+            here = self.wcs.slice((slice(None), slice(x0, x1))) if self.wcs is not None else None
+            axes = figure.add_subplot(rows, columns, strip * panels + kind + 1, projection=here)
+            _label_axes(axes, here, x0)
+            return axes
+
+        return figure, axes_of
+
+
+def stretched(image: FloatArray) -> tuple[FloatArray, str, float, float]:
+    """Return the map as shown, its log10 where it is positive over a wide range; its name, and limits for colours."""
     finite = image[np.isfinite(image)]
+    name = "map"
     if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
-        return np.log10(image), "log10 of the map"
-    return image, "map"
+        image, finite, name = np.log10(image), np.log10(finite), "log10 of the map"
+    low, high = np.percentile(finite, [0.5, 99.7]) if finite.size else (0.0, 1.0)
+    return image, name, float(low), float(high)
 
 
 def _label_axes(axes: Any, wcs: WCS | None, x0: int = 0) -> None:
@@ -130,7 +197,7 @@ def _label_axes(axes: Any, wcs: WCS | None, x0: int = 0) -> None:
 def draw_curves(history: Sequence[dict[str, Any]], path: Path, best_epoch: int) -> None:
     """Draw the losses and the validation metrics of a run against the epoch."""
     epochs = [row["epoch"] for row in history]
-    figure = _figure(10, 4)
+    figure = new_figure(10, 4)
     losses, metrics = figure.subplots(1, 2)
     for name in history[0]:
         values = [row[name] for row in history]
@@ -150,6 +217,11 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, best_epoch: int) 
 
 def draw_folds(folds: "Folds", path: Path) -> None:
     """Draw the map with each area in the colour of its fold, and what each fold holds."""
+    _save(folds_figure(folds), path)
+
+
+def folds_figure(folds: "Folds") -> "Figure":
+    """Return the figure of `draw_folds`."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch
 
@@ -157,8 +229,7 @@ def draw_folds(folds: "Folds", path: Path) -> None:
     step = max(1, -(-max(file.shape) // _LONGEST_PX))
     image = np.asarray(file.image[0, ::step, ::step])
     number = np.concatenate([folds.rows(y, y + 1)[:, ::step] for y in range(0, file.shape[0], step)])
-    scaled, _ = _stretched(image)
-    low, high = np.nanpercentile(scaled, [1, 99.5])
+    scaled, _, low, high = stretched(image)
     grey = np.nan_to_num(np.clip((scaled - low) / max(high - low, 1e-30), 0, 1))
     colours: npt.NDArray[Any] = colormaps[_FOLD_COLOURS](np.arange(number.max()) % 10)[:, :3]
     shown = colours[number - 1] * (0.35 + 0.65 * np.sqrt(grey[..., None]))
@@ -166,7 +237,7 @@ def draw_folds(folds: "Folds", path: Path) -> None:
     wcs = file.wcs.slice((slice(None, None, step),) * 2) if file.wcs is not None else None
     ny, nx = image.shape
     width = 12.0 if nx > ny else 8.0
-    figure = _figure(width, min(12.0, max(2.5, width * ny / nx + 1.5)))
+    figure = new_figure(width, min(12.0, max(2.5, width * ny / nx + 1.5)))
     axes = figure.add_subplot(projection=wcs)
     axes.imshow(shown, origin="lower", aspect="equal")
     _label_axes(axes, wcs)
@@ -179,4 +250,4 @@ def draw_folds(folds: "Folds", path: Path) -> None:
         for fold, count in folds.counts.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize="small")
-    _save(figure, path)
+    return figure

@@ -117,5 +117,10 @@ def describe(trainer: "Trainer", kfold: bool = False) -> None:
     of_runs = f" of {runs} runs" if kfold else ""
     say(f"# {config.epochs} epochs{of_runs} take about {console.duration(seconds)}, validation apart")
     say(f"# a snapshot takes {console.size(12 * parameters)}")
-    names = [f"split_{n}" for n in range(1, runs + 1)] + ["out_of_fold.fits", "out_of_fold.png", "summary.json"]
+    names = [f"split_{n}" for n in range(1, runs + 1)] + [
+        "out_of_fold.fits",
+        "out_of_fold.png",
+        "summary.json",
+        "report.html",
+    ]
     say(f"Would write {trainer.folder.path}{': ' + ', '.join(names) if kfold else ''}.")

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import math
 import os
 import platform
 import shutil
@@ -173,13 +174,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def to_json(content: Any) -> str:
-    """Return JSON text in which NaN is null."""
+    """Return JSON text in which NaN and infinities are null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {str(key): plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
-        return None if isinstance(value, float) and value != value else value
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"

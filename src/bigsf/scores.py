@@ -1,6 +1,8 @@
-"""Scores of a map beside the baselines, on the same pixels."""
+"""Scores of a map beside the baselines, on the same pixels, at every threshold."""
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +12,22 @@ from bigsf.curves import ThresholdCurve, quantile_edges
 from bigsf.fits_image import FloatArray
 from bigsf.folds import Folds
 
+OURS = "BigSF"
+"""The name of the model's map in tables."""
+
 Table = dict[str, dict[str, dict[str, float]]]
-"""From the name of a map and "labelled" or "whole" to its scores."""
+"""From the name of a map and "labelled", "whole" or "truth" to its scores."""
 
 _SAMPLE = 1_000_000  # pixels from which the bins of a baseline are taken
+_RECALLS = np.linspace(0.01, 1, 100)
+_THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
 class MapScores:
-    """Pools the scores of the model's map, "BigSF", and of the baselines, band by band.
+    """Pools the scores of the model's map and of the baselines, band by band.
 
-    Sky that the map shows a second time is left out.
+    They are counted on labelled pixels ("labelled"), on all valid pixels with unlabelled ones as background ("whole")
+    and, where the patch file holds it, against the truth ("truth"). Sky that the map shows a second time is left out.
 
     Parameters
     ----------
@@ -29,14 +37,16 @@ class MapScores:
 
     def __init__(self, folds: Folds) -> None:
         self.folds = folds
-        self.target, self.labelled = folds.patch_file.labels()
-        self._baselines = BaselineMaps(folds.patch_file)
+        file = folds.patch_file
+        self.target, self.labelled = file.labels()
+        self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
+        self._baselines = BaselineMaps(file)
         self.judged = self.valid = 0
-        self._curves = {name: self._two(self._edges(name)) for name in BASELINES}
+        self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
+        self._marked: dict[str, npt.NDArray[np.int64]] = {}
 
-    @staticmethod
-    def _two(edges: npt.NDArray[np.float64] | None = None) -> dict[str, ThresholdCurve]:
-        return {"labelled": ThresholdCurve(edges), "whole": ThresholdCurve(edges)}
+    def _new_curves(self, edges: npt.NDArray[np.float64] | None = None) -> dict[str, ThresholdCurve]:
+        return {kind: ThresholdCurve(edges) for kind in self.kinds}
 
     def _edges(self, name: str) -> npt.NDArray[np.float64]:
         """Return bin edges from some bands of a baseline."""
@@ -47,35 +57,91 @@ class MapScores:
         starts = np.linspace(0, ny - rows, 4).astype(int)
         return quantile_edges(np.concatenate([self._baselines.rows(name, y, y + rows) for y in starts]))
 
-    def update(self, y0: int, y1: int, judged: npt.NDArray[np.bool_], probability: FloatArray | None = None) -> None:
-        """Score rows y0 to y1 where `judged` `(rows, nx)`, the model's too where its probabilities are given."""
+    def update(
+        self,
+        y0: int,
+        y1: int,
+        judged: npt.NDArray[np.bool_],
+        probability: FloatArray | None = None,
+        marked: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
+        """Score rows y0 to y1.
+
+        Parameters
+        ----------
+        y0, y1
+            The rows.
+        judged
+            Which pixels count, `(rows, nx)`.
+        probability
+            The model's map, where there is one.
+        marked
+            What it marks at thresholds that validation chose, "labelled" and "whole".
+        """
+        file = self.folds.patch_file
         first_sky = np.arange(judged.shape[1]) < self.folds.areas.x_edges[-1]
-        valid = np.isfinite(self.folds.patch_file.read_rows(y0, y1)).all(axis=0)
+        valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
         self.valid += int(valid.sum())
         self.judged += int(judged.sum())
         judged = judged & first_sky
-        truth, known = self.target[y0:y1] > 0, (self.labelled[y0:y1] > 0) & judged
-        maps = {} if probability is None else {"BigSF": probability}
+        target = self.target[y0:y1] > 0
+        pixels = {"labelled": ((self.labelled[y0:y1] > 0) & judged, target), "whole": (judged, target)}
+        if file.truth is not None:
+            pixels["truth"] = judged, file.truth[y0:y1] > 0
+        maps = {} if probability is None else {OURS: probability}
         maps |= {name: self._baselines.rows(name, y0, y1) for name in BASELINES}
         for name, score in maps.items():
-            curves = self._curves.setdefault(name, self._two())
-            curves["labelled"].update(score[known], truth[known])
-            curves["whole"].update(score[judged], truth[judged])
+            curves = self._curves.setdefault(name, self._new_curves())
+            for kind, (where, truth) in pixels.items():
+                curves[kind].update(score[where], truth[where])
+        for kind, mask in (marked or {}).items():
+            where, truth = pixels[kind]
+            counts = [(mask & truth & where).sum(), (mask & where).sum(), (truth & where).sum()]
+            self._marked[kind] = self._marked.get(kind, np.zeros(3, np.int64)) + counts
 
     def table(self) -> Table:
         """Return all scores, the model's first."""
-        names = [name for name in ("BigSF", *BASELINES) if name in self._curves]
-        return {name: {kind: _scores(curve) for kind, curve in self._curves[name].items()} for name in names}
+        return {name: {kind: _scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in (OURS, *BASELINES) if name in self._curves]
+
+    def thresholds_cost(self) -> dict[str, dict[str, float]]:
+        """Return, for the thresholds that validation chose, Dice beside the best Dice of any one threshold."""
+        costs = {}
+        for kind, (both, marked, true) in self._marked.items():
+            dice = float(2 * both / (marked + true)) if marked + true else float("nan")
+            best, threshold = self._curves[OURS][kind].best_dice()
+            costs[kind] = {"dice": dice, "best_dice": best, "best_threshold": threshold, "cost": best - dice}
+        return costs
+
+    def curves(self) -> dict[str, Any]:
+        """Return what is drawn: precision against recall of all maps, and scores against threshold and calibration."""
+        ours = self._curves[OURS]
+        found: dict[str, Any] = {
+            "precision_recall": {
+                name: {kind: curve.by_recall(_RECALLS) for kind, curve in self._curves[name].items()}
+                for name in self._names
+            },
+            "by_threshold": {kind: curve.by_threshold(_THRESHOLDS) for kind, curve in ours.items()},
+            "calibration": {},
+        }
+        for kind, curve in ours.items():
+            probability, frequency, pixels = (values.tolist() for values in curve.calibration())
+            found["calibration"][kind] = {"probability": probability, "frequency": frequency, "pixels": pixels}
+        return found
 
 
 def _scores(curve: ThresholdCurve) -> dict[str, float]:
     dice, threshold = curve.best_dice()
+    scores = curve.at(threshold)
     return {
         "average_precision": curve.average_precision(),
         "roc_auc": curve.roc_auc(),
         "best_dice": dice,
         "threshold": threshold,
-        "marked_ratio": curve.marked_ratio(threshold),
+        **{name: scores[name] for name in ("iou", "precision", "recall", "marked_ratio")},
     }
 
 

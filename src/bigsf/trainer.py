@@ -485,8 +485,8 @@ class Trainer:
             "test": {
                 **evaluation.quantities,
                 "labelled_best_dice": evaluation.labelled.best_dice()[0],
-                "marked_ratio_whole": evaluation.whole.marked_ratio(best.thresholds["whole"]),
-                "marked_ratio_labelled": evaluation.whole.marked_ratio(best.thresholds["labelled"]),
+                "marked_ratio_whole": evaluation.whole.at(best.thresholds["whole"])["marked_ratio"],
+                "marked_ratio_labelled": evaluation.whole.at(best.thresholds["labelled"])["marked_ratio"],
             },
         }
         self.world.first(lambda: self._write_scores(scores))

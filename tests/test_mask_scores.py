@@ -1,0 +1,115 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.io import fits
+
+from bigsf.baselines import BASELINES, BaselineMaps
+from bigsf.fits_image import FitsImage
+from bigsf.folds import Folds
+from bigsf.mask_scores import MaskScores
+from bigsf.patches import PatchFile
+from bigsf.scores import OURS, MapScores
+from bigsf.skeletons import SkeletonScore
+
+
+class Scored:
+    """A made map of probabilities, its scores, and what they must be."""
+
+    def __init__(self, folds: Folds, folder: Path) -> None:
+        file = folds.patch_file
+        self.folds, (target, labelled) = folds, file.labels()
+        self.target, self.labelled = target > 0, labelled > 0
+        generator = np.random.default_rng(5)
+        self.probability = np.clip(0.4 * target + 0.6 * generator.random(file.shape), 0, 1).astype(np.float32)
+        self.probability[~np.isfinite(file.image[0])] = np.nan
+        self.valid = np.isfinite(self.probability)
+        fits.writeto(folder / "map.fits", self.probability)
+        self.maps = MapScores(folds)
+        edges = folds.areas.y_edges
+        for y0, y1 in zip(edges[:-1], edges[1:], strict=True):
+            rows = self.probability[y0:y1]
+            marked = {"labelled": rows >= 0.3, "whole": rows >= 0.9}
+            self.maps.update(y0, y1, np.isfinite(rows), rows, marked)
+        self.table = self.maps.table()
+        self.masks = MaskScores(folds, self.table)
+        with FitsImage(folder / "map.fits") as image:
+            self.masks.add(image)
+
+    def marked(self, name: str = OURS, against: str = "whole") -> npt.NDArray[Any]:
+        """Return what a map marks at its own threshold."""
+        file = self.folds.patch_file
+        score = self.probability if name == OURS else BaselineMaps(file).rows(name, 0, file.shape[0])
+        return np.asarray((np.nan_to_num(score) >= self.table[name][against]["threshold"]) & self.valid)
+
+
+@pytest.fixture(scope="module")
+def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    return Scored(Folds.load(folds_path, PatchFile(patch_path)), tmp_path_factory.mktemp("scored"))
+
+
+def test_cost_of_thresholds_chosen_elsewhere(scored: Scored) -> None:
+    for kind, threshold in (("labelled", 0.3), ("whole", 0.9)):
+        where = scored.valid & scored.labelled if kind == "labelled" else scored.valid
+        marked, true = (scored.probability >= threshold)[where], scored.target[where]
+        cost = scored.maps.thresholds_cost()[kind]
+        assert cost["dice"] == pytest.approx(2 * (marked & true).sum() / (marked.sum() + true.sum()))
+        assert cost["cost"] == pytest.approx(scored.table[OURS][kind]["best_dice"] - cost["dice"])
+        assert cost["cost"] >= 0
+
+
+def test_scores_at_the_best_threshold_are_those_of_the_mask(scored: Scored) -> None:
+    for name in (OURS, *BASELINES):
+        marked, true = scored.marked(name), scored.target & scored.valid
+        scores = scored.table[name]["whole"]
+        assert scores["precision"] == pytest.approx(true[marked].mean(), abs=1e-3)
+        assert scores["recall"] == pytest.approx(marked[true].mean(), abs=1e-3)
+        assert scores["marked_ratio"] == pytest.approx(marked.sum() / true.sum(), rel=2e-3)
+
+
+def test_lines_are_those_of_the_whole_map(scored: Scored) -> None:
+    expected = SkeletonScore()
+    expected.update(scored.marked(), scored.target, scored.valid)
+    found = scored.masks.skeletons()[OURS]["whole"]
+    assert {name: found[name] for name in expected.table()} == pytest.approx(expected.table(), abs=0.01)
+    assert -1 <= found["mssim"] <= 1
+    assert np.isnan(scored.masks.skeletons()["ridge filter"]["whole"]["mssim"])
+
+
+@pytest.mark.parametrize("kind", ["longitude", "column density", "local contrast"])
+def test_bins_hold_all_true_pixels_and_add_up_to_the_whole(scored: Scored, kind: str) -> None:
+    bins = scored.masks.by_bin()[kind]
+    for name in (OURS, *BASELINES):
+        shares = bins["whole"][name]
+        true = np.array(shares["true"])
+        assert len(true) == len(bins["centre"])
+        assert true.sum() == (scored.target & scored.valid).sum()
+        whole = np.nansum(true * np.nan_to_num(shares["completeness"])) / true.sum()
+        assert whole == pytest.approx(scored.table[name]["whole"]["recall"], abs=1e-3)
+
+
+def test_bins_of_contrast_hold_equally_many_true_pixels(scored: Scored) -> None:
+    true = np.array(scored.masks.by_bin()["local contrast"]["whole"][OURS]["true"])
+    assert true.max() < 1.2 * true.min()
+
+
+def test_longitude_is_that_of_the_sky_across_zero(scored: Scored) -> None:
+    centres = scored.masks.by_bin()["longitude"]["centre"]
+    assert np.all(np.diff(centres) < 0)
+    assert centres[0] == pytest.approx(0.3 - 0.01 * 15.5)
+
+
+def test_worst_areas_come_first_and_count_what_is_wrong_there(scored: Scored) -> None:
+    areas = scored.masks.worst_areas(3)
+    wrong = [area["missed"] + area["false"] for area in areas]
+    assert len(wrong) == 3
+    assert wrong == sorted(wrong, reverse=True)
+    where = np.s_[slice(*areas[0]["y"]), slice(*areas[0]["x"])]
+    marked, true = scored.marked()[where], (scored.target & scored.valid)[where]
+    assert areas[0]["false"] == (marked & ~true).sum()
+    assert areas[0]["missed"] == (true & ~marked).sum()
+    y_edges, x_edges = scored.folds.areas.y_edges, scored.folds.areas.x_edges
+    row, column = y_edges.index(areas[0]["y"][0]), x_edges.index(areas[0]["x"][0])
+    assert areas[0]["fold"] == scored.folds.grid[row, column]
