@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Scored:
         fits.writeto(folder / "map.fits", self.probability)
         self.maps = MapScores(folds)
         edges = folds.areas.y_edges
-        for y0, y1 in zip(edges[:-1], edges[1:], strict=True):
+        for y0, y1 in pairwise(edges):
             rows = self.probability[y0:y1]
             marked = {"labelled": rows >= 0.3, "whole": rows >= 0.9}
             self.maps.update(y0, y1, np.isfinite(rows), rows, marked)
