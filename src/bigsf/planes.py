@@ -27,6 +27,25 @@ class Planes(Protocol):
         ...
 
 
+class OnGrid(Protocol):
+    """A plane, or the grid of one."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        ...
+
+    @property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS, or None."""
+        ...
+
+
 class FitsPlanes(Planes):
     """The channels of a map in FITS files, read by rows from top to bottom; rows read once are kept while needed.
 
@@ -113,7 +132,7 @@ def check_sense(valid: FitsImage, finite: int, missing: int) -> None:
         )
 
 
-def check_same_grid(first: FitsImage, other: FitsImage) -> None:
+def check_same_grid(first: OnGrid, other: OnGrid) -> None:
     """Raise `DataError` unless two planes have one shape and, where both have one, one WCS."""
     if other.shape != first.shape:
         raise DataError(
