@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, WCSCOMPARE_ANCILLARY, WCSCOMPARE_CRPIX
 from astropy.wcs.utils import wcs_to_celestial_frame
 
@@ -36,6 +37,12 @@ class SkyGrid:
     def frame(self) -> Any:
         """The celestial frame, e.g. Galactic or FK4 of 1950."""
         return wcs_to_celestial_frame(self.wcs)
+
+    @property
+    def centre(self) -> SkyCoord:
+        """The sky at the middle of the map."""
+        ny, nx = self.shape
+        return self.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
 
     @property
     def pixel_area_deg2(self) -> float:
@@ -119,8 +126,7 @@ def common_grid(name: str, grids: Sequence[SkyGrid]) -> SkyGrid:
     if _is_cylindrical(first.wcs):
         base = SkyGrid(first.name, _recentred(first.wcs, _middle_longitude(grids, first.frame)), first.shape)
     elif any(first.shift(other) is None for other in grids):
-        optimal = _optimal_wcs(grids)
-        base = SkyGrid(first.name, optimal, first.shape)
+        base = SkyGrid(first.name, _tangent_plane(grids), first.shape)
     boxes = np.array([base.box(grid) for grid in grids])
     y0, x0 = boxes[:, ::2].min(axis=0).tolist()
     y1, x1 = boxes[:, 1::2].max(axis=0).tolist()
@@ -146,9 +152,19 @@ def import_reproject() -> Any:
     return reproject
 
 
-def _optimal_wcs(grids: Sequence[SkyGrid]) -> WCS:
+def _tangent_plane(grids: Sequence[SkyGrid]) -> WCS:
+    """Return the tangent plane in the middle of the maps, in the frame of the first, with the finest pixels."""
     find = import_reproject().mosaicking.find_optimal_celestial_wcs
-    return find([(grid.shape, grid.wcs) for grid in grids], frame=grids[0].frame)[0]
+    frame = grids[0].frame
+    middle = SkyCoord(SkyCoord([grid.centre.transform_to(frame).frame for grid in grids]).data.mean(), frame=frame)
+    try:
+        return find([(grid.shape, grid.wcs) for grid in grids], frame=frame, reference=middle)[0]
+    except ValueError:  # it meets corners without sky, or on the other side of it
+        raise DataError(
+            f"{', '.join(grid.name for grid in grids)} do not fit onto one tangent plane: they reach more than 90 "
+            "degrees from their middle. Put a map in a cylindrical projection (e.g. Galactic CAR) first, and the "
+            "mosaic takes that."
+        ) from None
 
 
 def _is_cylindrical(wcs: WCS) -> bool:
@@ -179,10 +195,7 @@ def _wrapped(longitude_deg: float) -> float:
 
 def _middle_longitude(grids: Sequence[SkyGrid], frame: Any) -> float:
     """Return the middle of the longitudes of the maps' centres: opposite to the widest gap between them."""
-    centres = [
-        grid.wcs.pixel_to_world((grid.shape[1] - 1) / 2, (grid.shape[0] - 1) / 2).transform_to(frame).spherical.lon.deg
-        for grid in grids
-    ]
+    centres = [grid.centre.transform_to(frame).spherical.lon.deg for grid in grids]
     ordered = np.sort(np.array(centres) % 360)
     gaps = np.diff(ordered, append=ordered[0] + 360)
     widest = int(np.argmax(gaps))
