@@ -102,15 +102,22 @@ class FitsPlanes(Planes):
         return rows
 
 
-def read_mask(plane: FitsImage, role: str, y0: int, y1: int, threshold: float | None = None) -> BoolArray:
-    """Return rows y0 to y1 of a mask, `(rows, nx)`: where it is 1, or above a threshold; NaN is 0.
+def read_mask(
+    plane: FitsImage,
+    role: str,
+    y0: int,
+    y1: int,
+    threshold: float | None = None,
+    columns: slice = slice(None),
+) -> BoolArray:
+    """Return rows y0 to y1 of a mask, `(rows, columns)`: where it is 1, or above a threshold; NaN is 0.
 
     Raises
     ------
     DataError
         Where it holds values other than 0 and 1 and there is no threshold.
     """
-    rows = plane.read(y0, y1)
+    rows = plane.read(y0, y1, columns)
     if threshold is not None:
         above: BoolArray = rows > threshold
         return above

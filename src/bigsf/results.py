@@ -79,7 +79,7 @@ def show_mosaic(report: "MosaicReport", dry_run: bool) -> None:
         say(f"Differences in {unit}.")
     else:
         say("No two tiles overlap.")
-    for name, offset in zip(names, report.offsets, strict=True):
+    for name, offset in zip(names, report.offsets, strict=True) if any(report.offsets) else ():
         say(f"  {offset:+.4g} {unit} {'would be ' if dry_run else ''}added to {name}")
     if dry_run:
         say(f"Would write {report.output}: {console.size(report.bytes)}.")

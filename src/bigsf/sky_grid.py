@@ -30,8 +30,8 @@ class SkyGrid:
     @classmethod
     def of(cls, name: str, wcs: WCS, shape: tuple[int, int]) -> Self:
         """Return the grid of a map, its reference longitude in its middle where the projection is cylindrical."""
-        middle = wcs.wcs.crval[0] + ((shape[1] + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0]
-        return cls(name, _recentred(wcs, middle) if _is_cylindrical(wcs) else wcs, shape)
+        to_middle = ((shape[1] + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0]
+        return cls(name, _recentred(wcs, to_middle) if _is_cylindrical(wcs) else wcs, shape)
 
     @cached_property
     def frame(self) -> Any:
@@ -124,7 +124,8 @@ def common_grid(name: str, grids: Sequence[SkyGrid]) -> SkyGrid:
     first = grids[0]
     base = SkyGrid(first.name, first.wcs, first.shape)
     if _is_cylindrical(first.wcs):
-        base = SkyGrid(first.name, _recentred(first.wcs, _middle_longitude(grids, first.frame)), first.shape)
+        to_middle = _wrapped(_middle_longitude(grids) - first.wcs.wcs.crval[0])
+        base = SkyGrid(first.name, _recentred(first.wcs, to_middle), first.shape)
     elif any(first.shift(other) is None for other in grids):
         base = SkyGrid(first.name, _tangent_plane(grids), first.shape)
     boxes = np.array([base.box(grid) for grid in grids])
@@ -174,14 +175,14 @@ def _is_cylindrical(wcs: WCS) -> bool:
     return bool(on_equator and str(axes.ctype[0])[-3:] in _CYLINDRICAL and not wcs.has_distortion)
 
 
-def _recentred(wcs: WCS, longitude_deg: float) -> WCS:
-    """Return a cylindrical WCS with its reference moved along the equator, by whole pixels, near a longitude.
+def _recentred(wcs: WCS, by_deg: float) -> WCS:
+    """Return a cylindrical WCS with its reference moved along the equator by about an angle: by whole pixels.
 
     No pixel moves on the sky; but a longitude more than 180 degrees from the reference would come back as the pixel
     on the other side.
     """
     step_deg = wcs.pixel_scale_matrix[0, 0]
-    steps = round((longitude_deg - wcs.wcs.crval[0]) / step_deg)
+    steps = round(by_deg / step_deg)
     moved = wcs.deepcopy()
     moved.wcs.crpix = wcs.wcs.crpix + np.array([steps, 0])
     moved.wcs.crval = (wcs.wcs.crval + np.array([steps * step_deg, 0])) % 360
@@ -193,9 +194,9 @@ def _wrapped(longitude_deg: float) -> float:
     return (longitude_deg + 180) % 360 - 180
 
 
-def _middle_longitude(grids: Sequence[SkyGrid], frame: Any) -> float:
+def _middle_longitude(grids: Sequence[SkyGrid]) -> float:
     """Return the middle of the longitudes of the maps' centres: opposite to the widest gap between them."""
-    centres = [grid.centre.transform_to(frame).spherical.lon.deg for grid in grids]
+    centres = [grid.centre.transform_to(grids[0].frame).spherical.lon.deg for grid in grids]
     ordered = np.sort(np.array(centres) % 360)
     gaps = np.diff(ordered, append=ordered[0] + 360)
     widest = int(np.argmax(gaps))

@@ -76,7 +76,7 @@ class Tile:
         """Yield the blocks that make up the overlap of the tile's box with a window of the mosaic."""
         y0, y1, x0, x1 = overlap(self.box, window)
         for top, bottom in bands(y1 - y0, _BLOCK_PX):
-            for left, right in bands(x1 - x0, _BLOCK_PX):
+            for left, right in bands(x1 - x0, x1 - x0 if self.shares_grid else _BLOCK_PX):
                 yield y0 + top, y0 + bottom, x0 + left, x0 + right
 
     def read(self, block: Block) -> FloatArray:
@@ -123,12 +123,12 @@ class Tile:
 
     def _piece(self, role: str, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
         """Return a window of a plane of the file, float32; the map NaN where it is missing."""
+        columns = slice(x0, x1)
         if role != "image":
-            mask = read_mask(self.masks[role], role, y0, y1, self._threshold)
-            return mask[:, x0:x1].astype(np.float32)
-        piece = self.image.read(y0, y1)[:, x0:x1]
+            return read_mask(self.masks[role], role, y0, y1, self._threshold, columns).astype(np.float32)
+        piece = self.image.read(y0, y1, columns)
         if "valid" in self.masks:
-            piece[~read_mask(self.masks["valid"], "valid", y0, y1)[:, x0:x1]] = np.nan
+            piece[~read_mask(self.masks["valid"], "valid", y0, y1, columns=columns)] = np.nan
         return piece
 
 
