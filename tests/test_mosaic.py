@@ -99,7 +99,7 @@ def test_a_mosaic_is_cut_where_there_is_no_tile(
         paths.append(tiles.write(f"t{number}", np.ones((20, 600), np.float32), header))
     report = make_mosaic(paths, tmp_path / "all.fits")
     assert report.interpolated == []
-    if len(pixels) < 4:
+    if len(pixels) < 4 or step == 0.07:
         assert report.shape == (20, max(pixels) - min(pixels) + 600)
 
 

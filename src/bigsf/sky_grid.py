@@ -189,15 +189,26 @@ def _recentred(wcs: WCS, by_deg: float) -> WCS:
     return moved
 
 
-def _wrapped(longitude_deg: float) -> float:
-    """Return an angle between -180 and 180 degrees."""
+def _wrapped(longitude_deg: Any) -> Any:
+    """Return angles between -180 and 180 degrees."""
     return (longitude_deg + 180) % 360 - 180
 
 
 def _middle_longitude(grids: Sequence[SkyGrid]) -> float:
-    """Return the middle of the longitudes of the maps' centres: opposite to the widest gap between them."""
-    centres = [grid.centre.transform_to(grids[0].frame).spherical.lon.deg for grid in grids]
-    ordered = np.sort(np.array(centres) % 360)
-    gaps = np.diff(ordered, append=ordered[0] + 360)
-    widest = int(np.argmax(gaps))
-    return float(ordered[widest] + gaps[widest] / 2 + 180) % 360
+    """Return the longitude opposite to a gap between the maps' centres, where a cylindrical mosaic is to be cut.
+
+    It is the widest gap; but where the sky is no whole number of pixels around, maps of one grid that a cut parts
+    from the others would lie between pixels, and the gap comes first that leaves most of them on the grid.
+    """
+    first, step_deg = grids[0], grids[0].wcs.pixel_scale_matrix[0, 0]
+    longitudes = np.sort([grid.centre.transform_to(first.frame).spherical.lon.deg % 360 for grid in grids])
+    gaps = np.diff(longitudes, append=longitudes[0] + 360)
+    middles = (longitudes + gaps / 2 + 180) % 360
+    shifts = {number: first.shift(grid) for number, grid in enumerate(grids)}
+    on_grid = {number: shift[1] for number, shift in shifts.items() if shift is not None}
+    theirs = np.array([grids[number].wcs.wcs.crval[0] for number in on_grid])
+    own, cut = first.wcs.wcs.crval[0], middles[:, None]
+    turns_deg = _wrapped(theirs - cut) - _wrapped(own - cut) - _wrapped(theirs - own)
+    x = np.array(list(on_grid.values())) + turns_deg / step_deg
+    off_grid = (abs(x - np.round(x)) > _WHOLE_PX).sum(axis=1)
+    return float(middles[np.lexsort((-gaps, off_grid))[0]])
