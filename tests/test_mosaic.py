@@ -187,6 +187,14 @@ def test_masks_in_some_tiles_only_are_refused(tiles: Tiles) -> None:
     assert make_mosaic(paths, masks=(), dry_run=True).masks == []
 
 
+def test_masks_that_do_not_fit_their_tile_are_refused(tiles: Tiles) -> None:
+    with pytest.raises(DataError, match=r"a.fits\[1\] declares 2,370 of 2,370 finite pixels missing.*inverted"):
+        make_mosaic([tiles.cut("a", missing=np.zeros((NY, NX))), tiles.cut("c")])
+    small = tiles.write("small", tiles.image, tiles.header, TARGET=np.zeros((5, 5)))
+    with pytest.raises(DataError, match=r"small.fits\[1\] has 5 x 5 pixels but small.fits has 60 x 100"):
+        make_mosaic([small, tiles.cut("b")])
+
+
 def test_matching_backgrounds_recovers_the_offsets(tiles: Tiles, tmp_path: Path) -> None:
     paths = []
     for name, level in {"a": 0.0, "b": 5.0, "c": -3.0, "d": 7.5}.items():
@@ -215,8 +223,8 @@ def test_backgrounds_of_tiles_that_nothing_joins_are_said_to_be_kept(tiles: Tile
 
 
 def test_a_large_overlap_is_sampled(tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.mosaic._SAMPLE_PX", 500)
-    monkeypatch.setattr("bigsf.mosaic._SAMPLE_ROWS", 4)
+    monkeypatch.setattr("bigsf.overlaps._SAMPLE_PX", 500)
+    monkeypatch.setattr("bigsf.overlaps._SAMPLE_ROWS", 4)
     tiles.image[:] = np.arange(NX)
     pair = make_mosaic([tiles.cut("a"), tiles.cut("b")], dry_run=True).overlaps[0]
     assert (pair.pixels, pair.fraction, pair.difference) == (20 * 60, 0.5, 0)
@@ -241,6 +249,9 @@ def test_what_does_not_fit_together_is_refused(tiles: Tiles, tmp_path: Path, mon
         make_mosaic([a, b], b, overwrite=True)
     with pytest.raises(DataError, match=r"far.fits has 60 x 100 pixels but all.fits has 60 x 70.* extensions TARGET"):
         make_mosaic([a, b], tmp_path / "all.fits", on_grid=[far])
+    fine = galactic_header(NX, NY, step_deg=0.005)
+    with pytest.warns(BigsfWarning, match=r"fine.fits are 2 times finer than .* the grid of a.fits: detail is lost"):
+        make_mosaic([a, tiles.write("fine", tiles.image, fine)], dry_run=True)
     monkeypatch.setattr("bigsf.mosaic.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"takes 16.8 kB, but 1e\+03 bytes are free|takes 16.8 kB, but 1 kB are free"):
         make_mosaic([a, b], dry_run=True)

@@ -5,47 +5,27 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from astropy import units
 from astropy.wcs import WCS
-from scipy.sparse.csgraph import connected_components
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.fits_image import FitsImage
 from bigsf.fits_output import FitsWriter, provenance
+from bigsf.overlaps import Overlap, find_overlaps, match_backgrounds, warn_of_seams
 from bigsf.planes import check_same_grid
 from bigsf.provenance import sha256
 from bigsf.sky_grid import SkyGrid, common_grid, import_reproject
-from bigsf.tiles import Block, Tile, overlap
+from bigsf.tiles import Block, Tile
 from bigsf.tiling import bands
 
 _BAND_BYTES = 64e6
-_SAMPLE_PX = 4e6  # pixels of an overlap that its median and correlation are taken from, about
-_SAMPLE_ROWS = 64
 _LEAST_FILLED = 0.1
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """What two tiles say of the sky that they share; `difference` is the median of second minus first."""
-
-    first: int
-    second: int
-    pixels: int
-    fraction: float
-    """Of the area of the smaller tile, its missing pixels included."""
-    correlation: float
-    """Pearson's r of the two maps over the shared pixels."""
-    difference: float
-    """In the unit of the map."""
-    scatter: float
-    """Of the difference: 1.4826 times the median absolute deviation from its median, in the unit of the map."""
 
 
 @dataclass
@@ -140,12 +120,14 @@ def make_mosaic(
         report = MosaicReport(output, grid.shape, grid.wcs, unit, paths, roles, interpolated)
         _check_size(report, opened)
         _check_on_grid(grid, on_grid, stack)
-        report.overlaps = _overlaps(opened)
+        _warn_of_lost_detail(grid, opened)
+        names = [path.name for path in paths]
+        report.overlaps = find_overlaps(opened)
         report.offsets = [0.0] * len(opened)
         if match_background:
-            report.offsets = _offsets(report)
+            report.offsets = match_backgrounds(names, report.overlaps)
         else:
-            _warn_of_seams(report)
+            warn_of_seams(names, report.overlaps, unit)
         if not dry_run:
             _write(report, opened)
     return report
@@ -213,92 +195,6 @@ def _within(block: Block, window: Block) -> tuple[slice, slice]:
     return slice(block[0] - y, block[1] - y), slice(block[2] - x, block[3] - x)
 
 
-# --- how tiles agree --------------------------------------------------------------------------------------------------
-
-
-def _overlaps(tiles: Sequence[Tile]) -> list[Overlap]:
-    found = (_overlap(tiles, i, j) for i, j in combinations(range(len(tiles)), 2))
-    return [pair for pair in found if pair is not None]
-
-
-def _overlap(tiles: Sequence[Tile], i: int, j: int) -> Overlap | None:
-    """Compare two tiles where both are valid: in all of their overlap, or in bands of rows spread over it."""
-    y0, y1, x0, x1 = overlap(tiles[i].box, tiles[j].box)
-    if y0 == y1 or x0 == x1:
-        return None
-    step = _SAMPLE_ROWS * max(1, round((y1 - y0) * (x1 - x0) / _SAMPLE_PX))
-    windows = [(y, min(y + _SAMPLE_ROWS, y1), x0, x1) for y in range(y0, y1, step)]
-    pairs = []
-    for block in (block for window in windows for block in tiles[i].blocks(window)):
-        here = np.stack([tiles[i].read(block), tiles[j].read(block)]).reshape(2, -1)
-        pairs.append(here[:, np.isfinite(here).all(axis=0)])
-    one, other = np.concatenate(pairs, axis=1).astype(np.float64)
-    if not one.size:
-        return None
-    pixels = round(one.size * (y1 - y0) / sum(window[1] - window[0] for window in windows))
-    difference = other - one
-    median = float(np.median(difference))
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant map correlates with nothing
-        correlation = float(np.corrcoef(one, other)[0, 1]) if one.size > 1 else np.nan
-    smaller = min(_mosaic_pixels(tiles[i]), _mosaic_pixels(tiles[j]))
-    return Overlap(
-        i,
-        j,
-        pixels,
-        min(1.0, pixels / smaller),
-        correlation,
-        median,
-        1.4826 * float(np.median(abs(difference - median))),
-    )
-
-
-def _mosaic_pixels(tile: Tile) -> float:
-    """Return the area of a tile in pixels of the mosaic."""
-    ny, nx = tile.grid.shape
-    return ny * nx * tile.grid.pixel_area_deg2 / tile.mosaic.pixel_area_deg2
-
-
-def _offsets(report: MosaicReport) -> list[float]:
-    """Return what to add to each tile so that all agree where they overlap; 0 for the first.
-
-    Minimises the sum over pairs of pixels * (difference + offset of second - offset of first)^2. Tiles that no chain
-    of overlaps joins to the first keep the level of the first among themselves.
-    """
-    n, pairs = len(report.tiles), report.overlaps
-    equations, levels = np.zeros((len(pairs), n)), np.zeros(len(pairs))
-    linked = np.zeros((n, n))
-    for row, pair in enumerate(pairs):
-        weight = np.sqrt(pair.pixels)
-        equations[row, [pair.first, pair.second]] = -weight, weight
-        levels[row] = -weight * pair.difference
-        linked[pair.first, pair.second] = 1
-    solution = np.linalg.lstsq(equations, levels)[0] if pairs else np.zeros(n)
-    groups, group = connected_components(linked, directed=False)
-    firsts = [int(np.argmax(group == number)) for number in range(groups)]
-    for tile in firsts[1:]:
-        warnings.warn(
-            f"No overlap joins {report.tiles[tile].name} to {report.tiles[0].name}: their backgrounds cannot be "
-            "compared, and the level of both is kept.",
-            BigsfWarning,
-            stacklevel=3,
-        )
-    return [float(offset) for offset in solution - solution[np.array(firsts)[group]]]
-
-
-def _warn_of_seams(report: MosaicReport) -> None:
-    """Warn where tiles differ by more than they scatter, so that their borders would show."""
-    steep = [pair for pair in report.overlaps if abs(pair.difference) > 3 * pair.scatter]
-    if steep:
-        pair = max(steep, key=lambda pair: abs(pair.difference))
-        warnings.warn(
-            f"{report.tiles[pair.second].name} differs from {report.tiles[pair.first].name} by {pair.difference:+.4g} "
-            f"{report.unit} with a scatter of {pair.scatter:.4g}: a step will show at the border. --match-background "
-            "removes it.",
-            BigsfWarning,
-            stacklevel=3,
-        )
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +249,7 @@ def _shared_masks(tiles: Sequence[Tile], roles: Sequence[str]) -> list[str]:
 
 def _check_size(report: MosaicReport, tiles: Sequence[Tile]) -> None:
     ny, nx = report.shape
-    filled = sum(map(_mosaic_pixels, tiles)) / (ny * nx)
+    filled = sum(tile.pixels_of_mosaic for tile in tiles) / (ny * nx)
     if filled < _LEAST_FILLED:
         raise DataError(
             f"The tiles would fill at most {filled:.1%} of a mosaic of {nx} x {ny} pixels (x, y): they lie too far "
@@ -365,6 +261,18 @@ def _check_size(report: MosaicReport, tiles: Sequence[Tile]) -> None:
         raise DataError(
             f"A mosaic of {nx} x {ny} pixels (x, y) takes {console.size(report.bytes)}, but {console.size(free)} are "
             f"free in {folder}."
+        )
+
+
+def _warn_of_lost_detail(grid: SkyGrid, tiles: Sequence[Tile]) -> None:
+    finest = min(tiles, key=lambda tile: tile.grid.pixel_area_deg2)
+    ratio = (grid.pixel_area_deg2 / finest.grid.pixel_area_deg2) ** 0.5
+    if ratio > 1.1:
+        warnings.warn(
+            f"The pixels of {finest.path.name} are {ratio:.3g} times finer than those of the mosaic, which takes the "
+            f"grid of {tiles[0].path.name}: detail is lost. Name the finest tile first to keep it.",
+            BigsfWarning,
+            stacklevel=3,
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bigsf.errors import DataError
 from bigsf.fits_image import FitsImage, FloatArray, find_planes
-from bigsf.planes import BoolArray, read_mask
+from bigsf.planes import BoolArray, FitsPlanes, check_same_grid, read_mask
 from bigsf.sky_grid import SkyGrid, import_reproject
 from bigsf.tiling import bands
 
@@ -38,7 +38,7 @@ class Tile:
     Raises
     ------
     DataError
-        Where the map has no celestial WCS.
+        Where the map has no celestial WCS, or a mask does not fit it.
     """
 
     def __init__(
@@ -64,6 +64,10 @@ class Tile:
             for role, extension in find_planes(path).items()
             if role in ("valid", *roles)
         }
+        for mask in self.masks.values():
+            check_same_grid(self.image, mask)
+        if "valid" in self.masks:
+            FitsPlanes([self.image], self.masks["valid"])  # which refuses an inverted mask
 
     def place(self, mosaic: SkyGrid) -> None:
         """Find the pixels of the mosaic, `box`, that the tile covers."""
@@ -71,6 +75,12 @@ class Tile:
         self.box: Block = mosaic.box(self.grid)
         shift = mosaic.shift(self.grid)
         self.shares_grid = shift is not None and bool((shift == np.round(shift)).all())
+
+    @property
+    def pixels_of_mosaic(self) -> float:
+        """The area of the tile in pixels of the mosaic."""
+        ny, nx = self.grid.shape
+        return ny * nx * self.grid.pixel_area_deg2 / self.mosaic.pixel_area_deg2
 
     def blocks(self, window: Block) -> Iterator[Block]:
         """Yield the blocks that make up the overlap of the tile's box with a window of the mosaic."""
