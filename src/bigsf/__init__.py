@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bigsf.folds import Folds, SplitConfig, make_splits
     from bigsf.kfold import KFold
+    from bigsf.mosaic import make_mosaic
     from bigsf.patches import PatchFile
     from bigsf.preprocessing import PreprocessConfig, preprocess
     from bigsf.run_config import RunConfig
@@ -28,6 +29,7 @@ _HOME = {
     "Snapshot": "snapshot",
     "SplitConfig": "folds",
     "Trainer": "trainer",
+    "make_mosaic": "mosaic",
     "make_splits": "folds",
     "preprocess": "preprocessing",
     "segment": "segmenter",
@@ -43,6 +45,7 @@ __all__ = [
     "Snapshot",
     "SplitConfig",
     "Trainer",
+    "make_mosaic",
     "make_splits",
     "preprocess",
     "segment",

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from bigsf import __version__, console
 from bigsf.console import say
 from bigsf.errors import BigsfError, InterruptedRunError
-from bigsf.results import describe, plural, share, show_folds, show_scores, show_summary
+from bigsf.results import describe, plural, share, show_folds, show_mosaic, show_scores, show_summary
 
 if TYPE_CHECKING:
     from bigsf.kfold import KFold
@@ -129,7 +129,13 @@ def _talking(command: Callable[P, None]) -> Callable[P, None]:
 )
 @_talking
 def preprocess(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE.fits", help="The map, e.g. column density in cm^-2.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE.fits...",
+            help="The map, e.g. column density in cm^-2; several overlapping tiles are co-added.",
+        ),
+    ],
     target: Annotated[Path | None, typer.Option(help="FITS mask: 1 on known structures (spines).")] = None,
     background: Annotated[
         Path | None,
@@ -155,6 +161,9 @@ def preprocess(
         typer.Option(help="Keep patches with a labelled pixel, or all with a valid one. [default: labelled]"),
     ] = None,
     target_threshold: Annotated[float | None, typer.Option(help="Binarise the masks: 1 above this value.")] = None,
+    match_background: Annotated[
+        bool, typer.Option("--match-background", help="Of tiles: add a constant to each so that overlaps agree.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="YAML with the same options; the command line wins.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="OUT.h5", help="[default: IMAGE.h5 here]")
@@ -166,12 +175,14 @@ def preprocess(
     """Turn FITS planes into a patch file.
 
     Planes that are not given are looked for in the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID and
-    TRUTH of the image's own file.
+    TRUTH of the image's own file. Several images are tiles of one mosaic, which is written beside the patch file as
+    OUT_mosaic.fits.
     """
     from bigsf import preprocessing as work
+    from bigsf.errors import UsageError
 
     given = {
-        "image": image.absolute(),
+        "image": images[0].absolute(),
         "target": _absolute(target),
         "background": _absolute(background),
         "missing": _absolute(missing),
@@ -187,8 +198,15 @@ def preprocess(
         "target_threshold": target_threshold,
     }
     options = _merged(work.PreprocessConfig, config, given)
+    if len(images) > 1:
+        options, output = _co_add(images, options, output, match_background, overwrite, dry_run)
+        if dry_run:
+            say(f"Would write {output}: run without --dry-run to see its patches.")
+            return
+    elif match_background:
+        raise UsageError("--match-background is for several tiles; this is one map.")
     report = work.preprocess(options, output, overwrite, dry_run)
-    counts = report.counts
+    counts, image = report.counts, options.image
     say(
         f"{image.name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), {'with' if report.has_wcs else 'no'} WCS, "
         f"{report.minimum:.4g} to {report.maximum:.4g} {report.unit or '(no BUNIT)'}"
@@ -450,6 +468,35 @@ def _run_kfold(runs: "KFold", only: int | None, overwrite: bool) -> None:
     if summary is not None:
         show_summary(summary)
         say(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json, report.html.")
+
+
+def _co_add(
+    tiles: list[Path], options: Any, output: Path | None, match_background: bool, overwrite: bool, dry_run: bool
+) -> tuple[Any, Path]:
+    """Make one map of several tiles; return the options and the output of preprocessing it."""
+    from bigsf.atomic import refuse_overwrite
+    from bigsf.mosaic import default_mosaic_path, make_mosaic
+
+    mosaic = output.with_name(f"{output.stem}_mosaic.fits") if output else default_mosaic_path(tiles[0])
+    output = output or mosaic.with_suffix(".h5")
+    if not dry_run:
+        refuse_overwrite(output, mosaic, overwrite=overwrite)
+    given = {role: getattr(options, role) for role in ("target", "background", "truth")}
+    given["valid"] = options.valid or options.missing
+    report = make_mosaic(
+        tiles,
+        mosaic,
+        match_background=match_background,
+        hdu=options.hdu,
+        blank=options.blank,
+        masks=[role for role in ("target", "background", "truth") if given[role] is None],
+        threshold=options.target_threshold,
+        on_grid=[path for path in [*given.values(), *options.channels] if path],
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    show_mosaic(report, dry_run)
+    return options.model_copy(update={"image": mosaic.absolute(), "hdu": None}), output
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -83,18 +83,21 @@ class FitsImage:
         """The celestial WCS, or None where the header has none that can be read."""
         return celestial_wcs(self.header)
 
-    def read(self, y0: int = 0, y1: int | None = None) -> FloatArray:
-        """Return rows y0 to y1 (exclusive), float32 `(rows, nx)`, NaN where missing, blank or infinite."""
+    def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
+        """Return rows y0 to y1 (exclusive), float32 `(rows, nx)`, NaN where missing, blank or infinite.
+
+        Fewer `columns` make `(rows, columns)`.
+        """
         y_axis, x_axis = self._kept_axes
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
-        index[y_axis], index[x_axis] = slice(y0, y1), slice(None)
+        index[y_axis], index[x_axis] = slice(y0, y1), columns
         try:
             with _quiet():
                 raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
         except (OSError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{self.name} cannot be read at rows {y0} to {y1}: {error}.") from error
-        return self._scaled(raw.reshape(-1, self.shape[1]))  # astropy keeps axes of length 1 that come last
+        return self._scaled(raw.reshape(y1 - y0, -1))  # astropy keeps axes of length 1 that come last
 
     def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
         header = self.header

@@ -27,6 +27,25 @@ class Planes(Protocol):
         ...
 
 
+class OnGrid(Protocol):
+    """A plane, or the grid of one."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        ...
+
+    @property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS, or None."""
+        ...
+
+
 class FitsPlanes(Planes):
     """The channels of a map in FITS files, read by rows from top to bottom; rows read once are kept while needed.
 
@@ -83,15 +102,22 @@ class FitsPlanes(Planes):
         return rows
 
 
-def read_mask(plane: FitsImage, role: str, y0: int, y1: int, threshold: float | None = None) -> BoolArray:
-    """Return rows y0 to y1 of a mask, `(rows, nx)`: where it is 1, or above a threshold; NaN is 0.
+def read_mask(
+    plane: FitsImage,
+    role: str,
+    y0: int,
+    y1: int,
+    threshold: float | None = None,
+    columns: slice = slice(None),
+) -> BoolArray:
+    """Return rows y0 to y1 of a mask, `(rows, columns)`: where it is 1, or above a threshold; NaN is 0.
 
     Raises
     ------
     DataError
         Where it holds values other than 0 and 1 and there is no threshold.
     """
-    rows = plane.read(y0, y1)
+    rows = plane.read(y0, y1, columns)
     if threshold is not None:
         above: BoolArray = rows > threshold
         return above
@@ -113,7 +139,7 @@ def check_sense(valid: FitsImage, finite: int, missing: int) -> None:
         )
 
 
-def check_same_grid(first: FitsImage, other: FitsImage) -> None:
+def check_same_grid(first: OnGrid, other: OnGrid) -> None:
     """Raise `DataError` unless two planes have one shape and, where both have one, one WCS."""
     if other.shape != first.shape:
         raise DataError(

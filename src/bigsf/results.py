@@ -4,12 +4,15 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bigsf import console
 from bigsf.console import say
 from bigsf.errors import BigsfWarning
 
 if TYPE_CHECKING:
     from bigsf.folds import Folds
+    from bigsf.mosaic import MosaicReport
     from bigsf.trainer import Trainer
 
 
@@ -44,6 +47,45 @@ def _scores_row(name: str, kinds: dict[str, dict[str, float]]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def show_mosaic(report: "MosaicReport", dry_run: bool) -> None:
+    """Show the grid of a mosaic, how its tiles agree where they overlap, and what was added to each."""
+    ny, nx = report.shape
+    centre = report.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+    step_arcsec = 3600 * abs(np.linalg.det(report.wcs.pixel_scale_matrix)) ** 0.5
+    say(
+        f"{plural(len(report.tiles), 'tile')} on one grid of {nx} x {ny} pixels (x, y) of {step_arcsec:.4g} arcsec, "
+        f"{report.wcs.wcs.ctype[0]} {report.wcs.wcs.ctype[1]} ({centre.frame.name}), centre {centre.to_string()} deg"
+    )
+    copied = len(report.tiles) - len(report.interpolated)
+    say(f"  {copied} copied pixel by pixel, {len(report.interpolated)} interpolated")
+    unit = report.unit or "(no BUNIT)"
+    names = [path.name for path in report.tiles]
+    rows = [
+        [
+            f"{names[pair.first]} {names[pair.second]}",
+            f"{pair.pixels:,}",
+            f"{pair.fraction:.1%}",
+            f"{pair.correlation:.4f}",
+            f"{pair.difference:+.4g}",
+            f"{pair.scatter:.4g}",
+        ]
+        for pair in report.overlaps
+    ]
+    if rows:
+        columns = ["first, second tile", "pixels", "of the smaller", "r", "median of second - first", "scatter"]
+        _show_table(columns, rows)
+        say(f"Differences in {unit}.")
+    else:
+        say("No two tiles overlap.")
+    for name, offset in zip(names, report.offsets, strict=True) if any(report.offsets) else ():
+        say(f"  {offset:+.4g} {unit} {'would be ' if dry_run else ''}added to {name}")
+    if dry_run:
+        say(f"Would write {report.output}: {console.size(report.bytes)}.")
+    else:
+        say(f"  valid {share(report.valid, nx * ny)}{', with ' + ' and '.join(report.masks) if report.masks else ''}")
+        say(f"Wrote {report.output} ({console.size(report.bytes)}).")
 
 
 def show_folds(folds: "Folds") -> None:
