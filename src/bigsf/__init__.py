@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bigsf.filaments import Filaments
     from bigsf.folds import Folds, SplitConfig, make_splits
     from bigsf.kfold import KFold
     from bigsf.patches import PatchFile
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bigsf.trainer import Parts, Trainer
 
 _HOME = {
+    "Filaments": "filaments",
     "Folds": "folds",
     "KFold": "kfold",
     "Parts": "trainer",
@@ -34,6 +36,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Filaments",
     "Folds",
     "KFold",
     "Parts",
