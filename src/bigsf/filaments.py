@@ -180,7 +180,8 @@ class Filaments:
         columns = np.array([one.levels() for one in gathered], np.float32).reshape(-1, len(names)).T
         values: dict[str, FloatArray] = dict(zip(names, columns, strict=True))
         positive = np.where(values["background"] > 0, values["background"], np.nan)
-        return {**values, "contrast": values["mean"] / positive - 1}
+        values["contrast"] = values["mean"] / positive - 1
+        return values
 
     def _gather(
         self, number: int, y0: int, y1: int, level: FloatArray, likely: FloatArray, gathered: "_Gathered"
