@@ -14,19 +14,21 @@ from fil_finder import FilFinder2D
 
 vars(np).setdefault("in1d", np.isin)  # FilFinder 1.8 calls what numpy 2.4 has renamed
 
+
 def widths(image: Path, segmented: Path) -> Table:
-    """Return FilFinder's table of widths (FWHM, in pixels) and lengths of the longer filaments."""
+    """Return lengths and widths (FWHM, in pixels, NaN where no profile fits) of the longer filaments."""
     with fits.open(image) as map_hdus, fits.open(segmented) as hdus:
         level, header = map_hdus[0].data.astype(float), map_hdus[0].header
         mask, skeleton = hdus["MASK"].data > 0, hdus["SKELETON"].data > 0
-    finder = FilFinder2D(np.nan_to_num(level), header=header, beamwidth=0 * u.pix, mask=mask)
+    finder = FilFinder2D(np.nan_to_num(level / np.nanmedian(level)), header=header, beamwidth=0 * u.pix, mask=mask)
     finder.preprocess_image(skip_flatten=True)
     finder.create_mask(use_existing_mask=True)
     finder.skeleton = skeleton  # FilFinder's own: finder.medskel()
     finder.analyze_skeletons(skel_thresh=10 * u.pix, branch_thresh=5 * u.pix)
     finder.find_widths(max_dist=10 * u.pix)
-    found = finder.output_table(xunit=u.pix)
-    return found["lengths", "fwhm", "fwhm_err", "fwhm_type"]
+    fwhm, error = finder.widths()
+    table = Table([finder.lengths(), fwhm, error], names=["length", "fwhm", "fwhm_error"])
+    return table[table["length"] > 10]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def line(length: float, angle_deg: float, bend: Callable[[Line], Line] = np.zero
 
 def distance_map(points: Line, size: int, offset: tuple[float, float] = (0.0, 0.0)) -> Line:
     """Return the distance of each pixel from a line in the middle of a square map."""
-    pixels = np.stack(np.mgrid[:size, :size], axis=-1).reshape(-1, 2)
+    pixels = np.argwhere(np.ones((size, size)))
     distance, _ = cKDTree(points + size / 2 + offset).query(pixels)
     return np.asarray(distance).reshape(size, size)
 
@@ -50,7 +50,7 @@ def lines(bend: Callable[[Line], Line] = np.zeros_like) -> Iterator[tuple[float,
     "bend",
     [
         np.zeros_like,
-        lambda s: 1.5 * s / s[-1],  # an arc
+        lambda s: s / s[-1],  # an arc
         lambda s: 0.6 * np.sin(2 * np.pi * s / 60),  # a wave
     ],
     ids=["straight", "arc", "wave"],

@@ -180,7 +180,7 @@ class Filaments:
         columns = np.array([one.levels() for one in gathered], np.float32).reshape(-1, len(names)).T
         values: dict[str, FloatArray] = dict(zip(names, columns, strict=True))
         positive = np.where(values["background"] > 0, values["background"], np.nan)
-        values["contrast"] = values["mean"] / positive - 1
+        values["contrast"] = np.asarray(values["mean"] / positive - 1, np.float32)
         return values
 
     def _gather(
