@@ -400,7 +400,7 @@ def segment(
         str | None,
         typer.Option(
             help="Any of prob (always written), mask, std, skeleton, catalog (ECSV table), regions (for DS9), with "
-            "commas; the last three take 6 bytes of memory a pixel of the map. [default: prob,mask and, of several "
+            "commas; the last three take about 10 bytes of memory a pixel of the map. [default: prob,mask and, of several "
             "models, std]"
         ),
     ] = None,

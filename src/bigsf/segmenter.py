@@ -123,7 +123,7 @@ def segment(
     products
         Any of prob (always written), mask, std, skeleton, catalog, regions, as names or one text with commas; by
         default prob, mask and, where several models vote, std. The last three hold the mask and the numbers of its
-        filaments in memory, 6 bytes a pixel of the map.
+        filaments in memory: about 10 bytes a pixel of the map.
     network
         The network of the models, where it was handed to the trainer as an object.
     overwrite
