@@ -400,8 +400,8 @@ def segment(
         str | None,
         typer.Option(
             help="Any of prob (always written), mask, std, skeleton, catalog (ECSV table), regions (for DS9), with "
-            "commas; the last three take about 10 bytes of memory a pixel of the map. [default: prob,mask and, of several "
-            "models, std]"
+            "commas; the last three take about 10 bytes of memory a pixel of the map. [default: prob,mask and, of "
+            "several models, std]"
         ),
     ] = None,
     device: Device = None,
