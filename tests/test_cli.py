@@ -145,3 +145,19 @@ def test_each_kind_of_mistake_has_its_exit_code(
 
 def test_a_message_with_brackets_is_printed_as_it_is(tmp_path: Path, failed: Callable[..., str]) -> None:
     assert "[red]odd[/red].fits" in failed(4, "preprocess", "[red]odd[/red].fits", cwd=tmp_path)
+
+
+def test_segment_names_every_product(
+    trained: Path, sky: Sky, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
+) -> None:
+    fits.PrimaryHDU(sky.image[::-1], sky.header).writeto(tmp_path / "other.fits")
+    command = ["segment", trained, "other.fits", "--products", "mask,skeleton,catalog,regions"]
+    files = ["other_segmented.fits", "other_segmented.ecsv", "other_segmented.reg", "other_segmented.png"]
+    dry = succeeded(*command, "--dry-run", cwd=tmp_path)
+    assert f"Would write {files[0]} (92.2 kB), {files[1]}, {files[2]} and {files[3]}." in dry
+    assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
+    said = succeeded(*command, cwd=tmp_path)
+    assert re.search(r"  \d+ filaments, the 8-connected pieces of MASK", said)
+    assert said.splitlines()[-1] == f"Wrote {', '.join(files[:3])} and {files[3]}."
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["other.fits", *files])
+    assert "exists already" in bigsf_command(*command, cwd=tmp_path).err

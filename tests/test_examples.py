@@ -7,12 +7,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 import whole_path
+from bigsf.filaments import Filaments
 from bigsf.preprocessing import PreprocessConfig, preprocess
 from bigsf.run_config import RunConfig
 from bigsf.trainer import Trainer
+from conftest import galactic_header
 from make_galaxy import write_galaxy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -57,6 +61,24 @@ def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) ->
 
 def test_the_whole_path_in_python(tmp_path: Path) -> None:
     assert whole_path.main(tmp_path, size=(384, 256), epochs=1).exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # FilFinder's own
+def test_filfinder_measures_widths_on_the_mask_and_the_skeleton(tmp_path: Path) -> None:
+    pytest.importorskip("fil_finder")
+    from filfinder_widths import widths
+
+    y, x = np.mgrid[:120, :140]
+    across = (y - 60) * np.cos(0.3) - (x - 70) * np.sin(0.3)  # a ridge of FWHM 5 pixels
+    along = (x - 70) * np.cos(0.3) + (y - 60) * np.sin(0.3)
+    image = 1e21 * (1 + 3 * np.exp(-4 * np.log(2) * (across / 5) ** 2) * (np.abs(along) < 45))
+    mask = (image > 2.5e21).astype(np.uint8)
+    planes = [fits.ImageHDU(mask, name="MASK"), fits.ImageHDU(Filaments(mask).skeleton(), name="SKELETON")]
+    fits.PrimaryHDU(image, galactic_header(140, 120)).writeto(tmp_path / "map.fits")
+    fits.HDUList([fits.PrimaryHDU(image), *planes]).writeto(tmp_path / "map_segmented.fits")
+    table = widths(tmp_path / "map.fits", tmp_path / "map_segmented.fits")
+    assert len(table) == 1
+    assert table["fwhm"][0] == pytest.approx(5, abs=0.5)
 
 
 def test_the_schema_for_editors_is_that_of_the_code() -> None:

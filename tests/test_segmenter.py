@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
+from scipy.ndimage import label
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
 from bigsf.segmenter import SegmentReport, find_models, segment
@@ -261,3 +263,84 @@ def test_failure_leaves_no_output(segmented: Segmented, other_map: Path, tmp_pat
     with pytest.raises(ConfigError, match="A stride of 17 pixels does not cover a map"):
         segmented(other_map, stride=17)
     assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
+
+
+def read_products(report: SegmentReport) -> tuple[Planes, Table]:
+    with fits.open(report.output) as hdus:
+        planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
+    return planes, Table.read(report.output.with_suffix(".ecsv"))
+
+
+def test_products_agree_with_the_mask_and_the_map(segmented: Segmented, other_map: Path, sky: Sky) -> None:
+    report, out = segmented(other_map, threshold=0.4, products="mask,skeleton,catalog,regions")
+    planes, table = read_products(report)
+    pieces, number = label(out["MASK"], np.ones((3, 3)))
+    assert report.filaments == number == len(table) > 1
+    assert report.products == ["prob", "mask", "skeleton", "catalog", "regions"]
+    assert planes["SKELETON"].dtype == np.uint8
+    assert 0 < planes["SKELETON"].sum() < planes["MASK"].sum()
+    assert not (planes["SKELETON"] > planes["MASK"]).any()
+    image = fits.getdata(other_map)
+    for row in table:
+        on = pieces == row["id"]
+        assert row["area_px"] == on.sum()
+        assert row["peak"] == pytest.approx(image[on].max(), rel=1e-6)
+        assert row["probability"] == pytest.approx(out["PRIMARY"][on].mean(), rel=1e-5)
+    longest = table[np.argmax(table["length_px"])]
+    x, y = WCS(sky.header).world_to_pixel_values(longest["l"], longest["b"])
+    assert (x, y) == pytest.approx((longest["x"], longest["y"]), abs=1e-3)
+    assert str(table["mean"].unit) == "1 / cm2"
+    assert report.output.with_suffix(".reg").read_text().count("polygon(") == number
+
+
+def test_catalogue_of_a_patch_file_is_that_of_the_map(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    file = write_patch_file(tmp_path / "other.h5", image[None].astype(np.float32), 16, 4, header=header)
+    tables = [
+        read_products(segmented(path, name=f"{path.suffix[1:]}.fits", threshold=0.4, products="catalog")[0])[1]
+        for path in (file.path, other_map)
+    ]
+    for name in ("x", "mean", "background", "orientation", "l"):
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-5)
+
+
+def test_pixels_masked_as_missing_are_no_background(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    valid = np.ones(image.shape, np.uint8)
+    valid[60:, 100:] = 0
+    fits.PrimaryHDU(valid, header).writeto(tmp_path / "valid.fits")
+    fits.PrimaryHDU(np.where(valid == 1, image, np.nan), header).writeto(tmp_path / "cut.fits")
+    masked, cut = (
+        read_products(segmented(path, name=f"{path.stem}_out.fits", products=["catalog"], **options)[0])[1]
+        for path, options in ((other_map, {"valid": tmp_path / "valid.fits"}), (tmp_path / "cut.fits", {}))
+    )
+    np.testing.assert_array_equal(masked["background"], cut["background"])
+
+
+def test_only_what_is_asked_for_is_written(
+    segmented: Segmented, other_map: Path, tmp_path: Path, trained_kfold: Path
+) -> None:
+    assert set(segmented(other_map, products="prob")[1]) == {"PRIMARY"}
+    _, out = segmented(other_map, trained_kfold, "several.fits", products=["STD", "skeleton"])
+    assert set(out) == {"PRIMARY", "STD", "SKELETON"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.fits", "out.fits", "several.fits"]
+
+
+def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="unknown 'catalogue'; did you mean 'catalog'\\? Allowed: prob, mask, std, skel"
+    ):
+        segmented(other_map, products="mask,catalogue")
+    with pytest.raises(ConfigError, match="std is how much several models differ, and one model was given"):
+        segmented(other_map, products="std")
+    (tmp_path / "out.reg").write_text("precious")
+    with pytest.raises(UsageError, match=r"out\.reg exists already"):
+        segmented(other_map, products="regions")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["other.fits", "out.reg"]
+
+
+def test_products_of_a_map_without_a_filament(segmented: Segmented, other_map: Path) -> None:
+    with pytest.warns(BigsfWarning, match="No pixel"):
+        report, _ = segmented(other_map, threshold=1.0, products="skeleton,catalog,regions")
+    planes, table = read_products(report)
+    assert report.filaments == len(table) == planes["SKELETON"].sum() == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bigsf.filaments import Filaments
     from bigsf.folds import Folds, SplitConfig, make_splits
     from bigsf.kfold import KFold
     from bigsf.mosaic import make_mosaic
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bigsf.trainer import Parts, Trainer
 
 _HOME = {
+    "Filaments": "filaments",
     "Folds": "folds",
     "KFold": "kfold",
     "Parts": "trainer",
@@ -36,6 +38,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Filaments",
     "Folds",
     "KFold",
     "Parts",

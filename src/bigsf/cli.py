@@ -418,6 +418,14 @@ def segment(
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
     batch_size: Annotated[int, typer.Option(help="Windows at a time; changes the speed, not the result.")] = 64,
     precision: Annotated[PrecisionName, typer.Option(help="Number format of the network.")] = PrecisionName.AUTO,
+    products: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of prob (always written), mask, std, skeleton, catalog (ECSV table), regions (for DS9), with "
+            "commas; the last three take about 10 bytes of memory a pixel of the map. [default: prob,mask and, of "
+            "several models, std]"
+        ),
+    ] = None,
     device: Device = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -426,7 +434,7 @@ def segment(
     """Map the probability of a filament on the grid and WCS of any map.
 
     The output holds the probability (float32, NaN where missing), MASK, STD where several models voted, and how it
-    was made.
+    was made. --products adds the skeletons, a catalogue and the outlines of the filaments.
     """
     from bigsf.errors import UsageError
     from bigsf.segmenter import segment as work
@@ -448,6 +456,7 @@ def segment(
         batch_size=batch_size,
         device=device,
         precision=precision.value,
+        products=products,
         overwrite=overwrite,
         dry_run=dry_run,
     )
@@ -455,12 +464,15 @@ def segment(
         f"{paths[-1].name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), "
         f"{plural(len(report.models), 'model')}, threshold {report.threshold:.3g}"
     )
+    *files, last = map(str, report.outputs)
     if dry_run:
-        size = console.size(report.shape[0] * report.shape[1] * (9 if len(report.models) > 1 else 5))
-        say(f"Would write {report.output} ({size}) and {report.picture}.")
+        files[0] += f" ({console.size(report.bytes)})"
+        say(f"Would write {', '.join(files)} and {last}.")
         return
     say(f"  {share(report.marked, report.valid)} of valid pixels are marked")
-    say(f"Wrote {report.output} and {report.picture}.")
+    if report.filaments is not None:
+        say(f"  {plural(report.filaments, 'filament')}, the 8-connected pieces of MASK")
+    say(f"Wrote {', '.join(files)} and {last}.")
 
 
 def _run_kfold(runs: "KFold", only: int | None, overwrite: bool) -> None:

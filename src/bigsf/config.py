@@ -307,11 +307,11 @@ def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> 
     if kind == "extra_forbidden" and named:
         text = f"is another name of {named!r}, which is given too. Keep one of them."
     elif kind == "extra_forbidden":
-        text = f"unknown key{_nearest(str(path[-1]), known)} Allowed: {', '.join(known)}."
+        text = f"unknown key{nearest(str(path[-1]), known)} Allowed: {', '.join(known)}."
     elif kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         tag = detail["ctx"]["tag"]
-        text = f"unknown type {tag!r}{_nearest(str(tag), tags)} Allowed: {', '.join(tags)}."
+        text = f"unknown type {tag!r}{nearest(str(tag), tags)} Allowed: {', '.join(tags)}."
     elif kind == "union_tag_not_found":
         text = f"{found} does not say its type. Allowed: {', '.join(_tags(allowed_here))}."
     elif kind in ("model_attributes_type", "model_type", "dict_type"):
@@ -328,7 +328,8 @@ def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> 
     return f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
 
 
-def _nearest(name: str, allowed: Sequence[str]) -> str:
+def nearest(name: str, allowed: Sequence[str]) -> str:
+    """Return the end of a message on an unknown name: the nearest that is allowed, or a full stop."""
     match = difflib.get_close_matches(name.lower(), allowed, n=1)
     return f"; did you mean {match[0]!r}?" if match else "."
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from torch import nn
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
+from bigsf.filaments import Filaments
 from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
 from bigsf.fits_output import FitsWriter, provenance
 from bigsf.inference import Judge
@@ -23,7 +24,9 @@ from bigsf.patches import PatchFile
 from bigsf.pictures import Thumbnails, draw_quicklook
 from bigsf.planes import FitsPlanes, Planes
 from bigsf.precision import Precision, pick_device, resolve_precision
+from bigsf.products import FILES, PLANES, beside, chosen
 from bigsf.provenance import sha256
+from bigsf.regions import write_regions
 from bigsf.snapshot import Snapshot
 
 
@@ -36,9 +39,24 @@ class SegmentReport:
     shape: tuple[int, int]
     models: list[Path]
     threshold: float
+    products: list[str]
     valid: int = 0
     marked: int = 0
     not_positive: int = 0
+    filaments: int | None = None
+    """Components of the mask; None where no product needs them."""
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files that are written."""
+        return [self.output, *beside(self.output, self.products), self.picture]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the planes in the FITS file."""
+        return (
+            self.shape[0] * self.shape[1] * sum(np.dtype(PLANES[p][1]).itemsize for p in self.products if p in PLANES)
+        )
 
 
 def find_models(paths: Sequence[str | Path]) -> list[Path]:
@@ -77,6 +95,7 @@ def segment(
     batch_size: int = 64,
     device: str | None = None,
     precision: Precision = "auto",
+    products: str | Sequence[str] | None = None,
     network: nn.Module | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -101,6 +120,10 @@ def segment(
         Windows at a time.
     device, precision
         Where and in which number format the networks run.
+    products
+        Any of prob (always written), mask, std, skeleton, catalog, regions, as names or one text with commas; by
+        default prob, mask and, where several models vote, std. The last three hold the mask and the numbers of its
+        filaments in memory: about 10 bytes a pixel of the map.
     network
         The network of the models, where it was handed to the trainer as an object.
     overwrite
@@ -111,8 +134,10 @@ def segment(
     Returns
     -------
     SegmentReport
-        The output holds the probability (float32, NaN where missing), MASK (uint8, 1 where the probability reaches
-        the threshold) and, where several models voted, their standard deviation STD (float32).
+        The output holds the probability (float32, NaN where missing) and, as `products` say, MASK (uint8, 1 where the
+        probability reaches the threshold), the standard deviation STD of the models (float32) and SKELETON (uint8, 1
+        on the skeleton of MASK). The catalogue `<output>.ecsv` has a row a filament (`filaments.COLUMNS`), and
+        `<output>.reg` its outline for DS9.
     """
     paths = find_models([models] if isinstance(models, str | Path) else models)
     snapshots = [Snapshot.load(path) for path in paths]
@@ -123,13 +148,14 @@ def segment(
     output = Path(output) if output else Path(f"{stem}_segmented.fits")
     if output.suffix.lower() not in (".fits", ".fit", ".fts"):
         raise UsageError(f"The output {output} must be a plain FITS file: name it *.fits.")
+    names = chosen(products, len(paths))
     picture = output.with_suffix(".png")
     if not dry_run:
-        refuse_overwrite(output, picture, overwrite=overwrite)
+        refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite)
     torch_device = pick_device(device)
     with ExitStack() as stack:
         planes, header = _open_map(image, hdu, valid, blank, channels, stack)
-        report = SegmentReport(output, picture, planes.shape, paths, cut)
+        report = SegmentReport(output, picture, planes.shape, paths, cut, names)
         needed = snapshots[0].config.trainer.model.in_channels
         found = planes.channels if isinstance(planes, PatchFile) else len(planes.images)
         if found != needed:
@@ -156,9 +182,8 @@ def segment(
                 "config": json.dumps(snapshots[0].global_config),
             },
         )
-        kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8}
-        if len(paths) > 1:
-            kinds["STD"] = np.float32
+        kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in names if name in PLANES)
+        mask = np.zeros(planes.shape, np.bool_) if set(names) & {"skeleton", *FILES} else None
         thumbnails = Thumbnails(planes.shape)
         with (
             atomic_path(output) as temporary,
@@ -166,12 +191,16 @@ def segment(
             console.progress(f"segment {image.name}", planes.shape[0], "rows") as advance,
         ):
             for y0, y1, probability in judge.rows(planes, advance=advance):
-                mean, marked = _write_rows(writer, y0, probability, cut)
+                mean, marked = _write_rows(writer, y0, probability, cut, kinds)
+                if mask is not None:
+                    mask[y0:y1] = marked
                 report.valid += int(np.isfinite(mean).sum())
                 report.marked += int(marked.sum())
                 raw = _raw_rows(planes, y0, y1)
                 report.not_positive += int((raw <= 0).sum())
                 thumbnails.add(y0, image=raw, probability=mean)
+            if mask is not None:
+                report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary)
         if report.not_positive > 0.01 * report.valid and _takes_logarithm(snapshots[0]):
             warnings.warn(
                 f"{report.not_positive / report.valid:.0%} of the valid pixels of {image.name} are 0 or below, and the "
@@ -189,15 +218,39 @@ def segment(
 
 
 def _write_rows(
-    writer: FitsWriter, y0: int, probability: FloatArray, threshold: float
+    writer: FitsWriter, y0: int, probability: FloatArray, threshold: float, planes: Collection[str]
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     mean = probability.mean(axis=0)
     marked = mean >= threshold
     writer.write("PRIMARY", y0, mean)
-    writer.write("MASK", y0, marked)
-    if len(probability) > 1:
+    if "MASK" in planes:
+        writer.write("MASK", y0, marked)
+    if "STD" in planes:
         writer.write("STD", y0, probability.std(axis=0))
     return mean, marked
+
+
+def _write_filaments(
+    filaments: Filaments, report: SegmentReport, planes: PatchFile | FitsPlanes, writer: FitsWriter, written: Path
+) -> int:
+    """Write the products made of filaments, and return how many there are."""
+    if "skeleton" in report.products:
+        writer.write("SKELETON", 0, filaments.skeleton())
+    if "catalog" in report.products:
+        with FitsImage(written) as probability:
+
+            def image(y0: int, y1: int) -> FloatArray:
+                rows = planes.image[0, y0:y1] if isinstance(planes, PatchFile) else planes.images[0].read(y0, y1)
+                return np.where(np.isfinite(probability.read(y0, y1)), rows, np.float32(np.nan))  # a mask's, too
+
+            unit = planes.unit if isinstance(planes, PatchFile) else planes.images[0].unit
+            table = filaments.catalog(image, probability.read, planes.wcs, unit)
+        table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
+        with atomic_path(report.output.with_suffix(FILES["catalog"])) as temporary:
+            table.write(temporary, format="ascii.ecsv", overwrite=True)
+    if "regions" in report.products:
+        write_regions(report.output.with_suffix(FILES["regions"]), filaments.outlines(), planes.wcs)
+    return len(filaments)
 
 
 def _raw_rows(planes: Planes, y0: int, y1: int) -> FloatArray:

@@ -6,13 +6,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
-from skimage.morphology import skeletonize
+
+from bigsf.spine import skeleton_of
 
 Mask = npt.NDArray[np.bool_]
 
 
 class SkeletonScore:
-    """Compares the skeleton (Zhang & Suen 1984) of a found mask with that of the true one.
+    """Compares the skeleton (Lee et al. 1994) of a found mask with that of the true one.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class SkeletonScore:
 
     def update(self, found: Mask, true: Mask, judged: Mask) -> None:
         """Compare a piece of two masks, `(ny, nx)`; lines are drawn on the whole piece and counted where judged."""
-        lines = skeletonize(found), skeletonize(true)
+        lines = skeleton_of(found), skeleton_of(true)
         for side, (line, other, mask) in enumerate(zip(lines, lines[::-1], (true, found), strict=True)):
             counted = line & judged
             self.length[side] += counted.sum()

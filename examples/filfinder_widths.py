@@ -1,0 +1,35 @@
+"""Widths of the filaments of a segmented map, by FilFinder (Koch & Rosolowsky 2015): pip install fil_finder.
+
+python filfinder_widths.py map.fits map_segmented.fits (segmented with --products mask,skeleton)
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+from fil_finder import FilFinder2D
+
+vars(np).setdefault("in1d", np.isin)  # FilFinder 1.8 calls what numpy 2.4 has renamed
+
+
+def widths(image: Path, segmented: Path) -> Table:
+    """Return lengths and widths (FWHM, in pixels, NaN where no profile fits) of the longer filaments."""
+    with fits.open(image) as map_hdus, fits.open(segmented) as hdus:
+        level, header = map_hdus[0].data.astype(float), map_hdus[0].header
+        mask, skeleton = hdus["MASK"].data > 0, hdus["SKELETON"].data > 0
+    finder = FilFinder2D(np.nan_to_num(level / np.nanmedian(level)), header=header, beamwidth=0 * u.pix, mask=mask)
+    finder.preprocess_image(skip_flatten=True)
+    finder.create_mask(use_existing_mask=True)
+    finder.skeleton = skeleton  # FilFinder's own: finder.medskel()
+    finder.analyze_skeletons(skel_thresh=10 * u.pix, branch_thresh=5 * u.pix)
+    finder.find_widths(max_dist=10 * u.pix)
+    fwhm, error = finder.widths()
+    table = Table([finder.lengths(), fwhm, error], names=["length", "fwhm", "fwhm_error"])
+    return table[table["length"] > 10]
+
+
+if __name__ == "__main__":
+    widths(Path(sys.argv[1]), Path(sys.argv[2])).pprint_all()
