@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bigsf.augmentations import Batch, FlipConfig, Rotate90Config
 from bigsf.coordinates import pixel_coordinates
-from bigsf.dataset import PatchDataset, PatchesConfig
+from bigsf.dataset import PatchDataset, PatchesConfig, Prefetcher
 from bigsf.patches import PatchFile
 from bigsf.run_config import RunConfig
 
@@ -104,3 +104,22 @@ def test_data_without_a_type_are_patches(patch_path: Path) -> None:
     data = RunConfig.from_dict({"data": {"path": str(patch_path), "in_memory": True}}).data
     assert data == PatchesConfig(path=patch_path, in_memory=True)
     assert not isinstance(data.build().image, np.memmap)
+
+
+def test_prefetched_batches_are_those_of_the_dataset(dataset_of: Callable[..., PatchDataset]) -> None:
+    dataset = dataset_of(20, seed=3)
+    prefetcher = Prefetcher(dataset)
+    for epoch, step in ((0, 0), (0, 1), (0, 3), (0, 2), (1, 0), (1, 3), (0, 1)):
+        found, expected = prefetcher.batch(epoch, step), dataset.batch(epoch, step)
+        assert torch.equal(found.image.nan_to_num(), expected.image.nan_to_num())
+        assert torch.equal(found.target, expected.target)
+    prefetcher.close()
+
+
+def test_error_in_the_thread_is_raised_where_its_batch_is_wanted(dataset_of: Callable[..., PatchDataset]) -> None:
+    dataset = PatchDataset(dataset_of().patch_file, np.array([0, 1, 10**9]), 1)
+    prefetcher = Prefetcher(dataset)
+    with pytest.raises(IndexError):
+        for step in range(3):
+            prefetcher.batch(0, step)
+    prefetcher.close()

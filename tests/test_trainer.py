@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bigsf.curves import ThresholdCurve
-from bigsf.dataset import PatchDataset
+from bigsf.dataset import Prefetcher
 from bigsf.errors import (
     BigsfWarning,
     ConfigError,
@@ -64,16 +64,16 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Send SIGTERM, once, while the batch of an epoch and step is made."""
-    batch = PatchDataset.batch
+    """Send SIGTERM, once, while the batch of an epoch and step is taken."""
+    batch = Prefetcher.batch
 
     def at(wanted_epoch: int, wanted_step: int) -> None:
-        def batch_with_signal(dataset: PatchDataset, epoch: int, step: int) -> Any:
+        def batch_with_signal(prefetcher: Prefetcher, epoch: int, step: int) -> Any:
             if (epoch, step) == (wanted_epoch, wanted_step):
                 signal.raise_signal(signal.SIGTERM)
-            return batch(dataset, epoch, step)
+            return batch(prefetcher, epoch, step)
 
-        monkeypatch.setattr(PatchDataset, "batch", batch_with_signal)
+        monkeypatch.setattr(Prefetcher, "batch", batch_with_signal)
 
     return at
 
@@ -238,17 +238,17 @@ def test_killed_run_goes_on_from_its_last_regular_save(
     settings: Settings, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer.from_config(settings(**FOUR_EPOCHS, save_every=1e-9))
-    batch = PatchDataset.batch
+    batch = Prefetcher.batch
 
-    def killed(dataset: PatchDataset, epoch: int, step: int) -> Any:
+    def killed(prefetcher: Prefetcher, epoch: int, step: int) -> Any:
         if (epoch, step) == (1, 4):
             raise SystemExit("killed")
-        return batch(dataset, epoch, step)
+        return batch(prefetcher, epoch, step)
 
-    monkeypatch.setattr(PatchDataset, "batch", killed)
+    monkeypatch.setattr(Prefetcher, "batch", killed)
     with pytest.raises(SystemExit, match="killed"):
         trainer.train()
-    monkeypatch.setattr(PatchDataset, "batch", batch)
+    monkeypatch.setattr(Prefetcher, "batch", batch)
     assert Snapshot.load(trainer.folder.last).steps_run == 4
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)

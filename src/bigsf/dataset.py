@@ -1,6 +1,7 @@
 """Patch file + folds -> batches."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Literal, cast
 
 import numpy as np
@@ -124,3 +125,34 @@ class PatchDataset:
             if len(draw):
                 batch = augmentation.apply(batch, draw.to(self.device))
         return batch
+
+
+class Prefetcher:
+    """Makes the next batch of an epoch in a thread while the network works on the last one.
+
+    Parameters
+    ----------
+    dataset
+        Whose batches are functions of (seed, epoch, step), so that nothing depends on the thread.
+    """
+
+    def __init__(self, dataset: PatchDataset) -> None:
+        self.dataset = dataset
+        self._thread = ThreadPoolExecutor(1, "prefetch")
+        self._next: tuple[tuple[int, int], Future[Batch]] | None = None
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return a batch, and begin with the one after it."""
+        if self._next is not None and self._next[0] == (epoch, step):
+            batch = self._next[1].result()
+        else:
+            batch = self.dataset.batch(epoch, step)
+        self._next = None
+        if step + 1 < self.dataset.steps:
+            self._next = (epoch, step + 1), self._thread.submit(self.dataset.batch, epoch, step + 1)
+        return batch
+
+    def close(self) -> None:
+        """End the thread."""
+        self._next = None
+        self._thread.shutdown()

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from bigsf.coordinates import locator
 from bigsf.errors import ConfigError
 from bigsf.fits_image import FloatArray
+from bigsf.models.folding import with_folded_norms
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.planes import Planes
 from bigsf.precision import autocast
@@ -29,7 +30,7 @@ class Judge:
     Parameters
     ----------
     models
-        Models on `device`; they are put into evaluation mode whenever a map is judged.
+        Models on `device`; they are judged with as they are when `rows` begins, in evaluation mode.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
@@ -64,6 +65,7 @@ class Judge:
         self.window, self.stride, self.batch_size = window, stride, batch_size
         self.device, self.dtype = device or torch.device("cpu"), dtype
         self._locate = [locator(model.of, wcs) for model in models]
+        self._folded = self.models
         self._weight = blend_weight(window)
 
     def rows(
@@ -87,8 +89,7 @@ class Judge:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not judge.
         """
-        for model in self.models:
-            model.eval()  # training may have gone on since the last map
+        self._folded = [with_folded_norms(model) for model in self.models]  # training may have gone on since last time
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
@@ -148,7 +149,7 @@ class Judge:
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         with autocast(self.device, self.dtype):
-            probability = self.models[model].probabilities(batch, position)
+            probability = self._folded[model].probabilities(batch, position)
         return np.asarray(probability[:, 0].cpu().numpy())
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bigsf.augmentations import Batch
-from bigsf.dataset import PatchDataset
+from bigsf.dataset import PatchDataset, Prefetcher
 from bigsf.distributed import World
 from bigsf.errors import TrainingError
 from bigsf.losses import Loss
@@ -56,6 +56,7 @@ class TrainingStep:
         self.config, self.dataset, self.loss, self.state = config, dataset, loss, state
         self.device, self.dtype, self.world = device, dtype, world
         self.model = state.model
+        self._prefetched = Prefetcher(dataset)
         self._parallel: DistributedDataParallel | None = None
 
     def __enter__(self) -> Self:
@@ -67,6 +68,7 @@ class TrainingStep:
     def __exit__(self, *raised: object) -> None:
         """Let go of the process group, whose threads must end before the interpreter does."""
         self._parallel = None
+        self._prefetched.close()
         gc.collect()  # DistributedDataParallel refers to itself
 
     def __call__(self, epoch: int, step: int) -> int:
@@ -81,7 +83,7 @@ class TrainingStep:
         seed = SeedSequence([self.config.seed, epoch, step, self.world.rank]).generate_state(1)[0]
         torch.manual_seed(int(seed))  # dropout
         state.set_learning_rate(epoch + step / self.dataset.steps)
-        batch = self.dataset.batch(epoch, step)
+        batch = self._prefetched.batch(epoch, step)
         weight = self._weight(batch)
         (whole_weight,) = self.world.sums([float(weight.sum())], self.device)
         state.optimizer.zero_grad(set_to_none=True)

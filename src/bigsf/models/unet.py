@@ -116,7 +116,7 @@ class ConvBlock(nn.Sequential):
             layers += [
                 nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
                 _norm(norm, out_channels),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
 
