@@ -38,4 +38,4 @@ def test_other_norms_stay(norm: Norm) -> None:
 def test_what_is_not_followed_by_a_norm_stays() -> None:
     network = trained(nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)))
     folded = with_folded_norms(network)
-    assert [type(module) for module in folded] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+    assert [type(module) for module in folded.children()] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]

@@ -1,0 +1,104 @@
+"""How fast is segmentation, beside the bare network and MONAI's SlidingWindowInferer (pip install monai)?
+
+python tests/benchmarks/segment.py
+"""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from astropy.wcs import WCS
+from measuring import alternating, machine, matrix_flops, parser, peak_bytes, show
+from torch.utils.flop_counter import FlopCounterMode
+
+from bigsf.inference import Judge
+from bigsf.models.folding import with_folded_norms
+from bigsf.models.normalizations import Log
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.unet import UNet
+from bigsf.precision import autocast
+from bigsf.tiling import window_starts
+
+
+class InMemory:
+    """Planes held in memory."""
+
+    wcs: WCS | None = None
+
+    def __init__(self, image: npt.NDArray[np.float32]) -> None:
+        self.image, self.shape = image, (image.shape[1], image.shape[2])
+
+    def read_rows(self, y0: int, y1: int) -> npt.NDArray[np.float32]:
+        """Return rows y0 to y1, `(c, rows, nx)`."""
+        return self.image[:, y0:y1]
+
+
+def monai_inference(model: SegmentationModel, image: torch.Tensor, window: int, dtype: torch.dtype, batch: int) -> Any:
+    """Return MONAI's inference with the same network, windows, weights and precision."""
+    from monai.inferers import SlidingWindowInferer
+
+    inferer = SlidingWindowInferer(window, sw_batch_size=batch, overlap=0.5, mode="gaussian")
+
+    @torch.inference_mode()
+    def run() -> None:
+        with autocast(torch.device("cpu"), dtype):
+            inferer(image, model.probabilities)
+
+    return run
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = parser(__doc__, (1024, 512))
+    options.add_argument("--features", type=int, default=16)
+    options.add_argument("--window", type=int, default=64)
+    options.add_argument("--batch-size", type=int, default=64)
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(machine())
+    (nx, ny), window, batch = arguments.size, arguments.window, arguments.batch_size
+    image = np.random.default_rng(0).lognormal(50, 1, (1, ny, nx)).astype(np.float32)
+    model = SegmentationModel(UNet(features=arguments.features), Log()).eval()
+    folded = with_folded_norms(model)
+    windows = len(window_starts(ny, window, window // 2)) * len(window_starts(nx, window, window // 2))
+    example = torch.randn(batch, 1, window, window).contiguous(memory_format=torch.channels_last)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.network(example[:1])
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+
+        def ours(dtype: torch.dtype = dtype) -> None:
+            for _ in Judge([model], window, batch_size=batch, dtype=dtype).rows(InMemory(image)):
+                pass
+
+        @torch.inference_mode()
+        def bare(dtype: torch.dtype = dtype) -> None:
+            with autocast(torch.device("cpu"), dtype):
+                for start in range(0, windows, batch):
+                    folded.network(example[: windows - start])
+
+        works: dict[str, Callable[[], object]] = {"ours": ours, "bare": bare}
+        if importlib.util.find_spec("monai"):
+            works["monai"] = monai_inference(model, torch.from_numpy(image)[None], window, dtype, batch)
+        times = alternating(works, repeats=3)
+        flops = counter.get_total_flops() * windows / times["ours"]
+        rows.append(
+            [
+                str(dtype).removeprefix("torch."),
+                f"{nx * ny / times['ours'] / 1e3:.0f}",
+                f"{times['bare'] / times['ours']:.2f}",
+                f"{times['monai'] / times['ours']:.2f}" if "monai" in times else "-",
+                f"{flops / 1e9:.0f}",
+                f"{flops / matrix_flops(dtype):.2f}",
+            ]
+        )
+    columns = ["precision", "kpixel/s", "bare network / ours", "MONAI / ours (time)", "GFLOP/s", "of a matrix product"]
+    show(columns, rows)
+    print(f"Windows of {window} pixels, half overlap; peak memory {peak_bytes() / 1e6:.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()
