@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bigsf.errors import ConfigError
 from bigsf.fits_image import FloatArray
-from bigsf.inference import Allowed, Judge
+from bigsf.inference import Allowed, Judge, batch_size_within
 from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.unet import UNet
@@ -178,3 +178,23 @@ def test_progress_adds_up_to_the_rows() -> None:
 def test_stride_that_would_leave_gaps_is_refused(stride: int) -> None:
     with pytest.raises(ConfigError, match=rf"stride of {stride} pixels does not cover a map: use one from 1 to 8"):
         Judge([IDENTITY], 8, stride)
+
+
+def test_mean_over_orientations_turns_with_the_map(unet: SegmentationModel) -> None:
+    image = random_map(16, 16)
+    turned = np.rot90(image)[:, ::-1].copy()
+    for symmetries in (True, False):
+        judge = Judge([unet], 16, symmetries=symmetries)
+        same = np.allclose(judged(judge, turned), np.rot90(judged(judge, image), axes=(1, 2))[:, :, ::-1], atol=1e-6)
+        assert same == symmetries
+
+
+def test_batch_size_comes_from_memory(unet: SegmentationModel) -> None:
+    one = unet.output_bytes(torch.zeros(1, 1, 16, 16))
+    band = 4 * 100 * 2 * 16 * 3
+    for memory, expected in ((band + one, 1), (band + 3.5 * one, 3), (1e12, 64)):
+        assert batch_size_within(memory, [unet], 16, 1, 100) == expected
+    with pytest.raises(
+        ConfigError, match=r"--memory 38.4 kB is too little: a band of this map takes 38.4 kB, a window"
+    ):
+        batch_size_within(band, [unet], 16, 1, 100)

@@ -344,3 +344,17 @@ def test_products_of_a_map_without_a_filament(segmented: Segmented, other_map: P
         report, _ = segmented(other_map, threshold=1.0, products="skeleton,catalog,regions")
     planes, table = read_products(report)
     assert report.filaments == len(table) == planes["SKELETON"].sum() == 0
+
+
+def test_memory_and_orientations(segmented: Segmented, other_map: Path) -> None:
+    _, plain = segmented(other_map)
+    _, little = segmented(other_map, name="little.fits", memory="2MB")
+    np.testing.assert_allclose(little["PRIMARY"], plain["PRIMARY"], atol=1e-6)
+    _, turned = segmented(other_map, name="turned.fits", tta=True)
+    assert 0 < np.nanmax(abs(turned["PRIMARY"] - plain["PRIMARY"])) < 0.5
+
+
+@pytest.mark.parametrize(("memory", "message"), [("lots", "expected a size such as"), ("1kB", "is too little: a band")])
+def test_impossible_memory_is_refused(segmented: Segmented, other_map: Path, memory: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"--memory {memory[0]}.*{message}"):
+        segmented(other_map, memory=memory)

@@ -416,7 +416,15 @@ def segment(
         ),
     ] = "whole",
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
-    batch_size: Annotated[int, typer.Option(help="Windows at a time; changes the speed, not the result.")] = 64,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Mean over the eight orientations of each window; eight times the work.")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows at a time. [default: what --memory holds, up to 64]")
+    ] = None,
+    memory: Annotated[
+        str, typer.Option(help="What map and network may take, e.g. 4GB; changes the speed, not the result.")
+    ] = "2GB",
     precision: Annotated[PrecisionName, typer.Option(help="Number format of the network.")] = PrecisionName.AUTO,
     products: Annotated[
         str | None,
@@ -453,7 +461,9 @@ def segment(
         channels=channel or (),
         threshold=threshold,
         stride=stride,
+        tta=tta,
         batch_size=batch_size,
+        memory=memory,
         device=device,
         precision=precision.value,
         products=products,

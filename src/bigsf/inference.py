@@ -11,6 +11,7 @@ import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 
+from bigsf.console import size
 from bigsf.coordinates import locator
 from bigsf.errors import ConfigError
 from bigsf.fits_image import FloatArray
@@ -41,6 +42,9 @@ class Judge:
         Where and in which number format the networks run.
     wcs
         The WCS of the map, for models that take Galactic positions.
+    symmetries
+        Judge each window in its eight orientations and take the mean: "test-time augmentation", for eight times the
+        work.
 
     Raises
     ------
@@ -57,6 +61,7 @@ class Judge:
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         wcs: WCS | None = None,
+        symmetries: bool = False,
     ) -> None:
         stride = max(1, window // 2) if stride is None else stride
         if not 1 <= stride <= window:
@@ -66,6 +71,7 @@ class Judge:
         self.device, self.dtype = device or torch.device("cpu"), dtype
         self._locate = [locator(model.of, wcs) for model in models]
         self._folded = self.models
+        self._look = _in_all_orientations if symmetries else _once
         self._weight = blend_weight(window)
 
     def rows(
@@ -149,8 +155,59 @@ class Judge:
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         with autocast(self.device, self.dtype):
-            probability = self._folded[model].probabilities(batch, position)
+            probability = self._look(self._folded[model], batch, position)
         return np.asarray(probability[:, 0].cpu().numpy())
+
+
+def _once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+    return model.probabilities(image, position)
+
+
+def _in_all_orientations(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean of the probabilities over the eight orientations of square windows."""
+    total = torch.zeros_like(image[:, :1])
+    for turns in range(4):
+        for mirrored in (False, True):
+            view = image.rot90(turns, (2, 3))
+            found = model.probabilities(view.flip(3) if mirrored else view, position)
+            total += (found.flip(3) if mirrored else found).rot90(-turns, (2, 3))
+    return total / 8
+
+
+def batch_size_within(
+    memory_bytes: float, models: Sequence[SegmentationModel], window: int, channels: int, nx: int, most: int = 64
+) -> int:
+    """Return how many windows at a time fit into a memory budget beside the band of the map that is being judged.
+
+    Parameters
+    ----------
+    memory_bytes
+        The budget, beside Python and its libraries.
+    models
+        On the CPU.
+    window
+        Side of the windows in pixels.
+    channels
+        Image planes.
+    nx
+        Columns of the map.
+    most
+        More windows at a time than this gain nothing.
+
+    Raises
+    ------
+    ConfigError
+        Where not even one window fits.
+    """
+    band = 4 * max(nx, window) * 2 * window * (channels + 2 * len(models))
+    image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
+    each = max(model.output_bytes(image, position if model.of else None) for model in models)
+    if band + each > memory_bytes:
+        raise ConfigError(
+            f"--memory {size(memory_bytes)} is too little: a band of this map takes {size(band)}, a "
+            f"window {size(each)}."
+        )
+    return min(most, int((memory_bytes - band) // each))
 
 
 def _extended(plane: FloatArray, height: int) -> FloatArray:

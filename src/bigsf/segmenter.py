@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from torch import nn
 
 from bigsf import console
@@ -19,7 +20,7 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, Us
 from bigsf.filaments import Filaments
 from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
 from bigsf.fits_output import FitsWriter, provenance
-from bigsf.inference import Judge
+from bigsf.inference import Judge, batch_size_within
 from bigsf.patches import PatchFile
 from bigsf.pictures import Thumbnails, draw_quicklook
 from bigsf.planes import FitsPlanes, Planes
@@ -92,7 +93,9 @@ def segment(
     channels: Sequence[str | Path] = (),
     threshold: str | float = "whole",
     stride: int | None = None,
-    batch_size: int = 64,
+    tta: bool = False,
+    batch_size: int | None = None,
+    memory: str | float = "2GB",
     device: str | None = None,
     precision: Precision = "auto",
     products: str | Sequence[str] | None = None,
@@ -116,8 +119,12 @@ def segment(
         "whole" or "labelled", the thresholds found on validation, or a probability; for the MASK extension.
     stride
         Pixels from one window to the next; by default half a window. Smaller is smoother and slower.
+    tta
+        Test-time augmentation: the mean over the eight orientations of each window, for eight times the work.
     batch_size
-        Windows at a time.
+        Windows at a time; by default as many as `memory` holds, up to 64.
+    memory
+        What the map and the network may take, e.g. "4GB" or a number of bytes. It changes the speed, not the result.
     device, precision
         Where and in which number format the networks run.
     products
@@ -161,16 +168,19 @@ def segment(
         if found != needed:
             raise DataError(f"The model takes {needed} image planes, {image.name} gives {found}. See --channel.")
         _warn_if_trained_on(image, planes, snapshots)
+        built = [snapshot.build_model(deepcopy(network)) for snapshot in snapshots]
+        batch_size = batch_size or batch_size_within(_bytes(memory), built, window, needed, planes.shape[1])
         if dry_run:
             return report
         judge = Judge(
-            [snapshot.build_model(deepcopy(network)).to(torch_device) for snapshot in snapshots],
+            [model.to(torch_device) for model in built],
             window,
             stride,
             batch_size,
             torch_device,
             resolve_precision(precision, torch_device),
             planes.wcs,
+            tta,
         )
         header, table = provenance(
             header,
@@ -281,6 +291,14 @@ def _open_map(
     if mask:
         stack.enter_context(mask)
     return FitsPlanes(images, mask), output_header(images[0].header)
+
+
+def _bytes(memory: str | float) -> float:
+    """Return a size such as "4GB" in bytes."""
+    try:
+        return float(TypeAdapter(ByteSize).validate_python(memory))
+    except ValidationError:
+        raise ConfigError(f"--memory {memory}: expected a size such as 800MB or 4GB.") from None
 
 
 def _one_window(snapshots: Sequence[Snapshot], paths: Sequence[Path]) -> int:

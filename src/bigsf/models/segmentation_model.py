@@ -42,11 +42,16 @@ class SegmentationModel(nn.Module):
         return logits.float()
 
     def training_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
-        """Estimate the memory that a training step takes for a batch like this, from one forward pass of one patch.
+        """Estimate the memory that a training step takes for a batch like this.
 
-        Outputs of all layers are kept for the backward pass, in float32, and each parameter has a gradient and two
-        moments of Adam beside it.
+        Outputs of all layers are kept for the backward pass, and each parameter has a gradient and two moments of Adam
+        beside it.
         """
+        outputs = self.output_bytes(image[:1], None if position is None else position[:1])
+        return outputs * len(image) + 16 * sum(parameter.numel() for parameter in self.parameters())
+
+    def output_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
+        """Return the size of the outputs of all layers, in float32, for a batch like this: from a forward pass."""
         outputs = 0
 
         def count(module: nn.Module, _: object, output: object) -> None:
@@ -56,10 +61,10 @@ class SegmentationModel(nn.Module):
 
         hooks = [module.register_forward_hook(count) for module in self.modules()]
         with torch.no_grad():
-            self.eval()(image[:1], None if position is None else position[:1])
+            self.eval()(image, position)
         for hook in hooks:
             hook.remove()
-        return outputs * len(image) + 16 * sum(parameter.numel() for parameter in self.parameters())
+        return outputs
 
     def probabilities(self, image: Tensor, position: Tensor | None = None) -> Tensor:
         """Return probabilities `(b, 1, y, x)`, float32."""
