@@ -42,7 +42,7 @@ def slide(source: Path, output: Path, size: int) -> None:
 def trained(folder: Path, name: str, planes: dict[str, Path], normalization: str, epochs: int) -> KFold:
     """Train the k-fold of the README on a map."""
     path = folder / f"{name}.h5"
-    preprocess(PreprocessConfig(patch_size=64, stride=8, **planes), path)
+    preprocess(PreprocessConfig.from_dict({**planes, "patch_size": 64, "stride": 8}), path)
     trainer = {
         "output_dir": folder,
         "run_name": name,
@@ -90,13 +90,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         slide(image, folder / "sliding.fits", 65)
-        for what, source, normalization in (
-            ("per patch", image, "log"),
-            ("sliding", folder / "sliding.fits", "none"),
-        ):
-            kfold = trained(
-                folder, what.replace(" ", "_"), {"image": source, **planes}, normalization, arguments.epochs
-            )
+        for what, source, norm in (("per_patch", image, "log"), ("sliding", folder / "sliding.fits", "none")):
+            kfold = trained(folder, what, {"image": source, **planes}, norm, arguments.epochs)
             for window, stride in ((64, 32), (64, 64), (128, 96), (256, 192), (496, 496)):
                 rows.append([what, window, stride, *judged(kfold, window, stride)])
     show(["normalization", "window", "stride", "s", "whole-map AP", "Dice"], rows)

@@ -18,6 +18,12 @@ from scipy.ndimage import gaussian_filter
 from bigsf.fits_output import FitsWriter
 
 TILE_PX = 512
+_MEASURED = """
+import atexit
+from bigsf.cli import main
+atexit.register(lambda: print([line.split()[1] for line in open("/proc/self/status") if "VmHWM" in line][0]))
+main()
+"""
 
 
 def parser(description: str | None, size: tuple[int, int]) -> argparse.ArgumentParser:
@@ -86,11 +92,11 @@ def command(*words: object) -> tuple[float, float]:
         Where it fails.
     """
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "bigsf", *map(str, words), "--quiet"])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    given = [sys.executable, "-c", _MEASURED, *map(str, words), "--quiet"]
+    done = subprocess.run(given, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
         raise SystemExit(f"bigsf {words[0]} failed")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024.0
+    return time.perf_counter() - started, 1024.0 * int(done.stdout.split()[-1])
 
 
 def peak_bytes() -> float:
