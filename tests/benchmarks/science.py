@@ -22,7 +22,7 @@ FilFinder makes masks, no map: its columns are those of the best of its settings
 """
 
 import argparse
-import json
+import re
 import shlex
 import sys
 import time
@@ -131,14 +131,14 @@ def patch_file(sky: Sky, patches: Mapping[str, int]) -> Path:
 
 def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]:
     """Return the out-of-fold map `(ny, nx)` of a k-fold, NaN where nothing judged, and the seconds that it took."""
-    name = f"{recipe.name} seed {seed}".replace("/", "_")
+    name = re.sub(r"[^\w.=-]+", "_", f"{recipe.name} seed {seed}")
     path, clock = sky.folder / name, sky.folder / f"{name}.seconds"
     settings = [
         *recipe.settings,
         f"data.path={patch_file(sky, recipe.patches)}",
         f"split.path={sky.folder / name}.folds.json",
         f"trainer.output_dir={sky.folder}",
-        f"trainer.run_name={json.dumps(name)}",
+        f"trainer.run_name={name}",
         f"trainer.seed={seed}",
     ]
     if not clock.exists():
