@@ -9,12 +9,8 @@ from science import EXAMPLES, Recipe, by_contrast, contest, higal_sky, made_sky,
 from conftest import shared_data
 
 SMALL = [
-    "trainer.epochs=1",
-    "data.samples_per_epoch=16",
-    "split.area_size=64",
-    "trainer.model.features=4",
-    "patch_size=32",
-    "stride=16",
+    *("trainer.epochs=1", "trainer.model.features=4", "data.samples_per_epoch=16"),
+    *("split.area_size=64", "patch_size=32", "stride=16"),
 ]
 
 

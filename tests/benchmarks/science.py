@@ -57,7 +57,7 @@ BoolArray = npt.NDArray[np.bool_]
 Scores = dict[str, float]
 
 PURITY = 0.8
-FILFINDER = [(size, level) for size in (7, 11, 17, 25) for level in (None, 1.0, 1.5)]
+FILFINDER = [(size, level) for size in (9, 15, 25) for level in (None, 1.0)]
 """Settings of FilFinder's adaptive mask: size in pixels, and the part of the median below which nothing counts."""
 
 
