@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigsf.augmentations import Augmentation, AugmentationConfig, Batch, FlipConfig, Rotate90Config
+from bigsf.augmentations import Augmentation, AugmentationConfig, Batch, FilamentsConfig, FlipConfig, Rotate90Config
 from conftest import own_members
 
 each_augmentation = pytest.mark.parametrize("config", own_members(AugmentationConfig), ids=lambda config: config.type)
@@ -67,7 +67,9 @@ def test_target_stays_or_moves_with_the_image(config: AugmentationConfig) -> Non
     before = blobs(10)
     after = augmented([config.build()], before)
     assert not torch.equal(after.image, before.image)
-    if not torch.equal(after.target, before.target):
+    if config.type == "filaments":
+        assert (after.target >= before.target).all()  # they are added
+    elif not torch.equal(after.target, before.target):
         bright = after.image > 0.55e22
         known = after.labelled
         assert ((after.target > 0) == bright)[known].float().mean() > 0.95
@@ -110,3 +112,20 @@ def test_processes_that_share_a_batch_do_the_same(config: AugmentationConfig) ->
     torch.testing.assert_close(part.image, whole.image[4:], equal_nan=True)
     assert torch.equal(part.target, whole.target[4:])
     assert torch.equal(part.labelled, whole.labelled[4:])
+
+
+def test_added_filaments_are_as_bright_and_wide_as_their_labels_say() -> None:
+    config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
+    n = 40
+    image = torch.full((n, 1, 64, 64), 2e22)
+    image[:, :, :8] = torch.nan
+    before = Batch(image, torch.zeros_like(image), torch.zeros_like(image, dtype=torch.bool), None)
+    after = augmented([config.build()], before)
+    excess = (after.image / before.image - 1).nan_to_num()
+    drawn = excess.amax(dim=(1, 2, 3)) > 0.4
+    assert 0.3 * n < drawn.sum() < 0.7 * n  # half of the patches draw none, and some lie in the hole
+    assert excess.max() == pytest.approx(0.5, abs=1e-3)
+    assert torch.equal(after.target > 0, after.labelled)
+    assert torch.equal(after.labelled, (excess >= 0.25) & image.isfinite())
+    area = after.target.sum(dim=(1, 2, 3))
+    assert area.max() == pytest.approx(30 * 5 + np.pi * 2.5**2, rel=0.07)

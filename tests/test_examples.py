@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+import injection
 import whole_path
 from bigsf.filaments import Filaments
 from bigsf.preprocessing import PreprocessConfig, preprocess
@@ -61,6 +62,13 @@ def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) ->
 
 def test_the_whole_path_in_python(tmp_path: Path) -> None:
     assert whole_path.main(tmp_path, size=(384, 256), epochs=1).exists()
+
+
+def test_injected_filaments_are_looked_for(trained: Path, patch_path: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="was trained on"):
+        found = injection.main(trained, patch_path, tmp_path)
+    assert len(found["contrast"]) == len(found["completeness"]["BigSF"]) > 0
+    assert (tmp_path / "recovery.png").exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # FilFinder's own

@@ -44,7 +44,7 @@ def text(trained_kfold: Path) -> str:
 def test_page_is_whole_and_loads_nothing(text: str, tmp_path: Path) -> None:
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) == 6
+    assert len(page.sources) == 7
     for number, source in enumerate(page.sources):
         kind, content = source.split(",", 1)
         assert kind == "data:image/png;base64"

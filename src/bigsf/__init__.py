@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bigsf.filaments import Filaments
     from bigsf.folds import Folds, SplitConfig, make_splits
+    from bigsf.injection import InjectedPlanes, inject
     from bigsf.kfold import KFold
     from bigsf.mosaic import make_mosaic
     from bigsf.patches import PatchFile
     from bigsf.preprocessing import PreprocessConfig, preprocess
+    from bigsf.recovery import measure_recovery
     from bigsf.run_config import RunConfig
     from bigsf.segmenter import segment
     from bigsf.snapshot import Snapshot
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Filaments": "filaments",
     "Folds": "folds",
+    "InjectedPlanes": "injection",
     "KFold": "kfold",
     "Parts": "trainer",
     "PatchFile": "patches",
@@ -31,8 +34,10 @@ _HOME = {
     "Snapshot": "snapshot",
     "SplitConfig": "folds",
     "Trainer": "trainer",
+    "inject": "injection",
     "make_mosaic": "mosaic",
     "make_splits": "folds",
+    "measure_recovery": "recovery",
     "preprocess": "preprocessing",
     "segment": "segmenter",
 }
@@ -40,6 +45,7 @@ _HOME = {
 __all__ = [
     "Filaments",
     "Folds",
+    "InjectedPlanes",
     "KFold",
     "Parts",
     "PatchFile",
@@ -48,8 +54,10 @@ __all__ = [
     "Snapshot",
     "SplitConfig",
     "Trainer",
+    "inject",
     "make_mosaic",
     "make_splits",
+    "measure_recovery",
     "preprocess",
     "segment",
 ]

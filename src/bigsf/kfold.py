@@ -15,9 +15,11 @@ from bigsf.errors import ConfigError, DataError, UsageError
 from bigsf.fits_image import FitsImage
 from bigsf.folds import Folds
 from bigsf.inference import Judge
+from bigsf.injection import InjectedPlanes
 from bigsf.mask_scores import MaskScores
-from bigsf.out_of_fold import write_out_of_fold
+from bigsf.out_of_fold import test_areas, write_out_of_fold
 from bigsf.precision import pick_device, resolve_precision
+from bigsf.recovery import measure_recovery
 from bigsf.report import write_report
 from bigsf.resumption import placed
 from bigsf.run_config import RunConfig
@@ -152,11 +154,14 @@ class KFold:
             kind: np.array([snapshot.thresholds[kind] for snapshot in snapshots], np.float32)[:, None, None]
             for kind in ("labelled", "whole")
         }
-        made = write_out_of_fold(path, self._judge(snapshots), self.folds, cuts, self.config.to_yaml())
+        judge = self._judge(snapshots)
+        made = write_out_of_fold(path, judge, self.folds, cuts, self.config.to_yaml())
         table = made.scores.table()
         masks = MaskScores(self.folds, table)
         with FitsImage(path) as written:
             masks.add(written)
+        known = self.patch_file.labels()[0] if self.patch_file.truth is None else self.patch_file.truth
+        injected = InjectedPlanes(self.patch_file, known)
         runs = [RunFolder(self.path / name) for name in self.names]
         self.summary = {
             "bigsf": bigsf.__version__,
@@ -177,6 +182,7 @@ class KFold:
             "curves": made.scores.curves(),
             "by": masks.by_bin(),
             "worst_areas": masks.worst_areas(),
+            "injected": measure_recovery(injected, judge, cuts["whole"], path, test_areas(self.folds)),
         }
         write_text(self.path / "summary.json", to_json(self.summary))
         write_report(self.path / "report.html", self.summary, self.folds, made, self.config.to_yaml())

@@ -15,7 +15,7 @@ from bigsf.evaluation import in_bands
 from bigsf.fits_image import FloatArray
 from bigsf.fits_output import FitsWriter, provenance
 from bigsf.folds import Folds
-from bigsf.inference import Judge
+from bigsf.inference import Allowed, Judge
 from bigsf.pictures import Thumbnails, draw_quicklook
 from bigsf.scores import MapScores
 
@@ -53,11 +53,6 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
     file = folds.patch_file
     tests = [split[2] for split in folds.splits]
     votes = max(sum(fold in test for test in tests) for fold in range(1, int(folds.grid.max()) + 1))
-
-    def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-        number = folds.rows(y0, y1)
-        return np.stack([np.isin(number, test) for test in tests])
-
     header = file.header.copy()
     header.remove("BUNIT", ignore_missing=True)
     entries = {"data identity": file.identity, "config": config}
@@ -71,8 +66,8 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
         FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
         console.progress("out-of-fold map", file.shape[0], "rows") as advance,
     ):
-        for y0, y1, each in in_bands(judge.rows(file, allowed, advance), folds.areas.y_edges):
-            mean, std, cut = _vote(each, cuts)
+        for y0, y1, each in in_bands(judge.rows(file, test_areas(folds), advance), folds.areas.y_edges):
+            mean, std, cut = vote(each, cuts)
             judged, fold = np.isfinite(mean), np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
             marked = {kind: mean >= value for kind, value in cut.items()}
             writer.write("PRIMARY", y0, mean)
@@ -90,7 +85,17 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
     return made
 
 
-def _vote(each: FloatArray, cuts: Cuts) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+def test_areas(folds: Folds) -> Allowed:
+    """Return which model may judge which pixel: those of its test folds."""
+
+    def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
+        number = folds.rows(y0, y1)
+        return np.stack([np.isin(number, split[2]) for split in folds.splits])
+
+    return allowed
+
+
+def vote(each: FloatArray, cuts: Cuts) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
     """Return mean and deviation of the models that judged each pixel, and their mean thresholds; NaN without any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without a judge is NaN, as it should be

@@ -80,6 +80,19 @@ def bins_figure(by: dict[str, Any], against: str) -> "Figure":
     return figure
 
 
+def recovery_figure(injected: dict[str, Any]) -> "Figure":
+    """Return the completeness of added filaments against their contrast; dotted, what was marked without them."""
+    figure = new_figure(7, 3.6)
+    axes = figure.subplots()
+    for name, completeness in injected["completeness"].items():
+        axes.plot(injected["contrast"], completeness, "o-", color=_COLOURS[name], label=name)
+        axes.plot(injected["contrast"], injected["before"][name], ":", color=_COLOURS[name])
+    axes.set(xscale="log", xlabel="peak excess over the local background", ylabel="completeness", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
 def areas_figure(areas: list[dict[str, Any]], folds: Folds, out_of_fold: FitsImage) -> "Figure":
     """Return the map above the probabilities in some areas, with the target's outline."""
     columns = min(5, len(areas))

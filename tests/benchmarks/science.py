@@ -1,0 +1,292 @@
+"""How complete and how clean are the filaments: k-folds and competitors, out of fold, against the truth of made skies.
+
+    python tests/benchmarks/science.py --skies 1 2 3 --higal ../shared/data/train
+    python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
+
+Skies 1 to 3 are for tuning, 101 to 103 for figures that are reported; all are of the fixed recipe of make_galaxy.py.
+A k-fold on 768 x 384 pixels takes about three minutes on a core (kfold_higal.yaml); split.step=2 judges half of the
+map in half the time. A recipe is a YAML file and settings, with patch_size and stride (64 and 8) for `bigsf
+preprocess` among them; `--set` adds a setting to all recipes but that of the papers. Runs that lie in the output
+folder are not trained again. Models learn from TARGET and are scored against TRUTH, on the pixels that all of them
+judged:
+
+=============== =====================================================================================================
+AP, Dice        average precision, and the best Dice of any threshold
+clDice          centreline Dice at that threshold, and the
+complete, pure  parts of the true and of the found skeleton within 2 pixels of the other
+faint, middle,  completeness of the thirds of filaments by contrast, at the lowest threshold of purity 0.8: the part of
+bright          each filament's true pixels that is marked, averaged over filaments; 0 where no threshold is as pure
+seconds         of training and judging
+=============== =====================================================================================================
+
+FilFinder makes masks, no map: its columns are those of the best of its settings, chosen on the truth, to its favour.
+"""
+
+import argparse
+import re
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from astropy import units as u
+from astropy.io import fits
+from skimage.filters import frangi
+
+import bigsf
+from bigsf.baselines import BaselineMaps
+from bigsf.curves import ThresholdCurve, quantile_edges
+from bigsf.fits_image import FloatArray
+from bigsf.kfold import KFold
+from bigsf.patches import PatchFile
+from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.run_config import RunConfig
+from bigsf.run_folder import to_json
+from bigsf.skeletons import SkeletonScore
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+from make_galaxy import write_galaxy  # noqa: E402 (examples are no package)
+
+BoolArray = npt.NDArray[np.bool_]
+Scores = dict[str, float]
+
+PURITY = 0.8
+FILFINDER = [(size, level) for size in (9, 15, 25) for level in (None, 1.0)]
+"""Settings of FilFinder's adaptive mask: size in pixels, and the part of the median below which nothing counts."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A configuration file, settings that change it, and the patches that it wants."""
+
+    name: str
+    yaml: Path
+    settings: tuple[str, ...] = ()
+    patches: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, more: Sequence[str] = ()) -> "Recipe":
+        """Read "file.yaml key=value ..."."""
+        path, *words = [*shlex.split(text), *more]
+        patches = {"patch_size": 64, "stride": 8}
+        patches |= {key: int(value) for key, _, value in (word.partition("=") for word in words) if key in patches}
+        settings = tuple(word for word in words if word.partition("=")[0] not in patches)
+        return cls(" ".join([Path(path).stem, *words]), Path(path), settings, patches)
+
+
+PAPERS = Recipe("kfold_papers", EXAMPLES / "kfold_papers.yaml", (), {"patch_size": 32, "stride": 8})
+
+
+class Sky(NamedTuple):
+    """A map with the planes to learn from, and the one to be scored against."""
+
+    folder: Path
+    planes: dict[str, Path]
+    true: BoolArray
+    labelled: BoolArray | None = None
+    """Where there is a label: for maps whose truth is their target."""
+    ids: npt.NDArray[np.int32] | None = None
+    """The filament of each true pixel, numbered by contrast from 1 on."""
+
+
+def made_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
+    """Return an example sky, made on first use."""
+    folder = folder / f"sky_{seed}_{size[0]}x{size[1]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "sky.fits"
+    if not path.exists():
+        write_galaxy(path, size[0], size[1], seed)
+    with fits.open(path) as hdus:
+        table, ids = hdus["FILAMENTS"].data, np.array(hdus["TRUTH_ID"].data)
+        rank = np.zeros(int(max(ids.max(), table["ID"].max())) + 1, np.int32)
+        rank[table["ID"][np.argsort(table["CONTRAST"], kind="stable")]] = np.arange(1, len(table) + 1)
+    return Sky(folder, {"image": path}, ids > 0, ids=rank[ids])
+
+
+def higal_sky(folder: Path, data: Path) -> Sky:
+    """Return the Hi-GAL sample, whose truth is an incomplete catalogue."""
+    planes = {name: next(data.glob(f"*_{name}.fits*")) for name in ("image", "target", "background", "missing")}
+    folder = folder / "higal"
+    folder.mkdir(parents=True, exist_ok=True)
+    target, background = (fits.getdata(planes[name]) > 0 for name in ("target", "background"))
+    return Sky(folder, planes, target, target | background)
+
+
+def patch_file(sky: Sky, patches: Mapping[str, int]) -> Path:
+    """Return the patch file of a sky, made on first use."""
+    path = sky.folder / f"patches_{patches['patch_size']}_{patches['stride']}.h5"
+    if not path.exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd about the Hi-GAL sample is known
+            planes: dict[str, Any] = {**sky.planes, **patches}
+            preprocess(PreprocessConfig(**planes), path)
+    return path
+
+
+def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]:
+    """Return the out-of-fold map `(ny, nx)` of a k-fold, NaN where nothing judged, and the seconds that it took."""
+    name = re.sub(r"[^\w.=-]+", "_", f"{recipe.name} seed {seed}")
+    path, clock = sky.folder / name, sky.folder / f"{name}.seconds"
+    settings = [
+        *recipe.settings,
+        f"data.path={patch_file(sky, recipe.patches)}",
+        f"split.path={sky.folder / name}.folds.json",
+        f"trainer.output_dir={sky.folder}",
+        f"trainer.run_name={name}",
+        f"trainer.seed={seed}",
+    ]
+    if not clock.exists():
+        started = time.monotonic()
+        KFold(RunConfig.from_yaml(recipe.yaml, settings)).run()
+        clock.write_text(f"{time.monotonic() - started:.0f}")
+    return np.asarray(fits.getdata(path / "out_of_fold.fits"), np.float32), float(clock.read_text())
+
+
+def competitors(sky: Sky) -> dict[str, list[FloatArray]]:
+    """Return the maps `(ny, nx)` of those who need no training: one each, or a mask for each setting."""
+    baselines = BaselineMaps(PatchFile(patch_file(sky, {"patch_size": 64, "stride": 8})))
+    maps = {name: [baselines.rows(name, 0, len(sky.true))] for name in ("column density", "local contrast")}
+    maps["Sato ridges"] = [baselines.rows("ridge filter", 0, len(sky.true))]
+    log_n = maps["column density"][0].astype(np.float64)
+    maps["Frangi ridges"] = [frangi(log_n, sigmas=[1.5, 2, 3], black_ridges=False).astype(np.float32)]
+    try:
+        maps["FilFinder"] = [filfinder_mask(10**log_n, *setting) for setting in FILFINDER]
+    except ImportError:
+        print("FilFinder is left out: pip install fil_finder")
+    return maps
+
+
+def filfinder_mask(image: npt.NDArray[np.float64], adapt_px: int, level: float | None) -> FloatArray:
+    """Return the adaptive mask of FilFinder (Koch & Rosolowsky 2015), 0 or 1."""
+    vars(np).setdefault("in1d", np.isin)  # FilFinder 1.8 calls what numpy 2.4 has renamed
+    from fil_finder import FilFinder2D
+
+    padded = np.pad(np.pad(image / np.median(image), 28, mode="reflect"), 4)  # it fails for structures at a border
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        finder = FilFinder2D(padded, beamwidth=2 * u.pix)
+        finder.preprocess_image(flatten_percent=95)
+        finder.create_mask(
+            adapt_thresh=adapt_px * u.pix,
+            smooth_size=2 * u.pix,
+            size_thresh=40 * u.pix**2,
+            glob_thresh=None if level is None else level * u.dimensionless_unscaled,
+            border_masking=False,
+        )
+    return np.asarray(finder.mask[32:-32, 32:-32], np.float32)
+
+
+def scores_of(score: FloatArray, sky: Sky, judged: BoolArray) -> Scores:
+    """Return the scores of a map on the judged pixels."""
+    curve = _curve(score, sky.true, judged)
+    dice, threshold = curve.best_dice()
+    found = {} if sky.labelled is None else _labelled(score, sky.true, judged & sky.labelled)
+    found |= {"AP": curve.average_precision(), "Dice": dice}
+    lines = SkeletonScore(radii_px=[2])
+    lines.update((score >= threshold) & judged, sky.true & judged, judged)
+    table = lines.table()
+    found |= {"clDice": table["cldice"], "complete": table["completeness_2px"], "pure": table["purity_2px"]}
+    if sky.ids is not None:
+        pure = np.flatnonzero(curve.precision >= PURITY)
+        marked = (score >= curve.thresholds[pure[0]]) & judged if len(pure) else np.zeros_like(judged)
+        found |= by_contrast(marked, sky.ids, judged)
+    return found
+
+
+def _labelled(score: FloatArray, true: BoolArray, judged: BoolArray) -> Scores:
+    curve = _curve(score, true, judged)
+    return {"labelled AP": curve.average_precision(), "labelled Dice": curve.best_dice()[0]}
+
+
+def _curve(score: FloatArray, true: BoolArray, judged: BoolArray) -> ThresholdCurve:
+    curve = ThresholdCurve(quantile_edges(score[judged]))
+    curve.update(score[judged], true[judged])
+    return curve
+
+
+def by_contrast(marked: BoolArray, ids: npt.NDArray[np.int32], judged: BoolArray) -> Scores:
+    """Return the mean completeness of thirds of the filaments; `ids` count them by contrast."""
+    pixels = np.bincount(ids[judged])[1:]
+    share = np.bincount(ids[marked], minlength=len(pixels) + 1)[1:][pixels > 0] / pixels[pixels > 0]
+    thirds = np.array_split(share, 3)
+    return {name: float(third.mean()) for name, third in zip(("faint", "middle", "bright"), thirds, strict=True)}
+
+
+def contest(sky: Sky, recipes: Sequence[Recipe], seeds: Sequence[int]) -> dict[str, list[Scores]]:
+    """Return, for each recipe and competitor, the scores of its maps: one a training seed, or one alone."""
+    runs = {recipe.name: [out_of_fold(recipe, sky, seed) for seed in seeds] for recipe in recipes}
+    others = competitors(sky)
+    judged = np.isfinite(fits.getdata(sky.planes["image"]))
+    for made in runs.values():
+        judged &= np.logical_and.reduce([np.isfinite(score) for score, _ in made])
+    print(f"{sky.folder.name}: {judged.sum():,} pixels judged, {(sky.true & judged).sum():,} of them true", flush=True)
+    rows = {
+        name: [{**scores_of(score, sky, judged), "seconds": seconds} for score, seconds in made]
+        for name, made in runs.items()
+    }
+    for name, maps in others.items():
+        settings = [scores_of(score, sky, judged) for score in maps]
+        rows[name] = [{key: max(scores[key] for scores in settings) for key in settings[0]}]
+    return rows
+
+
+def print_table(title: str, rows: Mapping[str, Sequence[Scores]]) -> None:
+    """Print the mean of each score, and its standard deviation where there are several."""
+    columns = list(next(iter(rows.values()))[0])
+    width = max(map(len, rows))
+    print(f"\n{title}\n{'':{width}s}  " + "".join(f"{name:>15s}" for name in columns))
+    for name, several in rows.items():
+        values = [np.array([scores[column] for scores in several if column in scores]) for column in columns]
+        print(f"{name:{width}s}  " + "".join(f"{_cell(of):>15s}" for of in values))
+
+
+def _cell(values: FloatArray) -> str:
+    if not len(values):
+        return "-"
+    digits = 0 if values.mean() > 1 else 3
+    return f"{values.mean():.{digits}f}" + (f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    """Run the benchmark and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--skies", nargs="*", type=int, default=[1], help="seeds of the skies (1)")
+    parser.add_argument("--size", nargs=2, type=int, default=(768, 384), metavar=("NX", "NY"), help="(768 384)")
+    parser.add_argument("--higal", type=Path, metavar="FOLDER", help="the four planes of the Hi-GAL sample")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of the trainings (0)")
+    parser.add_argument("--recipe", action="append", metavar='"YAML [KEY=VALUE ...]"', help="(kfold_higal.yaml)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all recipes")
+    parser.add_argument("--no-papers", action="store_true", help="leave out the recipe of the papers")
+    parser.add_argument("-o", "--output", type=Path, default=Path("science"), help="folder of runs (%(default)s)")
+    options = parser.parse_args()
+    recipes = [Recipe.parse(text, options.set) for text in options.recipe or [str(EXAMPLES / "kfold_higal.yaml")]]
+    recipes += [] if options.no_papers else [PAPERS]
+    output = options.output.absolute()
+    record: dict[str, Any] = {"bigsf": bigsf.__version__, "command": shlex.join(sys.argv)}
+    skies: dict[str, list[Scores]] = {}
+    for seed in options.skies:
+        sky = made_sky(output, seed, options.size)
+        record[sky.folder.name] = contest(sky, recipes, options.seeds)
+        print_table(sky.folder.name, record[sky.folder.name])
+        for name, scores in record[sky.folder.name].items():
+            skies.setdefault(name, []).extend(scores)
+    if len(options.skies) > 1:
+        print_table(f"skies {options.skies}: mean ± standard deviation over skies and seeds", skies)
+    if options.higal and options.higal.is_dir():
+        record["higal"] = contest(higal_sky(output, options.higal), recipes, options.seeds)
+        print_table("Hi-GAL sample, against its incomplete target", record["higal"])
+    elif options.higal:
+        print(f"The Hi-GAL sample is left out: no folder {options.higal}")
+    (output / "science.json").write_text(to_json(record))
+    print(f"\nWrote {output / 'science.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The science benchmark, on a small sky."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from science import EXAMPLES, Recipe, by_contrast, contest, higal_sky, made_sky, print_table, scores_of
+
+from conftest import shared_data
+
+SMALL = [
+    *("trainer.epochs=1", "trainer.model.features=4", "data.samples_per_epoch=16"),
+    *("split.area_size=64", "patch_size=32", "stride=16"),
+]
+
+
+def test_a_recipe_is_a_file_with_settings() -> None:
+    recipe = Recipe.parse(f"{EXAMPLES / 'kfold_higal.yaml'} 'trainer.loss={{type: focal}}' patch_size=128", ["a=1"])
+    assert recipe.settings == ("trainer.loss={type: focal}", "a=1")
+    assert recipe.patches == {"patch_size": 128, "stride": 8}
+    assert recipe.name == "kfold_higal trainer.loss={type: focal} patch_size=128 a=1"
+
+
+@pytest.mark.filterwarnings("ignore")  # FilFinder's own
+def test_all_are_scored_on_the_same_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sky = made_sky(tmp_path, 1, (320, 256))
+    recipe = Recipe.parse(str(EXAMPLES / "kfold_higal.yaml"), SMALL)
+    rows = contest(sky, [recipe], [0, 1])
+    assert contest(sky, [recipe], [0, 1]) == rows  # nothing is trained again
+    assert {"column density", "local contrast", "Sato ridges", "Frangi ridges", recipe.name} <= set(rows)
+    assert len(rows[recipe.name]) == 2
+    assert all(0 <= scores[name] <= 1 for of in rows.values() for scores in of for name in scores if name != "seconds")
+    print_table("title", rows)
+    assert "±" in capsys.readouterr().out
+
+
+def test_the_truth_itself_is_perfect(tmp_path: Path) -> None:
+    sky = made_sky(tmp_path, 2, (256, 128))
+    scores = scores_of(sky.true.astype(np.float32), sky, np.ones(sky.true.shape, np.bool_))
+    assert scores == dict.fromkeys(scores, 1.0)
+
+
+def test_filaments_count_alike_by_contrast() -> None:
+    ids = np.array([[1, 1, 2, 2, 2, 2], [3, 3, 3, 3, 0, 0]], np.int32)
+    marked = np.array([[1, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 0]], np.bool_)
+    assert by_contrast(marked, ids, np.ones(ids.shape, np.bool_)) == {"faint": 0.5, "middle": 0.25, "bright": 1.0}
+
+
+def test_the_sample_has_labels(tmp_path: Path) -> None:
+    sky = higal_sky(tmp_path, shared_data("train"))
+    assert sky.labelled is not None
+    assert sky.labelled.sum() > sky.true.sum() > 0
