@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -211,6 +212,9 @@ for _yaml in (_Loader, _Dumper):
     )
 
 
+_MOST_LINES = 100_000  # nine anchors of nine aliases each would make 400 million
+
+
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     """Parse YAML and say on which line each key stands.
 
@@ -229,13 +233,17 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        lines = dict(_lines(node, ())) if node else {}
+        lines = dict(islice(_lines(node, ()), _MOST_LINES)) if node else {}
+        if len(lines) == _MOST_LINES:
+            raise ConfigError(f"{name} is no configuration: written out, its anchors make {_MOST_LINES:,} keys or more.")
         data = loader.construct_document(node) if node else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. the 13th month in what looks like a date
         raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from None
+    except RecursionError:
+        raise ConfigError(f"{name} is no configuration: its keys lie too deep in each other, or in themselves.") from None
     except _DuplicateKeyError as error:
         raise ConfigError(f"{name}, {error}") from None
     return data, lines

@@ -445,14 +445,15 @@ def _checked_grid(data: _FoldsFile, areas: AreaGrid, path: Path) -> IntArray:
         raise DataError(
             f"{path}: the grid must have {areas.shape[0]} rows of {areas.shape[1]} areas, as its edges say."
         )
+    numbers = {number for row in data.grid for number in row}
+    if min(numbers) < 1 or max(numbers) > 255:
+        raise DataError(f"{path}: fold numbers run from {min(numbers)} to {max(numbers)}; expected 1 to 255.")
     grid = np.array(data.grid, np.int64)
-    if grid.min() < 1 or grid.max() > 255:
-        raise DataError(f"{path}: fold numbers run from {grid.min()} to {grid.max()}; expected 1 to 255.")
     for number, (train, valid, test) in enumerate(data.splits, 1):
         used = [*train, *valid, *test]
         if (
             len(set(used)) != len(used)
-            or not set(used) <= set(np.unique(grid).tolist())
+            or not set(used) <= numbers
             or not all((train, valid, test))
         ):
             raise DataError(
