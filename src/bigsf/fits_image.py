@@ -46,7 +46,7 @@ class FitsImage:
         try:
             with _readable(str(self.path)):
                 self.hdu = _find(self._hdus, self.path, hdu)
-                self.header = _sound_cards(self._hdus[self.hdu].header)
+                self.header = sound_cards(self._hdus[self.hdu].header)
                 _check_complete(self._hdus[self.hdu], self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
         except DataError:
@@ -93,7 +93,7 @@ class FitsImage:
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
         index[y_axis], index[x_axis] = slice(y0, y1), columns
-        with _readable(f"{self.name}, rows {y0} to {y1},"):
+        with _readable(self.name, f" at rows {y0} to {y1}"):
             raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
             width = len(range(*columns.indices(self.shape[1])))
             return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps axes of length 1 that come last
@@ -198,7 +198,7 @@ def output_header(header: fits.Header) -> fits.Header:
 
 
 @contextmanager
-def _readable(what: str) -> Iterator[None]:
+def _readable(what: str, where: str = "") -> Iterator[None]:
     """Turn whatever astropy, zlib and cfitsio raise at a damaged file into one `DataError`."""
     try:
         with _quiet():
@@ -207,19 +207,20 @@ def _readable(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
-        raise DataError(f"{what} cannot be read, the file is damaged: {reason or type(error).__name__}.") from error
+        raise DataError(f"{what} cannot be read{where}: {(reason or type(error).__name__).rstrip('.')}.") from error
 
 
-def _sound_cards(header: fits.Header) -> fits.Header:
+def sound_cards(header: fits.Header) -> fits.Header:
     """Return a header without the cards that astropy can neither parse nor write."""
     sound = fits.Header()
     for card in header.cards:
         try:
             card.verify("silentfix")
-            str(card)
+            text = str(card)
         except (ValueError, fits.VerifyError):
             continue
-        sound.append(card, end=True)
+        if text.isascii() and text.isprintable():
+            sound.append(card, end=True)
     return sound
 
 
@@ -234,6 +235,7 @@ def _quiet() -> Iterator[None]:
 def _open_fits(path: Path) -> Any:
     """Open a FITS file with its raw values, turning every way of not being FITS into one `DataError`."""
     try:
+        _check_axes(path)
         with _quiet():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
             len(hdus)  # reads all headers
@@ -243,6 +245,14 @@ def _open_fits(path: Path) -> Any:
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
+
+
+def _check_axes(path: Path) -> None:
+    """Refuse a primary header of more axes than FITS allows: astropy would look for each of a billion."""
+    with path.open("rb") as file:
+        axes = re.search(rb"NAXIS   = +(\d+)", file.read(2880))
+    if axes and int(axes[1]) > 999:
+        raise ValueError(f"its NAXIS is {axes[1].decode()[:30]}")
 
 
 def _is_image(hdu: Any) -> bool:
