@@ -197,7 +197,7 @@ trainer:
     starts = {
         "  line 3, data.in_memry: unknown key; did you mean 'in_memory'? Allowed: in_memory, path, samples_per_epoch",
         "  line 5, split.k: found 'many', expected a valid integer",
-        "  line 6, split.strategy: unknown type 'rnadom'; did you mean 'random'? Allowed: random, naive, balanced, cus",
+        "  line 6, split.strategy: unknown type 'rnadom'; did you mean 'random'? Allowed: random, naive, balanced, reg",
         "  line 8, trainer.epoch: found 0, expected greater than 0.",
         "  line 11, trainer.model.depht: unknown key; did you mean 'depth'? Allowed: ",
         "  line 14, trainer.metrics.1: unknown type 'doce'; did you mean 'dice'? Allowed: dice, ",
@@ -258,6 +258,7 @@ def test_members_of_a_family_are_those_of_its_union() -> None:
         "RandomStrategyConfig",
         "NaiveStrategyConfig",
         "BalancedStrategyConfig",
+        "RegionsStrategyConfig",
         "CustomStrategyConfig",
     ]
 

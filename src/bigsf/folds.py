@@ -451,11 +451,7 @@ def _checked_grid(data: _FoldsFile, areas: AreaGrid, path: Path) -> IntArray:
     grid = np.array(data.grid, np.int64)
     for number, (train, valid, test) in enumerate(data.splits, 1):
         used = [*train, *valid, *test]
-        if (
-            len(set(used)) != len(used)
-            or not set(used) <= numbers
-            or not all((train, valid, test))
-        ):
+        if len(set(used)) != len(used) or not set(used) <= numbers or not all((train, valid, test)):
             raise DataError(
                 f"{path}: split {number} is {[train, valid, test]}; expected three lists of folds of the grid, none "
                 "empty, no fold twice."

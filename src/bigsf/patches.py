@@ -108,9 +108,9 @@ class PatchFile:
         """Refuse a file whose parts contradict each other, before a patch is sought outside the map."""
         y, x = (np.append(self.positions[:, axis], 0) for axis in (0, 1))
         consistent = (
-            (self.image.ndim, self.image.dtype) == (3, np.float32)
-            and all((mask.shape, mask.dtype) == (self.shape, np.uint8) for mask in masks)
-            and (self.positions.shape, self.positions.dtype) == ((len(y) - 1, 2), np.int32)
+            (self.image.ndim, self.image.dtype) == (3, np.dtype(np.float32))
+            and all((mask.shape, mask.dtype) == (self.shape, np.dtype(np.uint8)) for mask in masks)
+            and (self.positions.shape, self.positions.dtype) == ((len(y) - 1, 2), np.dtype(np.int32))
             and self.channels >= 1
             and 1 <= self.patch_size <= min(self.shape)
             and self.stride >= 1

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, model_validator
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.config import Config, ConfigPath
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
 from bigsf.patches import MaskArray, PatchFileWriter
 from bigsf.planes import BoolArray, check_same_grid, check_sense, read_mask
@@ -75,6 +75,15 @@ class PreprocessConfig(Config):
             raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
         return self
 
+    @model_validator(mode="after")
+    def _no_gaps(self) -> Self:
+        if self.stride_px > self.patch_size:
+            raise ValueError(
+                f"stride is {self.stride} but patches have {self.patch_size} pixels: the map between them would be "
+                "lost. Use at most the patch size."
+            )
+        return self
+
     @property
     def stride_px(self) -> int:
         """The stride, resolved."""
@@ -133,8 +142,9 @@ def preprocess(
     """
     image_name = config.image.name.removesuffix(".gz")
     output = Path(output) if output else Path(Path(image_name).stem + ".h5")
-    if not dry_run:
-        refuse_overwrite(output, overwrite=overwrite)
+    if output.suffix not in (".h5", ".hdf5"):
+        raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
+    refuse_overwrite(output, overwrite=overwrite or dry_run)
     with ExitStack() as stack:
         planes = _Planes(config, stack)
         report = PreprocessReport(
@@ -147,8 +157,8 @@ def preprocess(
         )
         if min(planes.shape) < config.patch_size:
             raise DataError(
-                f"{planes.images[0].name} has {planes.shape[0]} x {planes.shape[1]} pixels, too few for a patch of "
-                f"{config.patch_size}. Use a smaller --patch-size."
+                f"{planes.images[0].name} has {planes.shape[1]} x {planes.shape[0]} pixels (x, y), too few for a patch "
+                f"of {config.patch_size}. Use a smaller --patch-size."
             )
         if dry_run:
             _convert(planes, config, report, writer=None)

@@ -97,6 +97,7 @@ def segment(
     precision: Precision = "auto",
     products: str | Sequence[str] | None = None,
     network: nn.Module | None = None,
+    trust: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> SegmentReport:
@@ -126,6 +127,8 @@ def segment(
         filaments in memory: about 10 bytes a pixel of the map.
     network
         The network of the models, where it was handed to the trainer as an object.
+    trust
+        Import and run the custom targets that the snapshots name.
     overwrite
         Replace existing outputs.
     dry_run
@@ -150,8 +153,7 @@ def segment(
         raise UsageError(f"The output {output} must be a plain FITS file: name it *.fits.")
     names = chosen(products, len(paths))
     picture = output.with_suffix(".png")
-    if not dry_run:
-        refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite)
+    refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite or dry_run)
     torch_device = pick_device(device)
     with ExitStack() as stack:
         planes, header = _open_map(image, hdu, valid, blank, channels, stack)
@@ -161,10 +163,8 @@ def segment(
         if found != needed:
             raise DataError(f"The model takes {needed} image planes, {image.name} gives {found}. See --channel.")
         _warn_if_trained_on(image, planes, snapshots)
-        if dry_run:
-            return report
         judge = Judge(
-            [snapshot.build_model(deepcopy(network)).to(torch_device) for snapshot in snapshots],
+            [snapshot.build_model(deepcopy(network), trust).to(torch_device) for snapshot in snapshots],
             window,
             stride,
             batch_size,
@@ -172,6 +172,8 @@ def segment(
             resolve_precision(precision, torch_device),
             planes.wcs,
         )
+        if dry_run:
+            return report
         header, table = provenance(
             header,
             "Probability of a filament",

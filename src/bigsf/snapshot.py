@@ -119,13 +119,12 @@ class Snapshot:
             data = _UPGRADES[version](data)
         for field in fields(cls):
             try:
-                TypeAdapter(field.type, config=_EXACT).validate_python(data[field.name.upper()])
+                kind: Any = field.type
+                TypeAdapter(kind, config=_EXACT).validate_python(data[field.name.upper()])
             except KeyError:
                 raise SnapshotError(f"{path} is damaged: it has no {field.name.upper()!r}.") from None
             except ValidationError as error:
-                raise SnapshotError(
-                    f"{path} is damaged: {field.name.upper()}: {error.errors()[0]['msg']}."
-                ) from None
+                raise SnapshotError(f"{path} is damaged: {field.name.upper()}: {error.errors()[0]['msg']}.") from None
         snapshot = cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
         if not {"whole", "labelled"} <= set(snapshot.thresholds) or snapshot.patch_size < 1:
             raise SnapshotError(f"{path} is damaged: its thresholds are {snapshot.thresholds}.")
@@ -160,8 +159,7 @@ class Snapshot:
                 "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
             )
         config = self.config
-        if not trust:
-            refuse_custom(config.trainer.model, "The snapshot")
+        refuse_custom(config.trainer.model, "The snapshot", trust)
         model = build_model(config, network)
         self.load_weights(model)
         return model
@@ -185,12 +183,13 @@ class Snapshot:
         model.load_state_dict(self.model_state)
 
 
-def refuse_custom(config: Config, whose: str) -> None:
-    """Raise `SnapshotError` where a stored config names code to import and run."""
-    if targets := sorted(set(_targets(config.model_dump(mode="json")))):
+def refuse_custom(config: Config, whose: str, trust: bool) -> None:
+    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted."""
+    targets = [] if trust else sorted(set(_targets(config.model_dump(mode="json"))))
+    if targets:
         raise SnapshotError(
-            f"{whose} names code to run: {', '.join(targets)}. Where you know its author, pass --trust (in Python "
-            "trust=True)."
+            f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "
+            "(in Python trust=True)."
         )
 
 
