@@ -83,8 +83,8 @@ def main() -> None:
     except Exception as error:
         if not out_of_memory(error):
             error.add_note(
-                f"This is a mistake of bigsf {__version__}, not yours. Please report it where you have bigsf from, with "
-                "the command, these lines and, where you can, the file."
+                f"This is a mistake of bigsf {__version__}, not yours. Please report it where you have bigsf from, "
+                "with the command, these lines and, where you can, the file."
             )
             raise
         console.fail(
@@ -194,6 +194,7 @@ def preprocess(
     OUT_mosaic.fits.
     """
     from bigsf import preprocessing as work
+    from bigsf.data_check import describe_file
     from bigsf.errors import UsageError
 
     given = {
@@ -238,7 +239,16 @@ def preprocess(
         f"{report.without_labels:,} without a labelled one"
     )
     size = console.size(report.bytes)
-    say(f"Would write {report.output}: {size}." if dry_run else f"Wrote {report.output} ({size}).")
+    if dry_run:
+        for path in dict.fromkeys(map(Path, report.sources.values())):
+            for line in describe_file(path, options.blank):
+                say(f"  {line}")
+        say(
+            f"Would write {report.output}: {size}, about {console.duration(report.seconds)} and "
+            f"{console.size(report.memory_bytes)} of memory, as this check took."
+        )
+        return
+    say(f"Wrote {report.output} ({size}).")
 
 
 @app.command(epilog="Example: `bigsf split galaxy.h5 -k 4 --k-train 2`")

@@ -156,6 +156,12 @@ def find_planes(path: str | Path) -> dict[str, str]:
     return {_PLANES[name]: name for name in names if name in _PLANES}
 
 
+def image_hdus(path: str | Path) -> list[int]:
+    """Return which HDUs of a file are images of two axes or more."""
+    with _open_fits(Path(path)) as hdus:
+        return [index for index, hdu in enumerate(hdus) if _is_image(hdu) and len(hdu.shape) >= 2]
+
+
 def celestial_wcs(header: fits.Header) -> WCS | None:
     """Return the celestial WCS of a header's first two axes, or None where there is none."""
     try:

@@ -1,6 +1,8 @@
 """FITS planes -> patch file."""
 
 import json
+import resource
+import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -107,6 +109,10 @@ class PreprocessReport:
     counts: dict[str, int] = field(default_factory=dict)
     minimum: float = np.inf
     maximum: float = -np.inf
+    seconds: float = 0.0
+    """Time that reading and judging the planes took."""
+    memory_bytes: int = 0
+    """The most memory that the process has held so far."""
     identity: str = ""
 
     @property
@@ -206,6 +212,7 @@ def _convert(
     ny, nx = planes.shape
     windows = _Windows(config, planes.shape, planes.has_labels)
     rows = max(config.patch_size, int(_BAND_BYTES / (4 * nx * len(planes.images))))
+    started = time.monotonic()
     with console.progress("preprocess", ny, "rows") as advance:
         for y0, y1 in bands(ny, rows):
             image, masks = planes.read(y0, y1)
@@ -218,6 +225,8 @@ def _convert(
     report.windows, report.kept = windows.total, len(positions)
     report.without_valid, report.without_labels = windows.without_valid, windows.without_labels
     report.counts, report.minimum, report.maximum = counts, planes.minimum, planes.maximum
+    report.seconds = time.monotonic() - started
+    report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _check_found(planes, config, report)
     return positions
 
@@ -247,6 +256,23 @@ def _check_found(planes: "_Planes", config: PreprocessConfig, report: Preprocess
     if counts["target and background"]:
         warnings.warn(
             f"{counts['target and background']:,} pixels are both target and background; they are taken as target.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+    if not planes.has_labels:
+        return
+    if counts["target"] > counts["valid"] / 2:
+        warnings.warn(
+            f"The target is 1 on {counts['target'] / counts['valid']:.0%} of the valid pixels. Structures are rare: is "
+            "it inverted?",
+            BigsfWarning,
+            stacklevel=2,
+        )
+    target, background = (planes.sums[role] / max(counts[role], 1) for role in ("target", "background"))
+    if counts["background"] and target < background:
+        warnings.warn(
+            f"The map is {target:.4g} on the target and {background:.4g} on the background in the mean. Are the two "
+            "planes swapped?",
             BigsfWarning,
             stacklevel=2,
         )
@@ -332,6 +358,7 @@ class _Planes:
             ["declared missing", "declared valid but not finite", "target and background"], 0
         )
         self.minimum, self.maximum = np.inf, -np.inf
+        self.sums = {"target": 0.0, "background": 0.0}
 
     def read(self, y0: int, y1: int) -> tuple[FloatArray, dict[str, MaskArray]]:
         """Return rows of the image, NaN where missing, and of its masks by name."""
@@ -359,6 +386,8 @@ class _Planes:
         target, background = target & valid, background & valid & ~target
         labelled = target | background
         self._count({"target": target, "background": background, "labelled": labelled})
+        for role, mask in (("target", target), ("background", background)):
+            self.sums[role] += float(image[0].sum(where=mask, dtype=np.float64))
         return image, {**masks, "target": target.view(np.uint8), "labelled": labelled.view(np.uint8)}
 
     def _count(self, masks: dict[str, BoolArray]) -> None:
