@@ -1,4 +1,4 @@
-"""Every row of section 7 of the specification through the command line: odd files that work, bad ones with their code."""
+"""Odd and bad input through the command line: what works, and what is refused with which message and exit code."""
 
 import gzip
 import json
@@ -140,7 +140,8 @@ def ended(bigsf_command: Run, tmp_path: Path) -> Callable[..., Said]:
         said = bigsf_command(*arguments, cwd=tmp_path)
         assert said.code == code, said.err
         assert not list(tmp_path.rglob(".*.tmp"))
-        assert code == 0 or said.err.startswith("Error: ")
+        assert code == 0 or "Error: " in said.err
+        assert "Traceback" not in said.err
         return said
 
     return run
@@ -221,7 +222,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "NAXIS of a billion": (replaced("NAXIS  ", "NAXIS   =           9999999999"), "its NAXIS is 9999999999"),
     "NAXIS too large": (replaced("NAXIS  ", "NAXIS   =                    3"), "bad.fits"),
     "BITPIX of none": (replaced("BITPIX ", "BITPIX  =                   17"), "bad.fits"),
-    "BSCALE of none": (replaced("BUNIT ", "BSCALE  =                  abc"), "bad.fits cannot be read"),
+    "BSCALE of none": (replaced("BUNIT ", "BSCALE  =                  abc"), "bad.fits"),
     "damaged tiles": (rotten, "bad.fits"),
 }
 
@@ -335,7 +336,7 @@ def test_impossible_combinations_are_config_errors(
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(**change["trainer"])))
     for command in ("train", "kfold"):
         assert message in ended(3, command, "run.yaml").err
-    assert not (tmp_path / "results").exists()
+        assert not list(tmp_path.rglob("config.yaml"))
 
 
 def test_damaged_patch_file_is_an_error_of_data_for_all_who_read_it(
@@ -345,11 +346,12 @@ def test_damaged_patch_file_is_an_error_of_data_for_all_who_read_it(
     with h5py.File(tmp_path / "bad.h5", "r+") as file:
         file["positions"][0] = (10_000, 0)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict()))
-    for command in (
+    commands: list[list[object]] = [
         ["split", "bad.h5"],
         ["train", "run.yaml", "--set", f"data.path={tmp_path / 'bad.h5'}"],
         ["segment", trained, "bad.h5"],
-    ):
+    ]
+    for command in commands:
         assert "bad.h5 is damaged: its planes, patches and attributes do not fit together" in ended(4, *command).err
 
 
@@ -385,11 +387,11 @@ def test_states_that_do_not_fit_are_an_error_of_the_snapshot(
 @pytest.fixture
 def stranger(trained: Path, tmp_path: Path) -> Path:
     """Return a snapshot that names code, which makes a folder once it is imported."""
-    (tmp_path / "evil.py").write_text(
-        f"import os\nos.mkdir({str(tmp_path / 'made')!r})\nfrom torch.nn import ReLU as Net\n"
+    (tmp_path / f"{tmp_path.name}.py").write_text(
+        f"import os\nos.mkdir({str(tmp_path / 'made')!r})\nfrom bigsf.models.unet import UNet as Net\n"
     )
     content = torch.load(trained / "last.pt", weights_only=True)
-    custom = {"type": "custom", "target": "evil:Net", "folder": str(tmp_path)}
+    custom = {"type": "custom", "target": f"{tmp_path.name}:Net", "folder": str(tmp_path)}
     content["GLOBAL_CONFIG"]["trainer"]["model"] = custom
     torch.save(content, tmp_path / "last.pt")
     return tmp_path / "last.pt"
@@ -405,15 +407,16 @@ def test_code_that_a_snapshot_names_is_not_run(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(start_from=str(stranger), epochs=1)))
-    arguments = {
+    commands: dict[str, list[object]] = {
         "segment": ["segment", stranger, sky.path("image")],
         "resume": ["resume", stranger],
         "start_from": ["train", "run.yaml", "--set", "trainer.model.features=8"],
-    }[command]
+    }
+    arguments = commands[command]
     said = ended(5, *arguments)
     assert not (tmp_path / "made").exists()
     if command != "start_from":
-        assert f"names code to run: evil:Net in {tmp_path}. If that code is yours" in said.err
+        assert f"names code to run: {tmp_path.name}:Net in {tmp_path}. If that code is yours" in said.err
         assert "pass --trust" in said.err
         ended(5, *arguments, "--trust")  # its weights are those of another network
         assert (tmp_path / "made").exists()
@@ -425,7 +428,7 @@ def test_code_that_a_snapshot_names_is_not_run(
 def test_dry_run_of_segment_finds_a_folder_that_cannot_be_written(
     trained: Path, sky: Sky, ended: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)  # root may write anywhere
     for command in (["segment", trained, sky.path("image")], ["preprocess", sky.path("image"), "--patch-size", 16]):
         assert "is read-only for you" in ended(2, *command, "--dry-run").err
 
@@ -436,7 +439,7 @@ def test_a_file_that_is_too_large_leaves_the_previous_output_whole(
     import resource
     import signal
 
-    commands = [
+    commands: list[tuple[list[object], str]] = [
         (["preprocess", sky.path("image"), "--patch-size", 16, "--overwrite"], "image.h5"),
         (["segment", trained, sky.path("image"), "--overwrite"], "image_segmented.fits"),
     ]

@@ -256,7 +256,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        lines = dict(islice(_lines(node, ()), _MOST_LINES)) if node else {}
+        lines = list(islice(_lines(node, ()), _MOST_LINES)) if node else []
         if len(lines) == _MOST_LINES:
             raise ConfigError(
                 f"{name} is no configuration: written out, its anchors make {_MOST_LINES:,} keys or more."
@@ -273,7 +273,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
         ) from None
     except _DuplicateKeyError as error:
         raise ConfigError(f"{name}, {error}") from None
-    return data, lines
+    return data, dict(lines)
 
 
 def _read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:

@@ -217,7 +217,7 @@ def _readable(what: str, where: str = "") -> Iterator[None]:
 
 
 def sound_cards(header: fits.Header) -> fits.Header:
-    """Return a header without the cards that astropy can neither parse nor write."""
+    """Return a header without the cards that astropy cannot parse, write, or count by."""
     sound = fits.Header()
     for card in header.cards:
         try:
@@ -225,7 +225,8 @@ def sound_cards(header: fits.Header) -> fits.Header:
             text = str(card)
         except (ValueError, fits.VerifyError):
             continue
-        if text.isascii() and text.isprintable():
+        counts = card.keyword not in ("NAXIS", "TFIELDS") or isinstance(card.value, int)
+        if text.isascii() and text.isprintable() and counts:
             sound.append(card, end=True)
     return sound
 

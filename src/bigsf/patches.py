@@ -13,7 +13,7 @@ HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexin
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
@@ -209,7 +209,9 @@ class PatchFileWriter:
         Which of `MASKS` there are.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], channels: int, masks: Iterable[str]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], channels: int, masks: Collection[str]) -> None:
+        with path.open("wb") as file:  # HDF5 prints a traceback of its own where the disk is full
+            allocate(file.fileno(), (4 * channels + len(masks)) * shape[0] * shape[1])
         self._file = h5py.File(path, "w", libver=("earliest", "v110"))
         self._planes = {"image": self._contiguous("image", (channels, *shape), np.float32)}
         self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in masks}
