@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 import bigsf
 from bigsf.areas import AreaGrid, covered, sky_period_px
@@ -26,6 +26,8 @@ from bigsf.tiling import IntArray, bands
 
 FORMAT = "bigsf folds"
 FORMAT_VERSION = 1
+
+_MOST_PX = 2**31 - 1  # positions are int32
 
 Split = tuple[list[int], list[int], list[int]]
 """[train folds, valid folds, test folds], numbered from 1."""
@@ -90,14 +92,14 @@ class SplitConfig(Config):
     use: PositiveInt = 1
     """The split that `bigsf train` uses, numbered from 1."""
 
-    area_size: PositiveInt | None = None
+    area_size: Annotated[int, Field(ge=1, le=_MOST_PX)] | None = None
     """Side of an area in pixels; by default the larger of 64 and two patch sizes. Larger areas lose fewer patches
     at their borders but sample the map more coarsely."""
 
-    overlap: NonNegativeInt = 0
+    overlap: int = Field(default=0, ge=0, le=_MOST_PX)
     """Pixels that a patch may reach past the bottom and right border of its area. Above 0 folds share pixels."""
 
-    gap: NonNegativeInt = 0
+    gap: int = Field(default=0, ge=0, le=_MOST_PX)
     """Pixels kept clear between folds."""
 
     path: ConfigPath | None = None
