@@ -228,6 +228,8 @@ def _convert(
     report.seconds = time.monotonic() - started
     report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _check_found(planes, config, report)
+    if writer is None and planes.has_labels:
+        _warn_if_mixed_up(planes)
     return positions
 
 
@@ -259,8 +261,11 @@ def _check_found(planes: "_Planes", config: PreprocessConfig, report: Preprocess
             BigsfWarning,
             stacklevel=2,
         )
-    if not planes.has_labels:
-        return
+
+
+def _warn_if_mixed_up(planes: "_Planes") -> None:
+    """Say what looks like planes that are inverted or swapped."""
+    counts = planes.counts
     if counts["target"] > counts["valid"] / 2:
         warnings.warn(
             f"The target is 1 on {counts['target'] / counts['valid']:.0%} of the valid pixels. Structures are rare: is "
