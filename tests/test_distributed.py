@@ -181,7 +181,7 @@ def test_a_signal_to_the_command_stops_it_in_order(config: Path, tmp_path: Path,
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number, said
-    assert f"Stopped by signal {int(number)}" in said
+    assert f"Stopped by {signal.Signals(number).name}" in said
     assert "Go on with: bigsf resume" in said
     assert Snapshot.load(last).epochs_run >= 1
     assert not (last.parent / ".lock").exists()

@@ -3,6 +3,7 @@
 import glob
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,13 +43,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno is None:  # not the operating system's: a library's own, and a bug here
+    except (OSError, RuntimeError) as error:
+        number = _errno(error)
+        if number is None:  # not the operating system's: a library's own, and a bug here
             raise
-        raise UsageError(f"{path} could not be written: {os.strerror(error.errno)}. {_free(path)}") from error
+        raise UsageError(f"{path} could not be written: {os.strerror(number)}. {_free(path)}") from error
     finally:
         with suppress(OSError):  # what went wrong has been said
             temporary.unlink()
+
+
+def _errno(error: OSError | RuntimeError) -> int | None:
+    """Return the number of an operating system's error, which HDF5 gives in words alone."""
+    words = re.search(r"errno = (\d+)", str(error))
+    return int(words[1]) if words else getattr(error, "errno", None)
 
 
 def _remove_litter(path: Path) -> None:

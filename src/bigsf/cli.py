@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from bigsf import __version__, console
 from bigsf.console import say
-from bigsf.errors import BigsfError, InterruptedRunError
+from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, out_of_memory
 from bigsf.results import describe, plural, share, show_folds, show_mosaic, show_scores, show_summary
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1. [default:
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. trainer.optimizer.lr=1e-4."),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the code of your own (type: custom) that the snapshot names.")
 ]
 TimeLimit = Annotated[
     str | None, typer.Option(help="Stop in order after, e.g., 30min or 4h, ready to resume; exit code 75.")
@@ -77,6 +80,18 @@ def main() -> None:
     except BigsfError as error:
         console.fail(str(error))
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not out_of_memory(error):
+            error.add_note(
+                f"This is a mistake of bigsf {__version__}, not yours. Please report it where you have bigsf from, "
+                "with the command, these lines and, where you can, the file."
+            )
+            raise
+        console.fail(
+            f"Out of memory: {str(error).splitlines()[0] or 'nothing more can be allocated'}. Lower --batch-size "
+            "(segment), trainer.batch_size, trainer.model.features or the patch size, or set trainer.accumulate."
+        )
+        sys.exit(OUT_OF_MEMORY)
 
 
 def _version(wanted: bool) -> None:
@@ -179,6 +194,7 @@ def preprocess(
     OUT_mosaic.fits.
     """
     from bigsf import preprocessing as work
+    from bigsf.data_check import describe_file
     from bigsf.errors import UsageError
 
     given = {
@@ -223,7 +239,16 @@ def preprocess(
         f"{report.without_labels:,} without a labelled one"
     )
     size = console.size(report.bytes)
-    say(f"Would write {report.output}: {size}." if dry_run else f"Wrote {report.output} ({size}).")
+    if dry_run:
+        for path in dict.fromkeys(map(Path, report.sources.values())):
+            for line in describe_file(path, options.blank):
+                say(f"  {line}")
+        say(
+            f"Would write {report.output}: {size}, about {console.duration(report.seconds)} and "
+            f"{console.size(report.memory_bytes)} of memory, as this check took."
+        )
+        return
+    say(f"Wrote {report.output} ({size}).")
 
 
 @app.command(epilog="Example: `bigsf split galaxy.h5 -k 4 --k-train 2`")
@@ -265,7 +290,7 @@ def split(
     given = {
         "k": k,
         "k_train": k_train,
-        "strategy": {"type": "random", **chosen} if chosen else None,
+        "strategy": chosen or None,
         "area_size": area_size,
         "overlap": overlap,
         "gap": gap,
@@ -355,6 +380,7 @@ def resume(
     data: Annotated[Path | None, typer.Option(help="Where the patch file lies now, if it was moved.")] = None,
     device: Device = None,
     time_limit: TimeLimit = None,
+    trust: Trust = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -370,13 +396,13 @@ def resume(
                 "--epochs and --data are for one run; resume the folders split_1, split_2, ... one by one."
             )
         if dry_run:
-            describe(Trainer(KFold.from_folder(path, device).config, device, dry_run=True), kfold=True)
+            describe(Trainer(KFold.from_folder(path, device, trust=trust).config, device, dry_run=True), kfold=True)
             return
         with join_world(device) as world:
-            _run_kfold(KFold.from_folder(path, device, world, _seconds(time_limit)), None, overwrite=False)
+            _run_kfold(KFold.from_folder(path, device, world, _seconds(time_limit), trust), None, overwrite=False)
         return
     with join_world(device) as world:
-        trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data)
+        trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data, trust=trust)
         state = trainer.state
         where = f"epoch {state.epochs_run} of {trainer.config.trainer.epochs}, step {state.steps_run} of the next"
         say(f"{trainer.folder.path} stands after {where}.")
@@ -435,6 +461,7 @@ def segment(
         ),
     ] = None,
     device: Device = None,
+    trust: Trust = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -467,6 +494,7 @@ def segment(
         device=device,
         precision=precision.value,
         products=products,
+        trust=trust,
         overwrite=overwrite,
         dry_run=dry_run,
     )
@@ -543,16 +571,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _merged(kind: Any, config: Path | None, given: dict[str, Any]) -> Any:
     """Return a config from a YAML file and the options that were given, which win."""
-    from bigsf.config import parse_yaml
-    from bigsf.errors import ConfigError
-
-    data: dict[str, Any] = {}
-    if config:
-        if not config.exists():
-            raise ConfigError(f"{config} does not exist.")
-        data, _ = parse_yaml(config.read_text(encoding="utf-8"), str(config))
-    data = {**(data or {}), **{key: value for key, value in given.items() if value is not None}}
-    return kind.from_dict(data, folder=config.absolute().parent if config else None)
+    return kind.from_options({key: value for key, value in given.items() if value is not None}, config)
 
 
 if __name__ == "__main__":

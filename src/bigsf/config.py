@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -27,7 +28,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, UsageError
 
 Location = tuple[str | int, ...]
 
@@ -62,19 +63,42 @@ class Config(BaseModel):
             With one line for each mistake: where, what was found, what is allowed.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ConfigError(f"{path} does not exist.") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
-        data, lines = parse_yaml(text, str(path))
+        data, lines = _read_yaml(path)
         return cls._validated(data, path.absolute().parent, overrides, name=str(path), lines=lines)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = (), folder: Path | None = None) -> Self:
         """Validate a dictionary; relative paths in it are relative to `folder`, by default the current one."""
         return cls._validated(data, folder or Path.cwd(), overrides, name="the configuration", lines={})
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], path: Path | None) -> Self:
+        """Validate the options of a command line, over those of a YAML file where there is one.
+
+        An option replaces the key under any of its names; one that is a dictionary changes keys of the YAML's.
+
+        Raises
+        ------
+        UsageError
+            Where a mistake stands on the command line, in its words.
+        ConfigError
+            Where it stands in the file.
+        """
+        data, lines = _read_yaml(path) if path else ({}, {})
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{path} holds {_shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
+        merged = dict(data)
+        for name, value in options.items():
+            known = _field_names(name, cls.model_fields[name])
+            old: Any = next((merged.pop(key) for key in known if key in merged), {})
+            merged[name] = {**old, **value} if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+        try:
+            return cls.model_validate(merged, context={"folder": path.absolute().parent if path else Path.cwd()})
+        except ValidationError as error:
+            if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
+                messages = [_explain(cls, detail, lines) for detail in error.errors()]
+                raise ConfigError("\n".join([f"{path} has {_count(len(messages), 'mistake')}:", *messages])) from None
+            raise UsageError(" ".join(_as_option(_explain(cls, detail, {})) for detail in error.errors())) from None
 
     @classmethod
     def _validated(
@@ -211,6 +235,9 @@ for _yaml in (_Loader, _Dumper):
     )
 
 
+_MOST_LINES = 100_000  # nine anchors of nine aliases each would make 400 million
+
+
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     """Parse YAML and say on which line each key stands.
 
@@ -229,16 +256,33 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        lines = dict(_lines(node, ())) if node else {}
+        lines = list(islice(_lines(node, ()), _MOST_LINES)) if node else []
+        if len(lines) == _MOST_LINES:
+            raise ConfigError(
+                f"{name} is no configuration: written out, its anchors make {_MOST_LINES:,} keys or more."
+            )
         data = loader.construct_document(node) if node else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. the 13th month in what looks like a date
         raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from None
+    except RecursionError:
+        raise ConfigError(
+            f"{name} is no configuration: its keys lie too deep in each other, or in themselves."
+        ) from None
     except _DuplicateKeyError as error:
         raise ConfigError(f"{name}, {error}") from None
-    return data, lines
+    return data, dict(lines)
+
+
+def _read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist.") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path that cannot be one
+        raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
 
 
 class _DuplicateKeyError(Exception):
@@ -326,6 +370,12 @@ def _explain(root: type[Config], detail: Any, lines: Mapping[Location, int]) -> 
         text = f"found {found}, expected {message}."
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
     return f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
+
+
+def _as_option(message: str) -> str:
+    """Return the line of a mistake as one about an option: `patch_size` is `--patch-size`."""
+    where, _, text = message.strip().partition(": ")
+    return text if where == "the whole" else f"--{where.replace('_', '-')}: {text}"
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:

@@ -83,7 +83,7 @@ class Patience(EarlyStopping):
         return dict(self._state)
 
     def load_state(self, state: dict[str, float]) -> None:  # noqa: D102
-        self._state = dict(state)
+        self._state |= state
 
 
 class CustomEarlyStoppingConfig(CustomConfig):

@@ -56,5 +56,18 @@ class InterruptedRunError(BigsfError):
         return self.message
 
 
+OUT_OF_MEMORY = 7
+"""Exit code of a command for which the memory of the machine or its GPU did not suffice."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Say whether an error is a lack of memory: Python's own, or torch's on a GPU or, by its words, on a CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
 class BigsfWarning(UserWarning):
     """Something the user should know of, that stops nothing."""

@@ -44,10 +44,11 @@ class FitsImage:
         self.blank = blank
         self._hdus = _open_fits(self.path)
         try:
-            self.hdu = _find(self._hdus, self.path, hdu)
-            self.header: fits.Header = self._hdus[self.hdu].header.copy()
-            _check_complete(self._hdus[self.hdu], self.path, self.hdu)
-            self._full_shape, self._kept_axes = self._axes()
+            with _readable(str(self.path)):
+                self.hdu = _find(self._hdus, self.path, hdu)
+                self.header = sound_cards(self._hdus[self.hdu].header)
+                _check_complete(self._hdus[self.hdu], self.path, self.hdu)
+                self._full_shape, self._kept_axes = self._axes()
         except DataError:
             self.close()
             raise
@@ -92,12 +93,10 @@ class FitsImage:
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
         index[y_axis], index[x_axis] = slice(y0, y1), columns
-        try:
-            with _quiet():
-                raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
-        except (OSError, ValueError, TypeError, EOFError) as error:
-            raise DataError(f"{self.name} cannot be read at rows {y0} to {y1}: {error}.") from error
-        return self._scaled(raw.reshape(y1 - y0, -1))  # astropy keeps axes of length 1 that come last
+        with _readable(self.name, f" at rows {y0} to {y1}"):
+            raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
+            width = len(range(*columns.indices(self.shape[1])))
+            return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps axes of length 1 that come last
 
     def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
         header = self.header
@@ -119,10 +118,8 @@ class FitsImage:
 
     def _axes(self) -> tuple[tuple[int, ...], tuple[int, int]]:
         """Return the full numpy shape and which two of its axes are (y, x)."""
-        header = self.header
-        prefix = "Z" if "ZNAXIS" in header and "ZIMAGE" in header else ""
-        n = int(header[f"{prefix}NAXIS"])
-        full = tuple(int(header[f"{prefix}NAXIS{axis}"]) for axis in range(n, 0, -1))
+        full = tuple(self._hdus[self.hdu].shape)
+        n = len(full)
         long = [axis for axis, length in enumerate(full) if length != 1]
         kept = (n - 2, n - 1) if n == 2 or set(long) <= {n - 2, n - 1} else tuple(long)
         if len(kept) != 2 or 0 in full:
@@ -155,8 +152,14 @@ def is_fits(path: Path) -> bool:
 def find_planes(path: str | Path) -> dict[str, str]:
     """Return which of TARGET (or SPINES), BACKGROUND, MISSING, VALID, TRUTH a file has, as plane: EXTNAME."""
     with _open_fits(Path(path)) as hdus:
-        names = [str(hdu.name).upper() for hdu in hdus if hdu.is_image]
+        names = [str(hdu.name).upper() for hdu in hdus if _is_image(hdu)]
     return {_PLANES[name]: name for name in names if name in _PLANES}
+
+
+def image_hdus(path: str | Path) -> list[int]:
+    """Return which HDUs of a file are images of two axes or more."""
+    with _open_fits(Path(path)) as hdus:
+        return [index for index, hdu in enumerate(hdus) if _is_image(hdu) and len(hdu.shape) >= 2]
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
@@ -201,6 +204,34 @@ def output_header(header: fits.Header) -> fits.Header:
 
 
 @contextmanager
+def _readable(what: str, where: str = "") -> Iterator[None]:
+    """Turn whatever astropy, zlib and cfitsio raise at a damaged file into one `DataError`."""
+    try:
+        with _quiet():
+            yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
+        raise DataError(f"{what} cannot be read{where}: {(reason or type(error).__name__).rstrip('.')}.") from error
+
+
+def sound_cards(header: fits.Header) -> fits.Header:
+    """Return a header without the cards that astropy cannot parse, write, or count by."""
+    sound = fits.Header()
+    for card in header.cards:
+        try:
+            card.verify("silentfix")
+            text = str(card)
+        except (ValueError, fits.VerifyError):
+            continue
+        counts = card.keyword not in ("NAXIS", "TFIELDS") or isinstance(card.value, int)
+        if text.isascii() and text.isprintable() and counts:
+            sound.append(card, end=True)
+    return sound
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Silence astropy's remarks on odd headers; what matters is checked and said here."""
     with warnings.catch_warnings():
@@ -211,6 +242,7 @@ def _quiet() -> Iterator[None]:
 def _open_fits(path: Path) -> Any:
     """Open a FITS file with its raw values, turning every way of not being FITS into one `DataError`."""
     try:
+        _check_axes(path)
         with _quiet():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
             len(hdus)  # reads all headers
@@ -222,12 +254,24 @@ def _open_fits(path: Path) -> Any:
     return hdus
 
 
+def _check_axes(path: Path) -> None:
+    """Refuse a primary header of more axes than FITS allows: astropy would look for each of a billion."""
+    with path.open("rb") as file:
+        axes = re.search(rb"NAXIS   = +(\d+)", file.read(2880))
+    if axes and int(axes[1]) > 999:
+        raise ValueError(f"its NAXIS is {axes[1].decode()[:30]}")
+
+
+def _is_image(hdu: Any) -> bool:
+    return isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU)  # what a broken header says is not that
+
+
 def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
     listing = ", ".join(
-        f"{i} {hdu.name or 'unnamed'} {hdu.shape if hdu.is_image else 'table'}" for i, hdu in enumerate(hdus)
+        f"{i} {hdu.name or 'unnamed'} {hdu.shape if _is_image(hdu) else 'table'}" for i, hdu in enumerate(hdus)
     )
     if wanted is None:
-        images = [i for i, hdu in enumerate(hdus) if hdu.is_image and len(hdu.shape) >= 2]
+        images = [i for i, hdu in enumerate(hdus) if _is_image(hdu) and len(hdu.shape) >= 2]
         found = next((i for i in images if str(hdus[i].name).upper() not in _PLANES), images[0] if images else None)
         if found is None:
             raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.")
@@ -238,7 +282,7 @@ def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
         hdu = hdus[index]
     except (KeyError, IndexError):
         raise DataError(f"{path} has no HDU {wanted!r}; it has {listing}.") from None
-    if not hdu.is_image or len(hdu.shape) < 2:
+    if not _is_image(hdu) or len(hdu.shape) < 2:
         raise DataError(f"HDU {wanted!r} of {path} is no image of ny x nx pixels; the HDUs are {listing}.")
     return index
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 import bigsf
 from bigsf.areas import AreaGrid, covered, sky_period_px
@@ -26,6 +26,8 @@ from bigsf.tiling import IntArray, bands
 
 FORMAT = "bigsf folds"
 FORMAT_VERSION = 1
+
+_MOST_PX = 2**31 - 1  # positions are int32
 
 Split = tuple[list[int], list[int], list[int]]
 """[train folds, valid folds, test folds], numbered from 1."""
@@ -90,14 +92,14 @@ class SplitConfig(Config):
     use: PositiveInt = 1
     """The split that `bigsf train` uses, numbered from 1."""
 
-    area_size: PositiveInt | None = None
+    area_size: Annotated[int, Field(ge=1, le=_MOST_PX)] | None = None
     """Side of an area in pixels; by default the larger of 64 and two patch sizes. Larger areas lose fewer patches
     at their borders but sample the map more coarsely."""
 
-    overlap: NonNegativeInt = 0
+    overlap: int = Field(default=0, ge=0, le=_MOST_PX)
     """Pixels that a patch may reach past the bottom and right border of its area. Above 0 folds share pixels."""
 
-    gap: NonNegativeInt = 0
+    gap: int = Field(default=0, ge=0, le=_MOST_PX)
     """Pixels kept clear between folds."""
 
     path: ConfigPath | None = None
@@ -445,16 +447,13 @@ def _checked_grid(data: _FoldsFile, areas: AreaGrid, path: Path) -> IntArray:
         raise DataError(
             f"{path}: the grid must have {areas.shape[0]} rows of {areas.shape[1]} areas, as its edges say."
         )
+    numbers = {number for row in data.grid for number in row}
+    if min(numbers) < 1 or max(numbers) > 255:
+        raise DataError(f"{path}: fold numbers run from {min(numbers)} to {max(numbers)}; expected 1 to 255.")
     grid = np.array(data.grid, np.int64)
-    if grid.min() < 1 or grid.max() > 255:
-        raise DataError(f"{path}: fold numbers run from {grid.min()} to {grid.max()}; expected 1 to 255.")
     for number, (train, valid, test) in enumerate(data.splits, 1):
         used = [*train, *valid, *test]
-        if (
-            len(set(used)) != len(used)
-            or not set(used) <= set(np.unique(grid).tolist())
-            or not all((train, valid, test))
-        ):
+        if len(set(used)) != len(used) or not set(used) <= numbers or not all((train, valid, test)):
             raise DataError(
                 f"{path}: split {number} is {[train, valid, test]}; expected three lists of folds of the grid, none "
                 "empty, no fold twice."

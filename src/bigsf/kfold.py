@@ -24,7 +24,7 @@ from bigsf.report import write_report
 from bigsf.resumption import placed
 from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder, read_json, to_json
-from bigsf.snapshot import Snapshot
+from bigsf.snapshot import Snapshot, refuse_custom
 from bigsf.trainer import Trainer
 
 
@@ -51,10 +51,17 @@ class KFold:
 
     @classmethod
     def from_folder(
-        cls, path: Path, device: str | None = None, world: World | None = None, time_limit_s: float | None = None
+        cls,
+        path: Path,
+        device: str | None = None,
+        world: World | None = None,
+        time_limit_s: float | None = None,
+        trust: bool = False,
     ) -> Self:
-        """Return the k-fold of a folder, which may have been moved."""
-        return cls(_recorded(path / "kfold.yaml", path), device, world or World(), time_limit_s)
+        """Return the k-fold of a folder, which may have been moved; `trust` lets its custom targets run."""
+        config = _recorded(path / "kfold.yaml", path)
+        refuse_custom(config, str(path / "kfold.yaml"), trust)
+        return cls(config, device, world or World(), time_limit_s)
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
@@ -124,7 +131,7 @@ class KFold:
             return
         logger.info("%s of %d: %s", folder.path.name, len(self.names), self.folds.splits[number - 1])
         if folder.newest_snapshot and not overwrite:
-            trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world)
+            trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world, trust=True)
         else:
             trainer = Trainer(self.split_config(number), self.device, overwrite=True, world=self.world)
         limit = None if self.time_limit_s is None else max(0.0, self.time_limit_s - (time.monotonic() - self._started))
@@ -190,7 +197,7 @@ class KFold:
     def _judge(self, snapshots: list[Snapshot]) -> Judge:
         device = pick_device(self.device)
         return Judge(
-            [snapshot.build_model().to(device) for snapshot in snapshots],
+            [snapshot.build_model(trust=True).to(device) for snapshot in snapshots],
             self.patch_file.patch_size,
             batch_size=64,
             device=device,

@@ -13,7 +13,7 @@ HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexin
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
@@ -28,7 +28,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 import bigsf
 from bigsf.atomic import allocate
 from bigsf.errors import DataError
-from bigsf.fits_image import FloatArray, celestial_wcs, is_fits
+from bigsf.fits_image import FloatArray, celestial_wcs, is_fits, sound_cards
 
 FORMAT = "bigsf patches"
 FORMAT_VERSION = 1
@@ -74,21 +74,24 @@ class PatchFile:
             with h5py.File(self.path, "r") as file:
                 self._check_format(dict(file.attrs))
                 self.attributes: dict[str, Any] = dict(file.attrs)
-                self.header = fits.Header.fromstring(file["header"][()].decode(), sep="\n")
+                self.header = sound_cards(fits.Header.fromstring(file["header"][()].decode(), sep="\n"))
                 self.image: FloatArray = self._plane(file["image"], in_memory)
                 masks = {name: self._plane(file[name], in_memory) for name in MASKS if name in file}
                 self.target: MaskArray | None = masks.get("target")
                 self.labelled: MaskArray | None = masks["labelled"] if "target" in masks else None
                 self.truth: MaskArray | None = masks.get("truth")
-                self.positions: npt.NDArray[np.int32] = file["positions"][:]
+                self.positions: npt.NDArray[np.int32] = self._plane(file["positions"], in_memory=True)
             self.patch_size = int(self.attributes["patch_size_px"])
             self.stride = int(self.attributes["stride_px"])
             self.unit = str(self.attributes["unit"])
             self.identity = str(self.attributes["identity"])
             self.image_sha256 = str(json.loads(self.attributes["sources"])["image"]["sha256"])
+            self._check_consistent(list(masks.values()))
+        except DataError:
+            raise
         except FileNotFoundError:
             raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        except Exception as error:  # h5py raises many kinds for a file that is damaged
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
 
     def _check_format(self, attributes: dict[str, Any]) -> None:
@@ -101,15 +104,32 @@ class PatchFile:
                 f"{FORMAT_VERSION}. Update bigsf or preprocess the map again."
             )
 
+    def _check_consistent(self, masks: list[MaskArray]) -> None:
+        """Refuse a file whose parts contradict each other, before a patch is sought outside the map."""
+        y, x = (np.append(self.positions[:, axis], 0) for axis in (0, 1))
+        consistent = (
+            (self.image.ndim, self.image.dtype) == (3, np.dtype(np.float32))
+            and all((mask.shape, mask.dtype) == (self.shape, np.dtype(np.uint8)) for mask in masks)
+            and (self.positions.shape, self.positions.dtype) == ((len(y) - 1, 2), np.dtype(np.int32))
+            and self.channels >= 1
+            and 1 <= self.patch_size <= min(self.shape)
+            and self.stride >= 1
+            and min(y.min(), x.min()) >= 0
+            and y.max() + self.patch_size <= self.shape[0]
+            and x.max() + self.patch_size <= self.shape[1]
+        )
+        if not consistent:
+            raise DataError(f"{self.path} is damaged: its planes, patches and attributes do not fit together.")
+
     def _plane(self, dataset: h5py.Dataset, in_memory: bool) -> Any:
-        if in_memory:
-            return dataset[...]
         offset = dataset.id.get_offset()
+        if offset is None and in_memory:
+            return dataset[...]
         if offset is None:
             raise DataError(f"{self.path} was rewritten by another tool: {dataset.name} is not contiguous.")
         if self.path.stat().st_size < offset + dataset.nbytes:  # reading past the end of a map is a SIGBUS
             raise DataError(f"{self.path} is cut short: {dataset.name} is not all there. Copy or make it again.")
-        return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+        return dataset[...] if in_memory else np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -189,7 +209,9 @@ class PatchFileWriter:
         Which of `MASKS` there are.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], channels: int, masks: Iterable[str]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], channels: int, masks: Collection[str]) -> None:
+        with path.open("wb") as file:  # HDF5 prints a traceback of its own where the disk is full
+            allocate(file.fileno(), (4 * channels + len(masks)) * shape[0] * shape[1])
         self._file = h5py.File(path, "w", libver=("earliest", "v110"))
         self._planes = {"image": self._contiguous("image", (channels, *shape), np.float32)}
         self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in masks}

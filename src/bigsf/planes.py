@@ -143,8 +143,8 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
     """Raise `DataError` unless two planes have one shape and, where both have one, one WCS."""
     if other.shape != first.shape:
         raise DataError(
-            f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels but {first.name} has {first.shape[0]} x "
-            f"{first.shape[1]}. All planes must share one grid."
+            f"{other.name} has {other.shape[1]} x {other.shape[0]} pixels (x, y) but {first.name} has "
+            f"{first.shape[1]} x {first.shape[0]}. All planes must share one grid."
         )
     if first.wcs is None or other.wcs is None:
         return
@@ -155,7 +155,7 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
         scale_deg = float(np.sqrt(abs(np.linalg.det(first.wcs.pixel_scale_matrix))))
         if not here.separation(there).deg <= 0.1 * scale_deg:
             raise DataError(
-                f"{other.name} has another WCS than {first.name}: pixel (y={y}, x={x}) lies at "
+                f"{other.name} has another WCS than {first.name}: pixel (x={x}, y={y}) lies at "
                 f"{there.to_string()} there and at {here.to_string()} here. All planes must share one grid."
             )
 

@@ -1,6 +1,8 @@
 """FITS planes -> patch file."""
 
 import json
+import resource
+import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.config import Config, ConfigPath
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
 from bigsf.patches import MaskArray, PatchFileWriter
 from bigsf.planes import BoolArray, check_same_grid, check_sense, read_mask
@@ -75,6 +77,15 @@ class PreprocessConfig(Config):
             raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
         return self
 
+    @model_validator(mode="after")
+    def _no_gaps(self) -> Self:
+        if self.stride_px > self.patch_size:
+            raise ValueError(
+                f"stride is {self.stride} but patches have {self.patch_size} pixels: the map between them would be "
+                "lost. Use at most the patch size."
+            )
+        return self
+
     @property
     def stride_px(self) -> int:
         """The stride, resolved."""
@@ -98,6 +109,10 @@ class PreprocessReport:
     counts: dict[str, int] = field(default_factory=dict)
     minimum: float = np.inf
     maximum: float = -np.inf
+    seconds: float = 0.0
+    """Time that reading and judging the planes took."""
+    memory_bytes: int = 0
+    """The most memory that the process has held so far."""
     identity: str = ""
 
     @property
@@ -133,8 +148,9 @@ def preprocess(
     """
     image_name = config.image.name.removesuffix(".gz")
     output = Path(output) if output else Path(Path(image_name).stem + ".h5")
-    if not dry_run:
-        refuse_overwrite(output, overwrite=overwrite)
+    if output.suffix not in (".h5", ".hdf5"):
+        raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
+    refuse_overwrite(output, overwrite=overwrite or dry_run)
     with ExitStack() as stack:
         planes = _Planes(config, stack)
         report = PreprocessReport(
@@ -147,8 +163,8 @@ def preprocess(
         )
         if min(planes.shape) < config.patch_size:
             raise DataError(
-                f"{planes.images[0].name} has {planes.shape[0]} x {planes.shape[1]} pixels, too few for a patch of "
-                f"{config.patch_size}. Use a smaller --patch-size."
+                f"{planes.images[0].name} has {planes.shape[1]} x {planes.shape[0]} pixels (x, y), too few for a patch "
+                f"of {config.patch_size}. Use a smaller --patch-size."
             )
         if dry_run:
             _convert(planes, config, report, writer=None)
@@ -196,6 +212,7 @@ def _convert(
     ny, nx = planes.shape
     windows = _Windows(config, planes.shape, planes.has_labels)
     rows = max(config.patch_size, int(_BAND_BYTES / (4 * nx * len(planes.images))))
+    started = time.monotonic()
     with console.progress("preprocess", ny, "rows") as advance:
         for y0, y1 in bands(ny, rows):
             image, masks = planes.read(y0, y1)
@@ -208,7 +225,11 @@ def _convert(
     report.windows, report.kept = windows.total, len(positions)
     report.without_valid, report.without_labels = windows.without_valid, windows.without_labels
     report.counts, report.minimum, report.maximum = counts, planes.minimum, planes.maximum
+    report.seconds = time.monotonic() - started
+    report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _check_found(planes, config, report)
+    if writer is None and planes.has_labels:
+        _warn_if_mixed_up(planes)
     return positions
 
 
@@ -237,6 +258,26 @@ def _check_found(planes: "_Planes", config: PreprocessConfig, report: Preprocess
     if counts["target and background"]:
         warnings.warn(
             f"{counts['target and background']:,} pixels are both target and background; they are taken as target.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+
+
+def _warn_if_mixed_up(planes: "_Planes") -> None:
+    """Say what looks like planes that are inverted or swapped."""
+    counts = planes.counts
+    if counts["target"] > counts["valid"] / 2:
+        warnings.warn(
+            f"The target is 1 on {counts['target'] / counts['valid']:.0%} of the valid pixels. Structures are rare: is "
+            "it inverted?",
+            BigsfWarning,
+            stacklevel=2,
+        )
+    target, background = (planes.sums[role] / max(counts[role], 1) for role in ("target", "background"))
+    if counts["background"] and target < background:
+        warnings.warn(
+            f"The map is {target:.4g} on the target and {background:.4g} on the background in the mean. Are the two "
+            "planes swapped?",
             BigsfWarning,
             stacklevel=2,
         )
@@ -322,6 +363,7 @@ class _Planes:
             ["declared missing", "declared valid but not finite", "target and background"], 0
         )
         self.minimum, self.maximum = np.inf, -np.inf
+        self.sums = {"target": 0.0, "background": 0.0}
 
     def read(self, y0: int, y1: int) -> tuple[FloatArray, dict[str, MaskArray]]:
         """Return rows of the image, NaN where missing, and of its masks by name."""
@@ -349,6 +391,8 @@ class _Planes:
         target, background = target & valid, background & valid & ~target
         labelled = target | background
         self._count({"target": target, "background": background, "labelled": labelled})
+        for role, mask in (("target", target), ("background", background)):
+            self.sums[role] += float(image[0].sum(where=mask, dtype=np.float64))
         return image, {**masks, "target": target.view(np.uint8), "labelled": labelled.view(np.uint8)}
 
     def _count(self, masks: dict[str, BoolArray]) -> None:

@@ -45,7 +45,7 @@ class TrainerConfig(Config):
     )
     """Name of the run folder."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the weights, the order of patches, the augmentations and dropout."""
 
     epochs: PositiveInt = aliased(50, "epochs", "epoch")

@@ -100,6 +100,7 @@ def segment(
     precision: Precision = "auto",
     products: str | Sequence[str] | None = None,
     network: nn.Module | None = None,
+    trust: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> SegmentReport:
@@ -133,6 +134,8 @@ def segment(
         filaments in memory: about 10 bytes a pixel of the map.
     network
         The network of the models, where it was handed to the trainer as an object.
+    trust
+        Import and run the custom targets that the snapshots name.
     overwrite
         Replace existing outputs.
     dry_run
@@ -157,8 +160,7 @@ def segment(
         raise UsageError(f"The output {output} must be a plain FITS file: name it *.fits.")
     names = chosen(products, len(paths))
     picture = output.with_suffix(".png")
-    if not dry_run:
-        refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite)
+    refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite or dry_run)
     torch_device = pick_device(device)
     with ExitStack() as stack:
         planes, header = _open_map(image, hdu, valid, blank, channels, stack)
@@ -168,10 +170,8 @@ def segment(
         if found != needed:
             raise DataError(f"The model takes {needed} image planes, {image.name} gives {found}. See --channel.")
         _warn_if_trained_on(image, planes, snapshots)
-        built = [snapshot.build_model(deepcopy(network)) for snapshot in snapshots]
+        built = [snapshot.build_model(deepcopy(network), trust) for snapshot in snapshots]
         batch_size = batch_size or batch_size_within(_bytes(memory), built, window, needed, planes.shape[1])
-        if dry_run:
-            return report
         judge = Judge(
             [model.to(torch_device) for model in built],
             window,
@@ -182,6 +182,8 @@ def segment(
             planes.wcs,
             tta,
         )
+        if dry_run:
+            return report
         header, table = provenance(
             header,
             "Probability of a filament",

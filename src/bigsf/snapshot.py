@@ -2,16 +2,18 @@
 
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 import bigsf
 from bigsf.atomic import atomic_path
+from bigsf.config import Config
 from bigsf.errors import ConfigError, SnapshotError
 from bigsf.fits_image import is_fits
 from bigsf.models.segmentation_model import SegmentationModel
@@ -19,6 +21,8 @@ from bigsf.run_config import RunConfig
 
 FORMAT = "bigsf snapshot"
 FORMAT_VERSION = 1
+
+_EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From a format version to what turns its dictionary into that of the next."""
@@ -113,34 +117,50 @@ class Snapshot:
             )
         for version in range(data["FORMAT_VERSION"], FORMAT_VERSION):
             data = _UPGRADES[version](data)
-        try:
-            return cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
-        except KeyError as error:
-            raise SnapshotError(f"{path} is damaged: it has no {error}.") from None
+        for field in fields(cls):
+            try:
+                kind: Any = field.type
+                TypeAdapter(kind, config=_EXACT).validate_python(data[field.name.upper()])
+            except KeyError:
+                raise SnapshotError(f"{path} is damaged: it has no {field.name.upper()!r}.") from None
+            except ValidationError as error:
+                raise SnapshotError(f"{path} is damaged: {field.name.upper()}: {error.errors()[0]['msg']}.") from None
+        snapshot = cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
+        if not {"whole", "labelled"} <= set(snapshot.thresholds) or snapshot.patch_size < 1:
+            raise SnapshotError(f"{path} is damaged: its thresholds are {snapshot.thresholds}.")
+        return snapshot
 
     @property
     def config(self) -> RunConfig:
         """The config, validated again."""
-        return RunConfig.from_dict(self.global_config)
+        try:
+            return RunConfig.from_dict(self.global_config)
+        except ConfigError as error:
+            raise SnapshotError(f"The configuration in the snapshot cannot be used: {error}") from None
 
-    def build_model(self, network: nn.Module | None = None) -> SegmentationModel:
+    def build_model(self, network: nn.Module | None = None, trust: bool = False) -> SegmentationModel:
         """Return the trained model.
 
         Parameters
         ----------
         network
             The network, where it was handed to the trainer as an object; its weights are replaced.
+        trust
+            Import and run the custom targets that the snapshot names.
 
         Raises
         ------
         SnapshotError
-            Where the weights do not fit the architecture of the config, or the network must be handed in.
+            Where the weights do not fit the architecture of the config, the network must be handed in, or a custom
+            target is not trusted.
         """
         if self.network_handed_in and network is None:
             raise SnapshotError(
                 "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
             )
-        model = build_model(self.config, network)
+        config = self.config
+        refuse_custom(config.trainer.model, "The snapshot", trust)
+        model = build_model(config, network)
         self.load_weights(model)
         return model
 
@@ -161,6 +181,24 @@ class Snapshot:
                 f"of {len(here)} differ."
             )
         model.load_state_dict(self.model_state)
+
+
+def refuse_custom(config: Config, whose: str, trust: bool) -> None:
+    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted."""
+    targets = [] if trust else sorted(set(_targets(config.model_dump(mode="json"))))
+    if targets:
+        raise SnapshotError(
+            f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "
+            "(in Python trust=True)."
+        )
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Yield the targets of the custom parts in a dumped config, and where they are imported from."""
+    if isinstance(node, dict) and node.get("type") == "custom":
+        yield f"{node['target']} in {node['folder']}"
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _targets(child)
 
 
 def build_model(config: RunConfig, network: nn.Module | None = None) -> SegmentationModel:

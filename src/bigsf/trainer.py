@@ -1,6 +1,7 @@
 """Batches -> snapshots: training, and going on with it."""
 
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder
 from bigsf.scores import baseline_scores
 from bigsf.signals import StopRequest
-from bigsf.snapshot import Snapshot, build_model
+from bigsf.snapshot import Snapshot, build_model, refuse_custom
 from bigsf.trackers import CSVConfig, Tracker
 from bigsf.training_state import TrainingState
 from bigsf.training_step import TrainingStep
@@ -214,6 +215,7 @@ class Trainer:
         parts: Parts | None = None,
         world: World | None = None,
         data: str | Path | None = None,
+        trust: bool = False,
     ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
@@ -233,6 +235,8 @@ class Trainer:
             The processes that train together.
         data
             Where the patch file lies now, if it was moved.
+        trust
+            Import and run the custom targets that the snapshot, or the config of the folder, names.
         """
         path = Path(path)
         if path.is_dir():
@@ -241,10 +245,12 @@ class Trainer:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
                 config = with_epochs(placed(RunConfig.from_yaml(folder.config), path, data), epochs)
+                refuse_custom(config, str(folder.config), trust)
                 return cls(config, device, True, dry_run, parts, world)  # it was stopped before its first save
             path = found
         snapshot = Snapshot.load(path)
         config = with_epochs(placed(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
+        refuse_custom(config, str(path), trust)
         trainer = cls(config, device, dry_run=dry_run, parts=parts, world=world, resumed=True)
         if trainer.patch_file.identity != snapshot.data_identity:
             raise DataError(
@@ -339,7 +345,9 @@ class Trainer:
             self._epochs()
             scores = self._finish()
             if (number := self._stop.signal_number) is not None:
-                raise InterruptedRunError(f"Stopped by signal {number}; {self.folder.path} is complete.", 128 + number)
+                raise InterruptedRunError(
+                    f"Stopped by {signal.Signals(number).name}; {self.folder.path} is complete.", 128 + number
+                )
             return scores
 
     def _open_folder(self, stack: ExitStack) -> None:
@@ -401,9 +409,9 @@ class Trainer:
         state, steps = self.state, self.dataset.steps
         where = f"step {state.steps_run} of {steps} of epoch {state.epochs_run + 1}"
         where = where if state.steps_run else f"epoch {state.epochs_run}"
+        by = signal.Signals(number).name if asked else "the time limit"
         raise InterruptedRunError(
-            f"Stopped by {f'signal {number}' if asked else 'the time limit'} after {where}; last.pt is written. "
-            f"Go on with: bigsf resume {self.folder.path}",
+            f"Stopped by {by} after {where}; last.pt is written. Go on with: bigsf resume {self.folder.path}",
             128 + number if asked else _TRY_AGAIN,
         )
 
@@ -509,6 +517,13 @@ def _check_model(config: RunConfig, patch_file: PatchFile) -> None:
             "image planes."
         )
     check_patch_size(patch_file.patch_size, model.patch_multiple, model.type)
+    norm = getattr(model, "norm", "group")
+    if patch_file.patch_size == model.patch_multiple and norm != "group":
+        raise ConfigError(
+            f"Patches of {patch_file.patch_size} pixels leave one pixel at the lowest level of this {model.type}, too "
+            f"few for norm: {norm}. Use patches of {2 * model.patch_multiple}, norm: group, or a lower "
+            "trainer.model.depth."
+        )
 
 
 def check_patch_size(patch_size: int, multiple: int, name: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch.optim import Optimizer
 
 from bigsf.early_stopping import EarlyStopping, higher_is_better
+from bigsf.errors import SnapshotError
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.schedulers import Scheduler
 from bigsf.snapshot import Snapshot
@@ -87,14 +88,26 @@ class TrainingState:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go to where a snapshot stands."""
+        """Go to where a snapshot stands.
+
+        Raises
+        ------
+        SnapshotError
+            Where its states are not those of this model, optimizer and scheduler.
+        """
         snapshot.load_weights(self.model)
-        self.optimizer.load_state_dict(snapshot.optimizer_state)
-        if self.scheduler:
-            self.scheduler.load_state(snapshot.scheduler_state)
-        if self.early_stopping:
-            self.early_stopping.load_state(snapshot.early_stopping_state)
-        self.scaler.load_state_dict(snapshot.scaler_state)
+        try:
+            self.optimizer.load_state_dict(snapshot.optimizer_state)
+            if self.scheduler:
+                self.scheduler.load_state(snapshot.scheduler_state)
+            if self.early_stopping:
+                self.early_stopping.load_state(snapshot.early_stopping_state)
+            self.scaler.load_state_dict(snapshot.scaler_state)
+        except Exception as error:  # each part has its own way of not finding what it expects
+            raise SnapshotError(
+                f"The optimizer, scheduler or early stopping cannot go on from the snapshot's state: {error!r}. "
+                "trainer.start_from takes its weights alone."
+            ) from error
         self.epochs_run, self.steps_run, self.partial_loss = (
             snapshot.epochs_run,
             snapshot.steps_run,
