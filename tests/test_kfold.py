@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bigsf.folds import Folds
 from bigsf.inference import Judge
 from bigsf.kfold import KFold
 from bigsf.patches import PatchFile
-from bigsf.run_config import RunConfig
+from bigsf.run_config import OutOfFoldConfig, RunConfig
 from bigsf.segmenter import segment
 from bigsf.snapshot import Snapshot
 from bigsf.trainer import Trainer
@@ -229,3 +230,24 @@ def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map
     out, alone = planes(trained_kfold), fits.getdata(output)
     where = out["FOLD"] == 4  # split 1 tests on fold 4
     np.testing.assert_allclose(alone[where], out["PRIMARY"][where], atol=1e-6)
+
+
+def test_map_is_judged_anew_as_asked_without_training(
+    trained_kfold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results" / "run"
+    shutil.copytree(trained_kfold, folder)
+    before = planes(folder)["PRIMARY"]
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("a split was trained again"))
+    config = KFold.from_folder(folder).config
+    for change in ({"tta": True}, {"stride": 8}):
+        KFold(config.model_copy(update={"out_of_fold": OutOfFoldConfig(**change)})).run()
+        now = planes(folder)["PRIMARY"]
+        assert 0 < np.nanmax(abs(now - before)) < 0.5
+        before = now
+
+
+def test_a_configuration_that_was_refused_does_not_stand_in_the_way(kfold_of: Callable[..., KFold]) -> None:
+    with pytest.raises(ConfigError, match="best_by"):
+        kfold_of(best_by="val_nothing").run()
+    assert kfold_of().run() is not None

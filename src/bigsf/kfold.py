@@ -22,7 +22,7 @@ from bigsf.precision import pick_device, resolve_precision
 from bigsf.recovery import measure_recovery
 from bigsf.report import write_report
 from bigsf.resumption import placed
-from bigsf.run_config import RunConfig
+from bigsf.run_config import OutOfFoldConfig, RunConfig
 from bigsf.run_folder import RunFolder, read_json, to_json
 from bigsf.snapshot import Snapshot, refuse_custom
 from bigsf.trainer import Trainer
@@ -103,13 +103,14 @@ class KFold:
     def _start(self, overwrite: bool, only: int | None) -> None:
         """Record the config, or check that it is the one of the runs that lie there."""
         record = self.path / "kfold.yaml"
-        same = record.exists() and _recorded(record, self.path) == placed(self.config, self.path)
-        if record.exists() and not same and not overwrite:
+        begun = any(RunFolder(folder).newest_snapshot for folder in self.path.glob("split_*"))
+        same = record.exists() and _trained(_recorded(record, self.path)) == _trained(placed(self.config, self.path))
+        if record.exists() and begun and not same and not overwrite:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
                 "or pass --overwrite to train anew."
             )
-        if record.exists() and not same and only is not None:
+        if record.exists() and begun and not same and only is not None:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
                 "Leave --only out to train all anew."
@@ -199,11 +200,18 @@ class KFold:
         return Judge(
             [snapshot.build_model(trust=True).to(device) for snapshot in snapshots],
             self.patch_file.patch_size,
+            self.config.out_of_fold.stride,
             batch_size=64,
             device=device,
             dtype=resolve_precision(self.config.trainer.precision, device),
             wcs=self.patch_file.wcs,
+            symmetries=self.config.out_of_fold.tta,
         )
+
+
+def _trained(config: RunConfig) -> RunConfig:
+    """Return what of a config is trained with."""
+    return config.model_copy(update={"out_of_fold": OutOfFoldConfig()})
 
 
 def _recorded(record: Path, folder: Path) -> RunConfig:

@@ -104,6 +104,16 @@ class TrainerConfig(Config):
     """Where the quantities of each epoch are written."""
 
 
+class OutOfFoldConfig(Config):
+    """How `bigsf kfold` judges the out-of-fold map. It may be changed once all is trained."""
+
+    stride: PositiveInt | None = None
+    """Pixels from one window to the next; by default half a window. Smaller is better, and slower."""
+
+    tta: bool = False
+    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
+
+
 class RunConfig(Config):
     """The whole of a configuration file."""
 
@@ -115,3 +125,6 @@ class RunConfig(Config):
 
     trainer: TrainerConfig = {}  # type: ignore[assignment]  # validated, so that its paths are those of the YAML
     """How a model is trained."""
+
+    out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
+    """How the out-of-fold map of a k-fold is judged."""
