@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.fits_image import FitsImage, celestial_wcs, find_planes, output_header
 from conftest import galactic_header, shared_data
 
@@ -234,7 +233,7 @@ def test_unit_and_wcs(tmp_path: Path) -> None:
 def test_wcs_that_cannot_be_read_is_left_out_with_a_warning() -> None:
     header = galactic_header(5, 3)
     header["CTYPE2"] = "RA---TAN"
-    with pytest.warns(AstropyWarning, match=r"The WCS cannot be read and is left out"):
+    with pytest.warns(BigsfWarning, match=r"The WCS cannot be read and is left out"):
         assert celestial_wcs(header) is None
 
 

@@ -191,7 +191,7 @@ def test_masks_that_do_not_fit_their_tile_are_refused(tiles: Tiles) -> None:
     with pytest.raises(DataError, match=r"a.fits\[1\] declares 2,370 of 2,370 finite pixels missing.*inverted"):
         make_mosaic([tiles.cut("a", missing=np.zeros((NY, NX))), tiles.cut("c")])
     small = tiles.write("small", tiles.image, tiles.header, TARGET=np.zeros((5, 5)))
-    with pytest.raises(DataError, match=r"small.fits\[1\] has 5 x 5 pixels but small.fits has 60 x 100"):
+    with pytest.raises(DataError, match=r"small.fits\[1\] has 5 x 5 pixels \(x, y\) but small.fits has 100 x 60"):
         make_mosaic([small, tiles.cut("b")])
 
 
@@ -247,7 +247,7 @@ def test_what_does_not_fit_together_is_refused(tiles: Tiles, tmp_path: Path, mon
         make_mosaic([a, b, a])
     with pytest.raises(UsageError, match=r"b.fits is a tile and would be the mosaic"):
         make_mosaic([a, b], b, overwrite=True)
-    with pytest.raises(DataError, match=r"far.fits has 60 x 100 pixels but all.fits has 60 x 70.* extensions TARGET"):
+    with pytest.raises(DataError, match=r"has 100 x 60 pixels \(x, y\) but all.fits has 70 x 60.* extensions TARGET"):
         make_mosaic([a, b], tmp_path / "all.fits", on_grid=[far])
     fine = galactic_header(NX, NY, step_deg=0.005)
     with pytest.warns(BigsfWarning, match=r"fine.fits are 2 times finer than .* the grid of a.fits: detail is lost"):

@@ -224,7 +224,7 @@ def test_stopped_run_goes_on_as_if_undisturbed(
     trainer = Trainer.from_config(settings(**FOUR_EPOCHS))
     step %= trainer.dataset.steps
     signal_at(epoch, step)
-    with pytest.raises(InterruptedRunError, match=rf"signal 15 after step {step + 1} of .*bigsf resume") as stopped:
+    with pytest.raises(InterruptedRunError, match=rf"SIGTERM after step {step + 1} of .*bigsf resume") as stopped:
         trainer.train()
     assert stopped.value.exit_code == 128 + 15
     snapshot = Snapshot.load(trainer.folder.last)

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -168,7 +168,8 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
         with _quiet():
             wcs = WCS(header, naxis=2)  # also reads headers with degenerate axes or FK4 that WCS(header) refuses
     except Exception as error:  # wcslib raises many kinds, all meaning the same
-        warnings.warn(f"The WCS cannot be read and is left out: {str(error).strip()}", AstropyWarning, stacklevel=2)
+        reason = " ".join(str(error).split())
+        warnings.warn(f"The WCS cannot be read and is left out: {reason}", BigsfWarning, stacklevel=2)
         return None
     return wcs if wcs.has_celestial else None
 
