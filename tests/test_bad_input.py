@@ -242,8 +242,9 @@ def test_a_wcs_that_cannot_be_read_is_left_out_and_said(ended: Callable[..., Sai
     header = projected("TAN", "RA", "DEC", **EQUATORIAL)
     header.update({"CD1_1": 0.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0})
     hdus(tmp_path / "odd.fits", fits.PrimaryHDU(VALUES, header))
-    with pytest.warns(BigsfWarning, match="The WCS cannot be read and is left out: .*singular"):
-        ended(0, "preprocess", "odd.fits", "--patch-size", 8)
+    said = " ".join(ended(0, "preprocess", "odd.fits", "--patch-size", 8).err.split())
+    assert "The WCS cannot be read and is left out: " in said
+    assert "singular" in said
     np.testing.assert_array_equal(PatchFile(tmp_path / "odd.h5").image[0], VALUES)
     with pytest.warns(BigsfWarning, match="The WCS cannot be read"):
         assert PatchFile(tmp_path / "odd.h5").wcs is None
