@@ -52,7 +52,7 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer:\n  augmentations: [{type: flip}, {type: spin}]\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 3, trainer.augmentations.1: unknown type 'spin'. Allowed: flip, rotate90, rotate, noise, gain, blur, custom."
+            "  line 3, trainer.augmentations.1: unknown type 'spin'. Allowed: flip, rotate90, rotate, noise, gain, blur, filaments, custom."
         ),
     ),
     (
@@ -121,7 +121,7 @@ WRONG = [
         ("data: {path: galaxy.h5}\ndata: {path: other.h5}\n"),
         "config.yaml, line 2: the key 'data' stands on line 1 already. Keep one of them.",
     ),
-    (("- a\n- b\n"), "config.yaml holds ['a', 'b']; expected keys such as data, split, trainer."),
+    (("- a\n- b\n"), "config.yaml holds ['a', 'b']; expected keys such as data, split, trainer, out_of_fold."),
     ("", ("config.yaml has 1 mistake:\n  data: is required and missing.")),
     (
         ("data: {path: galaxy.h5}\ntrainer:\n  loss: !!python/object/apply:os.system ['true']\n"),
@@ -133,7 +133,7 @@ WRONG = [
             "config.yaml has 3 mistakes:\n"
             "  line 2, trainer.seed: found 1.5, expected a valid integer, got a number with a fractional part.\n"
             "  line 2, trainer.batch_size: found 0, expected greater than 0.\n"
-            "  line 3, train: unknown key; did you mean 'trainer'? Allowed: data, split, trainer."
+            "  line 3, train: unknown key; did you mean 'trainer'? Allowed: data, out_of_fold, split, trainer."
         ),
     ),
     (
