@@ -51,6 +51,11 @@ class AreaGrid:
         """(areas down, areas across)."""
         return len(self.y_edges) - 1, len(self.x_edges) - 1
 
+    @property
+    def first_sky(self) -> npt.NDArray[np.bool_]:
+        """Which columns show sky that the map has not shown further left, `(nx,)`."""
+        return np.arange(self.nx) < self.x_edges[-1]
+
     def sums(self, mask: npt.NDArray[np.uint8]) -> IntArray:
         """Return the sum of a mask `(ny, nx)` over each area."""
         across = np.stack(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 BINS = 65536  # narrow enough also for a model that has just begun to learn, whose logits hardly differ
 _LIMIT = 20.0  # logits; float32 probabilities end near 17
+_AT = ("dice", "iou", "precision", "recall", "marked_ratio")
 
 Counts = npt.NDArray[np.int64]
 
@@ -155,20 +156,17 @@ class ThresholdCurve:
 
     def at(self, threshold: float) -> dict[str, float]:
         """Return Dice, IoU, precision, recall and marked ratio (pixels marked over positive ones) at a threshold."""
-        index = int(np.searchsorted(self.thresholds, threshold, side="right")) - 1
-        names = ("dice", "iou", "precision", "recall", "marked_ratio")
-        return {name: float(getattr(self, name)[index]) for name in names}
+        return {name: values[0] for name, values in self.by_threshold(np.array([threshold])).items() if name in _AT}
 
     def by_threshold(self, thresholds: npt.NDArray[np.floating]) -> dict[str, list[float]]:
         """Return the scores of `at` at several thresholds, a list each."""
-        rows = [self.at(float(threshold)) for threshold in thresholds]
-        return {"threshold": [float(threshold) for threshold in thresholds]} | {
-            name: [row[name] for row in rows] for name in rows[0]
-        }
+        index = np.searchsorted(self.thresholds, thresholds, side="right") - 1
+        return {"threshold": thresholds.tolist()} | {name: getattr(self, name)[index].tolist() for name in _AT}
 
     def by_recall(self, recalls: npt.NDArray[np.floating]) -> dict[str, list[float]]:
         """Return the precision at the highest threshold that reaches each recall, increasing."""
-        index = len(self.recall) - 1 - np.searchsorted(self.recall[::-1], recalls)
+        recall = self.recall
+        index = len(recall) - 1 - np.searchsorted(recall[::-1], recalls)
         return {"recall": recalls.tolist(), "precision": self.precision[np.maximum(index, 0)].tolist()}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
-from bigsf.fits_image import FitsImage, image_hdus
+from bigsf.fits_image import FitsImage, image_hdus, pixel_scale_deg
 from bigsf.tiling import bands
 
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
@@ -48,7 +48,7 @@ def _sky(image: FitsImage) -> str:
         return "no WCS"
     ny, nx = image.shape
     centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
-    step_arcsec = 3600 * abs(np.linalg.det(wcs.pixel_scale_matrix)) ** 0.5
+    step_arcsec = 3600 * pixel_scale_deg(wcs)
     frame = wcs_to_celestial_frame(wcs).name
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 

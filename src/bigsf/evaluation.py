@@ -88,8 +88,7 @@ def evaluate(
 
     def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
         mine = judged_by(np.arange(y0, y1)) == world.rank
-        first_sky = np.arange(folds.areas.nx) < folds.areas.x_edges[-1]  # sky shown twice is judged once
-        return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None] & first_sky)[None]
+        return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None] & folds.areas.first_sky)[None]
 
     for y0, y1, (probability,) in in_bands(judge.rows(file, allowed), folds.areas.y_edges):
         if judged_by(y0) != world.rank:

@@ -149,6 +149,11 @@ def is_fits(path: Path) -> bool:
         return file.read(6) == b"SIMPLE"
 
 
+def stem_of(path: Path) -> str:
+    """Return the name of a map without its ending: `galaxy` for galaxy.fits.gz."""
+    return Path(path.name.removesuffix(".gz")).stem
+
+
 def find_planes(path: str | Path) -> dict[str, str]:
     """Return which of TARGET (or SPINES), BACKGROUND, MISSING, VALID, TRUTH a file has, as plane: EXTNAME."""
     with _open_fits(Path(path)) as hdus:
@@ -172,6 +177,11 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
         warnings.warn(f"The WCS cannot be read and is left out: {reason}", BigsfWarning, stacklevel=2)
         return None
     return wcs if wcs.has_celestial else None
+
+
+def pixel_scale_deg(wcs: WCS) -> float:
+    """Return the side of a square as large as a pixel at the reference point, in degrees."""
+    return float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
 
 
 def galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from astropy.io import fits
 
 import bigsf
 from bigsf.atomic import allocate
+from bigsf.errors import UsageError
 from bigsf.provenance import command_line, now
 
 _BLOCK = 2880  # bytes; FITS files are made of such blocks
@@ -72,6 +73,12 @@ class FitsWriter:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
+
+
+def check_fits_name(path: Path, what: str) -> None:
+    """Raise `UsageError` unless a file that is to be written (`what`) is named as a plain FITS file."""
+    if path.suffix.lower() not in (".fits", ".fit", ".fts"):
+        raise UsageError(f"The {what} {path} must be a plain FITS file: name it *.fits.")
 
 
 def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tuple[fits.Header, fits.BinTableHDU]:

@@ -20,7 +20,7 @@ from bigsf.config import Config, ConfigPath, aliased, default_tag
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.fits_image import galactic_lb
 from bigsf.patches import PatchFile
-from bigsf.separation import clear_pixels
+from bigsf.separation import clear_pixels, outermost
 from bigsf.strategies import AreaContents, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
 from bigsf.tiling import IntArray, bands
 
@@ -258,17 +258,13 @@ class Folds:
 
         The out-of-fold map also judges the pixels between the patches.
         """
-        arguments = self.patch_file.positions, self.area
-        found = [
-            clear_pixels(
-                *arguments,
-                np.isin(self.patch_fold, train),
-                np.isin(self.patch_fold, test),
-                self.patch_file.patch_size,
-                self.areas.period_px,
-            )
-            for train, _, test in self.splits
-        ]
+        kept = np.flatnonzero(self.patch_fold)
+        near = kept[outermost(self.patch_file.positions[kept], self.area[kept])]
+        position, fold = self.patch_file.positions[near], self.patch_fold[near]
+        found = []
+        for train, _, test in self.splits:
+            sets = position[np.isin(fold, train)], position[np.isin(fold, test)]
+            found.append(clear_pixels(*sets, self.patch_file.patch_size, self.areas.period_px))
         return min((pixels for pixels in found if pixels is not None), default=None)
 
     @property

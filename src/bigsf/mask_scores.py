@@ -88,7 +88,7 @@ class MaskScores:
             core = slice(y0 - top, y1 - top)
             probability = out_of_fold.read(top, bottom)
             judged = np.zeros(probability.shape, np.bool_)
-            judged[core, : areas.x_edges[-1]] = np.isfinite(probability[core, : areas.x_edges[-1]])
+            judged[core] = np.isfinite(probability[core]) & areas.first_sky
             maps = {OURS: probability, **{name: self._baselines.rows(name, top, bottom) for name in BASELINES}}
             bins = {kind: np.searchsorted(edges, maps[kind]) for kind, edges in self.edges.items()}
             for marked in self._marked:

@@ -15,8 +15,8 @@ from astropy.wcs import WCS
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfWarning, DataError, UsageError
-from bigsf.fits_image import FitsImage
-from bigsf.fits_output import FitsWriter, provenance
+from bigsf.fits_image import FitsImage, stem_of
+from bigsf.fits_output import FitsWriter, check_fits_name, provenance
 from bigsf.overlaps import Overlap, find_overlaps, match_backgrounds, warn_of_seams
 from bigsf.planes import check_same_grid
 from bigsf.provenance import sha256
@@ -135,7 +135,7 @@ def make_mosaic(
 
 def default_mosaic_path(path: Path) -> Path:
     """Return what a mosaic is called after its first tile, in the current folder."""
-    return Path(Path(path.name.removesuffix(".gz")).stem + "_mosaic.fits")
+    return Path(f"{stem_of(path)}_mosaic.fits")
 
 
 def _write(report: MosaicReport, tiles: Sequence[Tile]) -> None:
@@ -205,8 +205,7 @@ def _check_paths(paths: Sequence[Path], output: Path) -> None:
         raise UsageError(f"The tile {twice} is given twice.")
     if output.resolve() in resolved:
         raise UsageError(f"{output} is a tile and would be the mosaic: leave it out, or pass -o to write elsewhere.")
-    if output.suffix.lower() not in (".fits", ".fit", ".fts"):
-        raise UsageError(f"The mosaic {output} must be a plain FITS file: name it *.fits.")
+    check_fits_name(output, "mosaic")
 
 
 def _one_unit(tiles: Sequence[Tile]) -> str:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from astropy.wcs import WCS
 
 from bigsf.errors import DataError
-from bigsf.fits_image import FitsImage, FloatArray
+from bigsf.fits_image import FitsImage, FloatArray, pixel_scale_deg
 from bigsf.tiling import bands
 
 BoolArray = npt.NDArray[np.bool_]
@@ -152,8 +152,7 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
         here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
         if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # corners of an all-sky projection: no sky
             continue
-        scale_deg = float(np.sqrt(abs(np.linalg.det(first.wcs.pixel_scale_matrix))))
-        if not here.separation(there).deg <= 0.1 * scale_deg:
+        if not here.separation(there).deg <= 0.1 * pixel_scale_deg(first.wcs):
             raise DataError(
                 f"{other.name} has another WCS than {first.name}: pixel (x={x}, y={y}) lies at "
                 f"{there.to_string()} there and at {here.to_string()} here. All planes must share one grid."

@@ -17,7 +17,7 @@ from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.config import Config, ConfigPath
 from bigsf.errors import BigsfWarning, DataError, UsageError
-from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header, stem_of
 from bigsf.patches import MaskArray, PatchFileWriter
 from bigsf.planes import BoolArray, check_same_grid, check_sense, read_mask
 from bigsf.provenance import sha256
@@ -146,8 +146,7 @@ def preprocess(
     UsageError
         Where the output exists.
     """
-    image_name = config.image.name.removesuffix(".gz")
-    output = Path(output) if output else Path(Path(image_name).stem + ".h5")
+    output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
     if output.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
     refuse_overwrite(output, overwrite=overwrite or dry_run)

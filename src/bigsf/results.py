@@ -4,8 +4,6 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bigsf import console
 from bigsf.console import say
 from bigsf.errors import BigsfWarning
@@ -51,9 +49,11 @@ def _number(value: float | None) -> str:
 
 def show_mosaic(report: "MosaicReport", dry_run: bool) -> None:
     """Show the grid of a mosaic, how its tiles agree where they overlap, and what was added to each."""
+    from bigsf.fits_image import pixel_scale_deg
+
     ny, nx = report.shape
     centre = report.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
-    step_arcsec = 3600 * abs(np.linalg.det(report.wcs.pixel_scale_matrix)) ** 0.5
+    step_arcsec = 3600 * pixel_scale_deg(report.wcs)
     say(
         f"{plural(len(report.tiles), 'tile')} on one grid of {nx} x {ny} pixels (x, y) of {step_arcsec:.4g} arcsec, "
         f"{report.wcs.wcs.ctype[0]} {report.wcs.wcs.ctype[1]} ({centre.frame.name}), centre {centre.to_string()} deg"

@@ -79,11 +79,10 @@ class MapScores:
             What it marks at thresholds that validation chose, "labelled" and "whole".
         """
         file = self.folds.patch_file
-        first_sky = np.arange(judged.shape[1]) < self.folds.areas.x_edges[-1]
         valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
         self.valid += int(valid.sum())
         self.judged += int(judged.sum())
-        judged = judged & first_sky
+        judged = judged & self.folds.areas.first_sky
         target = self.target[y0:y1] > 0
         pixels = {"labelled": ((self.labelled[y0:y1] > 0) & judged, target), "whole": (judged, target)}
         if file.truth is not None:

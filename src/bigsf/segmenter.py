@@ -16,10 +16,10 @@ from torch import nn
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
-from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.filaments import Filaments
-from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header
-from bigsf.fits_output import FitsWriter, provenance
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header, stem_of
+from bigsf.fits_output import FitsWriter, check_fits_name, provenance
 from bigsf.inference import Judge, batch_size_within
 from bigsf.patches import PatchFile
 from bigsf.pictures import Thumbnails, draw_quicklook
@@ -154,10 +154,8 @@ def segment(
     window = _one_window(snapshots, paths)
     cut = _threshold(threshold, snapshots)
     image = Path(image)
-    stem = image.name.removesuffix(".gz").rsplit(".", 1)[0]
-    output = Path(output) if output else Path(f"{stem}_segmented.fits")
-    if output.suffix.lower() not in (".fits", ".fit", ".fts"):
-        raise UsageError(f"The output {output} must be a plain FITS file: name it *.fits.")
+    output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
+    check_fits_name(output, "output")
     names = chosen(products, len(paths))
     picture = output.with_suffix(".png")
     refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite or dry_run)

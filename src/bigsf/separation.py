@@ -9,24 +9,41 @@ from scipy.spatial import cKDTree
 from bigsf.tiling import IntArray
 
 
-def clear_pixels(
-    positions: npt.NDArray[np.integer],
-    groups: IntArray,
-    these: npt.NDArray[np.bool_],
-    others: npt.NDArray[np.bool_],
-    patch_size: int,
-    period_px: float = np.inf,
-) -> int | None:
-    """Return the least number of clear pixels, along y or x, between the patches of two sets.
+def outermost(positions: npt.NDArray[np.integer], groups: IntArray) -> npt.NDArray[np.bool_]:
+    """Say which patches are the first or the last of a row or a column of their group.
 
     Parameters
     ----------
     positions
-        Top-left pixels (y, x) of all patches, `(n, 2)`.
+        Top-left pixels (y, x), `(n, 2)`.
     groups
         The area of each patch, `(n,)`. Areas are rectangles that share no pixel.
+
+    Notes
+    -----
+    Two rectangles are apart along y or along x. Then a nearest pair of patches of two areas is found among these: all
+    others need not be looked at.
+    """
+    kept = np.zeros(len(positions), np.bool_)
+    for along, across in ((0, 1), (1, 0)):
+        order = np.lexsort((positions[:, across], positions[:, along], groups))
+        line = np.stack([groups[order], positions[order, along]])
+        new = np.any(line[:, 1:] != line[:, :-1], axis=0)
+        ends = np.ones(min(1, len(order)), np.bool_)
+        kept[order[np.concatenate([ends, new])]] = True
+        kept[order[np.concatenate([new, ends])]] = True
+    return kept
+
+
+def clear_pixels(
+    these: npt.NDArray[np.integer], others: npt.NDArray[np.integer], patch_size: int, period_px: float = np.inf
+) -> int | None:
+    """Return the least number of clear pixels, along y or x, between two sets of patches.
+
+    Parameters
+    ----------
     these, others
-        Which patches belong to either set, `(n,)`; no area holds patches of both.
+        Top-left pixels (y, x) of either, `(n, 2)`; those that are `outermost` will do.
     patch_size
         Side of a patch in pixels.
     period_px
@@ -36,28 +53,10 @@ def clear_pixels(
     -------
     int or None
         0 where patches touch or overlap; None where a set is empty.
-
-    Notes
-    -----
-    Two rectangles are apart along y or along x. Then a nearest pair is found among the first and last patches of the
-    columns, or of the rows, of either: all others need not be looked at.
     """
-    near = [_outermost(positions[which], groups[which]) for which in (these, others)]
-    if not len(near[0]) or not len(near[1]):
+    if not len(these) or not len(others):
         return None
-    if np.isfinite(period_px):
-        near[1] = np.concatenate([near[1] + [0, turn * period_px] for turn in (-1, 0, 1)])
-    distance, _ = cKDTree(near[1]).query(near[0], p=np.inf)
+    shifts = (-period_px, 0.0, period_px) if np.isfinite(period_px) else (0.0,)
+    around = np.concatenate([np.add(others, [0.0, shift]) for shift in shifts])
+    distance, _ = cKDTree(around).query(these, p=np.inf)
     return max(0, math.floor(float(distance.min()) - patch_size + 1e-6))
-
-
-def _outermost(positions: npt.NDArray[np.integer], groups: IntArray) -> npt.NDArray[np.int64]:
-    """Return the first and last patches of each row and each column of each group."""
-    kept = np.zeros(len(positions), np.bool_)
-    for along, across in ((0, 1), (1, 0)):
-        order = np.lexsort((positions[:, across], positions[:, along], groups))
-        line = np.stack([groups[order], positions[order, along]])
-        new = np.any(line[:, 1:] != line[:, :-1], axis=0)
-        kept[order[np.concatenate([[True], new])] if len(order) else order] = True
-        kept[order[np.concatenate([new, [True]])] if len(order) else order] = True
-    return positions[kept].astype(np.int64)
