@@ -13,6 +13,7 @@ from bigsf.folds import Folds
 from bigsf.metrics import MSSIM
 from bigsf.scores import OURS, Table
 from bigsf.skeletons import SkeletonScore
+from bigsf.spine import skeleton_of
 
 _MARGIN_PX = 64  # rows above and below a band, so that lines end where the map has them end
 _BINS = 8
@@ -91,10 +92,13 @@ class MaskScores:
             judged[core] = np.isfinite(probability[core]) & areas.first_sky
             maps = {OURS: probability, **{name: self._baselines.rows(name, top, bottom) for name in BASELINES}}
             bins = {kind: np.searchsorted(edges, maps[kind]) for kind, edges in self.edges.items()}
+            truths = {against: mask[top:bottom] > 0 for against, mask in self._true.items()}
+            lines = {against: skeleton_of(true) for against, true in truths.items()}
             for marked in self._marked:
-                self._add(marked, row, maps[marked.name], self._true[marked.against][top:bottom] > 0, judged, bins)
+                true, line = truths[marked.against], lines[marked.against]
+                self._add(marked, row, maps[marked.name], true, line, judged, bins)
             for against, metric in self._mssim.items():
-                metric.update(probability, self._true[against][top:bottom] > 0, judged)
+                metric.update(probability, truths[against], judged)
 
     def _add(
         self,
@@ -102,11 +106,12 @@ class MaskScores:
         row: int,
         score: FloatArray,
         true: npt.NDArray[np.bool_],
+        line: npt.NDArray[np.bool_],
         judged: npt.NDArray[np.bool_],
         bins: dict[str, npt.NDArray[np.intp]],
     ) -> None:
         marked = np.nan_to_num(score, nan=-np.inf) >= counts.threshold
-        counts.skeletons.update(marked, true, judged)
+        counts.skeletons.update(marked, true, judged, line)
         kinds = [marked & true & judged, marked & judged, true & judged]
         x_edges = self.folds.areas.x_edges
         for number, pixels in enumerate(kinds):
