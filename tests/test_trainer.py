@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor.exc import InvalidCxxCompiler
 
 from bigsf.curves import ThresholdCurve
 from bigsf.dataset import Prefetcher
@@ -208,6 +209,34 @@ def test_other_models_train_and_resume(settings: Settings, model: dict[str, Any]
 
 
 # --- stopping and going on ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the compiler's own code
+def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(
+    settings: Settings, signal_at: Callable[[int, int], None]
+) -> None:
+    model = {"features": 4, "depth": 1}  # the less of it, the sooner it is compiled
+    plain = Trainer.from_config(settings(model=model, run_name="plain"))
+    plain.train()
+    whole = Trainer.from_config(settings(model=model, run_name="compiled", compile=True))
+    whole.train()
+    for row, other in zip(rows(whole.folder.path), rows(plain.folder.path), strict=True):
+        assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-3)
+    signal_at(0, 4)
+    stopped = Trainer.from_config(settings(model=model, run_name="stopped", compile=True))
+    with pytest.raises(InterruptedRunError):
+        stopped.train()
+    Trainer.from_snapshot(stopped.folder.path).train()
+    assert_same_run(stopped.folder.path, whole.folder.path)
+
+
+def test_compiling_without_a_compiler_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, and none was found"):
+        Trainer.from_config(settings(compile=True))
 
 
 def test_four_epochs_equal_two_and_two_more(settings: Settings, trained: Path) -> None:

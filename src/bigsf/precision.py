@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch import nn
 
 from bigsf.errors import ConfigError
 
@@ -58,6 +59,31 @@ def deterministic(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Let `torch.compile` make faster code of a network, at its first call for each size of batch.
+
+    Sizes are fixed and all earlier code is forgotten, so that a run that was stopped and one that was not run the same
+    code. Keys of the state stay as they are, and copies are not compiled.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no C++ compiler, which code for a CPU, and what calls that for a GPU, is made with.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise ConfigError(
+            "trainer.compile: true needs a C++ compiler, and none was found. Install g++ or clang++, name one in the "
+            "environment variable CXX, or set trainer.compile: false."
+        ) from None
+    torch.compiler.reset()
+    network.compile(dynamic=False)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -69,6 +69,10 @@ class TrainerConfig(Config):
     precision: Precision = "auto"
     """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
 
+    compile: bool = False
+    """Compile the network for training: 1.15 times as fast on a CPU, after half a minute for each of up to two sizes
+    of batch. It needs a C++ compiler and pays from about half an hour of training on."""
+
     best_by: str = "val_loss"
     """The validation quantity that chooses best.pt; losses are to fall, all else to rise."""
 

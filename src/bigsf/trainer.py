@@ -30,7 +30,7 @@ from bigsf.metrics import Metric, build_metrics
 from bigsf.models.positions import PositionEncoder
 from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
-from bigsf.precision import deterministic, pick_device, resolve_precision
+from bigsf.precision import compile_network, deterministic, pick_device, resolve_precision
 from bigsf.resumption import placed, warn_if_elsewhere, with_epochs
 from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder
@@ -137,6 +137,8 @@ class Trainer:
         if config.start_from and not resumed:
             self._start_from(config.start_from)
         self.model.to(self.device)
+        if config.compile:
+            compile_network(self.model.network)
         self.loss = self.parts.loss or config.loss.build()
         self.metrics = dict(build_metrics(config.metrics) if self.parts.metrics is None else self.parts.metrics)
         self._check_monitored()

@@ -44,6 +44,7 @@ def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__, (512, 512))
     options.add_argument("--epochs", type=int, default=2)
+    options.add_argument("--compile", action="store_true", help="compile the network for training")
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", BigsfWarning)
@@ -57,7 +58,7 @@ def main() -> None:
         write_map(path.with_suffix(".fits"), *arguments.size)
         preprocess(PreprocessConfig(image=path.with_suffix(".fits"), stride=8), path)
         model = {"features": 16, "normalization": {"type": "log"}}
-        trainer = {"output_dir": folder, "epochs": arguments.epochs, "model": model}
+        trainer = {"output_dir": folder, "epochs": arguments.epochs, "compile": arguments.compile, "model": model}
         started = time.perf_counter()
         KFold(RunConfig.from_dict({"data": {"path": path}, "trainer": trainer}), "cpu").run()
         whole = time.perf_counter() - started
