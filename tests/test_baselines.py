@@ -32,7 +32,11 @@ def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("rows", [1, 37, 300])
-def test_bands_give_the_formula_of_the_whole_map(name: str, rows: int) -> None:
+@pytest.mark.parametrize("columns", [7, 2048])
+def test_bands_and_pieces_give_the_formula_of_the_whole_map(
+    name: str, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "_PIECE_PX", columns)
     image = tall_map()
     maps = BaselineMaps(ArrayPlanes(image[None]))
     some = range(0, 300, rows) if rows > 1 else range(120, 180, 20)

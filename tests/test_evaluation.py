@@ -77,6 +77,16 @@ def test_scores_are_those_of_the_whole_map_at_once(
     assert whole != pytest.approx(found.metrics["average_precision"], abs=1e-3)
 
 
+def test_pieces_of_a_wide_map_score_the_same(
+    evaluated: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluated([2, 4], 0.3)
+    monkeypatch.setattr("bigsf.evaluation._PIECE_PX", 23)
+    cut = evaluated([2, 4], 0.3)
+    assert cut.quantities == pytest.approx(whole.quantities, rel=1e-6)
+    np.testing.assert_array_equal(cut.whole.positives, whole.whole.positives)
+
+
 def test_every_pixel_of_the_folds_is_judged_once(
     evaluated: Callable[..., Evaluation], whole_map: tuple[Any, ...]
 ) -> None:

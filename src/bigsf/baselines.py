@@ -10,6 +10,7 @@ from bigsf.fits_image import FloatArray
 from bigsf.planes import Planes
 
 _MARGIN_PX = 64  # more than any filter here reaches, so that bands give what the whole map gives
+_PIECE_PX = 2048  # columns that are filtered at a time, to bound memory
 _SAMPLE = 2_000_000  # pixels from which the median of a map is taken
 
 
@@ -57,8 +58,14 @@ class BaselineMaps:
 
     def rows(self, name: str, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 of a baseline, `(rows, nx)`."""
-        top, bottom = max(0, y0 - _MARGIN_PX), min(self.planes.shape[0], y1 + _MARGIN_PX)
-        image = np.nan_to_num(self.planes.read_rows(top, bottom)[0].astype(np.float64), nan=self.fill)
-        if self.log:
-            image = np.log10(np.where(image > 0, image, self.fill))
-        return BASELINES[name](image)[y0 - top : y1 - top].astype(np.float32)
+        ny, nx = self.planes.shape
+        top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
+        image = self.planes.read_rows(top, bottom)[0]
+        made = np.empty((y1 - y0, nx), np.float32)
+        for x0 in range(0, nx, _PIECE_PX):
+            x1, left = min(x0 + _PIECE_PX, nx), max(0, x0 - _MARGIN_PX)
+            piece = np.nan_to_num(image[:, left : x1 + _MARGIN_PX].astype(np.float64), nan=self.fill)
+            if self.log:
+                piece = np.log10(np.where(piece > 0, piece, self.fill))
+            made[:, x0:x1] = BASELINES[name](piece)[y0 - top : y1 - top, x0 - left : x1 - left]
+        return made

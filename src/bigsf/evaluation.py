@@ -16,6 +16,8 @@ from bigsf.inference import Judge
 from bigsf.losses import Loss
 from bigsf.metrics import Metric
 
+_PIECE_PX = 8192  # columns that are scored at a time, to bound memory
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -58,7 +60,7 @@ def evaluate(
     """Judge the areas of some folds and score them.
 
     Windows may reach into neighbouring areas for context; only pixels of the folds are judged. Metrics see one
-    row of areas at a time.
+    row of areas at a time, and at most 8192 columns of it.
 
     Parameters
     ----------
@@ -90,11 +92,11 @@ def evaluate(
         mine = judged_by(np.arange(y0, y1)) == world.rank
         return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None] & folds.areas.first_sky)[None]
 
-    for y0, y1, (probability,) in in_bands(judge.rows(file, allowed), folds.areas.y_edges):
+    for y0, y1, x0, x1, probability in _pieces(judge.rows(file, allowed), edges):
         if judged_by(y0) != world.rank:
             continue
         judged = np.isfinite(probability)
-        truth, known = target[y0:y1] > 0, (labelled[y0:y1] > 0) & judged
+        truth, known = target[y0:y1, x0:x1] > 0, (labelled[y0:y1, x0:x1] > 0) & judged
         curves["labelled"].update(probability[known], truth[known])
         curves["whole"].update(probability[judged], truth[judged])
         for metric in metrics.values():
@@ -111,6 +113,17 @@ def evaluate(
     evaluation = Evaluation(total / weight if weight else float("nan"), values, **curves)
     first: Evaluation = world.gather(evaluation)[0]  # the same bits for all, so that all decide alike
     return first
+
+
+def _pieces(
+    rows: Iterable[tuple[int, int, FloatArray]], edges: Sequence[int]
+) -> Iterator[tuple[int, int, int, int, FloatArray]]:
+    """Cut rows of one model into pieces (y0, y1, x0, x1, probability) of a row of areas."""
+    for y0, y1, (probability,) in in_bands(rows, edges):
+        nx = probability.shape[1]
+        for x0 in range(0, nx, _PIECE_PX):
+            x1 = min(x0 + _PIECE_PX, nx)
+            yield y0, y1, x0, x1, probability[:, x0:x1]
 
 
 def in_bands(
