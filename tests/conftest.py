@@ -119,13 +119,17 @@ def run_in(patch_path: Path, folds_path: Path) -> Callable[..., dict[str, Any]]:
         return {
             "data": {"path": str(patch_path)},
             "split": {"k": 4, "area_size": 32, "path": str(folds_path)},
+            "out_of_fold": {"stride": 8, "tta": False},
             "trainer": {
                 "output_dir": str(folder / "results"),
                 "run_name": "run",
                 "epochs": 2,
                 "precision": "fp32",
                 "model": {"type": "unet", "features": 4, "depth": 2, "normalization": {"type": "log"}},
+                "loss": {"type": "bce", "unlabelled_weight": 0.0},
                 "optimizer": {"type": "adam", "lr": 0.01},
+                "scheduler": None,
+                "augmentations": [{"type": "flip"}, {"type": "rotate90"}],
                 **trainer,
             },
         }

@@ -51,6 +51,18 @@ def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPath
     return Scored(Folds.load(folds_path, PatchFile(patch_path)), tmp_path_factory.mktemp("scored"))
 
 
+def test_pieces_of_a_wide_map_score_the_same(scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.mask_scores._PIECE_PX", 40)
+    cut = MaskScores(scored.folds, scored.table)
+    fits.writeto(tmp_path / "map.fits", scored.probability)
+    with FitsImage(tmp_path / "map.fits") as image:
+        cut.add(image)
+    np.testing.assert_equal(cut.by_bin(), scored.masks.by_bin())
+    np.testing.assert_equal(cut.worst_areas(), scored.masks.worst_areas())
+    for name, table in scored.masks.skeletons().items():
+        assert cut.skeletons()[name]["whole"] == pytest.approx(table["whole"], nan_ok=True)
+
+
 def test_cost_of_thresholds_chosen_elsewhere(scored: Scored) -> None:
     for kind, threshold in (("labelled", 0.3), ("whole", 0.9)):
         where = scored.valid & scored.labelled if kind == "labelled" else scored.valid

@@ -116,7 +116,7 @@ def test_scores_stand_beside_the_baselines(run_dict: Settings) -> None:
 def test_a_family_without_a_type_is_its_default_member() -> None:
     text = "{data: {path: a.h5}, trainer: {optimizer: {lr: 0.5}, model: {features: 4, normalization: {}}}}"
     trainer = RunConfig.from_dict(yaml.safe_load(text)).trainer
-    assert (trainer.optimizer.type, trainer.model.type, trainer.model.normalization.type) == ("adam", "unet", "minmax")
+    assert (trainer.optimizer.type, trainer.model.type, trainer.model.normalization.type) == ("adamw", "unet", "log")
 
 
 def test_the_mask_in_the_file_of_a_map_is_used(sky: Sky, trained: Path, tmp_path: Path) -> None:

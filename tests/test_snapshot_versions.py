@@ -46,6 +46,7 @@ def train(patch_file: Path, folder: Path) -> Path:
                 "run_name": "run",
                 "epochs": 2,
                 "precision": "fp32",
+                "early_stopping": {"type": "patience"},
                 "model": {"type": "unet", "features": 2, "depth": 1},
             },
         }

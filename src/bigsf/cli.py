@@ -404,7 +404,7 @@ def resume(
     with join_world(device) as world:
         trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data, trust=trust)
         state = trainer.state
-        where = f"epoch {state.epochs_run} of {trainer.config.trainer.epochs}, step {state.steps_run} of the next"
+        where = f"epoch {state.epochs_run} of {trainer.epochs}, step {state.steps_run} of the next"
         say(f"{trainer.folder.path} stands after {where}.")
         if dry_run:
             return

@@ -200,7 +200,7 @@ class KFold:
         return Judge(
             [snapshot.build_model(trust=True).to(device) for snapshot in snapshots],
             self.patch_file.patch_size,
-            self.config.out_of_fold.stride,
+            self.config.out_of_fold.stride or max(1, self.patch_file.patch_size // 4),
             batch_size=64,
             device=device,
             dtype=resolve_precision(self.config.trainer.precision, device),

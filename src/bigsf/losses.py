@@ -47,7 +47,7 @@ class Loss(Protocol):
 class LossConfig(Config):
     """The part common to all losses."""
 
-    unlabelled_weight: NonNegativeFloat = 0.0
+    unlabelled_weight: NonNegativeFloat = 0.3
     """Weight of valid pixels without a label, taken as background; labelled ones have 1. Above 0 the model marks less
     of the map: catalogues are incomplete, but most of the sky is background."""
 

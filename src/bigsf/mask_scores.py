@@ -15,10 +15,12 @@ from bigsf.scores import OURS, Table
 from bigsf.skeletons import SkeletonScore
 from bigsf.spine import skeleton_of
 
-_MARGIN_PX = 64  # rows above and below a band, so that lines end where the map has them end
+_MARGIN_PX = 64  # around a piece of the map, so that lines end where the map has them end
+_PIECE_PX = 4096  # columns that are scored at a time, to bound memory
 _BINS = 8
 _SAMPLE = 1_000_000
 
+BoolArray = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 """Pixels (true and marked, marked, true) in the last axis."""
 
@@ -82,43 +84,45 @@ class MaskScores:
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
     def add(self, out_of_fold: FitsImage) -> None:
-        """Score a whole map of probabilities, by rows of areas."""
+        """Score a whole map of probabilities, by rows of areas and pieces of them."""
         file, areas = self.folds.patch_file, self.folds.areas
+        ny, nx = file.shape
         for row, (y0, y1) in enumerate(pairwise(areas.y_edges)):
-            top, bottom = max(0, y0 - _MARGIN_PX), min(file.shape[0], y1 + _MARGIN_PX)
-            core = slice(y0 - top, y1 - top)
-            probability = out_of_fold.read(top, bottom)
-            judged = np.zeros(probability.shape, np.bool_)
-            judged[core] = np.isfinite(probability[core]) & areas.first_sky
-            maps = {OURS: probability, **{name: self._baselines.rows(name, top, bottom) for name in BASELINES}}
-            bins = {kind: np.searchsorted(edges, maps[kind]) for kind, edges in self.edges.items()}
-            truths = {against: mask[top:bottom] > 0 for against, mask in self._true.items()}
-            lines = {against: skeleton_of(true) for against, true in truths.items()}
-            for marked in self._marked:
-                true, line = truths[marked.against], lines[marked.against]
-                self._add(marked, row, maps[marked.name], true, line, judged, bins)
-            for against, metric in self._mssim.items():
-                metric.update(probability, truths[against], judged)
+            top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
+            maps = {OURS: out_of_fold.read(top, bottom)}
+            maps |= {name: self._baselines.rows(name, top, bottom) for name in BASELINES}
+            for columns in np.array_split(np.arange(areas.shape[1]), -(-nx // _PIECE_PX)):
+                x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
+                left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
+                pieces = {name: score[:, left:right] for name, score in maps.items()}
+                judged = np.zeros(pieces[OURS].shape, np.bool_)
+                core = np.s_[y0 - top : y1 - top, x_edges[0] - left : x_edges[-1] - left]
+                judged[core] = np.isfinite(pieces[OURS][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
+                truths = {against: mask[top:bottom, left:right] > 0 for against, mask in self._true.items()}
+                self._add_piece(pieces, truths, judged, np.s_[row, columns], np.array(x_edges) - left)
 
-    def _add(
+    def _add_piece(
         self,
-        counts: _Marked,
-        row: int,
-        score: FloatArray,
-        true: npt.NDArray[np.bool_],
-        line: npt.NDArray[np.bool_],
-        judged: npt.NDArray[np.bool_],
-        bins: dict[str, npt.NDArray[np.intp]],
+        maps: dict[str, FloatArray],
+        truths: dict[str, BoolArray],
+        judged: BoolArray,
+        place: tuple[int, npt.NDArray[np.int64]],
+        x_edges: npt.NDArray[np.int64],
     ) -> None:
-        marked = np.nan_to_num(score, nan=-np.inf) >= counts.threshold
-        counts.skeletons.update(marked, true, judged, line)
-        kinds = [marked & true & judged, marked & judged, true & judged]
-        x_edges = self.folds.areas.x_edges
-        for number, pixels in enumerate(kinds):
-            across = pixels.sum(axis=0)[: x_edges[-1]]
-            counts.areas[row, :, number] += np.add.reduceat(across, x_edges[:-1])
-            for kind, index in bins.items():
-                counts.bins[kind][:, number] += np.bincount(index[pixels], minlength=len(counts.bins[kind]))
+        """Score a piece of a row of areas: those at `place` of the grid, between columns `x_edges` of the piece."""
+        bins = {kind: np.searchsorted(edges, maps[kind]) for kind, edges in self.edges.items()}
+        lines = {against: skeleton_of(true) for against, true in truths.items()}
+        for counts in self._marked:
+            true = truths[counts.against]
+            marked = np.nan_to_num(maps[counts.name], nan=-np.inf) >= counts.threshold
+            counts.skeletons.update(marked, true, judged, lines[counts.against])
+            for number, pixels in enumerate([marked & true & judged, marked & judged, true & judged]):
+                across = pixels.sum(axis=0)[: x_edges[-1]]
+                counts.areas[(*place, number)] += np.add.reduceat(across, x_edges[:-1])
+                for kind, index in bins.items():
+                    counts.bins[kind][:, number] += np.bincount(index[pixels], minlength=len(counts.bins[kind]))
+        for against, metric in self._mssim.items():
+            metric.update(maps[OURS], truths[against], judged)
 
     def skeletons(self) -> Table:
         """Return clDice, completeness and purity of lines, and MSSIM of probabilities, for each map and truth."""

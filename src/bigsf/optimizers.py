@@ -34,7 +34,7 @@ class AdamWConfig(Config):
 
     type: Literal["adamw"]
 
-    lr: PositiveFloat = 0.001
+    lr: PositiveFloat = 0.003
     """Learning rate; a scheduler may change it."""
 
     weight_decay: NonNegativeFloat = 0.01

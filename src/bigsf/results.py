@@ -155,9 +155,9 @@ def describe(trainer: "Trainer", kfold: bool = False) -> None:
     started = time.monotonic()
     trainer.step(0, 1 % trainer.dataset.steps)
     runs = len(folds.splits) if kfold else 1
-    seconds = (time.monotonic() - started) * trainer.dataset.steps * config.epochs * runs
+    seconds = (time.monotonic() - started) * trainer.dataset.steps * trainer.epochs * runs
     of_runs = f" of {runs} runs" if kfold else ""
-    say(f"# {config.epochs} epochs{of_runs} take about {console.duration(seconds)}, validation apart")
+    say(f"# {trainer.epochs} epochs{of_runs} take about {console.duration(seconds)}, validation apart")
     say(f"# a snapshot takes {console.size(12 * parameters)}")
     names = [f"split_{n}" for n in range(1, runs + 1)] + [
         "out_of_fold.fits",

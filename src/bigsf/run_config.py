@@ -1,21 +1,21 @@
 """The whole of a configuration file: data, split, trainer."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from bigsf.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
+from bigsf.augmentations import AugmentationConfig, FilamentsConfig, FlipConfig, Rotate90Config
 from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
 from bigsf.dataset import DataConfig
-from bigsf.early_stopping import EarlyStoppingConfig, PatienceConfig
+from bigsf.early_stopping import EarlyStoppingConfig
 from bigsf.folds import SplitConfig
 from bigsf.losses import AnyLossConfig, BCEConfig
 from bigsf.metrics import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
 from bigsf.models import ModelConfig, UNetConfig
-from bigsf.optimizers import AdamConfig, OptimizerConfig
+from bigsf.optimizers import AdamWConfig, OptimizerConfig
 from bigsf.precision import Precision
-from bigsf.schedulers import AnySchedulerConfig
+from bigsf.schedulers import AnySchedulerConfig, OneCycleConfig
 from bigsf.trackers import CSVConfig, TrackerConfig
 
 _UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
@@ -48,8 +48,8 @@ class TrainerConfig(Config):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the weights, the order of patches, the augmentations and dropout."""
 
-    epochs: PositiveInt = aliased(50, "epochs", "epoch")
-    """Passes over the training patches."""
+    epochs: PositiveInt | None = aliased(None, "epochs", "epoch")
+    """Passes over the training patches. null: so many that 8000 patches are seen, but at least 4 and at most 200."""
 
     batch_size: PositiveInt = 16
     """Patches in a step, over all processes."""
@@ -76,8 +76,9 @@ class TrainerConfig(Config):
     best_by: str = "val_loss"
     """The validation quantity that chooses best.pt; losses are to fall, all else to rise."""
 
-    start_from: ConfigPath | None = None
-    """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer)."""
+    start_from: Literal["higal-small"] | ConfigPath | None = None
+    """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).
+    higal-small comes with the package and has the default architecture."""
 
     model: Annotated[ModelConfig, default_tag("unet")] = UNetConfig()
     """The network and the normalization in front of it."""
@@ -85,16 +86,20 @@ class TrainerConfig(Config):
     loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
     """What training makes small."""
 
-    optimizer: Annotated[OptimizerConfig, default_tag("adam")] = AdamConfig()
+    optimizer: Annotated[OptimizerConfig, default_tag("adamw")] = AdamWConfig(type="adamw")
     """How weights follow gradients."""
 
-    scheduler: AnySchedulerConfig | None = None
+    scheduler: AnySchedulerConfig | None = OneCycleConfig(type="onecycle")
     """How the learning rate changes; null: not at all."""
 
-    early_stopping: Annotated[EarlyStoppingConfig | None, default_tag("patience")] = PatienceConfig()
+    early_stopping: Annotated[EarlyStoppingConfig | None, default_tag("patience")] = None
     """When to stop before `epochs`; null: never."""
 
-    augmentations: list[AugmentationConfig] = [FlipConfig(), Rotate90Config(type="rotate90")]
+    augmentations: list[AugmentationConfig] = [
+        FlipConfig(),
+        Rotate90Config(type="rotate90"),
+        FilamentsConfig(type="filaments"),
+    ]
     """Random changes of the training patches, in this order."""
 
     metrics: list[MetricConfig] = [
@@ -112,9 +117,9 @@ class OutOfFoldConfig(Config):
     """How `bigsf kfold` judges the out-of-fold map. It may be changed once all is trained."""
 
     stride: PositiveInt | None = None
-    """Pixels from one window to the next; by default half a window. Smaller is better, and slower."""
+    """Pixels from one window to the next; by default a quarter of a window. Smaller is better, and slower."""
 
-    tta: bool = False
+    tta: bool = True
     """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
 
 

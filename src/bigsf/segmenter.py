@@ -25,6 +25,7 @@ from bigsf.patches import PatchFile
 from bigsf.pictures import Thumbnails, draw_quicklook
 from bigsf.planes import FitsPlanes, Planes
 from bigsf.precision import Precision, pick_device, resolve_precision
+from bigsf.pretrained import NAMES, snapshot_path
 from bigsf.products import FILES, PLANES, beside, chosen
 from bigsf.provenance import sha256
 from bigsf.regions import write_regions
@@ -63,13 +64,15 @@ class SegmentReport:
 def find_models(paths: Sequence[str | Path]) -> list[Path]:
     """Return the snapshots that paths mean: a snapshot itself, best.pt of a run folder, all best.pt of a k-fold's.
 
+    The name of a model that comes with the package, such as "higal-small", means its snapshot.
+
     Raises
     ------
     SnapshotError
         Where a path is neither.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(snapshot_path, paths):
         if path.is_dir():
             inside = [path / "best.pt"] if (path / "best.pt").exists() else sorted(path.glob("split_*/best.pt"))
             if not inside:
@@ -78,7 +81,10 @@ def find_models(paths: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise SnapshotError(f"{path} does not exist. Expected a snapshot, e.g. results/experiment_1/best.pt.")
+            raise SnapshotError(
+                f"{path} does not exist. Expected a snapshot, e.g. results/experiment_1/best.pt, or a model that comes "
+                f"with bigsf: {', '.join(NAMES)}."
+            )
     return found
 
 

@@ -17,6 +17,7 @@ from bigsf.config import Config
 from bigsf.errors import ConfigError, SnapshotError
 from bigsf.fits_image import is_fits
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.pretrained import snapshot_path
 from bigsf.run_config import RunConfig
 
 FORMAT = "bigsf snapshot"
@@ -83,14 +84,14 @@ class Snapshot:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a snapshot; nothing in it is executed.
+        """Read a snapshot, or the model of a name such as "higal-small"; nothing in it is executed.
 
         Raises
         ------
         SnapshotError
             Where the file is no snapshot, is cut short, holds more than plain data, or has a newer format.
         """
-        path = Path(path)
+        path = snapshot_path(path)
         if is_fits(path):
             raise SnapshotError(f"{path} is a FITS file; expected a snapshot. Models come first, the map last.")
         if path.exists() and not zipfile.is_zipfile(path):

@@ -42,6 +42,7 @@ from bigsf.training_state import TrainingState
 from bigsf.training_step import TrainingStep
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
+_PATCHES_SEEN = 8000  # in all epochs together, by default; more has not helped on 500 x 500 pixels
 _TRY_AGAIN = 75  # exit code of a run that its time limit stopped (EX_TEMPFAIL of sysexits.h)
 
 
@@ -111,12 +112,16 @@ class Trainer:
             )
         self.split = self.folds.splits[config.split.use - 1]
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
+        self.dataset = self._dataset()
+        self.epochs = config.trainer.epochs or _epochs_of(self.dataset.samples)
+        sized = self.config.trainer.model_copy(update={"epochs": self.epochs})
+        self.config = self.config.model_copy(update={"trainer": sized})
         self._build(resumed)
 
-    def _build(self, resumed: bool) -> None:
+    def _dataset(self) -> PatchDataset:
+        """Return the batches of the training folds."""
         config = self.config.trainer
-        torch.manual_seed(config.seed)
-        self.dataset = PatchDataset(
+        dataset = PatchDataset(
             self.patch_file,
             self.folds.patches_in(self.split[0]),
             config.batch_size,
@@ -128,10 +133,15 @@ class Trainer:
             self.world.rank,
             self.world.size,
         )
-        if not len(self.dataset.indices):
+        if not len(dataset.indices):
             raise DataError(
                 f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches."
             )
+        return dataset
+
+    def _build(self, resumed: bool) -> None:
+        config = self.config.trainer
+        torch.manual_seed(config.seed)
         self.model = build_model(self.config, self.parts.network)
         self._fit_to_data()
         if config.start_from and not resumed:
@@ -148,7 +158,7 @@ class Trainer:
         self.state = TrainingState(
             self.model,
             optimizer,
-            config.scheduler.build(config.epochs) if config.scheduler else None,
+            config.scheduler.build(self.epochs) if config.scheduler else None,
             config.early_stopping.build() if config.early_stopping else None,
             torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16),
         )
@@ -298,7 +308,7 @@ class Trainer:
         """Put aside what the run will write anew: snapshots and rows that are newer than where it goes on from."""
         folder, state = self.folder, self.state
         write_text(folder.config, self.config.to_yaml())
-        if state.epochs_run < self.config.trainer.epochs and not state.stopped_early:
+        if state.epochs_run < self.epochs and not state.stopped_early:
             folder.scores.unlink(missing_ok=True)
         if self._newer is None:
             return
@@ -368,7 +378,7 @@ class Trainer:
         for tracker in [*always, *config.trackers]:
             self._trackers.append(tracker.build(self.folder.path, config.run_name, run_config))
 
-    def _start_from(self, path: Path) -> None:
+    def _start_from(self, path: str | Path) -> None:
         """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
         snapshot = Snapshot.load(path)
         if snapshot.data_identity == self.patch_file.identity:
@@ -382,7 +392,7 @@ class Trainer:
 
     def _epochs(self) -> None:
         self._last_save = time.monotonic()
-        while self.state.epochs_run < self.config.trainer.epochs and not self.state.stopped_early:
+        while self.state.epochs_run < self.epochs and not self.state.stopped_early:
             start, first_step = time.monotonic(), self.state.steps_run
             self._steps()
             seconds = time.monotonic() - start
@@ -391,7 +401,7 @@ class Trainer:
 
     def _steps(self) -> None:
         epoch, config = self.state.epochs_run, self.config.trainer
-        what = f"epoch {epoch + 1} of {config.epochs}"
+        what = f"epoch {epoch + 1} of {self.epochs}"
         with console.progress(what, self.dataset.samples, "patches") as advance:
             for step in range(self.state.steps_run, self.dataset.steps):
                 advance(self.step(epoch, step))
@@ -435,7 +445,7 @@ class Trainer:
         taken = console.duration(seconds)
         if self.world.is_first:
             logger.info(
-                "epoch %d/%d  %s  %s, %.0f patches/s%s", state.epochs_run, config.epochs, shown, taken, rate, best
+                "epoch %d/%d  %s  %s, %.0f patches/s%s", state.epochs_run, self.epochs, shown, taken, rate, best
             )
             if state.stopped_early:
                 logger.info("Stopped early: %s has not become better.", getattr(config.early_stopping, "monitor", "it"))
@@ -508,6 +518,11 @@ class Trainer:
         scores["baselines"] = baseline_scores(self.folds, self.split[2])
         draw_curves(self.state.history, self.folder.curves, scores["best_epoch"])
         self.folder.write_json(self.folder.scores, scores)
+
+
+def _epochs_of(samples: int) -> int:
+    """Return how many epochs a run takes by default whose epochs have so many patches."""
+    return int(np.clip(math.ceil(_PATCHES_SEEN / samples), 4, 200))
 
 
 def _check_model(config: RunConfig, patch_file: PatchFile) -> None:

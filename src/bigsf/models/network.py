@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import PositiveInt
 
 from bigsf.config import Config, aliased, default_tag
-from bigsf.models.normalizations import MinMaxConfig, NormalizationConfig
+from bigsf.models.normalizations import LogConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
 
 
@@ -18,7 +18,7 @@ class NetworkConfig(Config):
     out_channels: PositiveInt = 1
     """Planes of the answer; BigSF separates one class from the rest."""
 
-    normalization: Annotated[NormalizationConfig, default_tag("minmax")] = MinMaxConfig()
+    normalization: Annotated[NormalizationConfig, default_tag("log")] = LogConfig(type="log")
     """From raw map values to the network's input."""
 
     position: AnyPositionConfig | None = aliased(None, "position", "encoder")

@@ -16,7 +16,7 @@ Norm = Literal["batch", "group", "instance"]
 class LevelsConfig(NetworkConfig):
     """The part common to networks that go down and up again through levels of halved resolution."""
 
-    features: PositiveInt = 32
+    features: PositiveInt = 16
     """Feature maps at full resolution, doubled at each step down. Time grows with its square."""
 
     depth: int = aliased(4, "depth", "num_blocks", ge=1, le=7)
@@ -75,7 +75,7 @@ class UNet(nn.Module):
         self,
         in_channels: int = 1,
         out_channels: int = 1,
-        features: int = 32,
+        features: int = 16,
         depth: int = 4,
         norm: Norm = "batch",
         dropout: float = 0.0,

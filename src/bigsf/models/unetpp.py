@@ -55,7 +55,7 @@ class UNetPlusPlus(nn.Module):
         self,
         in_channels: int = 1,
         out_channels: int = 1,
-        features: int = 32,
+        features: int = 16,
         depth: int = 4,
         norm: Norm = "batch",
         deep_supervision: bool = True,
