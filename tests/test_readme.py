@@ -61,7 +61,7 @@ def skies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for plane, name in (("TARGET", "spines"), ("BACKGROUND", "background"), ("MISSING", "missing")):
         with fits.open(folder / "galaxy.fits") as hdus:
             fits.PrimaryHDU(hdus[plane].data, hdus[0].header).writeto(folder / f"{name}.fits")
-    (folder / "config.yaml").write_text(small(block("yaml", "experiment_1\n  epochs: 8")))
+    (folder / "config.yaml").write_text(small(block("yaml", "data:\n  path: galaxy.h5\n")))
     return folder
 
 
