@@ -52,7 +52,7 @@ def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) ->
     if path.name == "transfer.yaml":
         first = EXAMPLES / "first_map.yaml"
         Trainer.from_config(first, small(first, patches, tmp_path)).train()
-        told: Any = pytest.warns(UserWarning, match="was trained on this very patch file")
+        told: Any = pytest.warns(UserWarning, match="was trained on this very map")
     else:
         told = nullcontext()
     with told:

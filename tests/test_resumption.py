@@ -82,7 +82,7 @@ def test_a_moved_kfold_goes_on_where_it_lies(run_dict: Settings, tmp_path: Path)
 def test_weights_of_another_run_are_the_first(run_dict: Settings) -> None:
     first = Trainer.from_config(run_dict(epochs=1))
     first.train()
-    with pytest.warns(BigsfWarning, match="was trained on this very patch file"):
+    with pytest.warns(BigsfWarning, match="was trained on this very map"):
         second = Trainer.from_config(run_dict(run_name="second", start_from=str(first.folder.best)))
     expected = Snapshot.load(first.folder.best).model_state
     for name, weight in second.model.state_dict().items():

@@ -381,9 +381,9 @@ class Trainer:
     def _start_from(self, path: str | Path) -> None:
         """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
         snapshot = Snapshot.load(path)
-        if snapshot.data_identity == self.patch_file.identity:
+        if snapshot.image_sha256 == self.patch_file.image_sha256:
             warnings.warn(
-                f"trainer.start_from {path} was trained on this very patch file: it may have seen the labels of the "
+                f"trainer.start_from {path} was trained on this very map: it may have seen the labels of the "
                 "test folds, and test scores would flatter.",
                 BigsfWarning,
                 stacklevel=2,
