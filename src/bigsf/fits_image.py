@@ -1,9 +1,11 @@
 """A FITS image on disk: found in its file, read by bands of rows as float32 with NaN where data are missing."""
 
+import gzip
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,8 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError
+
+_BLOCK = 2880  # bytes; FITS files are made of such blocks
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -253,10 +257,13 @@ def _quiet() -> Iterator[None]:
 def _open_fits(path: Path) -> Any:
     """Open a FITS file with its raw values, turning every way of not being FITS into one `DataError`."""
     try:
-        _check_axes(path)
+        with path.open("rb") as file:
+            start = file.read(_BLOCK)
+            file.seek(0)
+            _check_counts(gzip.open(file).read(_BLOCK) if start.startswith(b"\x1f\x8b") else start)
         with _quiet():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
-            len(hdus)  # reads all headers
+            _read_headers(hdus)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
@@ -265,12 +272,23 @@ def _open_fits(path: Path) -> Any:
     return hdus
 
 
-def _check_axes(path: Path) -> None:
-    """Refuse a primary header of more axes than FITS allows: astropy would look for each of a billion."""
-    with path.open("rb") as file:
-        axes = re.search(rb"NAXIS   = +(\d+)", file.read(2880))
-    if axes and int(axes[1]) > 999:
-        raise ValueError(f"its NAXIS is {axes[1].decode()[:30]}")
+def _read_headers(hdus: Any) -> None:
+    """Read all headers, one after the other, each looked at before astropy builds an HDU of it."""
+    for index in count():
+        last = hdus[index].fileinfo()
+        last["file"].seek(last["datLoc"] + last["datSpan"])
+        _check_counts(last["file"].read(_BLOCK))
+        try:
+            hdus[index + 1]
+        except IndexError:
+            return
+
+
+def _check_counts(header: bytes) -> None:
+    """Refuse a header of more axes or columns than FITS allows: astropy would look for each of a billion."""
+    for name, number in re.findall(rb"(NAXIS|TFIELDS) * = *\+?(\d+)", header):
+        if int(number) > 999:
+            raise ValueError(f"its {name.decode()} is {number.decode()[:30]}")
 
 
 def _is_image(hdu: Any) -> bool:
