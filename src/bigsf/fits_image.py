@@ -257,19 +257,28 @@ def _quiet() -> Iterator[None]:
 def _open_fits(path: Path) -> Any:
     """Open a FITS file with its raw values, turning every way of not being FITS into one `DataError`."""
     try:
-        with path.open("rb") as file:
-            start = file.read(_BLOCK)
-            file.seek(0)
-            _check_counts(gzip.open(file).read(_BLOCK) if start.startswith(b"\x1f\x8b") else start)
+        _check_counts(_first_block(path))
         with _quiet():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
-            _read_headers(hdus)
+            try:
+                _read_headers(hdus)
+            except Exception:
+                hdus.close()
+                raise
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
+        reason = f"a header has no {reason}" if isinstance(error, KeyError) else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
+
+
+def _first_block(path: Path) -> bytes:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as file:
+        return file.read(_BLOCK)
 
 
 def _read_headers(hdus: Any) -> None:
