@@ -562,12 +562,20 @@ def with_zeros(path: Path) -> None:
     path.write_bytes(content)
 
 
+def of_strings(path: Path) -> None:
+    kind = h5py.h5t.vlen_create(h5py.h5t.py_create(h5py.string_dtype(), logical=True))
+    with h5py.File(path, "r+") as file:
+        del file.attrs["unit"]
+        h5py.h5a.create(file.id, b"unit", kind, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
 PATCH_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no HDF5": (no_hdf5, "bad.h5 is not a patch file that can be read"),
     "another HDF5": (other_hdf5, "bad.h5 is an HDF5 file but no patch file of BigSF"),
     "a newer format": (newer, "bad.h5 has format 9"),
     "cut": (halved, "bad.h5 is not a patch file that can be read|bad.h5 is cut short"),
     "a block of zeros": (with_zeros, "bad.h5 is damaged: its strings cannot be read"),
+    "a list for a string": (of_strings, "bad.h5 is damaged: unit is not a string"),
     "absent": (Path.unlink, "bad.h5 does not exist"),
 }
 

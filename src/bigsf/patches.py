@@ -79,8 +79,8 @@ class PatchFile:
         try:
             with h5py.File(self.path, "r") as file:
                 self._check_strings(file)
-                self._check_format(dict(file.attrs))
-                self.attributes: dict[str, Any] = dict(file.attrs)
+                self.attributes = self._attributes(file)
+                self._check_format(self.attributes)
                 self.header = sound_cards(fits.Header.fromstring(file["header"][()].decode(), sep="\n"))
                 self.image: FloatArray = self._plane(file["image"], in_memory)
                 masks = {name: self._plane(file[name], in_memory) for name in MASKS if name in file}
@@ -121,6 +121,14 @@ class PatchFile:
                 if not 0 < step <= stop - at:
                     raise DataError(f"{self.path} is damaged: its strings cannot be read. Copy or make it again.")
                 at += step
+
+    def _attributes(self, file: h5py.File) -> dict[str, Any]:
+        """Return the attributes; libhdf5 (2.0) crashes where one is a sequence of strings that was a string."""
+        kinds = {name: file.attrs.get_id(name).dtype for name in file.attrs}
+        for name, kind in {**kinds, **{name: item.dtype for name, item in file.items()}}.items():
+            if kind.kind == "O" and h5py.check_string_dtype(kind) is None:
+                raise DataError(f"{self.path} is damaged: {name} is not a string.")
+        return dict(file.attrs)
 
     def _check_format(self, attributes: dict[str, Any]) -> None:
         if attributes.get("format") != FORMAT:
