@@ -17,7 +17,7 @@ import yaml
 from astropy.io import fits
 
 from bigsf.errors import BigsfWarning
-from bigsf.fits_image import FitsImage, FloatArray
+from bigsf.fits_image import FitsImage, FloatArray, output_header
 from bigsf.patches import PatchFile
 from bigsf.snapshot import Snapshot
 from conftest import Run, Said, Sky, galactic_header, shared_data
@@ -148,6 +148,7 @@ ODD: dict[str, Odd] = {
     "more than 360 degrees": under(projected("CAR", CDELT1=-20.0, CRPIX1=5.0)),
     "no WCS": under(fits.Header()),
     "a unit that cannot be read": replaced("BUNIT ", "BUNIT   = 'cm^-2"),
+    "a keyword that is none": replaced("BUNIT ", "BUN?T made to be broken"),
     "a card of binary rubbish": replaced("BUNIT ", "BUNIT   = \x00\x01\x02"),
 }
 
@@ -190,6 +191,7 @@ def test_odd_file_is_segmented_on_its_own_grid(
     ended(0, "segment", trained, path)
     with FitsImage(path) as image, FitsImage(tmp_path / "odd_segmented.fits") as made:
         assert made.shape == (NY, NX)
+        output_header(fits.getheader(tmp_path / "odd_segmented.fits"))  # without a warning: it is good FITS
         np.testing.assert_array_equal(np.isfinite(made.read()), np.isfinite(expected))
         if image.wcs is not None and made.wcs is not None:
             assert image.wcs.pixel_to_world(3, 5).separation(made.wcs.pixel_to_world(3, 5)).arcsec < 1e-3

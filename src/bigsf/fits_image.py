@@ -241,7 +241,7 @@ def sound_cards(header: fits.Header) -> fits.Header:
         except (ValueError, fits.VerifyError):
             continue
         counts = card.keyword not in ("NAXIS", "TFIELDS") or isinstance(card.value, int)
-        if text.isascii() and text.isprintable() and counts:
+        if text.isascii() and text.isprintable() and counts and re.fullmatch("[A-Z0-9_-]* *", text[:8]):
             sound.append(card, end=True)
     return sound
 
