@@ -684,6 +684,36 @@ def test_damaged_snapshot_is_an_error_of_its_own(
     assert message in ended(5, "resume", "model.pt").err
 
 
+def test_resume_with_another_patch_file_is_an_error_of_data(
+    trained: Path, ended: Callable[..., Said], tmp_path: Path
+) -> None:
+    plane(tmp_path / "map.fits", VALUES)
+    ended(0, "preprocess", "map.fits", "--target", "map.fits", "--target-threshold", 50, "--patch-size", 8)
+    said = ended(4, "resume", shutil.copy(trained / "last.pt", tmp_path), "--data", "map.h5")
+    assert re.search(r"another patch file \([0-9a-f]{8}\.\.\. there, [0-9a-f]{8}\.\.\. (here|in)", said.err)
+
+
+def test_an_output_below_a_file_cannot_be_written(
+    trained: Path,
+    sky: Sky,
+    patch_path: Path,
+    run_dict: Callable[..., dict[str, Any]],
+    ended: Callable[..., Said],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict()))
+    commands: list[list[object]] = [
+        ["preprocess", sky.path("image"), "--patch-size", 16, "-o", "file/out.h5"],
+        ["split", patch_path, "-k", 4, "-o", "file/out.json"],
+        ["segment", trained, sky.path("image"), "-o", "file/out.fits"],
+        ["train", "run.yaml", "--set", f"trainer.output_dir={tmp_path / 'file'}"],
+        ["kfold", "run.yaml", "--set", f"trainer.output_dir={tmp_path / 'file'}"],
+    ]
+    for command in commands:
+        assert re.search("is a file, not a folder|Not a directory|File exists", ended(2, *command).err), command
+
+
 def test_states_that_do_not_fit_are_an_error_of_the_snapshot(
     trained: Path, ended: Callable[..., Said], tmp_path: Path
 ) -> None:
