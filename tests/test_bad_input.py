@@ -149,6 +149,7 @@ ODD: dict[str, Odd] = {
     "no WCS": under(fits.Header()),
     "a unit that cannot be read": replaced("BUNIT ", "BUNIT   = 'cm^-2"),
     "a keyword that is none": replaced("BUNIT ", "BUN?T made to be broken"),
+    "a keyword without a value": replaced("BUNIT ", "BUNIT   ? 'cm-2'"),
     "a card of binary rubbish": replaced("BUNIT ", "BUNIT   = \x00\x01\x02"),
 }
 

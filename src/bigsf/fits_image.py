@@ -241,9 +241,19 @@ def sound_cards(header: fits.Header) -> fits.Header:
         except (ValueError, fits.VerifyError):
             continue
         counts = card.keyword not in ("NAXIS", "TFIELDS") or isinstance(card.value, int)
-        if text.isascii() and text.isprintable() and counts and re.fullmatch("[A-Z0-9_-]* *", text[:8]):
+        if text.isascii() and text.isprintable() and counts and _has_keyword(text):
             sound.append(card, end=True)
     return sound
+
+
+def _has_keyword(card: str) -> bool:
+    """Say whether astropy finds a keyword in a card as it will stand in a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AstropyWarning)
+        try:
+            return fits.Card.fromstring(card).keyword is not None
+        except AstropyWarning:
+            return False
 
 
 @contextmanager
