@@ -282,6 +282,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         "is cut short: HDU 1 needs",
     ),
     "columns of a billion": (in_extension("BUNIT ", f"TFIELDS = {10**9:>20}"), "its TFIELDS is 1000000000"),
+    "negative GCOUNT": (in_extension("GCOUNT", "GCOUNT  = -2"), "HDU 1 claims -2880 bytes"),
     "NAXIS too small": (replaced("NAXIS  ", f"NAXIS   = {1:>20}"), "bad.fits holds no image"),
     "NAXIS of 3 without NAXIS3": (replaced("NAXIS  ", f"NAXIS   = {3:>20}"), "a header has no 'NAXIS3'"),
     "negative NAXIS1": (replaced("NAXIS1 ", f"NAXIS1  = {-24:>20}"), "bad.fits"),

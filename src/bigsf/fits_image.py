@@ -295,6 +295,8 @@ def _read_headers(hdus: Any) -> None:
     """Read all headers, one after the other, each looked at before astropy builds an HDU of it."""
     for index in count():
         last = hdus[index].fileinfo()
+        if last["datSpan"] < 0:  # and the next header would be this one again
+            raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
         last["file"].seek(last["datLoc"] + last["datSpan"])
         _check_counts(last["file"].read(_BLOCK))
         try:
