@@ -148,6 +148,8 @@ ODD: dict[str, Odd] = {
     "more than 360 degrees": under(projected("CAR", CDELT1=-20.0, CRPIX1=5.0)),
     "no WCS": under(fits.Header()),
     "a unit that cannot be read": replaced("BUNIT ", "BUNIT   = 'cm^-2"),
+    "a second NAXIS, complex": replaced("BUNIT ", "NAXIS   = (1, 2)"),
+    "TFIELDS of an image, 1.5": replaced("BUNIT ", "TFIELDS = 1.5"),
     "a keyword that is none": replaced("BUNIT ", "BUN?T made to be broken"),
     "a keyword without a value": replaced("BUNIT ", "BUNIT   ? 'cm-2'"),
     "a card of binary rubbish": replaced("BUNIT ", "BUNIT   = \x00\x01\x02"),
