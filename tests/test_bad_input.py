@@ -113,6 +113,15 @@ def zipped(path: Path) -> FloatArray:
     return VALUES
 
 
+def second_block(path: Path) -> FloatArray:
+    header = HEADER.copy()
+    header.update({f"KEY{number}": number for number in range(36)})
+    header["TFIELDX"] = 10**9
+    hdus(path, fits.PrimaryHDU(VALUES, header))
+    path.write_bytes(path.read_bytes().replace(b"TFIELDX", b"TFIELDS"))
+    return VALUES
+
+
 def cards(path: Path) -> FloatArray:
     header = HEADER.copy()
     header["HIERARCH ESO TEL NAME"] = "a name"
@@ -150,6 +159,7 @@ ODD: dict[str, Odd] = {
     "a unit that cannot be read": replaced("BUNIT ", "BUNIT   = 'cm^-2"),
     "a second NAXIS, complex": replaced("BUNIT ", "NAXIS   = (1, 2)"),
     "TFIELDS of an image, 1.5": replaced("BUNIT ", "TFIELDS = 1.5"),
+    "a second header block with a TFIELDS of a billion": second_block,
     "a keyword that is none": replaced("BUNIT ", "BUN?T made to be broken"),
     "a keyword without a value": replaced("BUNIT ", "BUNIT   ? 'cm-2'"),
     "a card of binary rubbish": replaced("BUNIT ", "BUNIT   = \x00\x01\x02"),

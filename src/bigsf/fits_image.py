@@ -18,6 +18,7 @@ from astropy.wcs import WCS
 from bigsf.errors import BigsfWarning, DataError
 
 _BLOCK = 2880  # bytes; FITS files are made of such blocks
+_MOST = 999  # axes or columns of a FITS array or table
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -240,7 +241,7 @@ def sound_cards(header: fits.Header) -> fits.Header:
             text = str(card)
         except (ValueError, fits.VerifyError):
             continue
-        counts = card.keyword not in ("NAXIS", "TFIELDS") or isinstance(card.value, int)
+        counts = card.keyword not in ("NAXIS", "TFIELDS") or card.value in range(_MOST + 1)
         if text.isascii() and text.isprintable() and counts and _has_keyword(text):
             sound.append(card, end=True)
     return sound
@@ -308,7 +309,7 @@ def _read_headers(hdus: Any) -> None:
 def _check_counts(header: bytes) -> None:
     """Refuse a header of more axes or columns than FITS allows: astropy would look for each of a billion."""
     for name, number in re.findall(rb"(NAXIS|TFIELDS) * = *\+?(\d+)", header):
-        if int(number) > 999:
+        if int(number) > _MOST:
             raise ValueError(f"its {name.decode()} is {number.decode()[:30]}")
 
 
