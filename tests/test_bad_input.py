@@ -157,6 +157,7 @@ ODD: dict[str, Odd] = {
     "more than 360 degrees": under(projected("CAR", CDELT1=-20.0, CRPIX1=5.0)),
     "no WCS": under(fits.Header()),
     "a unit that cannot be read": replaced("BUNIT ", "BUNIT   = 'cm^-2"),
+    "a history of a billion axes": replaced("BUNIT ", "HISTORY NAXIS   =           1000000000"),
     "a second NAXIS, complex": replaced("BUNIT ", "NAXIS   = (1, 2)"),
     "TFIELDS of an image, 1.5": replaced("BUNIT ", "TFIELDS = 1.5"),
     "a second header block with a TFIELDS of a billion": second_block,

@@ -78,8 +78,9 @@ class PatchFile:
             raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
             with h5py.File(self.path, "r") as file:
-                self._check_strings(file)
-                self.attributes = self._attributes(file)
+                datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+                self._check_strings(datasets)
+                self.attributes = self._attributes(file, datasets)
                 self._check_format(self.attributes)
                 self.header = sound_cards(fits.Header.fromstring(file["header"][()].decode(), sep="\n"))
                 self.image: FloatArray = self._plane(file["image"], in_memory)
@@ -101,10 +102,9 @@ class PatchFile:
         except Exception as error:  # h5py raises many kinds for a file that is damaged
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
 
-    def _check_strings(self, file: h5py.File) -> None:
+    def _check_strings(self, datasets: Mapping[str, h5py.Dataset]) -> None:
         """Refuse heaps of strings with an entry of no length: libhdf5 (2.0) reads it over and over without an end."""
-        datasets = [item for item in file.values() if isinstance(item, h5py.Dataset)]
-        planes = [(dataset.id.get_offset(), dataset.nbytes) for dataset in datasets]
+        planes = [(dataset.id.get_offset(), dataset.nbytes) for dataset in datasets.values()]
         at = 0
         with self.path.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
             for start, size in sorted(plane for plane in planes if plane[0] is not None):
@@ -122,10 +122,11 @@ class PatchFile:
                     raise DataError(f"{self.path} is damaged: its strings cannot be read. Copy or make it again.")
                 at += step
 
-    def _attributes(self, file: h5py.File) -> dict[str, Any]:
+    def _attributes(self, file: h5py.File, datasets: Mapping[str, h5py.Dataset]) -> dict[str, Any]:
         """Return the attributes; libhdf5 (2.0) crashes where one is a sequence of strings that was a string."""
         kinds = {name: file.attrs.get_id(name).dtype for name in file.attrs}
-        for name, kind in {**kinds, **{name: item.dtype for name, item in file.items()}}.items():
+        kinds |= {name: dataset.dtype for name, dataset in datasets.items()}
+        for name, kind in kinds.items():
             if kind.kind == "O" and h5py.check_string_dtype(kind) is None:
                 raise DataError(f"{self.path} is damaged: {name} is not a string.")
         return dict(file.attrs)
