@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from astropy.io import fits
 
 from bigsf.errors import BigsfWarning
-from bigsf.fits_image import FitsImage, FloatArray
+from bigsf.fits_image import FitsImage, FloatArray, output_header
 from bigsf.patches import PatchFile
 from bigsf.snapshot import Snapshot
 from conftest import Run, Said, Sky, galactic_header, shared_data
@@ -62,6 +63,12 @@ def compressed(kind: str, dtype: str, **options: Any) -> Odd:
     return write
 
 
+def quantised(path: Path) -> FloatArray:
+    tiles = fits.CompImageHDU(VALUES + 0.25, HEADER, compression_type="RICE_1", quantize_level=4, quantize_method=2)
+    hdus(path, fits.PrimaryHDU(), tiles)
+    return np.asarray(fits.getdata(path, 1), np.float32)
+
+
 def under(header: fits.Header) -> Odd:
     def write(path: Path) -> FloatArray:
         hdus(path, fits.PrimaryHDU(VALUES, header))
@@ -95,9 +102,23 @@ def several(path: Path) -> FloatArray:
     return VALUES
 
 
+def extension(path: Path) -> FloatArray:
+    hdus(path, fits.PrimaryHDU(), fits.ImageHDU(VALUES, HEADER))
+    return VALUES
+
+
 def zipped(path: Path) -> FloatArray:
     hdus(path, fits.PrimaryHDU(VALUES, HEADER))
     path.write_bytes(gzip.compress(path.read_bytes()))
+    return VALUES
+
+
+def second_block(path: Path) -> FloatArray:
+    header = HEADER.copy()
+    header.update({f"KEY{number}": number for number in range(36)})
+    header["TFIELDX"] = 10**9
+    hdus(path, fits.PrimaryHDU(VALUES, header))
+    path.write_bytes(path.read_bytes().replace(b"TFIELDX", b"TFIELDS"))
     return VALUES
 
 
@@ -116,10 +137,15 @@ ODD: dict[str, Odd] = {
     **{f"int{8 * int(t[-1])} scaled": scaled(t, BSCALE=0.5, BZERO=10.0, BLANK=7) for t in ("u1", ">i2", ">i4", ">i8")},
     **{f"unsigned {t}": scaled(t) for t in ("u2", "u4", "i1")},
     "float64": scaled(">f8"),
+    "unsigned u4": scaled("u4"),
+    "little-endian float32": scaled("<f4"),
+    "BLANK on floats": replaced("BUNIT ", "BLANK   =                    7"),
     "float32 with BSCALE": scaled(">f4", BSCALE=2.0, BZERO=1.0),
     **{kind: compressed(kind, ">i2") for kind in ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1")},
     "float GZIP_2, lossless": compressed("GZIP_2", ">f4", quantize_level=0),
+    "float RICE_1, quantised and dithered": quantised,
     "gzip": zipped,
+    "in an extension": extension,
     "four axes": shaped(1, 1, NY, NX),
     "axes of 1 at the end": shaped(NY, NX, 1),
     "several images": several,
@@ -127,8 +153,16 @@ ODD: dict[str, Odd] = {
     **{code: under(projected(code)) for code in ("CAR", "TAN", "AIT", "AZP", "SIN", "ZEA")},
     "FK4": under(projected("TAN", "RA", "DEC", RADESYS="FK4", EQUINOX=1950.0, **EQUATORIAL)),
     "FK5": under(projected("TAN", "RA", "DEC", RADESYS="FK5", EQUINOX=2000.0, **EQUATORIAL)),
+    "ICRS": under(projected("TAN", "RA", "DEC", RADESYS="ICRS", **EQUATORIAL)),
+    "more than 360 degrees": under(projected("CAR", CDELT1=-20.0, CRPIX1=5.0)),
     "no WCS": under(fits.Header()),
     "a unit that cannot be read": replaced("BUNIT ", "BUNIT   = 'cm^-2"),
+    "a history of a billion axes": replaced("BUNIT ", "HISTORY NAXIS   =           1000000000"),
+    "a second NAXIS, complex": replaced("BUNIT ", "NAXIS   = (1, 2)"),
+    "TFIELDS of an image, 1.5": replaced("BUNIT ", "TFIELDS = 1.5"),
+    "a second header block with a TFIELDS of a billion": second_block,
+    "a keyword that is none": replaced("BUNIT ", "BUN?T made to be broken"),
+    "a keyword without a value": replaced("BUNIT ", "BUNIT   ? 'cm-2'"),
     "a card of binary rubbish": replaced("BUNIT ", "BUNIT   = \x00\x01\x02"),
 }
 
@@ -162,9 +196,7 @@ def test_odd_file_is_read_as_what_it_means(name: str, ended: Callable[..., Said]
         assert here.pixel_to_world(3, 5).separation(there.pixel_to_world(3, 5)).arcsec < 1e-3
 
 
-@pytest.mark.parametrize(
-    "name", ["int16 scaled", "RICE_1", "four axes", "AIT", "FK4", "no WCS", "gzip", "several images"]
-)
+@pytest.mark.parametrize("name", ODD)
 def test_odd_file_is_segmented_on_its_own_grid(
     name: str, trained: Path, ended: Callable[..., Said], tmp_path: Path
 ) -> None:
@@ -173,9 +205,22 @@ def test_odd_file_is_segmented_on_its_own_grid(
     ended(0, "segment", trained, path)
     with FitsImage(path) as image, FitsImage(tmp_path / "odd_segmented.fits") as made:
         assert made.shape == (NY, NX)
+        output_header(fits.getheader(tmp_path / "odd_segmented.fits"))  # without a warning: it is good FITS
         np.testing.assert_array_equal(np.isfinite(made.read()), np.isfinite(expected))
         if image.wcs is not None and made.wcs is not None:
             assert image.wcs.pixel_to_world(3, 5).separation(made.wcs.pixel_to_world(3, 5)).arcsec < 1e-3
+
+
+def test_long_and_duplicate_cards_are_kept(trained: Path, ended: Callable[..., Said], tmp_path: Path) -> None:
+    cards(tmp_path / "odd.fits")
+    ended(0, "preprocess", "odd.fits", "--patch-size", 8)
+    ended(0, "segment", trained, "odd.fits")
+    ended(0, "segment", trained, "odd.h5", "-o", "patches_segmented.fits")
+    for name in ("odd_segmented.fits", "patches_segmented.fits"):
+        header = fits.getheader(tmp_path / name)
+        assert header["ESO TEL NAME"] == "a name"
+        assert header["LONG"].strip() == ("text " * 40).strip()
+        assert [header["TWICE", i] for i in range(header.count("TWICE"))] == ["one", "two"]
 
 
 @pytest.mark.parametrize("shape", [(1, 30), (30, 1), (1, 1)])
@@ -210,6 +255,24 @@ def rotten(path: Path) -> None:
     path.write_bytes(content)
 
 
+def in_extension(card: str, by: str, zip_it: bool = False) -> Callable[[Path], None]:
+    """Return what writes a file whose extension has another card."""
+
+    def write(path: Path) -> None:
+        extension(path)
+        content = bytearray(path.read_bytes())
+        start = content.index(card.encode(), 2880)
+        content[start : start + 80] = by.encode().ljust(80)
+        path.write_bytes(gzip.compress(content) if zip_it else content)
+
+    return write
+
+
+def zipped_billion(path: Path) -> None:
+    replaced("NAXIS  ", "NAXIS   =           9999999999")(path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no FITS": (lambda path: path.write_text("a,b\n1,2\n"), "bad.fits is not a FITS file that can be read"),
     "empty": (lambda path: path.write_bytes(b""), "bad.fits is not a FITS file that can be read"),
@@ -221,12 +284,29 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no pixels": (lambda path: hdus(path, fits.PrimaryHDU(np.ones((0, 5)))), "holds an array of 0 x 5 pixels"),
     "NAXIS1 too large": (replaced("NAXIS1 ", "NAXIS1  =              1000000"), "is cut short: HDU 0 needs 80"),
     "NAXIS of a billion": (replaced("NAXIS  ", "NAXIS   =           9999999999"), "its NAXIS is 9999999999"),
+    "NAXIS of a billion, zipped": (zipped_billion, "its NAXIS is 9999999999"),
+    "NAXIS of a billion in an extension": (
+        in_extension("NAXIS  ", f"NAXIS   = {10**9:>20}"),
+        "its NAXIS is 1000000000",
+    ),
+    "the same, zipped": (in_extension("NAXIS  ", f"NAXIS   = {10**9:>20}", True), "its NAXIS is 1000000000"),
+    "NAXIS1 of a billion in an extension": (
+        in_extension("NAXIS1", f"NAXIS1  = {10**9:>20}"),
+        "is cut short: HDU 1 needs",
+    ),
+    "columns of a billion": (in_extension("BUNIT ", f"TFIELDS = {10**9:>20}"), "its TFIELDS is 1000000000"),
+    "negative GCOUNT": (in_extension("GCOUNT", "GCOUNT  = -2"), "HDU 1 claims -2880 bytes"),
+    "NAXIS too small": (replaced("NAXIS  ", f"NAXIS   = {1:>20}"), "bad.fits holds no image"),
+    "NAXIS of 3 without NAXIS3": (replaced("NAXIS  ", f"NAXIS   = {3:>20}"), "a header has no 'NAXIS3'"),
+    "negative NAXIS1": (replaced("NAXIS1 ", f"NAXIS1  = {-24:>20}"), "bad.fits"),
+    "no pixels across": (lambda path: hdus(path, fits.PrimaryHDU(np.ones((5, 0)))), "holds an array of 5 x 0 pixels"),
     "BITPIX of none": (replaced("BITPIX ", "BITPIX  =                   17"), "bad.fits"),
     "BSCALE of none": (replaced("BUNIT ", "BSCALE  =                  abc"), "bad.fits"),
     "damaged tiles": (rotten, "bad.fits"),
 }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # astropy may leave the file open
 @pytest.mark.parametrize("name", BAD)
 def test_bad_file_is_an_error_of_data_for_both_commands(
     name: str, trained: Path, ended: Callable[..., Said], tmp_path: Path
@@ -238,16 +318,104 @@ def test_bad_file_is_an_error_of_data_for_both_commands(
     assert [path.name for path in tmp_path.iterdir()] == ["bad.fits"]
 
 
-def test_a_wcs_that_cannot_be_read_is_left_out_and_said(ended: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_wcs_that_cannot_be_read_is_left_out_and_said(
+    trained: Path, ended: Callable[..., Said], tmp_path: Path
+) -> None:
     header = projected("TAN", "RA", "DEC", **EQUATORIAL)
     header.update({"CD1_1": 0.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0})
     hdus(tmp_path / "odd.fits", fits.PrimaryHDU(VALUES, header))
     said = " ".join(ended(0, "preprocess", "odd.fits", "--patch-size", 8).err.split())
     assert "The WCS cannot be read and is left out: " in said
     assert "singular" in said
+    assert "The WCS cannot be read and is left out: " in ended(0, "segment", trained, "odd.fits").err
     np.testing.assert_array_equal(PatchFile(tmp_path / "odd.h5").image[0], VALUES)
     with pytest.warns(BigsfWarning, match="The WCS cannot be read"):
         assert PatchFile(tmp_path / "odd.h5").wcs is None
+
+
+# --- planes and tiles that do not fit ---------------------------------------------------------------------------------
+
+
+def plane(path: Path, values: Any, header: fits.Header = HEADER, **changes: Any) -> Path:
+    header = header.copy()
+    header.update(changes)
+    hdus(path, fits.PrimaryHDU(np.asarray(values), header))
+    return path
+
+
+PLANES: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "of another shape": (np.ones((NY, NX - 1), "u1"), {}, "plane.fits has 23 x 20 pixels .* All planes must share one"),
+    "of another WCS": (np.ones((NY, NX), "u1"), {"CRVAL1": 5.0}, "plane.fits has another WCS than map.fits"),
+    "of other values": (VALUES, {}, "plane.fits is the .* mask but holds values other than 0 and 1: 2, 3, 4, 5, 6"),
+    "of more axes": (np.ones((2, NY, NX), "u1"), {}, "plane.fits holds an array of 2 x 20 x 24 pixels"),
+    "inverted": (np.zeros((NY, NX), "u1"), {}, "is it inverted?|The target plane is 0 on every valid pixel"),
+}
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_planes_that_do_not_fit_are_an_error_of_data(
+    name: str, trained: Path, ended: Callable[..., Said], tmp_path: Path
+) -> None:
+    values, changes, message = PLANES[name]
+    plane(tmp_path / "map.fits", VALUES)
+    plane(tmp_path / "plane.fits", values, **changes)
+    commands: list[list[object]] = [
+        ["preprocess", "map.fits", "--patch-size", 8, "--target", "plane.fits"],
+        ["preprocess", "map.fits", "--patch-size", 8, "--valid", "plane.fits"],
+        ["segment", trained, "map.fits", "--valid", "plane.fits"],
+    ]
+    for command in commands:
+        assert re.search(message, ended(4, *command).err), command
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.fits", "plane.fits"]
+
+
+def test_a_target_of_other_values_is_binarised_on_request(ended: Callable[..., Said], tmp_path: Path) -> None:
+    plane(tmp_path / "map.fits", VALUES)
+    ended(0, "preprocess", "map.fits", "--patch-size", 8, "--target", "map.fits", "--target-threshold", 50)
+    np.testing.assert_array_equal(PatchFile(tmp_path / "map.h5").target, VALUES > 50)
+
+
+def test_a_map_of_nothing(trained: Path, ended: Callable[..., Said], tmp_path: Path) -> None:
+    plane(tmp_path / "map.fits", np.full((NY, NX), np.nan))
+    assert "map.fits holds no finite pixel (of 480)" in ended(4, "preprocess", "map.fits", "--patch-size", 8).err
+    assert "map.fits holds no valid pixel; the output is all NaN" in ended(0, "segment", trained, "map.fits").err
+    plane(tmp_path / "full.fits", VALUES)
+    plane(tmp_path / "none.fits", np.zeros((NY, NX), "u1"))
+    labels = ["--target", "none.fits", "--background", "none.fits"]
+    assert (
+        "No valid pixel of full.fits is labelled" in ended(4, "preprocess", "full.fits", "--patch-size", 8, *labels).err
+    )
+    assert "full.fits has 24 x 20 pixels (x, y), too few for a patch of 64" in ended(4, "preprocess", "full.fits").err
+    assert (
+        "No pixel of full.fits reaches the threshold 1"
+        in ended(0, "segment", trained, "full.fits", "--threshold", 1).err
+    )
+
+
+TILES: dict[str, tuple[Callable[[Path], Any], list[object], str]] = {
+    "in another unit": (lambda path: plane(path, VALUES, BUNIT="K"), [], "b.fits is in K but a.fits is in cm-2"),
+    "far away": (lambda path: plane(path, VALUES, CRVAL1=90.0), [], "The tiles would fill at most .* lie too far"),
+    "without a WCS": (lambda path: plane(path, VALUES, fits.Header()), [], "b.fits has no celestial WCS"),
+    "a cube": (lambda path: plane(path, np.ones((3, NY, NX))), [], "b.fits holds an array of 3 x 20 x 24 pixels"),
+    "cut": (cut, [], "b.fits is cut short: HDU 0 needs 4800 bytes"),
+    "no FITS": (lambda path: path.write_text("text"), [], "b.fits is not a FITS file that can be read"),
+    "absent": (lambda path: None, [], "b.fits does not exist"),
+    "with a channel of one tile": (
+        lambda path: plane(path, VALUES, CRPIX1=1.0),
+        ["--channel", "a.fits"],
+        r"a.fits has 24 x 20 pixels \(x, y\) but .* All planes must share one grid",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TILES)
+def test_tiles_that_do_not_fit_are_an_error_of_data(name: str, ended: Callable[..., Said], tmp_path: Path) -> None:
+    write, options, message = TILES[name]
+    plane(tmp_path / "a.fits", VALUES)
+    write(tmp_path / "b.fits")
+    assert re.search(message, ended(4, "preprocess", "a.fits", "b.fits", "--patch-size", 8, *options).err)
+    assert not list(tmp_path.glob("*mosaic*"))
+    assert not list(tmp_path.glob("*.h5"))
 
 
 ODD_FILES = {
@@ -343,6 +511,160 @@ def test_impossible_combinations_are_config_errors(
         assert not list(tmp_path.rglob("config.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("k: 4\nfolds: 3\n", "line 2, folds: unknown key"),
+        ("strategy: !Randm {}\n", "Randm"),
+        ("k: 4\n  step: 1\n", "line 2"),
+        ("gap: -1\n", "line 1, gap: found -1, expected greater than or equal to 0."),
+        ("k: 4\nk: 5\n", "wrong.yaml"),
+    ],
+)
+def test_each_mistake_in_a_configuration_is_named(
+    content: str, message: str, patch_path: Path, ended: Callable[..., Said], tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(content)
+    assert message in ended(3, "split", patch_path, "--config", "wrong.yaml", "-o", "folds.json").err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch_file_identity": "0" * 64}, "was made for another patch file (00000000... there"),
+        ({"format_version": 9}, "has format 9, newer than 1"),
+        ({"x_edges": [0, 160]}, "holds other edges of areas than its parameters give"),
+        ({"grid": [[1]]}, "the grid must have"),
+        ({"parameters": {"k": 5}}, "was made with other parameters (k: 5 there, 4 here"),
+    ],
+)
+def test_folds_of_something_else_are_an_error_of_data(
+    change: dict[str, Any],
+    message: str,
+    folds_path: Path,
+    run_dict: Callable[..., dict[str, Any]],
+    ended: Callable[..., Said],
+    tmp_path: Path,
+) -> None:
+    folds = json.loads(folds_path.read_text())
+    change = {key: {**folds[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
+    (tmp_path / "sky.folds.json").write_text(json.dumps({**folds, **change}))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict()))
+    for command in ("train", "kfold"):
+        assert message in " ".join(ended(4, command, "run.yaml").err.split())
+
+
+def no_hdf5(path: Path) -> None:
+    path.write_text("text")
+
+
+def other_hdf5(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["image"] = VALUES
+
+
+def newer(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 9
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def with_zeros(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    start = content.index(b"GCOL") + 16
+    content[start : start + 512] = bytes(512)
+    path.write_bytes(content)
+
+
+def of_strings(path: Path) -> None:
+    kind = h5py.h5t.vlen_create(h5py.h5t.py_create(h5py.string_dtype(), logical=True))
+    with h5py.File(path, "r+") as file:
+        del file.attrs["unit"]
+        h5py.h5a.create(file.id, b"unit", kind, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
+PATCH_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no HDF5": (no_hdf5, "bad.h5 is not a patch file that can be read"),
+    "another HDF5": (other_hdf5, "bad.h5 is an HDF5 file but no patch file of BigSF"),
+    "a newer format": (newer, "bad.h5 has format 9"),
+    "cut": (halved, "bad.h5 is not a patch file that can be read|bad.h5 is cut short"),
+    "a block of zeros": (with_zeros, "bad.h5 is damaged: its strings cannot be read"),
+    "a list for a string": (of_strings, "bad.h5 is damaged: unit is not a string"),
+    "absent": (Path.unlink, "bad.h5 does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", PATCH_FILES)
+def test_what_is_no_patch_file_is_an_error_of_data_for_all_who_read_it(
+    name: str,
+    trained: Path,
+    patch_path: Path,
+    run_dict: Callable[..., dict[str, Any]],
+    ended: Callable[..., Said],
+    tmp_path: Path,
+) -> None:
+    write, message = PATCH_FILES[name]
+    shutil.copy(patch_path, tmp_path / "bad.h5")
+    write(tmp_path / "bad.h5")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict()))
+    path = tmp_path / "bad.h5"
+    commands: list[list[object]] = [
+        ["split", "bad.h5"],
+        ["train", "run.yaml", "--set", f"data.path={path}"],
+        ["kfold", "run.yaml", "--set", f"data.path={path}"],
+        ["segment", trained, "bad.h5"],
+    ]
+    for command in commands:
+        assert re.search(message, ended(4, *command).err), command
+
+
+def spanned(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\6\7") + 16] = 2  # the number of disks of a zip64 archive
+    path.write_bytes(content)
+
+
+class _Hostile:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("hostile",)
+
+
+SNAPSHOTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no snapshot": (lambda path: path.write_text("text"), "is no PyTorch file, or it was cut short"),
+    "a FITS file": (
+        lambda path: fits.PrimaryHDU(VALUES).writeto(path, overwrite=True),
+        "is a FITS file; expected a snapshot",
+    ),
+    "another file of torch": (lambda path: torch.save({"a": 1}, path), "is a PyTorch file but no snapshot of BigSF"),
+    "cut": (halved, "is no PyTorch file, or it was cut short"),
+    "one of several archives": (spanned, "is not a snapshot that can be read: zipfiles that span multiple disks"),
+    "hostile": (lambda path: torch.save(_Hostile(), path), "holds more than plain data"),
+    "absent": (Path.unlink, "does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_what_is_no_snapshot_is_an_error_of_its_own_for_all_who_read_it(
+    name: str,
+    trained: Path,
+    sky: Sky,
+    run_dict: Callable[..., dict[str, Any]],
+    ended: Callable[..., Said],
+    tmp_path: Path,
+) -> None:
+    write, message = SNAPSHOTS[name]
+    path = tmp_path / "bad.pt"
+    shutil.copy(trained / "last.pt", path)
+    write(path)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(start_from=str(path))))
+    for command in (["segment", "bad.pt", sky.path("image")], ["resume", "bad.pt"], ["train", "run.yaml"]):
+        assert message in " ".join(ended(5, *command).err.split()), command
+    assert not (tmp_path / "hostile").exists()
+
+
 def test_damaged_patch_file_is_an_error_of_data_for_all_who_read_it(
     trained: Path, patch_path: Path, run_dict: Callable[..., dict[str, Any]], ended: Callable[..., Said], tmp_path: Path
 ) -> None:
@@ -375,6 +697,36 @@ def test_damaged_snapshot_is_an_error_of_its_own(
     torch.save({**torch.load(trained / "last.pt", weights_only=True), key: value}, tmp_path / "model.pt")
     assert message in ended(5, "segment", "model.pt", sky.path("image")).err
     assert message in ended(5, "resume", "model.pt").err
+
+
+def test_resume_with_another_patch_file_is_an_error_of_data(
+    trained: Path, ended: Callable[..., Said], tmp_path: Path
+) -> None:
+    plane(tmp_path / "map.fits", VALUES)
+    ended(0, "preprocess", "map.fits", "--target", "map.fits", "--target-threshold", 50, "--patch-size", 8)
+    said = ended(4, "resume", shutil.copy(trained / "last.pt", tmp_path), "--data", "map.h5")
+    assert re.search(r"another patch file \([0-9a-f]{8}\.\.\. there, [0-9a-f]{8}\.\.\. (here|in)", said.err)
+
+
+def test_an_output_below_a_file_cannot_be_written(
+    trained: Path,
+    sky: Sky,
+    patch_path: Path,
+    run_dict: Callable[..., dict[str, Any]],
+    ended: Callable[..., Said],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict()))
+    commands: list[list[object]] = [
+        ["preprocess", sky.path("image"), "--patch-size", 16, "-o", "file/out.h5"],
+        ["split", patch_path, "-k", 4, "-o", "file/out.json"],
+        ["segment", trained, sky.path("image"), "-o", "file/out.fits"],
+        ["train", "run.yaml", "--set", f"trainer.output_dir={tmp_path / 'file'}"],
+        ["kfold", "run.yaml", "--set", f"trainer.output_dir={tmp_path / 'file'}"],
+    ]
+    for command in commands:
+        assert re.search("is a file, not a folder|Not a directory|File exists", ended(2, *command).err), command
 
 
 def test_states_that_do_not_fit_are_an_error_of_the_snapshot(

@@ -196,6 +196,13 @@ def test_file_rewritten_by_another_tool_is_refused(small: PatchFile, tmp_path: P
     np.testing.assert_array_equal(PatchFile(tmp_path / "packed.h5", in_memory=True).image, IMAGE)
 
 
+def test_what_another_tool_adds_does_not_matter(small: PatchFile, tmp_path: Path) -> None:
+    with edited(tmp_path / "more.h5", small.path) as file:
+        file.create_group("notes")["list"] = ["a", "b"]
+        file.attrs["note"] = "of mine"
+    np.testing.assert_array_equal(PatchFile(tmp_path / "more.h5").image, IMAGE)
+
+
 @pytest.mark.parametrize("name", ["image", "labelled", "positions", "header"])
 def test_file_without_a_part_is_refused(small: PatchFile, tmp_path: Path, name: str) -> None:
     with edited(tmp_path / "part.h5", small.path) as file:

@@ -1,9 +1,11 @@
 """A FITS image on disk: found in its file, read by bands of rows as float32 with NaN where data are missing."""
 
+import gzip
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,9 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError
+
+_BLOCK = 2880  # bytes; FITS files are made of such blocks
+_MOST = 999  # axes or columns of a FITS array or table
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -236,10 +241,20 @@ def sound_cards(header: fits.Header) -> fits.Header:
             text = str(card)
         except (ValueError, fits.VerifyError):
             continue
-        counts = card.keyword not in ("NAXIS", "TFIELDS") or isinstance(card.value, int)
-        if text.isascii() and text.isprintable() and counts:
+        counts = card.keyword not in ("NAXIS", "TFIELDS") or card.value in range(_MOST + 1)
+        if text.isascii() and text.isprintable() and counts and _has_keyword(text):
             sound.append(card, end=True)
     return sound
+
+
+def _has_keyword(card: str) -> bool:
+    """Say whether astropy finds a keyword in a card as it will stand in a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AstropyWarning)
+        try:
+            return fits.Card.fromstring(card).keyword is not None
+        except AstropyWarning:
+            return False
 
 
 @contextmanager
@@ -253,24 +268,50 @@ def _quiet() -> Iterator[None]:
 def _open_fits(path: Path) -> Any:
     """Open a FITS file with its raw values, turning every way of not being FITS into one `DataError`."""
     try:
-        _check_axes(path)
+        _check_counts(_first_block(path))
         with _quiet():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
-            len(hdus)  # reads all headers
+            try:
+                _read_headers(hdus)
+            except Exception:
+                hdus.close()
+                raise
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
+        reason = f"a header has no {reason}" if isinstance(error, KeyError) else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
 
 
-def _check_axes(path: Path) -> None:
-    """Refuse a primary header of more axes than FITS allows: astropy would look for each of a billion."""
+def _first_block(path: Path) -> bytes:
     with path.open("rb") as file:
-        axes = re.search(rb"NAXIS   = +(\d+)", file.read(2880))
-    if axes and int(axes[1]) > 999:
-        raise ValueError(f"its NAXIS is {axes[1].decode()[:30]}")
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as file:
+        return file.read(_BLOCK)
+
+
+def _read_headers(hdus: Any) -> None:
+    """Read all headers, one after the other, each looked at before astropy builds an HDU of it."""
+    for index in count():
+        last = hdus[index].fileinfo()
+        if last["datSpan"] < 0:  # and the next header would be this one again
+            raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
+        last["file"].seek(last["datLoc"] + last["datSpan"])
+        _check_counts(last["file"].read(_BLOCK))
+        try:
+            hdus[index + 1]
+        except IndexError:
+            return
+
+
+def _check_counts(header: bytes) -> None:
+    """Refuse a header of more axes or columns than FITS allows: astropy would look for each of a billion."""
+    for at in range(0, len(header), 80):
+        found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
+        if found and int(found[2]) > _MOST:
+            raise ValueError(f"its {found[1].decode()} is {found[2].decode()[:30]}")
 
 
 def _is_image(hdu: Any) -> bool:

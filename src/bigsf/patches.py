@@ -13,6 +13,9 @@ HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexin
 
 import hashlib
 import json
+import mmap
+import re
+import struct
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +35,9 @@ from bigsf.fits_image import FloatArray, celestial_wcs, is_fits, sound_cards
 
 FORMAT = "bigsf patches"
 FORMAT_VERSION = 1
+
+_HEAP = re.compile(rb"GCOL\x01\0{3}(.{8})", re.DOTALL)
+_ENTRY = struct.Struct("<H6xQ")  # of a heap of HDF5: index and length, before the bytes; index 0 is free space
 
 MASKS = ("target", "labelled", "truth")
 MaskArray = npt.NDArray[np.uint8]
@@ -72,8 +78,10 @@ class PatchFile:
             raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
             with h5py.File(self.path, "r") as file:
-                self._check_format(dict(file.attrs))
-                self.attributes: dict[str, Any] = dict(file.attrs)
+                datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+                self._check_strings(datasets)
+                self.attributes = self._attributes(file, datasets)
+                self._check_format(self.attributes)
                 self.header = sound_cards(fits.Header.fromstring(file["header"][()].decode(), sep="\n"))
                 self.image: FloatArray = self._plane(file["image"], in_memory)
                 masks = {name: self._plane(file[name], in_memory) for name in MASKS if name in file}
@@ -93,6 +101,35 @@ class PatchFile:
             raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
         except Exception as error:  # h5py raises many kinds for a file that is damaged
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
+
+    def _check_strings(self, datasets: Mapping[str, h5py.Dataset]) -> None:
+        """Refuse heaps of strings with an entry of no length: libhdf5 (2.0) reads it over and over without an end."""
+        planes = [(dataset.id.get_offset(), dataset.nbytes) for dataset in datasets.values()]
+        at = 0
+        with self.path.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            for start, size in sorted(plane for plane in planes if plane[0] is not None):
+                self._check_heaps(view, at, start)
+                at = max(at, start + size)
+            self._check_heaps(view, at, len(view))
+
+    def _check_heaps(self, view: mmap.mmap, start: int, end: int) -> None:
+        for heap in _HEAP.finditer(view, start, end):
+            at, stop = heap.end(), heap.start() + int.from_bytes(heap[1], "little")
+            while at + _ENTRY.size <= min(stop, len(view)):
+                index, length = _ENTRY.unpack_from(view, at)
+                step = _ENTRY.size + -(-length // 8) * 8 if index else length
+                if not 0 < step <= stop - at:
+                    raise DataError(f"{self.path} is damaged: its strings cannot be read. Copy or make it again.")
+                at += step
+
+    def _attributes(self, file: h5py.File, datasets: Mapping[str, h5py.Dataset]) -> dict[str, Any]:
+        """Return the attributes; libhdf5 (2.0) crashes where one is a sequence of strings that was a string."""
+        kinds = {name: file.attrs.get_id(name).dtype for name in file.attrs}
+        kinds |= {name: dataset.dtype for name, dataset in datasets.items()}
+        for name, kind in kinds.items():
+            if kind.kind == "O" and h5py.check_string_dtype(kind) is None:
+                raise DataError(f"{self.path} is damaged: {name} is not a string.")
+        return dict(file.attrs)
 
     def _check_format(self, attributes: dict[str, Any]) -> None:
         if attributes.get("format") != FORMAT:

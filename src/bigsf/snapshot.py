@@ -94,10 +94,12 @@ class Snapshot:
         path = snapshot_path(path)
         if is_fits(path):
             raise SnapshotError(f"{path} is a FITS file; expected a snapshot. Models come first, the map last.")
-        if path.exists() and not zipfile.is_zipfile(path):
-            raise SnapshotError(f"{path} is not a snapshot: it is no PyTorch file, or it was cut short.")
         try:
+            if path.exists() and not zipfile.is_zipfile(path):
+                raise SnapshotError(f"{path} is not a snapshot: it is no PyTorch file, or it was cut short.")
             data = torch.load(path, map_location="cpu", weights_only=True)
+        except SnapshotError:
+            raise
         except FileNotFoundError:
             raise SnapshotError(f"{path} does not exist.") from None
         except pickle.UnpicklingError:
