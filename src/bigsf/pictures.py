@@ -12,7 +12,6 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from bigsf.atomic import atomic_path
 from bigsf.fits_image import FloatArray, celestial_wcs
 
 if TYPE_CHECKING:
@@ -42,11 +41,6 @@ def png_of(figure: "Figure") -> bytes:
         warnings.simplefilter("ignore")  # the WCS of a map may not reach the corners of its frame
         figure.savefig(content, format="png", bbox_inches="tight", pad_inches=0.1)
     return content.getvalue()
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(png_of(figure))
 
 
 class Thumbnails:
@@ -100,7 +94,7 @@ def draw_quicklook(
             if strip == 0 and kind == 0:
                 axes.set_title(title, loc="left")
             figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
-    _save(figure, path)
+    path.write_bytes(png_of(figure))
 
 
 def contours_figure(thumbnails: Thumbnails, header: fits.Header) -> "Figure":
@@ -212,12 +206,12 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, best_epoch: int) 
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, path)
+    path.write_bytes(png_of(figure))
 
 
 def draw_folds(folds: "Folds", path: Path) -> None:
     """Draw the map with each area in the colour of its fold, and what each fold holds."""
-    _save(folds_figure(folds), path)
+    path.write_bytes(png_of(folds_figure(folds)))
 
 
 def folds_figure(folds: "Folds") -> "Figure":

@@ -195,8 +195,9 @@ def segment(
         kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in names if name in PLANES)
         mask = np.zeros(planes.shape, np.bool_) if set(names) & {"skeleton", *FILES} else None
         thumbnails = Thumbnails(planes.shape)
+        files = stack.enter_context(ExitStack())  # they appear together, once the last is written
+        temporary = files.enter_context(atomic_path(output))
         with (
-            atomic_path(output) as temporary,
             FitsWriter(temporary, planes.shape, header, kinds, [table]) as writer,
             console.progress(f"segment {image.name}", planes.shape[0], "rows") as advance,
         ):
@@ -210,7 +211,8 @@ def segment(
                 report.not_positive += int((raw <= 0).sum())
                 thumbnails.add(y0, image=raw, probability=mean)
             if mask is not None:
-                report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary)
+                report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary, files)
+        draw_quicklook(thumbnails, files.enter_context(atomic_path(picture)), header, title=image.name, threshold=cut)
         if report.not_positive > 0.01 * report.valid and _takes_logarithm(snapshots[0]):
             warnings.warn(
                 f"{report.not_positive / report.valid:.0%} of the valid pixels of {image.name} are 0 or below, and the "
@@ -223,7 +225,6 @@ def segment(
             warnings.warn(f"{image.name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=2)
         elif report.marked == 0:
             warnings.warn(f"No pixel of {image.name} reaches the threshold {cut:.3g}.", BigsfWarning, stacklevel=2)
-        draw_quicklook(thumbnails, picture, header, title=image.name, threshold=cut)
     return report
 
 
@@ -241,9 +242,14 @@ def _write_rows(
 
 
 def _write_filaments(
-    filaments: Filaments, report: SegmentReport, planes: PatchFile | FitsPlanes, writer: FitsWriter, written: Path
+    filaments: Filaments,
+    report: SegmentReport,
+    planes: PatchFile | FitsPlanes,
+    writer: FitsWriter,
+    written: Path,
+    files: ExitStack,
 ) -> int:
-    """Write the products made of filaments, and return how many there are."""
+    """Write the products made of filaments, those in `files` to appear with it; return how many filaments there are."""
     if "skeleton" in report.products:
         writer.write("SKELETON", 0, filaments.skeleton())
     if "catalog" in report.products:
@@ -256,10 +262,11 @@ def _write_filaments(
             unit = planes.unit if isinstance(planes, PatchFile) else planes.images[0].unit
             table = filaments.catalog(image, probability.read, planes.wcs, unit)
         table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
-        with atomic_path(report.output.with_suffix(FILES["catalog"])) as temporary:
-            table.write(temporary, format="ascii.ecsv", overwrite=True)
+        catalog = files.enter_context(atomic_path(report.output.with_suffix(FILES["catalog"])))
+        table.write(catalog, format="ascii.ecsv", overwrite=True)
     if "regions" in report.products:
-        write_regions(report.output.with_suffix(FILES["regions"]), filaments.outlines(), planes.wcs)
+        regions = files.enter_context(atomic_path(report.output.with_suffix(FILES["regions"])))
+        write_regions(regions, filaments.outlines(), planes.wcs)
     return len(filaments)
 
 

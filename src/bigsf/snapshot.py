@@ -79,7 +79,10 @@ class Snapshot:
         data = {field.name.upper(): getattr(self, field.name) for field in fields(self)}
         data |= {"FORMAT": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "BIGSF_VERSION": bigsf.__version__}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
+            try:
+                torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
+            except RuntimeError as error:  # torch's, as it closes its archive after that
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bigsf import console
-from bigsf.atomic import make_folder, write_text
+from bigsf.atomic import atomic_path, make_folder, write_text
 from bigsf.console import logger
 from bigsf.coordinates import border, locator
 from bigsf.dataset import PatchDataset
@@ -506,7 +506,8 @@ class Trainer:
         from bigsf.pictures import draw_curves
 
         scores["baselines"] = baseline_scores(self.folds, self.split[2])
-        draw_curves(self.state.history, self.folder.curves, scores["best_epoch"])
+        with atomic_path(self.folder.curves) as temporary:
+            draw_curves(self.state.history, temporary, scores["best_epoch"])
         self.folder.write_json(self.folder.scores, scores)
 
 
