@@ -14,6 +14,7 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError
+from bigsf.watch import Watch
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -43,6 +44,7 @@ class FitsImage:
         self.path = Path(path)
         self.blank = blank
         self._hdus = _open_fits(self.path)
+        self._watch = Watch(self.path)
         try:
             with _readable(str(self.path)):
                 self.hdu = _find(self._hdus, self.path, hdu)
@@ -89,6 +91,7 @@ class FitsImage:
 
         Fewer `columns` make `(rows, columns)`.
         """
+        self._watch.check()
         y_axis, x_axis = self._kept_axes
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)

@@ -43,6 +43,10 @@ def png_of(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
+def _save(figure: "Figure", path: Path) -> None:
+    path.write_bytes(png_of(figure))
+
+
 class Thumbnails:
     """Small versions of planes, gathered while their rows go by: every n-th row and column.
 
@@ -94,7 +98,7 @@ def draw_quicklook(
             if strip == 0 and kind == 0:
                 axes.set_title(title, loc="left")
             figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
-    path.write_bytes(png_of(figure))
+    _save(figure, path)
 
 
 def contours_figure(thumbnails: Thumbnails, header: fits.Header) -> "Figure":
@@ -206,12 +210,12 @@ def draw_curves(history: Sequence[dict[str, Any]], path: Path, best_epoch: int) 
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    path.write_bytes(png_of(figure))
+    _save(figure, path)
 
 
 def draw_folds(folds: "Folds", path: Path) -> None:
     """Draw the map with each area in the colour of its fold, and what each fold holds."""
-    path.write_bytes(png_of(folds_figure(folds)))
+    _save(folds_figure(folds), path)
 
 
 def folds_figure(folds: "Folds") -> "Figure":

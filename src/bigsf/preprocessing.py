@@ -168,6 +168,7 @@ def preprocess(
         if dry_run:
             _convert(planes, config, report, writer=None)
             return report
+        sources = json.dumps({role: _source(path) for role, path in planes.sources.items()})  # while they are there
         with (
             atomic_path(output) as temporary,
             PatchFileWriter(temporary, planes.shape, len(planes.images), planes.masks) as writer,
@@ -183,7 +184,7 @@ def preprocess(
                     "wcs": _wcs_cards(planes.images[0]),
                     "keep": config.keep,
                     "min_valid": config.min_valid,
-                    "sources": json.dumps({r: _source(p) for r, p in planes.sources.items()}),
+                    "sources": sources,
                 },
             )
     return report

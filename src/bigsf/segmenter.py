@@ -256,7 +256,7 @@ def _write_filaments(
         with FitsImage(written) as probability:
 
             def image(y0: int, y1: int) -> FloatArray:
-                rows = planes.image[0, y0:y1] if isinstance(planes, PatchFile) else planes.images[0].read(y0, y1)
+                rows = planes.read_rows(y0, y1)[0] if isinstance(planes, PatchFile) else planes.images[0].read(y0, y1)
                 return np.where(np.isfinite(probability.read(y0, y1)), rows, np.float32(np.nan))  # a mask's, too
 
             unit = planes.unit if isinstance(planes, PatchFile) else planes.images[0].unit
