@@ -49,7 +49,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         number = _errno(error)
         if number is None or number == errno.ENOMEM:  # a library's own, and a bug here; or no fault of the file
             raise
-        raise UsageError(f"{path} could not be written: {os.strerror(number)}. {_free(path)}") from error
+        room = f" {_free(path)}" if number == errno.ENOSPC else ""
+        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{room}") from error
     finally:
         with suppress(OSError):  # what went wrong has been said
             temporary.unlink()

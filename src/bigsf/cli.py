@@ -87,9 +87,11 @@ def main() -> None:
                 "with the command, these lines and, where you can, the file."
             )
             raise
+        reason = next(iter(str(error).splitlines()), "") or "nothing more can be allocated"
+        error.__traceback__ = error.__context__ = error.__cause__ = None  # which hold what fills the memory
         console.fail(
-            f"Out of memory: {str(error).splitlines()[0] or 'nothing more can be allocated'}. Lower --batch-size "
-            "(segment), trainer.batch_size, trainer.model.features or the patch size, or set trainer.accumulate."
+            f"Out of memory: {reason.rstrip('.')}. Lower --batch-size or --memory (segment), trainer.batch_size, "
+            "trainer.model.features or the patch size, or set trainer.accumulate."
         )
         sys.exit(OUT_OF_MEMORY)
 

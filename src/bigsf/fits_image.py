@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, out_of_memory
 from bigsf.watch import Watch
 
 FloatArray = npt.NDArray[np.float32]
@@ -176,6 +176,8 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
         with _quiet():
             wcs = WCS(header, naxis=2)  # also reads headers with degenerate axes or FK4 that WCS(header) refuses
     except Exception as error:  # wcslib raises many kinds, all meaning the same
+        if out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())
         warnings.warn(f"The WCS cannot be read and is left out: {reason}", BigsfWarning, stacklevel=2)
         return None
@@ -226,6 +228,8 @@ def _readable(what: str, where: str = "") -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
         raise DataError(f"{what} cannot be read{where}: {(reason or type(error).__name__).rstrip('.')}.") from error
 
@@ -263,6 +267,8 @@ def _open_fits(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
+        if out_of_memory(error):
+            raise
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus

@@ -28,7 +28,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import bigsf
 from bigsf.atomic import allocate
-from bigsf.errors import DataError
+from bigsf.errors import DataError, out_of_memory
 from bigsf.fits_image import FloatArray, celestial_wcs, is_fits, sound_cards
 from bigsf.watch import Watch
 
@@ -99,6 +99,8 @@ class PatchFile:
         except FileNotFoundError:
             raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
         except Exception as error:  # h5py raises many kinds for a file that is damaged
+            if out_of_memory(error):
+                raise
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
 
     def _check_format(self, attributes: dict[str, Any]) -> None:
@@ -159,7 +161,7 @@ class PatchFile:
         return self.image[:, y0:y1]
 
     def check_unchanged(self) -> None:
-        """Raise `DataError` when the file was changed: a bus error would end who reads what was cut off a memory map."""
+        """Raise `DataError` when the file was changed: to read what was cut off a memory map would be a bus error."""
         if self._watch:
             self._watch.check()
 

@@ -171,7 +171,7 @@ class RunFolder:
 class _RunLog(logging.FileHandler):
     """Ends the run where a line cannot be written."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102, N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

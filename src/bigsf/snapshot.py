@@ -14,7 +14,7 @@ from torch import nn
 import bigsf
 from bigsf.atomic import atomic_path
 from bigsf.config import Config
-from bigsf.errors import ConfigError, SnapshotError
+from bigsf.errors import ConfigError, SnapshotError, out_of_memory
 from bigsf.fits_image import is_fits
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.run_config import RunConfig
@@ -107,6 +107,8 @@ class Snapshot:
                 f"{path} holds more than plain data (a pickle that could run code), or is damaged. It was not loaded."
             ) from None
         except Exception as error:  # torch raises many kinds for a file that is none of its own
+            if out_of_memory(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SnapshotError(f"{path} is not a snapshot that can be read: {reason}") from error
         if not isinstance(data, dict) or data.get("FORMAT") != FORMAT:
