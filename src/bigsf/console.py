@@ -127,8 +127,8 @@ def _plain_progress(what: str, total: int, unit: str) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= _PLAIN_INTERVAL_S:
             last, rate = now, done / (now - start)
-            left_s = (total - done) / rate
-            err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {left_s:.0f} s left")
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
+            err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}")
 
     return advance
 

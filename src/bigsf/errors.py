@@ -59,6 +59,12 @@ class InterruptedRunError(BigsfError):
         return self.message
 
 
+class LostProcessError(BigsfError):
+    """One of the processes that train together has died."""
+
+    exit_code = 8
+
+
 OUT_OF_MEMORY = 7
 """Exit code of a command for which the memory of the machine or its GPU did not suffice."""
 

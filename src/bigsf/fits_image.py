@@ -48,7 +48,9 @@ class FitsImage:
         try:
             with _readable(str(self.path)):
                 self.hdu = _find(self._hdus, self.path, hdu)
-                self.header = sound_cards(self._hdus[self.hdu].header)
+                header = self._hdus[self.hdu].header
+                self.header = sound_cards(header)
+                self._unreadable = len(header.cards) - len(self.header.cards)
                 _check_complete(self._hdus[self.hdu], self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
         except DataError:
@@ -80,6 +82,16 @@ class FitsImage:
     def unit(self) -> str:
         """The header's BUNIT, or an empty string."""
         return str(self.header.get("BUNIT", "")).strip()
+
+    def output_header(self) -> fits.Header:
+        """Return the header for a new 2-D image on this grid, with a warning where it cannot hold all of this one."""
+        if self._unreadable:
+            warnings.warn(
+                f"{self.name}: cards of its header that cannot be read are left out ({self._unreadable}).",
+                BigsfWarning,
+                stacklevel=2,
+            )
+        return output_header(self.header)
 
     @property
     def wcs(self) -> WCS | None:

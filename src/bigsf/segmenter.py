@@ -18,7 +18,7 @@ from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.filaments import Filaments
-from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header, stem_of
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, stem_of
 from bigsf.fits_output import FitsWriter, check_fits_name, provenance
 from bigsf.inference import Judge, batch_size_within
 from bigsf.patches import PatchFile
@@ -297,7 +297,7 @@ def _open_map(
     mask = FitsImage(valid) if valid else FitsImage(image, inside) if inside else None
     if mask:
         stack.enter_context(mask)
-    return FitsPlanes(images, mask), output_header(images[0].header)
+    return FitsPlanes(images, mask), images[0].output_header()
 
 
 def _bytes(memory: str | float) -> float:

@@ -143,7 +143,7 @@ class Snapshot:
         except ConfigError as error:
             raise SnapshotError(f"The configuration in the snapshot cannot be used: {error}") from None
 
-    def build_model(self, network: nn.Module | None = None, trust: bool = False) -> SegmentationModel:
+    def build_model(self, network: nn.Module | None = None, trust: bool | Config = False) -> SegmentationModel:
         """Return the trained model.
 
         Parameters
@@ -151,7 +151,7 @@ class Snapshot:
         network
             The network, where it was handed to the trainer as an object; its weights are replaced.
         trust
-            Import and run the custom targets that the snapshot names.
+            Import and run the custom targets that the snapshot names, or those of them that a config names too.
 
         Raises
         ------
@@ -188,9 +188,14 @@ class Snapshot:
         model.load_state_dict(self.model_state)
 
 
-def refuse_custom(config: Config, whose: str, trust: bool) -> None:
-    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted."""
-    targets = [] if trust else sorted(set(_targets(config.model_dump(mode="json"))))
+def refuse_custom(config: Config, whose: str, trust: bool | Config) -> None:
+    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted.
+
+    `trust` may be a config that is trusted: what it names may be run, and nothing else.
+    """
+    trusted = set(_targets(trust.model_dump(mode="json"))) if isinstance(trust, Config) else set()
+    named = set() if trust is True else set(_targets(config.model_dump(mode="json")))
+    targets = sorted(named - trusted)
     if targets:
         raise SnapshotError(
             f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "

@@ -217,7 +217,7 @@ class Trainer:
         parts: Parts | None = None,
         world: World | None = None,
         data: str | Path | None = None,
-        trust: bool = False,
+        trust: bool | RunConfig = False,
     ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
@@ -238,7 +238,8 @@ class Trainer:
         data
             Where the patch file lies now, if it was moved.
         trust
-            Import and run the custom targets that the snapshot, or the config of the folder, names.
+            Import and run the custom targets that the snapshot, or the config of the folder, names; or those of them
+            that a config names too.
         """
         path = Path(path)
         if path.is_dir():
@@ -385,7 +386,7 @@ class Trainer:
         while self.state.epochs_run < self.config.trainer.epochs and not self.state.stopped_early:
             start, first_step = time.monotonic(), self.state.steps_run
             self._steps()
-            seconds = time.monotonic() - start
+            seconds = max(time.monotonic() - start, 1e-9)  # a resumed epoch may have no step left
             self._end_epoch(seconds, self.dataset.samples * (1 - first_step / self.dataset.steps) / seconds)
             self._stop_in_order()
 
