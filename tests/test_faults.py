@@ -35,14 +35,8 @@ from conftest import Said, Sky, galactic_header
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["pytest", "hypothesis", "bigsf.cli", "bigsf.kfold", "bigsf.segmenter", "bigsf.preprocessing"]
-    + [
-        "matplotlib.backends.backend_agg",
-        "matplotlib.figure",
-        "bigsf.results",
-        "bigsf.data_check",
-        "skimage.morphology",
-    ]
+    """pytest hypothesis matplotlib.backends.backend_agg matplotlib.figure skimage.morphology
+    bigsf.cli bigsf.kfold bigsf.segmenter bigsf.preprocessing bigsf.results bigsf.data_check""".split()
 )
 Settings = Callable[..., dict[str, Any]]
 
@@ -162,7 +156,7 @@ def test_full_disk_leaves_all_or_nothing(
     assert contents(disk).keys() - {"filler"} == made.keys()
 
 
-@pytest.mark.parametrize("leave", [0, 20_000, 100_000])
+@pytest.mark.parametrize("leave", [0, 100_000])
 def test_full_disk_in_training_is_said_and_the_run_goes_on_later(
     leave: int, disk: Path, command: Commands, run_in: Settings, tmp_path: Path
 ) -> None:
@@ -231,8 +225,14 @@ def spoil_in_use(how: str, path: Path, reader: type, method: str, call: int) -> 
     preprocessing._BAND_BYTES = 1  # many bands of a small map
 
 
-@pytest.mark.parametrize("how", ["remove", "replace", "cut", "write"])
-@pytest.mark.parametrize("name", ["preprocess", "segment", "train", "validation"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, how) for name in ("preprocess", "segment") for how in ("remove", "replace", "cut", "write")),
+        *(("train", how) for how in ("remove", "cut")),
+        ("validation", "cut"),
+    ],
+)
 def test_an_input_that_changes_in_use_is_an_error_and_one_that_goes_is_none(
     name: str, how: str, command: Commands, sky: Sky, patch_path: Path, trained: Path, run_in: Settings, tmp_path: Path
 ) -> None:
@@ -451,8 +451,8 @@ def test_output_off_a_terminal_is_plain(
         ["preprocess", sky.path("image"), "--target", sky.path("target"), "--patch-size", 16],
         ["split", "image.h5", "--area-size", 32],
         ["train", config],
-        ["resume", "results/run", "--epochs", 2],
-        ["kfold", config, "--set", "trainer.run_name=folds", "--only", 1],
+        ["resume", "results/run"],
+        ["kfold", config, "--set", "trainer.run_name=folds", "--dry-run"],
         ["segment", trained, sky.path("image")],
         ["train", "nothing.yaml"],
     ]
@@ -460,9 +460,9 @@ def test_output_off_a_terminal_is_plain(
         said = command(*arguments)
         assert said.code == (3 if "nothing.yaml" in arguments else 0), said.err
         assert not re.search("[\x1b\r]", said.out + said.err)
-    for path in [*tmp_path.glob("image*"), tmp_path / "results"]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for arguments in commands:
+    for path in tmp_path.glob("image*"):
+        path.unlink()
+    for arguments in [commands[0], commands[1], commands[5], commands[6]]:
         said = command(*arguments, "--quiet")
         assert said.out == ""
         assert all(line.startswith(("Warning: ", "Error: ")) for line in said.err.splitlines())
