@@ -29,7 +29,7 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.pictures.draw_curves", lambda *_: None)
-    monkeypatch.setattr("bigsf.out_of_fold.draw_quicklook", lambda *_: None)
+    monkeypatch.setattr("bigsf.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
     monkeypatch.setattr("bigsf.kfold.write_report", lambda *_: None)
 
 
@@ -223,7 +223,7 @@ def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> No
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(
     trained_kfold: Path, patch_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmenter.draw_quicklook", lambda *_, **__: None)
+    monkeypatch.setattr("bigsf.segmenter.draw_quicklook", lambda _, path, *__, **___: path.touch())
     output = tmp_path / "one.fits"
     with pytest.warns(UserWarning, match="is the map that the model was trained on"):
         segment(trained_kfold / "split_1", patch_path, output, precision="fp32")

@@ -22,7 +22,7 @@ Planes = dict[str, npt.NDArray[Any]]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.segmenter.draw_quicklook", lambda *_, **__: None)
+    monkeypatch.setattr("bigsf.segmenter.draw_quicklook", lambda _, path, *__, **___: path.touch())
 
 
 @pytest.fixture
@@ -235,7 +235,8 @@ def test_default_output_lies_in_the_current_folder(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     segment(trained, other_map)
-    assert [path.name for path in (tmp_path / "here").iterdir()] == ["other_segmented.fits"]
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == ["other_segmented.fits", "other_segmented.png"]
 
 
 def test_dry_run_writes_nothing(trained: Path, other_map: Path, tmp_path: Path) -> None:
@@ -323,7 +324,8 @@ def test_only_what_is_asked_for_is_written(
     assert set(segmented(other_map, products="prob")[1]) == {"PRIMARY"}
     _, out = segmented(other_map, trained_kfold, "several.fits", products=["STD", "skeleton"])
     assert set(out) == {"PRIMARY", "STD", "SKELETON"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.fits", "out.fits", "several.fits"]
+    names = ["other.fits", "out.fits", "out.png", "several.fits", "several.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:

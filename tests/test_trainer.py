@@ -43,7 +43,7 @@ Settings = Callable[..., dict[str, Any]]
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("draw_curves", "draw_folds"):
-        monkeypatch.setattr(f"bigsf.pictures.{name}", lambda *_: None)
+        monkeypatch.setattr(f"bigsf.pictures.{name}", lambda _, path, *__: path.touch())
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import glob
 import os
 import platform
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bigsf.console import size
 from bigsf.errors import UsageError
 
 
@@ -45,9 +47,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         number = _errno(error)
-        if number is None:  # not the operating system's: a library's own, and a bug here
+        if number is None or number == errno.ENOMEM:  # a library's own, and a bug here; or no fault of the file
             raise
-        raise UsageError(f"{path} could not be written: {os.strerror(number)}. {_free(path)}") from error
+        room = f" {_free(path)}" if number == errno.ENOSPC else ""
+        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{room}") from error
     finally:
         with suppress(OSError):  # what went wrong has been said
             temporary.unlink()
@@ -100,7 +103,7 @@ def _free(path: Path) -> str:
         status = os.statvfs(path.parent)
     except OSError:
         return ""
-    return f"{status.f_bavail * status.f_frsize / 1e9:.2f} GB are free there."
+    return f"{size(status.f_bavail * status.f_frsize)} are free there."
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Six commands: read the options, call one function, say where the result is."""
 
+import signal
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -72,6 +73,7 @@ class PrecisionName(StrEnum):
 
 def main() -> None:
     """Run the command; print the user's mistakes as one message with an exit code of their kind."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except InterruptedRunError as stop:
@@ -87,11 +89,20 @@ def main() -> None:
                 "with the command, these lines and, where you can, the file."
             )
             raise
+        reason = next(iter(str(error).splitlines()), "") or "nothing more can be allocated"
+        error.__traceback__ = error.__context__ = error.__cause__ = None  # which hold what fills the memory
         console.fail(
-            f"Out of memory: {str(error).splitlines()[0] or 'nothing more can be allocated'}. Lower --batch-size "
-            "(segment), trainer.batch_size, trainer.model.features or the patch size, or set trainer.accumulate."
+            f"Out of memory: {reason.rstrip('.')}. Lower --batch-size or --memory (segment), trainer.batch_size, "
+            "trainer.model.features or the patch size, or set trainer.accumulate."
         )
         sys.exit(OUT_OF_MEMORY)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End in order, so that temporary files are removed."""
+    sys.exit(128 + number)
 
 
 def _version(wanted: bool) -> None:

@@ -27,8 +27,8 @@ from rich.text import Text
 from bigsf.errors import BigsfWarning
 
 _width = None if sys.stdout.isatty() else 160  # a file or a pipe has room for whole tables
-out = Console(soft_wrap=True, highlight=False, width=_width)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, emoji=False, width=_width)  # a name may hold :x:
+err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 logger = logging.getLogger("bigsf")
 
 _PLAIN_INTERVAL_S = 15.0
@@ -127,8 +127,8 @@ def _plain_progress(what: str, total: int, unit: str) -> Callable[[int], None]:
         now = time.monotonic()
         if now - last >= _PLAIN_INTERVAL_S:
             last, rate = now, done / (now - start)
-            left_s = (total - done) / rate
-            err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {left_s:.0f} s left")
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
+            err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}")
 
     return advance
 

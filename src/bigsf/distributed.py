@@ -1,6 +1,7 @@
 """Several processes that train one model, under torchrun or srun; or one process, which needs nothing of this."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ import torch
 from torch import distributed, nn
 
 from bigsf import console
-from bigsf.errors import BigsfError, ConfigError
+from bigsf.errors import BigsfError, ConfigError, LostProcessError
+
+_LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,11 @@ def _numbers() -> tuple[int, int, int]:
     return 0, 1, 0
 
 
+def _connection_lost(error: RuntimeError) -> bool:
+    """Say whether an error of gloo or nccl, which have no kind of their own for it, means that another is gone."""
+    return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
+
+
 @contextmanager
 def join_world(device: str | None = None) -> Iterator[World]:
     """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
@@ -103,6 +111,8 @@ def join_world(device: str | None = None) -> Iterator[World]:
     ------
     ConfigError
         Where several processes do not know where to meet.
+    LostProcessError
+        Where another has died.
     """
     rank, size, local_rank = _numbers()
     if size == 1:
@@ -122,5 +132,13 @@ def join_world(device: str | None = None) -> Iterator[World]:
     distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
         yield World(rank, size, local_rank)
+    except RuntimeError as error:
+        if not _connection_lost(error):
+            raise
+        raise LostProcessError(
+            f"Process {rank} of {size} lost its connection to another, which has likely died: see what that one said, "
+            "and which is the first that torchrun or srun names as failed (a process killed with signal 9 often had no "
+            "memory). Go on with bigsf resume and the folder of the run."
+        ) from error
     finally:
         distributed.destroy_process_group()

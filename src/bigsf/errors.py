@@ -1,5 +1,8 @@
 """What can go wrong through no fault of BigSF: one kind of error, one exit code."""
 
+import errno
+import re
+
 
 class BigsfError(Exception):
     """An error that the user can mend; its message says what was found, what was expected, what to do."""
@@ -56,16 +59,30 @@ class InterruptedRunError(BigsfError):
         return self.message
 
 
+class LostProcessError(BigsfError):
+    """One of the processes that train together has died."""
+
+    exit_code = 8
+
+
 OUT_OF_MEMORY = 7
 """Exit code of a command for which the memory of the machine or its GPU did not suffice."""
 
 
+_NO_MEMORY = re.compile(
+    "can't allocate memory|Cannot allocate memory"  # torch on a CPU; the operating system, e.g. of a shared library
+    "|std::bad_alloc|memory allocation failed|[Uu]nable to allocate"  # C++, HDF5, HDF5 and numpy
+    "|could not create a primitive|can't start new thread"  # oneDNN, which gives no reason; Python
+)
+
+
 def out_of_memory(error: Exception) -> bool:
-    """Say whether an error is a lack of memory: Python's own, or torch's on a GPU or, by its words, on a CPU."""
+    """Say whether an error is a lack of memory: by its kind, or by the words of those who have no kind for it."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError | OSError | ImportError) and bool(_NO_MEMORY.search(str(error))))
     )
 
 

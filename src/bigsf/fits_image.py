@@ -15,7 +15,8 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, out_of_memory
+from bigsf.watch import Watch
 
 _BLOCK = 2880  # bytes; FITS files are made of such blocks
 _MOST = 999  # axes or columns of a FITS array or table
@@ -48,10 +49,13 @@ class FitsImage:
         self.path = Path(path)
         self.blank = blank
         self._hdus = _open_fits(self.path)
+        self._watch = Watch(self.path)
         try:
             with _readable(str(self.path)):
                 self.hdu = _find(self._hdus, self.path, hdu)
-                self.header = sound_cards(self._hdus[self.hdu].header)
+                header = self._hdus[self.hdu].header
+                self.header = sound_cards(header)
+                self._unreadable = len(header.cards) - len(self.header.cards)
                 _check_complete(self._hdus[self.hdu], self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
         except DataError:
@@ -84,6 +88,16 @@ class FitsImage:
         """The header's BUNIT, or an empty string."""
         return str(self.header.get("BUNIT", "")).strip()
 
+    def output_header(self) -> fits.Header:
+        """Return the header for a new 2-D image on this grid, with a warning where it cannot hold all of this one."""
+        if self._unreadable:
+            warnings.warn(
+                f"{self.name}: cards of its header that cannot be read are left out ({self._unreadable}).",
+                BigsfWarning,
+                stacklevel=2,
+            )
+        return output_header(self.header)
+
     @property
     def wcs(self) -> WCS | None:
         """The celestial WCS, or None where the header has none that can be read."""
@@ -94,6 +108,7 @@ class FitsImage:
 
         Fewer `columns` make `(rows, columns)`.
         """
+        self._watch.check()
         y_axis, x_axis = self._kept_axes
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
@@ -178,6 +193,8 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
         with _quiet():
             wcs = WCS(header, naxis=2)  # also reads headers with degenerate axes or FK4 that WCS(header) refuses
     except Exception as error:  # wcslib raises many kinds, all meaning the same
+        if out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())
         warnings.warn(f"The WCS cannot be read and is left out: {reason}", BigsfWarning, stacklevel=2)
         return None
@@ -228,6 +245,8 @@ def _readable(what: str, where: str = "") -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
         raise DataError(f"{what} cannot be read{where}: {(reason or type(error).__name__).rstrip('.')}.") from error
 
@@ -279,6 +298,8 @@ def _open_fits(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
+        if out_of_memory(error):
+            raise
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
         reason = f"a header has no {reason}" if isinstance(error, KeyError) else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error

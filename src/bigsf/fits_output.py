@@ -58,9 +58,13 @@ class FitsWriter:
             headers[position] = _table_bytes(table)
             position += len(headers[position])
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        allocate(self._file, position)
-        for at, content in headers.items():
-            _write_all(self._file, content, at)
+        try:
+            allocate(self._file, position)
+            for at, content in headers.items():
+                _write_all(self._file, content, at)
+        except OSError:
+            os.close(self._file)
+            raise
 
     def write(self, name: str, y0: int, rows: npt.NDArray[Any]) -> None:
         """Write rows `(n, nx)` of a plane, from y0 on."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -280,10 +280,11 @@ class Folds:
         """Write the folds file and, beside it, a FITS image with a pixel an area and a picture."""
         from bigsf.pictures import draw_folds
 
-        self.save(path)
-        with atomic_path(path.with_suffix(".fits")) as temporary:
-            self._area_image().writeto(temporary)
-        draw_folds(self, path.with_suffix(".png"))
+        with ExitStack() as files:  # they appear together, once the last is written
+            draw_folds(self, files.enter_context(atomic_path(path.with_suffix(".png"))))
+            image = files.enter_context(atomic_path(path.with_suffix(".fits")))
+            self._area_image().writeto(image)
+            self.save(path)
 
     def _area_image(self) -> fits.PrimaryHDU:
         """Return the fold numbers as an image on the WCS of the map, binned to areas."""

@@ -132,7 +132,7 @@ class KFold:
             return
         logger.info("%s of %d: %s", folder.path.name, len(self.names), self.folds.splits[number - 1])
         if folder.newest_snapshot and not overwrite:
-            trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world, trust=True)
+            trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world, trust=self.config)
         else:
             trainer = Trainer(self.split_config(number), self.device, overwrite=True, world=self.world)
         limit = None if self.time_limit_s is None else max(0.0, self.time_limit_s - (time.monotonic() - self._started))
@@ -198,7 +198,7 @@ class KFold:
     def _judge(self, snapshots: list[Snapshot]) -> Judge:
         device = pick_device(self.device)
         return Judge(
-            [snapshot.build_model(trust=True).to(device) for snapshot in snapshots],
+            [snapshot.build_model(trust=self.config).to(device) for snapshot in snapshots],
             self.patch_file.patch_size,
             self.config.out_of_fold.stride or max(1, self.patch_file.patch_size // 4),
             batch_size=64,

@@ -81,7 +81,8 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
             made.thumbnails.add(y0, target=file.labels()[0][y0:y1])
     title = f"{file.path.name}, out of fold"
     threshold = float(cuts["whole"].mean())
-    draw_quicklook(made.thumbnails, path.with_suffix(".png"), header, title, threshold, "out-of-fold probability")
+    with atomic_path(path.with_suffix(".png")) as temporary:
+        draw_quicklook(made.thumbnails, temporary, header, title, threshold, "out-of-fold probability")
     return made
 
 

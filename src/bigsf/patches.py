@@ -14,6 +14,7 @@ HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexin
 import hashlib
 import json
 import mmap
+import os
 import re
 import struct
 from collections.abc import Collection, Mapping, Sequence
@@ -30,14 +31,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import bigsf
 from bigsf.atomic import allocate
-from bigsf.errors import DataError
+from bigsf.errors import DataError, out_of_memory
 from bigsf.fits_image import FloatArray, celestial_wcs, is_fits, sound_cards
+from bigsf.watch import Watch
 
 FORMAT = "bigsf patches"
 FORMAT_VERSION = 1
 
 _HEAP = re.compile(rb"GCOL\x01\0{3}(.{8})", re.DOTALL)
 _ENTRY = struct.Struct("<H6xQ")  # of a heap of HDF5: index and length, before the bytes; index 0 is free space
+_HDF5_BYTES = 16384  # more than HDF5 needs for its own records of a patch file
 
 MASKS = ("target", "labelled", "truth")
 MaskArray = npt.NDArray[np.uint8]
@@ -74,9 +77,12 @@ class PatchFile:
 
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:
         self.path = Path(path)
+        self._watch: Watch | None = None
         if is_fits(self.path):
             raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
+            if not in_memory:
+                self._watch = Watch(self.path)
             with h5py.File(self.path, "r") as file:
                 datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
                 self._check_strings(datasets)
@@ -100,6 +106,8 @@ class PatchFile:
         except FileNotFoundError:
             raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
         except Exception as error:  # h5py raises many kinds for a file that is damaged
+            if out_of_memory(error):
+                raise
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
 
     def _check_strings(self, datasets: Mapping[str, h5py.Dataset]) -> None:
@@ -185,7 +193,13 @@ class PatchFile:
 
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 (exclusive) of the image, `(c, rows, nx)`."""
+        self.check_unchanged()
         return self.image[:, y0:y1]
+
+    def check_unchanged(self) -> None:
+        """Raise `DataError` when the file was changed: to read what was cut off a memory map would be a bus error."""
+        if self._watch:
+            self._watch.check()
 
     def labels(self) -> tuple[MaskArray, MaskArray]:
         """Return the planes (target, labelled), `(ny, nx)` each.
@@ -200,6 +214,7 @@ class PatchFile:
                 f"{self.path} has no labels, so nothing can be learnt or scored on it. "
                 "Run bigsf preprocess with --target (and --background)."
             )
+        self.check_unchanged()
         return self.target, self.labelled
 
     def __len__(self) -> int:
@@ -221,6 +236,7 @@ class PatchFile:
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Patches:
         """Gather patches into arrays of their own, in the order of `indices`."""
+        self.check_unchanged()
         position = self.positions[np.asarray(indices, np.intp)]
         y, x = position[:, 0], position[:, 1]
         window = (self.patch_size, self.patch_size)
@@ -249,6 +265,7 @@ class PatchFileWriter:
     def __init__(self, path: Path, shape: tuple[int, int], channels: int, masks: Collection[str]) -> None:
         with path.open("wb") as file:  # HDF5 prints a traceback of its own where the disk is full
             allocate(file.fileno(), (4 * channels + len(masks)) * shape[0] * shape[1])
+        self._path = path
         self._file = h5py.File(path, "w", libver=("earliest", "v110"))
         self._planes = {"image": self._contiguous("image", (channels, *shape), np.float32)}
         self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in masks}
@@ -278,8 +295,13 @@ class PatchFileWriter:
 
         The identity is the SHA-256 of what is learnt from: planes (but the truth), positions, patch size.
         """
+        text = header.tostring(sep="\n", endcard=False, padding=False)
+        self._file.flush()
+        with self._path.open("rb+") as file:
+            needed = positions.nbytes + len(text) + len(json.dumps(attributes)) + _HDF5_BYTES
+            allocate(file.fileno(), self._path.stat().st_size + needed)
         self._file["positions"] = positions
-        self._file["header"] = header.tostring(sep="\n", endcard=False, padding=False)
+        self._file["header"] = text
         identity = hashlib.sha256(json.dumps(attributes["patch_size_px"]).encode())
         for name in sorted(self._hashes):
             identity.update(self._hashes[name].digest())
@@ -293,6 +315,8 @@ class PatchFileWriter:
                 **attributes,
             }
         )
+        self._file.flush()
+        os.truncate(self._path, self._file.id.get_filesize())
         return identity.hexdigest()
 
     def __enter__(self) -> Self:

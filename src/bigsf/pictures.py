@@ -12,7 +12,6 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from bigsf.atomic import atomic_path
 from bigsf.fits_image import FloatArray, celestial_wcs
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def png_of(figure: "Figure") -> bytes:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(png_of(figure))
+    path.write_bytes(png_of(figure))
 
 
 class Thumbnails:

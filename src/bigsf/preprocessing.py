@@ -17,7 +17,7 @@ from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.config import Config, ConfigPath
 from bigsf.errors import BigsfWarning, DataError, UsageError
-from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header, stem_of
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, stem_of
 from bigsf.patches import MaskArray, PatchFileWriter
 from bigsf.planes import BoolArray, check_same_grid, check_sense, read_mask
 from bigsf.provenance import sha256
@@ -168,6 +168,7 @@ def preprocess(
         if dry_run:
             _convert(planes, config, report, writer=None)
             return report
+        sources = json.dumps({role: _source(path) for role, path in planes.sources.items()})  # while they are there
         with (
             atomic_path(output) as temporary,
             PatchFileWriter(temporary, planes.shape, len(planes.images), planes.masks) as writer,
@@ -183,7 +184,7 @@ def preprocess(
                     "wcs": _wcs_cards(planes.images[0]),
                     "keep": config.keep,
                     "min_valid": config.min_valid,
-                    "sources": json.dumps({r: _source(p) for r, p in planes.sources.items()}),
+                    "sources": sources,
                 },
             )
     return report
@@ -191,7 +192,7 @@ def preprocess(
 
 def output_header_with_unit(image: FitsImage) -> Any:
     """Return the header to keep with the planes: the input's, with its BUNIT."""
-    header = output_header(image.header)
+    header = image.output_header()
     if image.unit:
         header["BUNIT"] = image.unit
     return header

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from astropy.wcs import WCS
 
-from bigsf.atomic import write_text
 from bigsf.filaments import galactic
 from bigsf.spine import Points
 
@@ -14,7 +13,7 @@ _HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fix
 
 
 def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None) -> None:
-    """Write one polygon a filament, labelled with its number from 1, whole or not at all.
+    """Write one polygon a filament, labelled with its number from 1.
 
     Parameters
     ----------
@@ -36,4 +35,4 @@ def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None
         if len(polygon) > 2:
             text = ",".join(f"{value:.{digits}f}" for value in polygon.ravel())
             lines.append(f"polygon({text}) # text={{{number}}}")
-    write_text(path, _HEADER + "\n".join(lines) + "\n")
+    path.write_text(_HEADER + "\n".join(lines) + "\n", encoding="utf-8")

@@ -7,9 +7,10 @@ import math
 import os
 import platform
 import shutil
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import chain, count
 from pathlib import Path
@@ -98,7 +99,7 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # another holds it
-                holder = os.read(file, 200).decode(errors="replace")
+                holder = os.read(file, 200).decode(errors="replace") or "another run"  # that has not signed yet
                 os.close(file)
                 raise UsageError(f"{self.path} is in use by {holder}. Wait for it, or stop it first.") from None
             except OSError as error:
@@ -115,8 +116,7 @@ class RunFolder:
                 break
             os.close(file)  # its holder has removed it in between
         try:
-            os.ftruncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
+            _sign(file, path)
             yield
         finally:
             path.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ class RunFolder:
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Copy the log to train.log."""
-        handler = logging.FileHandler(self.log, delay=True)
+        handler = _RunLog(self.log, encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         level = logger.level
         logger.addHandler(handler)
@@ -164,7 +164,28 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
-            handler.close()
+            with suppress(OSError):  # each line is flushed as it is written, and what went wrong then has been said
+                handler.close()
+
+
+class _RunLog(logging.FileHandler):
+    """Ends the run where a line cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        raise UsageError(f"{self.baseFilename} could not be written: {error.strerror}.") from error
+
+
+def _sign(file: int, path: Path) -> None:
+    """Write into a lock who holds it."""
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
+    except OSError as error:
+        raise UsageError(f"{path} could not be written: {error.strerror}.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

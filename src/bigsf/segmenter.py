@@ -18,7 +18,7 @@ from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.filaments import Filaments
-from bigsf.fits_image import FitsImage, FloatArray, find_planes, output_header, stem_of
+from bigsf.fits_image import FitsImage, FloatArray, find_planes, stem_of
 from bigsf.fits_output import FitsWriter, check_fits_name, provenance
 from bigsf.inference import Judge, batch_size_within
 from bigsf.patches import PatchFile
@@ -201,8 +201,9 @@ def segment(
         kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in names if name in PLANES)
         mask = np.zeros(planes.shape, np.bool_) if set(names) & {"skeleton", *FILES} else None
         thumbnails = Thumbnails(planes.shape)
+        files = stack.enter_context(ExitStack())  # they appear together, once the last is written
+        temporary = files.enter_context(atomic_path(output))
         with (
-            atomic_path(output) as temporary,
             FitsWriter(temporary, planes.shape, header, kinds, [table]) as writer,
             console.progress(f"segment {image.name}", planes.shape[0], "rows") as advance,
         ):
@@ -216,7 +217,8 @@ def segment(
                 report.not_positive += int((raw <= 0).sum())
                 thumbnails.add(y0, image=raw, probability=mean)
             if mask is not None:
-                report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary)
+                report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary, files)
+        draw_quicklook(thumbnails, files.enter_context(atomic_path(picture)), header, title=image.name, threshold=cut)
         if report.not_positive > 0.01 * report.valid and _takes_logarithm(snapshots[0]):
             warnings.warn(
                 f"{report.not_positive / report.valid:.0%} of the valid pixels of {image.name} are 0 or below, and the "
@@ -229,7 +231,6 @@ def segment(
             warnings.warn(f"{image.name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=2)
         elif report.marked == 0:
             warnings.warn(f"No pixel of {image.name} reaches the threshold {cut:.3g}.", BigsfWarning, stacklevel=2)
-        draw_quicklook(thumbnails, picture, header, title=image.name, threshold=cut)
     return report
 
 
@@ -247,25 +248,31 @@ def _write_rows(
 
 
 def _write_filaments(
-    filaments: Filaments, report: SegmentReport, planes: PatchFile | FitsPlanes, writer: FitsWriter, written: Path
+    filaments: Filaments,
+    report: SegmentReport,
+    planes: PatchFile | FitsPlanes,
+    writer: FitsWriter,
+    written: Path,
+    files: ExitStack,
 ) -> int:
-    """Write the products made of filaments, and return how many there are."""
+    """Write the products made of filaments, those in `files` to appear with it; return how many filaments there are."""
     if "skeleton" in report.products:
         writer.write("SKELETON", 0, filaments.skeleton())
     if "catalog" in report.products:
         with FitsImage(written) as probability:
 
             def image(y0: int, y1: int) -> FloatArray:
-                rows = planes.image[0, y0:y1] if isinstance(planes, PatchFile) else planes.images[0].read(y0, y1)
+                rows = planes.read_rows(y0, y1)[0] if isinstance(planes, PatchFile) else planes.images[0].read(y0, y1)
                 return np.where(np.isfinite(probability.read(y0, y1)), rows, np.float32(np.nan))  # a mask's, too
 
             unit = planes.unit if isinstance(planes, PatchFile) else planes.images[0].unit
             table = filaments.catalog(image, probability.read, planes.wcs, unit)
         table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
-        with atomic_path(report.output.with_suffix(FILES["catalog"])) as temporary:
-            table.write(temporary, format="ascii.ecsv", overwrite=True)
+        catalog = files.enter_context(atomic_path(report.output.with_suffix(FILES["catalog"])))
+        table.write(catalog, format="ascii.ecsv", overwrite=True)
     if "regions" in report.products:
-        write_regions(report.output.with_suffix(FILES["regions"]), filaments.outlines(), planes.wcs)
+        regions = files.enter_context(atomic_path(report.output.with_suffix(FILES["regions"])))
+        write_regions(regions, filaments.outlines(), planes.wcs)
     return len(filaments)
 
 
@@ -296,7 +303,7 @@ def _open_map(
     mask = FitsImage(valid) if valid else FitsImage(image, inside) if inside else None
     if mask:
         stack.enter_context(mask)
-    return FitsPlanes(images, mask), output_header(images[0].header)
+    return FitsPlanes(images, mask), images[0].output_header()
 
 
 def _bytes(memory: str | float) -> float:

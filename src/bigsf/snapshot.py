@@ -14,7 +14,7 @@ from torch import nn
 import bigsf
 from bigsf.atomic import atomic_path
 from bigsf.config import Config
-from bigsf.errors import ConfigError, SnapshotError
+from bigsf.errors import ConfigError, SnapshotError, out_of_memory
 from bigsf.fits_image import is_fits
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.pretrained import snapshot_path
@@ -80,7 +80,10 @@ class Snapshot:
         data = {field.name.upper(): getattr(self, field.name) for field in fields(self)}
         data |= {"FORMAT": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "BIGSF_VERSION": bigsf.__version__}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
+            try:
+                torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
+            except RuntimeError as error:  # torch's, as it closes its archive after that
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -107,6 +110,8 @@ class Snapshot:
                 f"{path} holds more than plain data (a pickle that could run code), or is damaged. It was not loaded."
             ) from None
         except Exception as error:  # torch raises many kinds for a file that is none of its own
+            if out_of_memory(error):
+                raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SnapshotError(f"{path} is not a snapshot that can be read: {reason}") from error
         if not isinstance(data, dict) or data.get("FORMAT") != FORMAT:
@@ -141,7 +146,7 @@ class Snapshot:
         except ConfigError as error:
             raise SnapshotError(f"The configuration in the snapshot cannot be used: {error}") from None
 
-    def build_model(self, network: nn.Module | None = None, trust: bool = False) -> SegmentationModel:
+    def build_model(self, network: nn.Module | None = None, trust: bool | Config = False) -> SegmentationModel:
         """Return the trained model.
 
         Parameters
@@ -149,7 +154,7 @@ class Snapshot:
         network
             The network, where it was handed to the trainer as an object; its weights are replaced.
         trust
-            Import and run the custom targets that the snapshot names.
+            Import and run the custom targets that the snapshot names, or those of them that a config names too.
 
         Raises
         ------
@@ -186,9 +191,14 @@ class Snapshot:
         model.load_state_dict(self.model_state)
 
 
-def refuse_custom(config: Config, whose: str, trust: bool) -> None:
-    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted."""
-    targets = [] if trust else sorted(set(_targets(config.model_dump(mode="json"))))
+def refuse_custom(config: Config, whose: str, trust: bool | Config) -> None:
+    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted.
+
+    `trust` may be a config that is trusted: what it names may be run, and nothing else.
+    """
+    trusted = set(_targets(trust.model_dump(mode="json"))) if isinstance(trust, Config) else set()
+    named = set() if trust is True else set(_targets(config.model_dump(mode="json")))
+    targets = sorted(named - trusted)
     if targets:
         raise SnapshotError(
             f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bigsf import console
-from bigsf.atomic import make_folder, write_text
+from bigsf.atomic import atomic_path, make_folder, write_text
 from bigsf.console import logger
 from bigsf.coordinates import border, locator
 from bigsf.dataset import PatchDataset
@@ -227,7 +227,7 @@ class Trainer:
         parts: Parts | None = None,
         world: World | None = None,
         data: str | Path | None = None,
-        trust: bool = False,
+        trust: bool | RunConfig = False,
     ) -> Self:
         """Return a trainer that goes on where a snapshot (or the last one of a run folder) stands.
 
@@ -248,7 +248,8 @@ class Trainer:
         data
             Where the patch file lies now, if it was moved.
         trust
-            Import and run the custom targets that the snapshot, or the config of the folder, names.
+            Import and run the custom targets that the snapshot, or the config of the folder, names; or those of them
+            that a config names too.
         """
         path = Path(path)
         if path.is_dir():
@@ -395,7 +396,7 @@ class Trainer:
         while self.state.epochs_run < self.epochs and not self.state.stopped_early:
             start, first_step = time.monotonic(), self.state.steps_run
             self._steps()
-            seconds = time.monotonic() - start
+            seconds = max(time.monotonic() - start, 1e-9)  # a resumed epoch may have no step left
             self._end_epoch(seconds, self.dataset.samples * (1 - first_step / self.dataset.steps) / seconds)
             self._stop_in_order()
 
@@ -516,7 +517,8 @@ class Trainer:
         from bigsf.pictures import draw_curves
 
         scores["baselines"] = baseline_scores(self.folds, self.split[2])
-        draw_curves(self.state.history, self.folder.curves, scores["best_epoch"])
+        with atomic_path(self.folder.curves) as temporary:
+            draw_curves(self.state.history, temporary, scores["best_epoch"])
         self.folder.write_json(self.folder.scores, scores)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.optim import Optimizer
 
 from bigsf.early_stopping import EarlyStopping, higher_is_better
-from bigsf.errors import SnapshotError
+from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.schedulers import Scheduler
 from bigsf.snapshot import Snapshot
@@ -104,6 +104,8 @@ class TrainingState:
                 self.early_stopping.load_state(snapshot.early_stopping_state)
             self.scaler.load_state_dict(snapshot.scaler_state)
         except Exception as error:  # each part has its own way of not finding what it expects
+            if out_of_memory(error):
+                raise
             raise SnapshotError(
                 f"The optimizer, scheduler or early stopping cannot go on from the snapshot's state: {error!r}. "
                 "trainer.start_from takes its weights alone."
