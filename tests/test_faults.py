@@ -35,8 +35,19 @@ from conftest import Said, Sky, galactic_header
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    """pytest hypothesis matplotlib.backends.backend_agg matplotlib.figure skimage.morphology
-    bigsf.cli bigsf.kfold bigsf.segmenter bigsf.preprocessing bigsf.results bigsf.data_check""".split()
+    [
+        "pytest",
+        "hypothesis",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "skimage.morphology",
+        "bigsf.cli",
+        "bigsf.kfold",
+        "bigsf.segmenter",
+        "bigsf.preprocessing",
+        "bigsf.results",
+        "bigsf.data_check",
+    ]
 )
 Settings = Callable[..., dict[str, Any]]
 
