@@ -28,7 +28,7 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.pictures.draw_curves", lambda *_: None)
+    monkeypatch.setattr("bigsf.pictures.draw_curves", lambda _, path, *__: path.touch())
     monkeypatch.setattr("bigsf.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
     monkeypatch.setattr("bigsf.kfold.write_report", lambda *_: None)
 
