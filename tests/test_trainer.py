@@ -211,6 +211,14 @@ def test_other_models_train_and_resume(settings: Settings, model: dict[str, Any]
 # --- stopping and going on ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 80), (101, 80), (150, 54)])
+def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: int, epochs: int) -> None:
+    run = settings(epochs=None)
+    run["data"]["samples_per_epoch"] = samples
+    trainer = Trainer.from_config(run)
+    assert trainer.epochs == trainer.config.trainer.epochs == epochs
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the compiler's own code
 def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(
     settings: Settings, signal_at: Callable[[int, int], None]
