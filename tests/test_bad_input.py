@@ -160,6 +160,7 @@ ODD: dict[str, Odd] = {
     "a history of a billion axes": replaced("BUNIT ", "HISTORY NAXIS   =           1000000000"),
     "a second NAXIS, complex": replaced("BUNIT ", "NAXIS   = (1, 2)"),
     "TFIELDS of an image, 1.5": replaced("BUNIT ", "TFIELDS = 1.5"),
+    "TFIELDS of an image, 2.0": replaced("BUNIT ", "TFIELDS = 2.0"),
     "a second header block with a TFIELDS of a billion": second_block,
     "a keyword that is none": replaced("BUNIT ", "BUN?T made to be broken"),
     "a keyword without a value": replaced("BUNIT ", "BUNIT   ? 'cm-2'"),

@@ -51,8 +51,11 @@ def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPath
     return Scored(Folds.load(folds_path, PatchFile(patch_path)), tmp_path_factory.mktemp("scored"))
 
 
-def test_pieces_of_a_wide_map_score_the_same(scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.mask_scores._PIECE_PX", 40)
+@pytest.mark.parametrize("width", [40, 7])  # 7 is less than an area
+def test_pieces_of_a_wide_map_score_the_same(
+    scored: Scored, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigsf.mask_scores._PIECE_PX", width)
     cut = MaskScores(scored.folds, scored.table)
     fits.writeto(tmp_path / "map.fits", scored.probability)
     with FitsImage(tmp_path / "map.fits") as image:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def evaluate(
     """Judge the areas of some folds and score them.
 
     Windows may reach into neighbouring areas for context; only pixels of the folds are judged. Metrics see one
-    row of areas at a time, and at most 8192 columns of it.
+    row of areas at a time, in pieces of at most 8192 columns.
 
     Parameters
     ----------
@@ -118,11 +119,10 @@ def evaluate(
 def _pieces(
     rows: Iterable[tuple[int, int, FloatArray]], edges: Sequence[int]
 ) -> Iterator[tuple[int, int, int, int, FloatArray]]:
-    """Cut rows of one model into pieces (y0, y1, x0, x1, probability) of a row of areas."""
+    """Cut rows of one model into pieces (y0, y1, x0, x1, probability) of a row of areas, of equal width."""
     for y0, y1, (probability,) in in_bands(rows, edges):
         nx = probability.shape[1]
-        for x0 in range(0, nx, _PIECE_PX):
-            x1 = min(x0 + _PIECE_PX, nx)
+        for x0, x1 in pairwise(np.linspace(0, nx, -(-nx // _PIECE_PX) + 1).astype(int).tolist()):
             yield y0, y1, x0, x1, probability[:, x0:x1]
 
 

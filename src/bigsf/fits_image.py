@@ -260,7 +260,8 @@ def sound_cards(header: fits.Header) -> fits.Header:
             text = str(card)
         except (ValueError, fits.VerifyError):
             continue
-        counts = card.keyword not in ("NAXIS", "TFIELDS") or card.value in range(_MOST + 1)
+        number = card.value if card.keyword in ("NAXIS", "TFIELDS") else 0
+        counts = type(number) is int and 0 <= number <= _MOST
         if text.isascii() and text.isprintable() and counts and _has_keyword(text):
             sound.append(card, end=True)
     return sound

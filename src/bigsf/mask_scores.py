@@ -16,7 +16,7 @@ from bigsf.skeletons import SkeletonScore
 from bigsf.spine import skeleton_of
 
 _MARGIN_PX = 64  # around a piece of the map, so that lines end where the map has them end
-_PIECE_PX = 4096  # columns that are scored at a time, to bound memory
+_PIECE_PX = 4096  # columns that are scored at a time, or an area where that is wider, to bound memory
 _BINS = 8
 _SAMPLE = 1_000_000
 
@@ -91,7 +91,8 @@ class MaskScores:
             top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
             maps = {OURS: out_of_fold.read(top, bottom)}
             maps |= {name: self._baselines.rows(name, top, bottom) for name in BASELINES}
-            for columns in np.array_split(np.arange(areas.shape[1]), -(-nx // _PIECE_PX)):
+            number = min(areas.shape[1], -(-nx // _PIECE_PX))
+            for columns in np.array_split(np.arange(areas.shape[1]), number):
                 x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
                 left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
                 pieces = {name: score[:, left:right] for name, score in maps.items()}

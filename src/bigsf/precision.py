@@ -64,13 +64,13 @@ def deterministic(wanted: bool) -> Iterator[None]:
 def compile_network(network: nn.Module) -> None:
     """Let `torch.compile` make faster code of a network, at its first call for each size of batch.
 
-    Sizes are fixed and all earlier code is forgotten, so that a run that was stopped and one that was not run the same
-    code. Keys of the state stay as they are, and copies are not compiled.
+    Sizes are fixed and all earlier code is forgotten, so that a resumed run computes with the same code as one that was
+    never stopped. Keys of the state stay as they are, and copies are not compiled.
 
     Raises
     ------
     ConfigError
-        Where there is no C++ compiler, which code for a CPU, and what calls that for a GPU, is made with.
+        Where there is no C++ compiler. Code for a CPU is made with it, and so is the code that calls a GPU.
     """
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler

@@ -8,7 +8,8 @@ from bigsf.errors import DataError
 class Watch:
     """Notices when an open file is written into or cut short.
 
-    One that is removed, or replaced by another of its name, is not changed: who holds it open reads it as it was.
+    A file that is removed, or replaced by another of the same name, counts as unchanged: who holds it open still reads
+    the old one.
 
     Parameters
     ----------
@@ -22,7 +23,13 @@ class Watch:
         self._inode, self._stand = status.st_ino, (status.st_size, status.st_mtime_ns)
 
     def check(self) -> None:
-        """Raise `DataError` when the file was changed."""
+        """Raise where the file was changed since it was opened.
+
+        Raises
+        ------
+        DataError
+            Where its size or its time of modification is another.
+        """
         try:
             status = self.path.stat()
         except FileNotFoundError:
