@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from astropy.io import fits
 
 from bigsf.preprocessing import PreprocessConfig, preprocess
@@ -86,7 +85,6 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="FOLDER", help="the four planes of the Hi-GAL sample")
     parser.add_argument("-o", "--output", type=Path, default=Path("higal-small.pt"), help="(%(default)s)")
     options = parser.parse_args()
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sky = trained("sky", made_sky(folder), 16, FIRST, folder)

@@ -8,6 +8,7 @@ from skimage.filters import sato
 
 from bigsf.fits_image import FloatArray
 from bigsf.planes import Planes
+from bigsf.tiling import bands
 
 _MARGIN_PX = 64  # more than any filter here reaches, so that bands give what the whole map gives
 _PIECE_PX = 2048  # columns that are filtered at a time, to bound memory
@@ -62,8 +63,8 @@ class BaselineMaps:
         top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
         image = self.planes.read_rows(top, bottom)[0]
         made = np.empty((y1 - y0, nx), np.float32)
-        for x0 in range(0, nx, _PIECE_PX):
-            x1, left = min(x0 + _PIECE_PX, nx), max(0, x0 - _MARGIN_PX)
+        for x0, x1 in bands(nx, _PIECE_PX):
+            left = max(0, x0 - _MARGIN_PX)
             piece = np.nan_to_num(image[:, left : x1 + _MARGIN_PX].astype(np.float64), nan=self.fill)
             if self.log:
                 piece = np.log10(np.where(piece > 0, piece, self.fill))

@@ -184,7 +184,7 @@ def find_planes(path: str | Path) -> dict[str, str]:
 def image_hdus(path: str | Path) -> list[int]:
     """Return which HDUs of a file are images of two axes or more."""
     with _open_fits(Path(path)) as hdus:
-        return [index for index, hdu in enumerate(hdus) if _is_image(hdu) and len(hdu.shape) >= 2]
+        return [index for index, hdu in enumerate(hdus) if _is_map(hdu)]
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
@@ -340,12 +340,16 @@ def _is_image(hdu: Any) -> bool:
     return isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU)  # what a broken header says is not that
 
 
+def _is_map(hdu: Any) -> bool:
+    return _is_image(hdu) and len(hdu.shape) >= 2
+
+
 def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
     listing = ", ".join(
         f"{i} {hdu.name or 'unnamed'} {hdu.shape if _is_image(hdu) else 'table'}" for i, hdu in enumerate(hdus)
     )
     if wanted is None:
-        images = [i for i, hdu in enumerate(hdus) if _is_image(hdu) and len(hdu.shape) >= 2]
+        images = [index for index, hdu in enumerate(hdus) if _is_map(hdu)]
         found = next((i for i in images if str(hdus[i].name).upper() not in _PLANES), images[0] if images else None)
         if found is None:
             raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.")
@@ -356,7 +360,7 @@ def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
         hdu = hdus[index]
     except (KeyError, IndexError):
         raise DataError(f"{path} has no HDU {wanted!r}; it has {listing}.") from None
-    if not _is_image(hdu) or len(hdu.shape) < 2:
+    if not _is_map(hdu):
         raise DataError(f"HDU {wanted!r} of {path} is no image of ny x nx pixels; the HDUs are {listing}.")
     return index
 

@@ -30,7 +30,7 @@ def blend_weight(window: int) -> npt.NDArray[np.float32]:
 
 
 def bands(length: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield (y0, y1) of consecutive bands of at most `rows` rows."""
+    """Yield (y0, y1) of consecutive bands of at most `rows` rows, or (x0, x1) of columns."""
     for y0 in range(0, length, rows):
         yield y0, min(y0 + rows, length)
 
