@@ -311,6 +311,17 @@ def test_splits_train_side_by_side_and_one_split_only_once(
     assert not list(tmp_path.rglob(".lock"))
 
 
+def test_a_split_starts_while_another_process_writes_the_record(
+    command: Commands, run_dict: Settings, tmp_path: Path
+) -> None:
+    config = write_yaml(tmp_path / "run.yaml", run_dict(epochs=1))
+    half_written = tmp_path / "results" / "run" / ".kfold.yaml.elsewhere.1.tmp"
+    half_written.parent.mkdir(parents=True)
+    half_written.touch()
+    said = command("kfold", config, "--only", 1)
+    assert said.code == 0, said.err
+
+
 # --- the clock --------------------------------------------------------------------------------------------------------
 
 

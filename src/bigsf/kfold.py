@@ -103,6 +103,8 @@ class KFold:
     def _start(self, overwrite: bool, only: int | None) -> None:
         """Record the config, or check that it is the one of the runs that lie there."""
         record = self.path / "kfold.yaml"
+        # Looked for before the record: a process of another split may start now, and writes the record first.
+        found = [path for path in self.path.glob("[!.]*") if path != record]
         begun = any(RunFolder(folder).newest_snapshot for folder in self.path.glob("split_*"))
         same = record.exists() and _trained(_recorded(record, self.path)) == _trained(placed(self.config, self.path))
         if record.exists() and begun and not same and not overwrite:
@@ -115,8 +117,7 @@ class KFold:
                 f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
                 "Leave --only out to train all anew."
             )
-        found = [path for path in self.path.glob("*") if path.name != "kfold.yaml"] if self.path.exists() else []
-        if not record.exists() and found:
+        if found and not record.exists():
             raise UsageError(
                 f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
             )
