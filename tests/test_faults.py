@@ -318,7 +318,7 @@ def test_a_split_starts_while_another_process_writes_the_record(
     half_written = tmp_path / "results" / "run" / ".kfold.yaml.elsewhere.1.tmp"
     half_written.parent.mkdir(parents=True)
     half_written.touch()
-    said = command("kfold", config, "--only", 1)
+    said = command.start("kfold", config, "--only", 1).end()
     assert said.code == 0, said.err
 
 
