@@ -358,7 +358,7 @@ def limit_memory(further_bytes: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is not told here")
 def test_lack_of_memory_has_its_exit_code(command: Commands, sky: Sky, tmp_path: Path) -> None:
-    # Not segment and train: their native threads may end the process at such a limit before Python can answer.
+    # Not segment and train: OpenBLAS and libgomp end the process themselves where they get no memory.
     fits.PrimaryHDU(np.tile(sky.image.astype(np.float32), (8, 8))).writeto(tmp_path / "big.fits")
     said = command("preprocess", "big.fits", "--patch-size", 16, prepare=partial(limit_memory, 3_000_000))
     assert said.code == 7, said.err
@@ -377,7 +377,7 @@ def test_lack_of_memory_has_its_exit_code(command: Commands, sky: Sky, tmp_path:
         ),
         (RuntimeError("can't start new thread"), True),
         (OSError("Can't synchronously read data (memory allocation failed for chunk)"), True),
-        (ImportError("libx.so: failed to map segment from shared object: Cannot allocate memory"), True),
+        (ImportError("libx.so: failed to map segment from shared object"), True),
         (OSError(errno.ENOSPC, "No space left on device"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("can't allocate memory"), False),
