@@ -430,6 +430,7 @@ def read_slowly(mark: Path) -> None:
 
     FitsImage.read = reading  # type: ignore[method-assign]
     preprocessing._BAND_BYTES = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit it ignored
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
