@@ -287,7 +287,7 @@ def test_custom_target_must_be_module_and_name(target: str) -> None:
 
 def test_defaults_of_a_config_are_valid_and_written(tmp_path: Path) -> None:
     text = run(tmp_path, "data: {path: a.h5}\ntrainer: {}\n").to_yaml()
-    assert "split:\n  strategy:\n    type: random\n    seed: 0\n  k: 4\n" in text
+    assert "split:\n  strategy:\n    type: random\n    seed: 0\n  k: null\n" in text
     assert f"output_dir: {tmp_path}/results\n" in text
 
 

@@ -281,6 +281,33 @@ def test_defaults_depend_on_the_patch_file(patch_file: PatchFile, tmp_path: Path
     assert SplitConfig().resolved(wide).area_size == 80
 
 
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, (8, 5, 2)),
+        ({"strategy": {"type": "balanced"}}, (8, 5, 2)),
+        ({"area_size": 15}, (4, 2, 1)),  # 12 areas
+        ({"step": 2}, (4, 2, 2)),
+        ({"k_train": 1}, (4, 1, 1)),
+        ({"k": 8}, (8, 6, 1)),
+        ({"strategy": {"type": "naive"}}, (4, 2, 1)),
+    ],
+)
+def test_a_map_of_sixteen_areas_has_eight_folds(
+    chosen: dict[str, Any], expected: tuple[int, int, int], tmp_path: Path
+) -> None:
+    square = write_patch_file(tmp_path / "square.h5", np.ones((1, 46, 60), np.float32), 4)
+    config = split_config(**{"area_size": 12, **chosen}).resolved(square)
+    assert (config.k, config.k_train, config.step) == expected
+
+
+def test_by_default_every_fold_is_tested_by_one_of_four_models(tmp_path: Path) -> None:
+    square = write_patch_file(tmp_path / "square.h5", np.ones((1, 48, 48), np.float32), 4)
+    folds = Folds.make(square, split_config(area_size=12))
+    assert len(folds.splits) == 4
+    assert sorted(fold for _, _, test in folds.splits for fold in test) == list(range(1, 9))
+
+
 # --- the folds file -------------------------------------------------------------------------------------------------
 
 CONFIG = split_config(k=4, area_size=32)

@@ -21,7 +21,13 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.fits_image import galactic_lb
 from bigsf.patches import PatchFile
 from bigsf.separation import clear_pixels, outermost
-from bigsf.strategies import AreaContents, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
+from bigsf.strategies import (
+    AreaContents,
+    BalancedStrategyConfig,
+    NaiveStrategyConfig,
+    RandomStrategyConfig,
+    StrategyConfig,
+)
 from bigsf.tiling import IntArray, bands
 
 FORMAT = "bigsf folds"
@@ -79,15 +85,18 @@ class SplitConfig(Config):
     strategy: Annotated[StrategyConfig, default_tag("random")] = RandomStrategyConfig()
     """How areas are dealt to folds."""
 
-    k: int = aliased(4, "k", "nb_folds", ge=1, le=255)
-    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1."""
+    k: Annotated[int, Field(ge=1, le=255)] | None = aliased(None, "k", "nb_folds")
+    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 8 on a map of 16
+    areas and more where k_train and step are left out too: 5 train, 1 validates and 2 are tested in each of four
+    splits, so that a model learns from more of the map."""
 
     k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
     """Folds in training: a count, or a fraction of k below 1; by default all but two. The test part takes the larger
     half of the rest."""
 
-    step: PositiveInt = 1
-    """Keep every step-th of the k rotations; folds that are then never tested are NaN in the out-of-fold map."""
+    step: PositiveInt | None = None
+    """Keep every step-th of the k rotations, by default all; folds that are then never tested are NaN in the
+    out-of-fold map."""
 
     use: PositiveInt = 1
     """The split that `bigsf train` uses, numbered from 1."""
@@ -110,7 +119,7 @@ class SplitConfig(Config):
         if self.overlap and self.gap:
             raise ValueError(f"overlap {self.overlap} and gap {self.gap} contradict each other; set one of them to 0.")
         try:
-            splits = make_splits(self.k, self.k_train, self.step)
+            splits = make_splits(self.k or 4, self.k_train, self.step or 1)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if self.use > len(splits):
@@ -119,13 +128,19 @@ class SplitConfig(Config):
 
     def resolved(self, patch_file: PatchFile) -> "SplitConfig":
         """Return this config with the defaults that depend on the patch file filled in."""
-        return self.model_copy(
+        config = self.model_copy(
             update={
-                "k_train": float(len(make_splits(self.k, self.k_train)[0][0])),
                 "area_size": self.area_size or max(64, 2 * patch_file.patch_size),
                 "path": self.path or default_folds_path(patch_file.path),
             }
         )
+        k, k_train, step = self.k or 4, self.k_train, self.step or 1
+        free = (self.k, self.k_train, self.step) == (None, None, None)
+        by_areas = isinstance(self.strategy, RandomStrategyConfig | BalancedStrategyConfig)
+        if free and by_areas and _occupied_areas(patch_file, config) >= 16:
+            k, k_train, step = 8, 5, 2
+        trained = float(len(make_splits(k, k_train)[0][0]))
+        return config.model_copy(update={"k": k, "k_train": trained, "step": step})
 
 
 def default_folds_path(patch_file: Path) -> Path:
@@ -181,6 +196,8 @@ class Folds:
     def make(cls, patch_file: PatchFile, config: SplitConfig | None = None) -> Self:
         """Deal the areas of a map to folds."""
         config = (config or SplitConfig()).resolved(patch_file)
+        assert config.k is not None
+        assert config.step is not None
         assert config.area_size is not None
         splits = make_splits(config.k, config.k_train, config.step)
         n = 10 if config.k == 1 else config.k
@@ -420,9 +437,18 @@ def _areas(patch_file: PatchFile, config: SplitConfig) -> AreaGrid:
     """Return the areas of a patch file under a resolved config."""
     period = sky_period_px(patch_file.wcs, patch_file.shape)
     if isinstance(config.strategy, NaiveStrategyConfig):
+        assert config.k is not None
         return AreaGrid.strips(patch_file.shape, 10 if config.k == 1 else config.k, period)
     assert config.area_size is not None
     return AreaGrid.regular(patch_file.shape, config.area_size, patch_file.patch_size, period)
+
+
+def _occupied_areas(patch_file: PatchFile, config: SplitConfig) -> int:
+    """Return the number of areas that hold a patch."""
+    areas, positions = _areas(patch_file, config), patch_file.positions
+    inside, new_sky = areas.keeps(positions, patch_file.patch_size, config.overlap, config.gap)
+    row, column = areas.area_of(positions[inside & new_sky])
+    return len(np.unique(row * areas.shape[1] + column))
 
 
 def _galactic(areas: AreaGrid, patch_file: PatchFile) -> npt.NDArray[np.float64] | None:
