@@ -198,40 +198,59 @@ def segment(
                 "config": json.dumps(snapshots[0].global_config),
             },
         )
-        kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in names if name in PLANES)
-        mask = np.zeros(planes.shape, np.bool_) if set(names) & {"skeleton", *FILES} else None
-        thumbnails = Thumbnails(planes.shape)
         files = stack.enter_context(ExitStack())  # they appear together, once the last is written
-        temporary = files.enter_context(atomic_path(output))
-        with (
-            FitsWriter(temporary, planes.shape, header, kinds, [table]) as writer,
-            console.progress(f"segment {image.name}", planes.shape[0], "rows") as advance,
-        ):
-            for y0, y1, probability in judge.rows(planes, advance=advance):
-                mean, marked = _write_rows(writer, y0, probability, cut, kinds)
-                if mask is not None:
-                    mask[y0:y1] = marked
-                report.valid += int(np.isfinite(mean).sum())
-                report.marked += int(marked.sum())
-                raw = _raw_rows(planes, y0, y1)
-                report.not_positive += int((raw <= 0).sum())
-                thumbnails.add(y0, image=raw, probability=mean)
-            if mask is not None:
-                report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary, files)
+        thumbnails = _write_map(image.name, judge, planes, header, table, report, files)
         draw_quicklook(thumbnails, files.enter_context(atomic_path(picture)), header, title=image.name, threshold=cut)
-        if report.not_positive > 0.01 * report.valid and _takes_logarithm(snapshots[0]):
-            warnings.warn(
-                f"{report.not_positive / report.valid:.0%} of the valid pixels of {image.name} are 0 or below, and the "
-                "model takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is "
-                "negative in places train a model with another normalization, e.g. asinh.",
-                BigsfWarning,
-                stacklevel=2,
-            )
-        if report.valid == 0:
-            warnings.warn(f"{image.name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=2)
-        elif report.marked == 0:
-            warnings.warn(f"No pixel of {image.name} reaches the threshold {cut:.3g}.", BigsfWarning, stacklevel=2)
+    _warn_of_oddities(report, image.name, _takes_logarithm(snapshots[0]))
     return report
+
+
+def _write_map(
+    name: str,
+    judge: Judge,
+    planes: PatchFile | FitsPlanes,
+    header: fits.Header,
+    table: fits.BinTableHDU,
+    report: SegmentReport,
+    files: ExitStack,
+) -> Thumbnails:
+    """Judge the map and write the FITS file and the products made of filaments; count in the report what is found."""
+    kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in report.products if name in PLANES)
+    mask = np.zeros(planes.shape, np.bool_) if set(report.products) & {"skeleton", *FILES} else None
+    thumbnails = Thumbnails(planes.shape)
+    temporary = files.enter_context(atomic_path(report.output))
+    with (
+        FitsWriter(temporary, planes.shape, header, kinds, [table]) as writer,
+        console.progress(f"segment {name}", planes.shape[0], "rows") as advance,
+    ):
+        for y0, y1, probability in judge.rows(planes, advance=advance):
+            mean, marked = _write_rows(writer, y0, probability, report.threshold, kinds)
+            if mask is not None:
+                mask[y0:y1] = marked
+            report.valid += int(np.isfinite(mean).sum())
+            report.marked += int(marked.sum())
+            raw = _raw_rows(planes, y0, y1)
+            report.not_positive += int((raw <= 0).sum())
+            thumbnails.add(y0, image=raw, probability=mean)
+        if mask is not None:
+            report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary, files)
+    return thumbnails
+
+
+def _warn_of_oddities(report: SegmentReport, image: str, logarithm: bool) -> None:
+    """Warn where the map hardly suits the model, or nothing was found."""
+    if logarithm and report.not_positive > 0.01 * report.valid:
+        warnings.warn(
+            f"{report.not_positive / report.valid:.0%} of the valid pixels of {image} are 0 or below, and the model "
+            "takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is negative in "
+            "places train a model with another normalization, e.g. asinh.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    if report.valid == 0:
+        warnings.warn(f"{image} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
+    elif report.marked == 0:
+        warnings.warn(f"No pixel of {image} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
 
 
 def _write_rows(

@@ -4,7 +4,7 @@
     python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
 
 Skies 1 to 3 are for tuning, 101 to 103 for figures that are reported; all are of the fixed recipe of make_galaxy.py.
-A k-fold on 768 x 384 pixels takes about three minutes on a core (kfold_higal.yaml); split.step=2 judges half of the
+A k-fold on 768 x 384 pixels takes about four minutes on a core (kfold_higal.yaml); split.step=4 judges half of the
 map in half the time. A recipe is a YAML file and settings, with patch_size and stride (64 and 8) for `bigsf
 preprocess` among them; `--set` adds a setting to all recipes but that of the papers. Runs that lie in the output
 folder are not trained again. Models learn from TARGET and are scored against TRUTH, on the pixels that all of them
