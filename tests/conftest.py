@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
 from bigsf.fits_image import FloatArray
-from bigsf.folds import Folds, SplitConfig
+from bigsf.folds import Folds
 from bigsf.kfold import KFold
 from bigsf.models.normalizations import Normalization
 from bigsf.models.segmentation_model import SegmentationModel
@@ -25,6 +25,7 @@ from bigsf.patches import PatchFile, PatchFileWriter
 from bigsf.planes import Planes
 from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
 from bigsf.run_config import RunConfig
+from bigsf.splits import SplitConfig
 from bigsf.tiling import window_starts
 from bigsf.trainer import Trainer
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from bigsf.config import Config, CustomConfig, members, parse_yaml
 from bigsf.dataset import PatchesConfig
 from bigsf.errors import ConfigError
-from bigsf.folds import SplitConfig
 from bigsf.preprocessing import PreprocessConfig
 from bigsf.run_config import RunConfig
+from bigsf.splits import SplitConfig
 from bigsf.strategies import BalancedStrategyConfig, RandomStrategyConfig, StrategyConfig
 
 SEED_TRAINER = """\

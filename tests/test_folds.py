@@ -12,9 +12,10 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError
-from bigsf.folds import Folds, Split, SplitConfig, default_folds_path, make_splits
+from bigsf.folds import Folds
 from bigsf.patches import PatchFile
 from bigsf.preprocessing import PreprocessReport
+from bigsf.splits import Split, SplitConfig, default_folds_path, make_splits
 from conftest import galactic_header, write_patch_file
 
 

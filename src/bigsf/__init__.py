@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bigsf.filaments import Filaments
-    from bigsf.folds import Folds, SplitConfig, make_splits
+    from bigsf.folds import Folds
     from bigsf.injection import InjectedPlanes, inject
     from bigsf.kfold import KFold
     from bigsf.mosaic import make_mosaic
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bigsf.run_config import RunConfig
     from bigsf.segmenter import segment
     from bigsf.snapshot import Snapshot
+    from bigsf.splits import SplitConfig, make_splits
     from bigsf.trainer import Parts, Trainer
 
 _HOME = {
@@ -32,11 +33,11 @@ _HOME = {
     "PreprocessConfig": "preprocessing",
     "RunConfig": "run_config",
     "Snapshot": "snapshot",
-    "SplitConfig": "folds",
+    "SplitConfig": "splits",
     "Trainer": "trainer",
     "inject": "injection",
     "make_mosaic": "mosaic",
-    "make_splits": "folds",
+    "make_splits": "splits",
     "measure_recovery": "recovery",
     "preprocess": "preprocessing",
     "segment": "segmenter",

@@ -294,8 +294,9 @@ def split(
     Writes the folds (JSON, to be read and edited), a FITS image with a pixel an area, and a picture.
     """
     from bigsf.atomic import refuse_overwrite
-    from bigsf.folds import Folds, SplitConfig, default_folds_path
+    from bigsf.folds import Folds
     from bigsf.patches import PatchFile
+    from bigsf.splits import SplitConfig, default_folds_path
 
     chosen = {key: value for key, value in (("type", strategy), ("seed", seed)) if value is not None}
     given = {

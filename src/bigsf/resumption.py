@@ -7,8 +7,8 @@ from typing import Any
 
 from bigsf.dataset import PatchesConfig
 from bigsf.errors import BigsfWarning, ConfigError
-from bigsf.folds import default_folds_path
 from bigsf.run_config import RunConfig
+from bigsf.splits import default_folds_path
 
 
 def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> RunConfig:

@@ -9,13 +9,13 @@ from bigsf.augmentations import AugmentationConfig, FilamentsConfig, FlipConfig,
 from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
 from bigsf.dataset import DataConfig
 from bigsf.early_stopping import EarlyStoppingConfig
-from bigsf.folds import SplitConfig
 from bigsf.losses import AnyLossConfig, BCEConfig
 from bigsf.metrics import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
 from bigsf.models import ModelConfig, UNetConfig
 from bigsf.optimizers import AdamWConfig, OptimizerConfig
 from bigsf.precision import Precision
 from bigsf.schedulers import AnySchedulerConfig, OneCycleConfig
+from bigsf.splits import SplitConfig
 from bigsf.trackers import CSVConfig, TrackerConfig
 
 _UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}

@@ -39,13 +39,14 @@ from astropy.io import fits
 from bigsf.errors import BigsfError
 from bigsf.fits_image import FitsImage, find_planes, output_header
 from bigsf.fits_output import FitsWriter
-from bigsf.folds import Folds, SplitConfig
+from bigsf.folds import Folds
 from bigsf.patches import PatchFile
 from bigsf.planes import FitsPlanes
 from bigsf.preprocessing import PreprocessConfig, preprocess
 from bigsf.run_config import RunConfig
 from bigsf.segmenter import _open_map
 from bigsf.snapshot import Snapshot
+from bigsf.splits import SplitConfig
 from bigsf.trainer import Parts, Trainer
 
 _MEMORY = 2 << 30  # bytes that a process may take beyond what it has when it is forked
