@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.config import Config, CustomConfig, members, parse_yaml
+from bigsf.config import Config, CustomConfig, members
 from bigsf.dataset import PatchesConfig
 from bigsf.errors import ConfigError
 from bigsf.preprocessing import PreprocessConfig
 from bigsf.run_config import RunConfig
 from bigsf.splits import SplitConfig
 from bigsf.strategies import BalancedStrategyConfig, RandomStrategyConfig, StrategyConfig
+from bigsf.yaml_text import parse_yaml
 
 SEED_TRAINER = """\
 data: {path: galaxy.h5}

@@ -9,7 +9,7 @@ from pydantic import create_model
 from torch import nn
 
 from bigsf.augmentations import AugmentationConfig
-from bigsf.config import Config, CustomConfig, members, parse_yaml
+from bigsf.config import Config, CustomConfig, members
 from bigsf.dataset import DataConfig
 from bigsf.early_stopping import EarlyStoppingConfig
 from bigsf.errors import ConfigError
@@ -23,6 +23,7 @@ from bigsf.run_config import RunConfig
 from bigsf.schedulers import AnySchedulerConfig
 from bigsf.strategies import StrategyConfig
 from bigsf.trackers import TrackerConfig
+from bigsf.yaml_text import parse_yaml
 
 FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "data": (DataConfig, {}),

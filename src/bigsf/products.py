@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigsf.config import nearest
 from bigsf.errors import ConfigError
+from bigsf.mistakes import nearest
 
 PRODUCTS = ("prob", "mask", "std", "skeleton", "catalog", "regions")
 PLANES = {"prob": ("PRIMARY", "f4"), "mask": ("MASK", "u1"), "std": ("STD", "f4"), "skeleton": ("SKELETON", "u1")}
