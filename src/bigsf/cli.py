@@ -267,7 +267,10 @@ def preprocess(
 def split(
     file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The patch file.")],
     k: Annotated[
-        int | None, typer.Option("-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4, or 8]")
+        int | None,
+        typer.Option(
+            "-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4; of 16 areas on 8, tested in pairs]"
+        ),
     ] = None,
     k_train: Annotated[
         float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2]")
