@@ -167,6 +167,19 @@ def test_tile_compressed_integers_are_scaled(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(read(saved(tmp_path / "a.fits", None, hdu)), expected)
 
 
+@pytest.mark.parametrize(("at", "byte"), [(9, 0), (0, 0xDE), (6, 0xFF)])
+def test_damaged_hcompress_tiles_do_not_reach_cfitsio(tmp_path: Path, at: int, byte: int) -> None:
+    path = saved(
+        tmp_path / "a.fits", None, fits.CompImageHDU(np.eye(64, dtype=np.int16), compression_type="HCOMPRESS_1")
+    )
+    content = bytearray(path.read_bytes())
+    tile = content.index(b"\xdd\x99\0\0\0")
+    content[tile + at] = byte
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.fits is damaged: tile 0 of HDU 1 has no head"):
+        FitsImage(path)
+
+
 def test_tile_compressed_floats_keep_their_missing_pixels(tmp_path: Path) -> None:
     data = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
     data[5:9, 7:20] = np.nan

@@ -16,6 +16,7 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError, out_of_memory
+from bigsf.hcompress import check_tiles
 from bigsf.watch import Watch
 
 _BLOCK = 2880  # bytes; FITS files are made of such blocks
@@ -57,6 +58,8 @@ class FitsImage:
                 self.header = sound_cards(header)
                 self._unreadable = len(header.cards) - len(self.header.cards)
                 _check_complete(self._hdus[self.hdu], self.path, self.hdu)
+                if getattr(self._hdus[self.hdu], "compression_type", None) == "HCOMPRESS_1":
+                    check_tiles(self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
         except DataError:
             self.close()
