@@ -379,7 +379,10 @@ def test_file_of_another_patch_file_is_refused(saved: Path, small: PatchFile) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k": 5}, r"\(k: 4 there, 5 here, k_train: 2.0 there, 3.0 here\). Run bigsf split again with --overwrite"),
+        (
+            {"k": 5},
+            r"\(k: 4 there, 5 here, k_train: 2 there, 3 here\). To use it as it is, leave them out",
+        ),
         ({"area_size": 24}, r"\(area_size: 32 there, 24 here\)"),
         ({"gap": 1}, r"\(gap: 0 there, 1 here\)"),
         ({"strategy": {"type": "balanced"}}, r"\(strategy: .*random.* there, .*balanced.* here\)"),
@@ -391,6 +394,17 @@ def test_file_of_other_parameters_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=r"sky.folds.json was made with other parameters " + message):
         Folds.load(saved, patch_file, split_config(**{"k": 4, "area_size": 32, **changes}))
+
+
+def test_what_a_config_leaves_out_is_as_in_the_file(patch_file: PatchFile, tmp_path: Path) -> None:
+    made = split_config(k=5, k_train=2, step=2, area_size=20, gap=3, strategy={"type": "balanced", "seed": 7})
+    path = tmp_path / "sky.folds.json"
+    Folds.make(patch_file, made).save(path)
+    for says in ({}, {"k": None}, {"gap": 3}, {"area_size": 20, "k": 5, "k_train": 0.4, "step": 2}):
+        folds = Folds.load_or_make(patch_file, split_config(path=str(path), **says))
+        assert folds.config.model_dump(exclude={"path"}) == made.resolved(patch_file).model_dump(exclude={"path"})
+    with pytest.raises(DataError, match=r"\(k_train: 2 there, 3 here, step: 2 there, 1 here\)"):
+        Folds.load(path, patch_file, split_config(k=5))
 
 
 def test_choice_of_a_split_is_no_other_parameter(saved: Path, patch_file: PatchFile) -> None:

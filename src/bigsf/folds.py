@@ -231,9 +231,10 @@ class Folds:
 
     @classmethod
     def load(cls, path: Path, patch_file: PatchFile, config: SplitConfig | None = None, write: bool = True) -> Self:
-        """Read a folds file and check that it belongs to the patch file and, where given, to the config.
+        """Read a folds file and check that it belongs to the patch file and to what the config says.
 
-        With `write`, a file that was edited by hand is written anew, with its counts and picture.
+        What the config leaves out is as in the file. With `write`, a file that was edited by hand is written anew, with
+        its counts and picture.
 
         Raises
         ------
@@ -250,18 +251,25 @@ class Folds:
             raise DataError(f"{path} is not a folds file of BigSF: {where}: {first['msg']}.") from None
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}.") from None
-        remedy = "Run bigsf split again with --overwrite."
+        remedy = "To make it anew, run bigsf split with --overwrite."
         if data.patch_file_identity != patch_file.identity:
             raise DataError(
                 f"{path} was made for another patch file ({data.patch_file_identity[:8]}... there, "
                 f"{patch_file.identity[:8]}... here). {remedy}"
             )
-        resolved = (config or SplitConfig.from_dict(data.parameters)).resolved(patch_file)
+        resolved = (config or SplitConfig()).following(_made_with(data, path)).resolved(patch_file)
         here = _parameters(resolved)
         if data.parameters != here:
-            changed = [key for key in here if data.parameters.get(key) != here[key]]
-            listing = ", ".join(f"{key}: {data.parameters.get(key)} there, {here[key]} here" for key in changed)
-            raise DataError(f"{path} was made with other parameters ({listing}). {remedy}")
+            differ = {
+                key: (data.parameters.get(key), here[key]) for key in here if data.parameters.get(key) != here[key]
+            }
+            listing = ", ".join(
+                f"{key}: {_plain(there)} there, {_plain(now)} here" for key, (there, now) in differ.items()
+            )
+            raise DataError(
+                f"{path} was made with other parameters ({listing}). To use it as it is, leave them out of the "
+                f"configuration. {remedy}"
+            )
         areas = resolved.areas(patch_file)
         if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):
             raise DataError(f"{path} holds other edges of areas than its parameters give. {remedy}")
@@ -325,6 +333,17 @@ def _galactic(areas: AreaGrid, patch_file: PatchFile) -> npt.NDArray[np.float64]
 
 def _parameters(config: SplitConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={"path", "use"})
+
+
+def _made_with(data: _FoldsFile, path: Path) -> SplitConfig:
+    try:
+        return SplitConfig.from_dict(data.parameters)
+    except ConfigError as error:
+        raise DataError(f"{path} is not a folds file of BigSF: {error}") from None
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def _checked_grid(data: _FoldsFile, areas: AreaGrid, path: Path) -> IntArray:

@@ -71,6 +71,7 @@ class KFold:
         if self.world.size > 1:  # the first makes them, the others read what it wrote
             self.world.first(lambda: Folds.load_or_make(self.patch_file, self.config.split))
         self.folds = Folds.load_or_make(self.patch_file, self.config.split)
+        self.config = self.config.model_copy(update={"split": self.folds.config})
         self.names = [f"split_{number}" for number in range(1, len(self.folds.splits) + 1)]
 
     def run(self, only: int | None = None, overwrite: bool = False) -> dict[str, Any] | None:

@@ -101,7 +101,7 @@ class SplitConfig(Config):
             splits = make_splits(self.k or 4, self.k_train, self.step or 1)
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        if self.use > len(splits):
+        if self.k is not None and self.use > len(splits):
             raise ValueError(f"use is {self.use} but there are {len(splits)} splits.")
         return self
 
@@ -120,6 +120,13 @@ class SplitConfig(Config):
             k, k_train, step = 8, 5, 2
         trained = float(len(make_splits(k, k_train)[0][0]))
         return config.model_copy(update={"k": k, "k_train": trained, "step": step})
+
+    def following(self, made: "SplitConfig") -> "SplitConfig":
+        """Return this config with what it does not say as `made` has it; k, k_train and step are one thing to say."""
+        said = {key for key in self.model_fields_set if getattr(self, key) is not None} | {"path", "use"}
+        deal = {"k", "k_train", "step"}
+        said |= deal if said & deal else set()
+        return self.model_copy(update={key: getattr(made, key) for key in type(self).model_fields if key not in said})
 
     def areas(self, patch_file: PatchFile) -> AreaGrid:
         """Return the areas of a patch file; the config must be resolved."""

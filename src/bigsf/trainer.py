@@ -102,10 +102,10 @@ class Trainer:
         self.patch_file: PatchFile = config.data.build()
         self.patch_file.labels()
         _check_model(config, self.patch_file)
-        self.config = config.model_copy(update={"split": config.split.resolved(self.patch_file)})
         if self.world.size > 1:  # the first makes them, the others read what it wrote
-            self.world.first(lambda: Folds.load_or_make(self.patch_file, self.config.split))
-        self.folds = Folds.load_or_make(self.patch_file, self.config.split, write=not dry_run)
+            self.world.first(lambda: Folds.load_or_make(self.patch_file, config.split))
+        self.folds = Folds.load_or_make(self.patch_file, config.split, write=not dry_run)
+        self.config = config.model_copy(update={"split": self.folds.config})
         if config.split.use > len(self.folds.splits):
             raise ConfigError(
                 f"split.use is {config.split.use}; {self.config.split.path} has {len(self.folds.splits)} splits."
