@@ -88,8 +88,10 @@ def test_the_six_commands_end_to_end(
     kfold = succeeded("kfold", config, *settings, "--set", "trainer.run_name=folds", cwd=tmp_path)
     assert "local contrast" in kfold
     assert "folds share 0 pixels" in kfold
+    assert "Nothing is left to train; --epochs 2 would go on" in succeeded("resume", "results/run", cwd=tmp_path)
     resumed = succeeded("resume", "results/run/best.pt", "--epochs", 2, cwd=tmp_path)
     assert "stands after epoch 1 of 2" in resumed
+    assert "Nothing is left" not in resumed
     segmented = bigsf_command("segment", "results/run/best.pt", "results/folds", sky.path("image"), cwd=tmp_path)
     assert "Wrote image_segmented.fits and image_segmented.png." in segmented.out
     assert "is the map that the model was trained on" in segmented.err
@@ -107,6 +109,28 @@ def test_dry_run_writes_nothing(
     for command in ("train", "kfold"):
         assert "steps an epoch" in succeeded(command, config, "--dry-run", cwd=tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_preprocess_says_which_labels_there_are(sky: Sky, tmp_path: Path, succeeded: Callable[..., str]) -> None:
+    def said(*options: object) -> str:
+        return succeeded("preprocess", sky.path("image"), *options, "--patch-size", 16, "--overwrite", cwd=tmp_path)
+
+    assert "there are no labels: segment can map this file, train cannot learn from it" in said()
+    assert "every valid pixel off the target counts as sure background" in said("--target", sky.path("target"))
+    both = said("--target", sky.path("target"), "--background", sky.path("background"))
+    assert "Without --" not in both
+
+
+def test_a_model_worse_than_what_needs_no_training_says_so(
+    config: Path, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
+) -> None:
+    for command in ("train", "kfold"):
+        settings = [f"trainer.run_name={command}", "trainer.optimizer.lr=1e-9"]
+        said = bigsf_command(
+            command, config, *(part for setting in settings for part in ("--set", setting)), cwd=tmp_path
+        )
+        assert said.code == 0
+        assert "alone reaches a higher whole-map AP than the model" in re.sub(r"\s+", " ", said.err)
 
 
 def test_quiet_says_nothing(sky: Sky, tmp_path: Path, bigsf_command: Run) -> None:

@@ -256,7 +256,7 @@ def test_standard_training_has_ten_folds(patch_file: PatchFile) -> None:
 
 
 def test_too_few_areas_for_the_folds(small: PatchFile) -> None:
-    with pytest.raises(DataError, match=r"4 folds need at least 4 areas with patches; small.h5 has 2 of 6 pixels"):
+    with pytest.raises(DataError, match=r"4 folds need at least 4 areas with patches; small.h5 has 2, each 6"):
         Folds.make(small, split_config(k=4, area_size=6))
 
 

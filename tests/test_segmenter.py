@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,14 @@ def test_run_folder_and_kfold_folder_are_models(trained: Path, trained_kfold: Pa
         trained / "best.pt",
         trained_kfold / "split_1" / "last.pt",
     ]
+
+
+def test_a_kfold_that_is_not_complete_says_so(trained_kfold: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    shutil.copytree(trained_kfold, folder)
+    (folder / "split_2" / "best.pt").unlink()
+    with pytest.warns(BigsfWarning, match=r"begun holds 3 of 4 models: the others are still to be trained"):
+        assert len(find_models([folder])) == 3
 
 
 def test_the_models_of_a_kfold_folder_vote(segmented: Segmented, other_map: Path, trained_kfold: Path) -> None:

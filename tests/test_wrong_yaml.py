@@ -82,7 +82,7 @@ WRONG = [
         ),
     ),
     (
-        ("data: {path: galaxy.h5}\nsplit: {use: 5}\n"),
+        ("data: {path: galaxy.h5}\nsplit: {k: 4, use: 5}\n"),
         ("config.yaml has 1 mistake:\n  line 2, split: use is 5 but there are 4 splits."),
     ),
     (

@@ -249,6 +249,10 @@ def preprocess(
         f"{report.windows:,}; {report.without_valid:,} with too few valid pixels, "
         f"{report.without_labels:,} without a labelled one"
     )
+    if "target" not in report.sources:
+        say("  Without --target there are no labels: segment can map this file, train cannot learn from it.")
+    elif "background" not in report.sources:
+        say("  Without --background every valid pixel off the target counts as sure background.")
     size = console.size(report.bytes)
     if dry_run:
         for path in dict.fromkeys(map(Path, report.sources.values())):
@@ -419,9 +423,13 @@ def resume(
     with join_world(device) as world:
         trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data, trust=trust)
         state = trainer.state
-        where = f"epoch {state.epochs_run} of {trainer.epochs}, step {state.steps_run} of the next"
+        where = f"epoch {state.epochs_run} of {trainer.epochs}"
+        where += f" and {plural(state.steps_run, 'step')} of the next" if state.steps_run else ""
         say(f"{trainer.folder.path} stands after {where}.")
+        if trainer.folder.complete and state.epochs_run >= trainer.epochs:
+            say(f"Nothing is left to train; --epochs {2 * trainer.epochs} would go on.")
         if dry_run:
+            say(f"Would go on in {trainer.folder.path}.")
             return
         show_scores(trainer.train(_seconds(time_limit)))
     say(f"Wrote {trainer.folder.path}.")

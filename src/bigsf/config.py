@@ -92,9 +92,9 @@ class Config(BaseModel):
             return cls.model_validate(merged, context={"folder": path.absolute().parent if path else Path.cwd()})
         except ValidationError as error:
             if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
-                messages = [explain(cls, detail, lines) for detail in error.errors()]
+                messages = explain(cls, error, lines)
                 raise ConfigError("\n".join([f"{path} has {counted(len(messages), 'mistake')}:", *messages])) from None
-            raise UsageError(" ".join(as_option(explain(cls, detail, {})) for detail in error.errors())) from None
+            raise UsageError(" ".join(map(as_option, explain(cls, error, {})))) from None
 
     @classmethod
     def _validated(
@@ -112,7 +112,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:
-            messages = [explain(cls, detail, lines) for detail in error.errors()]
+            messages = explain(cls, error, lines)
             raise ConfigError("\n".join([f"{name} has {counted(len(messages), 'mistake')}:", *messages])) from None
 
     def to_yaml(self) -> str:

@@ -306,6 +306,7 @@ def _open_fits(path: Path) -> Any:
             raise
         reason = str(error).split(" If this is really")[0]  # what follows is advice for callers of astropy
         reason = f"a header has no {reason}" if isinstance(error, KeyError) else reason
+        reason = "it does not begin with SIMPLE." if reason.startswith("No SIMPLE card") else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
 

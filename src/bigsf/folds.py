@@ -97,8 +97,8 @@ class Folds:
             )
         if (occupied := int(contents.occupied.sum())) < n:
             raise DataError(
-                f"{n} folds need at least {n} areas with patches; {patch_file.path.name} has {occupied} of "
-                f"{config.area_size} pixels. Use a smaller --area-size, fewer folds, or smaller patches."
+                f"{n} folds need at least {n} areas with patches; {patch_file.path.name} has {occupied}, each "
+                f"{config.area_size} pixels wide. Use a smaller --area-size, fewer folds, or smaller patches."
             )
         grid = np.asarray(config.strategy.build()(contents, n), np.int64)
         if grid.shape != areas.shape or grid.min() < 1 or grid.max() > n:

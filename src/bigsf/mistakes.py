@@ -5,15 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 Location = tuple[str | int, ...]
 """The path of a key, e.g. ``("trainer", "model", "depth")``."""
 
 
-def explain(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]) -> str:
-    """Return one line for one pydantic error: line of the file, path, what was found, what is allowed."""
+def explain(root: type[BaseModel], error: ValidationError, lines: Mapping[Location, int]) -> list[str]:
+    """Return a line a mistake, in the order of the file: its line there, its path, what was found, what is allowed."""
+    found = [_explained(root, detail, lines) for detail in error.errors()]
+    return [text for _, text in sorted(found, key=lambda mistake: mistake[0])]
+
+
+def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]) -> tuple[int, str]:
     path, owner, allowed_here = _locate(root, detail["loc"])
     kind, found = detail["type"], shown(detail["input"])
     known = sorted(owner.model_fields) if owner else []
@@ -40,7 +45,7 @@ def explain(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]) -
         message = detail["msg"].removeprefix("Input should be ").split(", unable to parse")[0]
         text = f"found {found}, expected {message}."
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-    return f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
+    return line or 0, f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
 
 
 def as_option(message: str) -> str:

@@ -92,13 +92,15 @@ def show_folds(folds: "Folds") -> None:
     """Show what each fold holds, the splits, and what folds share."""
     names = ["areas", "patches", "past_area", "in_gap", "repeated_sky", "labelled", "target", "background"]
     rows = [[str(fold), *(f"{count[name]:,}" for name in names)] for fold, count in folds.counts.items()]
-    _show_table(["fold", "areas", "patches", "dropped: past area", "in gap", "repeated sky", *names[5:]], rows)
+    _show_table(["fold", "areas", "patches", "past area", "in gap", "repeated sky", *names[5:]], rows)
     say(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     say(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
-    pixels = folds.pixels
-    say(f"{pixels['shared']:,} pixels are shared by folds; {pixels['labelled_uncovered']:,} labelled lie in no patch.")
+    say("Dropped patches are counted by why: past their area, in the gap, or on sky that stands elsewhere in the map.")
+    shared, uncovered = folds.pixels["shared"], folds.pixels["labelled_uncovered"]
+    say(f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch.")
     if folds.clear_px is not None:
-        say(f"Training and test patches of a split stay {plural(folds.clear_px, 'clear pixel')} apart, or more.")
+        clear = plural(folds.clear_px, "clear pixel")
+        say(f"Between training and test patches of a split lie {clear} or more (see --gap).")
     if folds.poor_in_background:
         warnings.warn(
             f"Fold {', '.join(map(str, folds.poor_in_background))} holds almost no background pixel; "
@@ -115,6 +117,25 @@ def show_scores(scores: dict[str, Any]) -> None:
         say(f"  {name.replace('_', ' '):26} {_number(value)}")
     baselines = scores.get("baselines", {})  # the first process has them
     _show_table(["on the same pixels", *_SCORES], [_scores_row(name, kinds) for name, kinds in baselines.items()])
+    _explain_scores()
+    _warn_if_beaten(scores["test"]["whole_average_precision"], baselines)
+
+
+def _explain_scores() -> None:
+    say("Dice is the best over all thresholds; marked is the number of pixels above that threshold over the target's.")
+    say("Whole-map scores take unlabelled pixels as background: with incomplete labels, some false ones are true.")
+
+
+def _warn_if_beaten(whole_ap: float, others: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Warn where a map that needs no learning is better on the whole map."""
+    best = max(others, key=lambda name: others[name]["whole"]["average_precision"], default=None)
+    if best is not None and others[best]["whole"]["average_precision"] > whole_ap:
+        warnings.warn(
+            f"{best} alone reaches a higher whole-map AP than the model, and needs no training. Train for more epochs, "
+            "with more patches (a smaller stride), or from higal-small (trainer.start_from).",
+            BigsfWarning,
+            stacklevel=3,
+        )
 
 
 def show_summary(summary: dict[str, Any]) -> None:
@@ -124,15 +145,17 @@ def show_summary(summary: dict[str, Any]) -> None:
         [str(run["split"][2]), str(run["best_epoch"]), *(_number(run["test"].get(name)) for name in names)]
         for run in summary["runs"].values()
     ]
-    _show_table(["test folds", "best epoch", "Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
+    _show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
     say()
     _show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary["out_of_fold"].items()])
     judged, valid, shared = summary["judged_pixels"], summary["valid_pixels"], summary["shared_pixels"]
     say(
         f"{judged:,} of {valid:,} valid pixels are judged by models that never saw them; folds share {shared:,} pixels."
     )
-    say("Dice is the best over all thresholds; marked is the number of pixels above that threshold over the target's.")
-    say("Whole-map scores take unlabelled pixels as background: with incomplete labels, some false ones are true.")
+    _explain_scores()
+    model, *others = summary["out_of_fold"]
+    table = summary["out_of_fold"]
+    _warn_if_beaten(table[model]["whole"]["average_precision"], {name: table[name] for name in others})
 
 
 def describe(trainer: "Trainer", kfold: bool = False) -> None:
