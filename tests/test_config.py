@@ -219,7 +219,6 @@ trainer:
         ("data: {path: a.h5}\nsplit: {k: 2}\n", "line 2, split: k is 2;"),
         ("data: {path: a.h5}\nsplit: {k_train: 3}\n", "line 2, split: k_train is 3 of 4 folds"),
         ("data: {path: a.h5}\nsplit: {overlap: 3, gap: 2}\n", "overlap 3 and gap 2 contradict each other"),
-        ("data: {path: a.h5}\nsplit: {k: 4, use: 5}\n", "line 2, split: use is 5 but there are 4 splits"),
         ("data: {path: a.h5}\nsplit: {k_train: .nan}\n", "line 2, split.k_train: found nan, expected"),
         ("data: {path: a.h5}\ntrainer: {save_every: 3 weeks}\n", "found '3 weeks', expected a duration such as 30s"),
         ("data: {path: a.h5}\ntrainer: {model: 3}\n", "line 2, trainer.model: "),

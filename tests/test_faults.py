@@ -378,6 +378,7 @@ def test_lack_of_memory_has_its_exit_code(command: Commands, sky: Sky, tmp_path:
         (RuntimeError("can't start new thread"), True),
         (OSError("Can't synchronously read data (memory allocation failed for chunk)"), True),
         (ImportError("libx.so: failed to map segment from shared object"), True),
+        (ImportError("libx.so: failed to map segment from shared object: Operation not permitted"), False),
         (OSError(errno.ENOSPC, "No space left on device"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("can't allocate memory"), False),

@@ -167,7 +167,7 @@ def test_tile_compressed_integers_are_scaled(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(read(saved(tmp_path / "a.fits", None, hdu)), expected)
 
 
-@pytest.mark.parametrize(("at", "byte"), [(9, 0), (0, 0xDE), (6, 0xFF)])
+@pytest.mark.parametrize(("at", "byte"), [(9, 0), (9, 65), (0, 0xDE), (2, 0xFF), (2, 1)])
 def test_damaged_hcompress_tiles_do_not_reach_cfitsio(tmp_path: Path, at: int, byte: int) -> None:
     path = saved(
         tmp_path / "a.fits", None, fits.CompImageHDU(np.eye(64, dtype=np.int16), compression_type="HCOMPRESS_1")

@@ -381,7 +381,7 @@ def test_file_of_another_patch_file_is_refused(saved: Path, small: PatchFile) ->
     [
         (
             {"k": 5},
-            r"\(k: 4 there, 5 here, k_train: 2 there, 3 here\). To use it as it is, leave them out",
+            r"\(k: 4 there, 5 here, k_train: 2 there, 3 here\). To use it as it is, leave all of split",
         ),
         ({"area_size": 24}, r"\(area_size: 32 there, 24 here\)"),
         ({"gap": 1}, r"\(gap: 0 there, 1 here\)"),

@@ -82,10 +82,6 @@ WRONG = [
         ),
     ),
     (
-        ("data: {path: galaxy.h5}\nsplit: {k: 4, use: 5}\n"),
-        ("config.yaml has 1 mistake:\n  line 2, split: use is 5 but there are 4 splits."),
-    ),
-    (
         ("data: {path: galaxy.h5}\ntrainer: {save_every: soon}\n"),
         (
             "config.yaml has 1 mistake:\n"

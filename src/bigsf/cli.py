@@ -13,9 +13,9 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from bigsf import __version__, console
-from bigsf.console import say
+from bigsf.console import plural, say
 from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, out_of_memory
-from bigsf.results import describe, plural, share, show_folds, show_mosaic, show_scores, show_summary
+from bigsf.results import describe, share, show_folds, show_mosaic, show_scores, show_summary
 
 if TYPE_CHECKING:
     from bigsf.kfold import KFold
@@ -273,11 +273,11 @@ def split(
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4; of 16 areas on 8, tested in pairs]"
+            "-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4; 8 where 16 areas or more hold patches]"
         ),
     ] = None,
     k_train: Annotated[
-        float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2]")
+        float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2, or 5]")
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="random, naive or balanced. [default: random]")] = None,
     area_size: Annotated[
@@ -285,7 +285,7 @@ def split(
     ] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels a patch may reach past its area. [default: 0]")] = None,
     gap: Annotated[int | None, typer.Option(help="Pixels kept clear between folds. [default: 0]")] = None,
-    step: Annotated[int | None, typer.Option(help="Keep every step-th rotation. [default: 1]")] = None,
+    step: Annotated[int | None, typer.Option(help="Keep every step-th rotation. [default: 1, or 2]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the strategy. [default: 0]")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with the same options; the command line wins.")] = None,
     output: Annotated[
@@ -426,10 +426,13 @@ def resume(
         where = f"epoch {state.epochs_run} of {trainer.epochs}"
         where += f" and {plural(state.steps_run, 'step')} of the next" if state.steps_run else ""
         say(f"{trainer.folder.path} stands after {where}.")
-        if trainer.folder.complete and state.epochs_run >= trainer.epochs:
+        if state.stopped_early:
+            say("Nothing is left to train: it stopped early.")
+        elif state.epochs_run >= trainer.epochs:
             say(f"Nothing is left to train; --epochs {2 * trainer.epochs} would go on.")
-        if dry_run:
+        elif dry_run:
             say(f"Would go on in {trainer.folder.path}.")
+        if dry_run:
             return
         show_scores(trainer.train(_seconds(time_limit)))
     say(f"Wrote {trainer.folder.path}.")

@@ -24,8 +24,9 @@ from pydantic import (
     ValidationInfo,
 )
 
+from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
-from bigsf.mistakes import Location, as_option, classes_of, counted, explain, field_names, shown
+from bigsf.mistakes import Location, as_option, classes_of, explain, field_names, shown
 from bigsf.yaml_text import Dumper, override, read_yaml
 
 
@@ -93,7 +94,7 @@ class Config(BaseModel):
         except ValidationError as error:
             if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
                 messages = explain(cls, error, lines)
-                raise ConfigError("\n".join([f"{path} has {counted(len(messages), 'mistake')}:", *messages])) from None
+                raise ConfigError("\n".join([f"{path} has {plural(len(messages), 'mistake')}:", *messages])) from None
             raise UsageError(" ".join(map(as_option, explain(cls, error, {})))) from None
 
     @classmethod
@@ -113,7 +114,7 @@ class Config(BaseModel):
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:
             messages = explain(cls, error, lines)
-            raise ConfigError("\n".join([f"{name} has {counted(len(messages), 'mistake')}:", *messages])) from None
+            raise ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages])) from None
 
     def to_yaml(self) -> str:
         """Return the resolved configuration as YAML: every key, absolute paths, main names instead of aliases."""

@@ -148,3 +148,8 @@ def size(number_of_bytes: float) -> str:
             return f"{number_of_bytes:.3g} {unit}"
         number_of_bytes /= 1000
     return f"{number_of_bytes:.3g} TB"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a count and its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

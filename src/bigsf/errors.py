@@ -70,7 +70,8 @@ OUT_OF_MEMORY = 7
 
 
 _NO_MEMORY = re.compile(
-    "can't allocate memory|Cannot allocate memory|failed to map segment"  # torch on a CPU; the operating system; ld.so
+    "can't allocate memory|Cannot allocate memory"  # torch on a CPU; the operating system
+    "|failed to map segment(?!.*not permitted)"  # the loader of shared libraries; not for want of a right to
     "|std::bad_alloc|memory allocation failed|[Uu]nable to allocate"  # C++, HDF5, HDF5 and numpy
     "|could not create a primitive|can't start new thread"  # oneDNN, which gives no reason; Python
 )

@@ -21,7 +21,7 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.fits_image import galactic_lb
 from bigsf.patches import PatchFile
 from bigsf.separation import clear_pixels, outermost
-from bigsf.splits import Split, SplitConfig, make_splits
+from bigsf.splits import Split, SplitConfig, default_folds_path, make_splits
 from bigsf.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.tiling import IntArray, bands
 
@@ -267,8 +267,8 @@ class Folds:
                 f"{key}: {_plain(there)} there, {_plain(now)} here" for key, (there, now) in differ.items()
             )
             raise DataError(
-                f"{path} was made with other parameters ({listing}). To use it as it is, leave them out of the "
-                f"configuration. {remedy}"
+                f"{path} was made with other parameters ({listing}). To use it as it is, leave all of split "
+                f"but path and use out of the configuration. {remedy}"
             )
         areas = resolved.areas(patch_file)
         if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):
@@ -284,8 +284,7 @@ class Folds:
     @classmethod
     def load_or_make(cls, patch_file: PatchFile, config: SplitConfig, write: bool = True) -> Self:
         """Read the folds file of a config, or make it (and write it) when absent."""
-        path = config.resolved(patch_file).path
-        assert path is not None
+        path = config.path or default_folds_path(patch_file.path)
         if path.exists():
             return cls.load(path, patch_file, config, write)
         folds = cls.make(patch_file, config)

@@ -67,7 +67,7 @@ def _locate(root: type[BaseModel], location: Location) -> tuple[Location, type[B
     -------
     path : tuple
         The keys from the top of the file.
-    owner : type of Config
+    owner : type of BaseModel
         The config that has the last key.
     allowed : list
         The classes that the last key may hold.
@@ -116,8 +116,3 @@ def shown(value: object) -> str:
     """Return a value for a message, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def counted(number: int, noun: str) -> str:
-    """Return e.g. "1 mistake" or "2 mistakes"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,7 +5,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from bigsf import console
-from bigsf.console import say
+from bigsf.console import plural, say
 from bigsf.errors import BigsfWarning
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 def share(part: int, whole: int) -> str:
     """Return a count and its percentage of a whole."""
     return f"{part:,} ({part / max(whole, 1):.1%})"
-
-
-def plural(number: int, noun: str) -> str:
-    """Return a count and its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _show_table(columns: list[str], rows: list[list[str]]) -> None:
@@ -122,7 +117,7 @@ def show_scores(scores: dict[str, Any]) -> None:
 
 
 def _explain_scores() -> None:
-    say("Dice is the best over all thresholds; marked is the number of pixels above that threshold over the target's.")
+    say("In the table Dice is the best of all thresholds; marked: the pixels above that threshold over the target's.")
     say("Whole-map scores take unlabelled pixels as background: with incomplete labels, some false ones are true.")
 
 

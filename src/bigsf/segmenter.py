@@ -29,9 +29,7 @@ from bigsf.pretrained import NAMES, snapshot_path
 from bigsf.products import FILES, PLANES, beside, chosen
 from bigsf.provenance import sha256
 from bigsf.regions import write_regions
-from bigsf.run_config import RunConfig
 from bigsf.snapshot import Snapshot
-from bigsf.splits import make_splits
 
 
 @dataclass
@@ -79,7 +77,12 @@ def find_models(paths: Sequence[str | Path]) -> list[Path]:
             inside = [path / "best.pt"] if (path / "best.pt").exists() else sorted(path.glob("split_*/best.pt"))
             if not inside:
                 raise SnapshotError(f"{path} holds no trained model: neither best.pt nor split_*/best.pt.")
-            _warn_if_incomplete(path, len(inside))
+            if (path / "kfold.yaml").exists() and not (path / "summary.json").exists():
+                warnings.warn(
+                    f"{path} holds a k-fold that has not ended; only {len(inside)} of its models vote.",
+                    BigsfWarning,
+                    stacklevel=2,
+                )
             found += inside
         elif path.exists():
             found.append(path)
@@ -89,21 +92,6 @@ def find_models(paths: Sequence[str | Path]) -> list[Path]:
                 f"with bigsf: {', '.join(NAMES)}."
             )
     return found
-
-
-def _warn_if_incomplete(folder: Path, trained: int) -> None:
-    """Warn where splits of a k-fold have no model yet."""
-    record = folder / "kfold.yaml"
-    if not record.exists():
-        return
-    split = RunConfig.from_yaml(record).split
-    wanted = len(make_splits(split.k or 4, split.k_train, split.step or 1))
-    if trained < wanted:
-        warnings.warn(
-            f"{folder} holds {trained} of {wanted} models: the others are still to be trained and do not vote.",
-            BigsfWarning,
-            stacklevel=3,
-        )
 
 
 def segment(

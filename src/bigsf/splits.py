@@ -65,9 +65,9 @@ class SplitConfig(Config):
     """How areas are dealt to folds."""
 
     k: Annotated[int, Field(ge=1, le=255)] | None = aliased(None, "k", "nb_folds")
-    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 8 on a map of 16
-    areas and more where k_train and step are left out too: 5 train, 1 validates and 2 are tested in each of four
-    splits, so that a model learns from more of the map."""
+    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 8 where
+    k_train and step are left out too, the strategy is random or balanced, and 16 areas or more hold patches: 5 train, 1
+    validates and 2 are tested in each of four splits, so that a model learns from more of the map."""
 
     k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
     """Folds in training: a count, or a fraction of k below 1; by default all but two. The test part takes the larger
@@ -98,11 +98,9 @@ class SplitConfig(Config):
         if self.overlap and self.gap:
             raise ValueError(f"overlap {self.overlap} and gap {self.gap} contradict each other; set one of them to 0.")
         try:
-            splits = make_splits(self.k or 4, self.k_train, self.step or 1)
+            make_splits(self.k or 4, self.k_train, self.step or 1)
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        if self.k is not None and self.use > len(splits):
-            raise ValueError(f"use is {self.use} but there are {len(splits)} splits.")
         return self
 
     def resolved(self, patch_file: PatchFile) -> "SplitConfig":
