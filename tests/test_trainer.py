@@ -412,6 +412,13 @@ def test_quantity_that_is_not_logged_is_refused(settings: Settings, change: dict
         Trainer.from_config(settings(epochs=1, **change)).train()
 
 
+def test_a_split_that_is_not_there_is_refused(settings: Settings) -> None:
+    wanted = settings(epochs=1)
+    wanted["split"]["use"] = 5
+    with pytest.raises(ConfigError, match=r"split\.use is 5; .*folds\.json has 4 splits"):
+        Trainer.from_config(wanted)
+
+
 def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(settings: Settings) -> None:
     steps = iter(range(1000))
 
