@@ -13,6 +13,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.ndimage import label
 
+from bigsf.cleaning import Cleaning
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
 from bigsf.segmenter import SegmentReport, find_models, segment
 from bigsf.snapshot import Snapshot
@@ -68,6 +69,37 @@ def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segm
     assert out["MASK"].dtype == np.uint8
     np.testing.assert_array_equal(out["MASK"], out["PRIMARY"] >= np.float32(0.4))
     assert 0 < report.marked == out["MASK"].sum() < report.valid
+
+
+def test_cleaning_leaves_pieces_out_of_the_mask_and_of_all_that_is_made_of_it(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    _, plain = segmented(other_map, name="plain.fits", threshold=0.4)
+    report, out = segmented(
+        other_map, threshold=0.4, hysteresis=0.3, reconstruct=True, min_area=20, products="mask,skeleton,catalog"
+    )
+    np.testing.assert_array_equal(out["PRIMARY"], plain["PRIMARY"])
+    low, high = (plain["PRIMARY"] >= np.float32(value) for value in (0.3, 0.4))
+    expected = Cleaning(0.3, True, 20)(low, high)
+    assert not np.array_equal(expected, high)
+    np.testing.assert_array_equal(out["MASK"], expected)
+    assert report.marked == expected.sum()
+    pieces, number = label(expected, np.ones((3, 3)))
+    areas = np.sort(np.bincount(pieces.ravel())[1:])
+    np.testing.assert_array_equal(np.sort(Table.read(tmp_path / "out.ecsv")["area_px"]), areas)
+    assert report.filaments == number
+    assert not out["SKELETON"][~expected].any()
+    said = Table.read(report.output, "PROVENANCE")
+    assert dict(said.iterrows())["cleaning"] == "hysteresis 0.3, reconstruct, min-area 20"
+
+
+@pytest.mark.parametrize("options", [{"hysteresis": 0.5}, {"hysteresis": float("nan")}, {"min_area": 0}])
+def test_cleaning_that_makes_no_sense_is_refused(
+    segmented: Segmented, other_map: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options)).replace("_", "-")):
+        segmented(other_map, threshold=0.4, **options)
+    assert not (tmp_path / "out.fits").exists()
 
 
 def test_thresholds_come_from_the_snapshot_or_the_user(segmented: Segmented, other_map: Path, trained: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bigsf.cleaning import Cleaning
     from bigsf.filaments import Filaments
     from bigsf.folds import Folds
     from bigsf.injection import InjectedPlanes, inject
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bigsf.trainer import Parts, Trainer
 
 _HOME = {
+    "Cleaning": "cleaning",
     "Filaments": "filaments",
     "Folds": "folds",
     "InjectedPlanes": "injection",
@@ -44,6 +46,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Cleaning",
     "Filaments",
     "Folds",
     "InjectedPlanes",

@@ -467,6 +467,18 @@ def segment(
             "labelled marks several times more), or a probability."
         ),
     ] = "whole",
+    hysteresis: Annotated[
+        float | None,
+        typer.Option(metavar="LOW", help="Let MASK grow from the threshold over all that reaches this lower one."),
+    ] = None,
+    reconstruct: Annotated[
+        bool,
+        typer.Option(
+            "--reconstruct",
+            help="Leave out of MASK the pieces that hold no square of 4 x 4 pixels; it erases thin filaments.",
+        ),
+    ] = False,
+    min_area: Annotated[int, typer.Option(help="Leave out of MASK the pieces of fewer pixels.")] = 1,
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over the eight orientations of each window; eight times the work.")
@@ -513,6 +525,9 @@ def segment(
         blank=blank,
         channels=channel or (),
         threshold=threshold,
+        hysteresis=hysteresis,
+        reconstruct=reconstruct,
+        min_area=min_area,
         stride=stride,
         tta=tta,
         batch_size=batch_size,
@@ -527,6 +542,7 @@ def segment(
     say(
         f"{paths[-1].name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), "
         f"{plural(len(report.models), 'model')}, threshold {report.threshold:.3g}"
+        + (f", {report.cleaning}" if report.cleaning else "")
     )
     *files, last = map(str, report.outputs)
     if dry_run:

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation, find_objects, label
 from skimage.measure import approximate_polygon, find_contours
 
 import bigsf
+from bigsf.cleaning import CONNECTED
 from bigsf.fits_image import FloatArray
 from bigsf.planes import BoolArray
 from bigsf.spine import Pixels, Points, Spine, measure_spine, skeleton_of
@@ -34,7 +35,6 @@ _ROUNDED = {
     "orientation",
     "area_arcmin2",
 }  # 1e-6 is far below a pixel
-_CONNECTED = np.ones((3, 3), np.bool_)  # to all eight neighbours
 _BAND_PIXELS = 16_000_000
 
 COLUMNS = {
@@ -75,7 +75,7 @@ class Filaments:
     """
 
     def __init__(self, mask: npt.NDArray[Any]) -> None:
-        self._labels, number = label(np.asarray(mask, np.bool_), _CONNECTED)
+        self._labels, number = label(np.asarray(mask, np.bool_), CONNECTED)
         self._boxes: list[tuple[slice, slice]] = find_objects(self._labels, number)
 
     def __len__(self) -> int:
@@ -193,8 +193,8 @@ class Filaments:
         columns = slice(max(x.start - reach, 0), min(x.stop + reach, nx))
         labels = self._labels[top : min(high + reach, ny), columns]
         on = labels == number + 1
-        near = binary_dilation(on, _CONNECTED, iterations=RING_PX[0])
-        ring = binary_dilation(near, _CONNECTED, iterations=reach - RING_PX[0]) & ~near & (labels == 0)
+        near = binary_dilation(on, CONNECTED, iterations=RING_PX[0])
+        ring = binary_dilation(near, CONNECTED, iterations=reach - RING_PX[0]) & ~near & (labels == 0)
         on, ring = on[low - top : high - top], ring[low - top : high - top]
         place = np.s_[low - y0 : high - y0, columns]
         gathered.on.append(level[place][on])

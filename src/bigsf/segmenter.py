@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from torch import nn
 
 from bigsf import console
 from bigsf.atomic import atomic_path, refuse_overwrite
+from bigsf.cleaning import Cleaning
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.filaments import Filaments
 from bigsf.fits_image import FitsImage, FloatArray, find_planes, stem_of
@@ -41,6 +42,7 @@ class SegmentReport:
     shape: tuple[int, int]
     models: list[Path]
     threshold: float
+    cleaning: Cleaning
     products: list[str]
     valid: int = 0
     marked: int = 0
@@ -104,6 +106,9 @@ def segment(
     blank: float | None = None,
     channels: Sequence[str | Path] = (),
     threshold: str | float = "whole",
+    hysteresis: float | None = None,
+    reconstruct: bool = False,
+    min_area: int = 1,
     stride: int | None = None,
     tta: bool = False,
     batch_size: int | None = None,
@@ -130,6 +135,9 @@ def segment(
         As in `preprocess`.
     threshold
         "whole" or "labelled", the thresholds found on validation, or a probability; for the MASK extension.
+    hysteresis, reconstruct, min_area
+        What is left out of MASK, and of all that is made of it, as in `Cleaning`; the probability stays as it is. They
+        hold the mask in memory: about 10 bytes a pixel of the map.
     stride
         Pixels from one window to the next; by default half a window. Smaller is smoother and slower.
     tta
@@ -165,6 +173,8 @@ def segment(
     snapshots = [Snapshot.load(path) for path in paths]
     window = _one_window(snapshots, paths)
     cut = _threshold(threshold, snapshots)
+    cleaning = Cleaning(hysteresis, reconstruct, min_area)
+    cleaning.check(cut)
     image = Path(image)
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
@@ -174,7 +184,7 @@ def segment(
     torch_device = pick_device(device)
     with ExitStack() as stack:
         planes, header = _open_map(image, hdu, valid, blank, channels, stack)
-        report = SegmentReport(output, picture, planes.shape, paths, cut, names)
+        report = SegmentReport(output, picture, planes.shape, paths, cut, cleaning, names)
         needed = snapshots[0].config.trainer.model.in_channels
         found = planes.channels if isinstance(planes, PatchFile) else len(planes.images)
         if found != needed:
@@ -201,6 +211,7 @@ def segment(
                 **{f"model {i}": f"{path} SHA-256 {sha256(path)}" for i, path in enumerate(paths, 1)},
                 "map": str(image),
                 "threshold": f"{cut:.6g} ({threshold})",
+                **({"cleaning": str(cleaning)} if cleaning else {}),
                 "config": json.dumps(snapshots[0].global_config),
             },
         )
@@ -222,7 +233,11 @@ def _write_map(
 ) -> Thumbnails:
     """Judge the map and write the FITS file and the products made of filaments; count in the report what is found."""
     kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in report.products if name in PLANES)
-    mask = np.zeros(planes.shape, np.bool_) if set(report.products) & {"skeleton", *FILES} else None
+    cleaning, threshold = report.cleaning, report.threshold
+    lowest = threshold if cleaning.hysteresis is None else cleaning.hysteresis
+    of_filaments = bool(set(report.products) & {"skeleton", *FILES})
+    mask = np.zeros(planes.shape, np.bool_) if cleaning or of_filaments else None
+    certain = None if cleaning.hysteresis is None else np.zeros(planes.shape, np.bool_)
     thumbnails = Thumbnails(planes.shape)
     temporary = files.enter_context(atomic_path(report.output))
     with (
@@ -230,15 +245,28 @@ def _write_map(
         console.progress(f"segment {name}", planes.shape[0], "rows") as advance,
     ):
         for y0, y1, probability in judge.rows(planes, advance=advance):
-            mean, marked = _write_rows(writer, y0, probability, report.threshold, kinds)
+            mean = probability.mean(axis=0)
+            marked = mean >= lowest
+            writer.write("PRIMARY", y0, mean)
+            if "STD" in kinds:
+                writer.write("STD", y0, probability.std(axis=0))
             if mask is not None:
                 mask[y0:y1] = marked
+            elif "MASK" in kinds:
+                writer.write("MASK", y0, marked)
+            if certain is not None:
+                certain[y0:y1] = mean >= threshold
             report.valid += int(np.isfinite(mean).sum())
             report.marked += int(marked.sum())
             raw = _raw_rows(planes, y0, y1)
             report.not_positive += int((raw <= 0).sum())
             thumbnails.add(y0, image=raw, probability=mean)
         if mask is not None:
+            mask = cleaning(mask, certain)
+            report.marked = int(mask.sum())
+            if "MASK" in kinds:
+                writer.write("MASK", 0, mask)
+        if mask is not None and of_filaments:
             report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary, files)
     return thumbnails
 
@@ -257,19 +285,6 @@ def _warn_of_oddities(report: SegmentReport, image: str, logarithm: bool) -> Non
         warnings.warn(f"{image} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
     elif report.marked == 0:
         warnings.warn(f"No pixel of {image} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
-
-
-def _write_rows(
-    writer: FitsWriter, y0: int, probability: FloatArray, threshold: float, planes: Collection[str]
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    mean = probability.mean(axis=0)
-    marked = mean >= threshold
-    writer.write("PRIMARY", y0, mean)
-    if "MASK" in planes:
-        writer.write("MASK", y0, marked)
-    if "STD" in planes:
-        writer.write("STD", y0, probability.std(axis=0))
-    return mean, marked
 
 
 def _write_filaments(
