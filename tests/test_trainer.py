@@ -34,7 +34,8 @@ from bigsf.patches import PatchFile
 from bigsf.preprocessing import preprocess
 from bigsf.run_config import RunConfig
 from bigsf.snapshot import Snapshot
-from bigsf.trainer import Parts, Trainer, check_patch_size
+from bigsf.suitability import check_patch_size
+from bigsf.trainer import Parts, Trainer
 from conftest import FOUR_EPOCHS, Sky, preprocess_config, write_patch_file
 
 Settings = Callable[..., dict[str, Any]]

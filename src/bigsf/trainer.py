@@ -37,6 +37,7 @@ from bigsf.run_folder import RunFolder
 from bigsf.scores import baseline_scores
 from bigsf.signals import StopRequest
 from bigsf.snapshot import Snapshot, build_model, refuse_custom
+from bigsf.suitability import check_model, check_monitored
 from bigsf.trackers import CSVConfig, Tracker
 from bigsf.training_state import TrainingState
 from bigsf.training_step import TrainingStep
@@ -101,7 +102,7 @@ class Trainer:
         self.dtype = resolve_precision(config.trainer.precision, self.device)
         self.patch_file: PatchFile = config.data.build()
         self.patch_file.labels()
-        _check_model(config, self.patch_file)
+        check_model(config, self.patch_file)
         if self.world.size > 1:  # the first makes them, the others read what it wrote
             self.world.first(lambda: Folds.load_or_make(self.patch_file, config.split))
         self.folds = Folds.load_or_make(self.patch_file, config.split, write=not dry_run)
@@ -151,7 +152,7 @@ class Trainer:
             compile_network(self.model.network)
         self.loss = self.parts.loss or config.loss.build()
         self.metrics = dict(build_metrics(config.metrics) if self.parts.metrics is None else self.parts.metrics)
-        self._check_monitored()
+        check_monitored(config, self.metrics)
         optimizer = (self.parts.optimizer or config.optimizer.build)(self.model.parameters())
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -451,19 +452,6 @@ class Trainer:
             if state.stopped_early:
                 logger.info("Stopped early: %s has not become better.", getattr(config.early_stopping, "monitor", "it"))
 
-    def _check_monitored(self) -> None:
-        """Raise `ConfigError` when a quantity that decides something will not be logged."""
-        config = self.config.trainer
-        logged = ["train_loss", "val_loss", *(f"val_{name}" for name in self.metrics)]
-        logged += ["val_whole_average_precision", "val_whole_dice"]
-        monitored = {"trainer.best_by": config.best_by}
-        for name in ("early_stopping", "scheduler"):
-            if monitor := getattr(getattr(config, name), "monitor", None):
-                monitored[f"trainer.{name}.monitor"] = monitor
-        for key, name in monitored.items():
-            if name not in logged:
-                raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(logged)}.")
-
     def _evaluate(self, folds: list[int]) -> Evaluation:
         weight = self.config.trainer.loss.unlabelled_weight
         return evaluate(self.judge, self.folds, folds, self.metrics, self.loss, weight, self.world)
@@ -525,32 +513,3 @@ class Trainer:
 def _epochs_of(samples: int) -> int:
     """Return how many epochs a run takes by default whose epochs have so many patches."""
     return int(np.clip(math.ceil(_PATCHES_SEEN / samples), 4, 200))
-
-
-def _check_model(config: RunConfig, patch_file: PatchFile) -> None:
-    """Raise `ConfigError` when a network does not fit a patch file."""
-    model = config.trainer.model
-    if model.in_channels != patch_file.channels:
-        raise ConfigError(
-            f"trainer.model.in_channels is {model.in_channels} but {patch_file.path.name} has {patch_file.channels} "
-            "image planes."
-        )
-    check_patch_size(patch_file.patch_size, model.patch_multiple, model.type)
-    norm = getattr(model, "norm", "group")
-    if patch_file.patch_size == model.patch_multiple and norm != "group":
-        raise ConfigError(
-            f"Patches of {patch_file.patch_size} pixels leave one pixel at the lowest level of this {model.type}, too "
-            f"few for norm: {norm}. Use patches of {2 * model.patch_multiple}, norm: group, or a lower "
-            "trainer.model.depth."
-        )
-
-
-def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
-    """Raise `ConfigError` when patches do not go through a network, with the nearest sizes that do."""
-    if patch_size % multiple:
-        below, above = patch_size // multiple * multiple, -(-patch_size // multiple) * multiple
-        sizes = f"{below} or {above}" if below else str(above)
-        raise ConfigError(
-            f"Patches of {patch_size} pixels do not go through this {name}: use a multiple of {multiple}, for example "
-            f"{sizes}, in bigsf preprocess --patch-size, or lower trainer.model.depth."
-        )
