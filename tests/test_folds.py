@@ -110,6 +110,18 @@ def painted(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
     return planes
 
 
+def painted_straddling(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
+    """Return how many training patches of each fold show each pixel, those that straddle areas among them."""
+    side = folds.patch_file.patch_size
+    planes = {}
+    for fold in range(1, int(folds.grid.max()) + 1):
+        planes[fold] = np.zeros(folds.patch_file.shape, np.int64)
+        indices = folds.training_patches([fold])
+        for (y, x), own in zip(folds.patch_file.positions[indices], folds.own(indices, [fold]), strict=True):
+            planes[fold][y : y + side, x : x + side] += own
+    return planes
+
+
 def near(length: int, reach: int, period: float = np.inf) -> npt.NDArray[np.int64]:
     """Say which pixels along an axis have less than `reach` clear pixels between them; it closes after `period`."""
     pixel = np.arange(length)
@@ -127,7 +139,8 @@ def test_folds_share_no_pixel_and_keep_the_gap_also_where_the_map_wraps(
     period = data.draw(st.just(np.inf) | st.floats(nx / 1.4, nx * 1.1))
     header = galactic_header(nx, ny, step_deg=360 / period) if np.isfinite(period) else None
     path = tmp_path_factory.getbasetemp() / "wrap.h5"
-    file = write_patch_file(path, np.ones((1, ny, nx), np.float32), patch_size, stride, header=header)
+    labels = np.ones((2, ny, nx), np.uint8)
+    file = write_patch_file(path, np.ones((1, ny, nx), np.float32), patch_size, stride, (labels[0], labels[1]), header)
     strategy = {"type": data.draw(st.sampled_from(["random", "naive", "balanced"]))}
     area_size = data.draw(st.integers(patch_size, 12))
     try:
@@ -136,12 +149,13 @@ def test_folds_share_no_pixel_and_keep_the_gap_also_where_the_map_wraps(
         reject()
     planes = painted(folds)
     near_y, near_x = near(ny, gap), near(nx, gap, period)
-    for fold, plane in planes.items():
-        assert plane.any()
-        around = near_y @ plane @ near_x
-        assert not any((around * other).any() for number, other in planes.items() if number != fold)
-    if np.isfinite(period):  # no patch shows sky again
-        assert not any(plane[:, int(period + 1e-6) :].any() for plane in planes.values())
+    for seen in (planes, painted_straddling(folds)):
+        for fold, plane in seen.items():
+            assert plane.any()
+            around = near_y @ plane @ near_x
+            assert not any((around * other).any() for number, other in seen.items() if number != fold)
+        if np.isfinite(period):  # no patch shows sky again
+            assert not any(plane[:, int(period + 1e-6) :].any() for plane in seen.values())
     assert folds.pixels["shared"] == 0
     assert folds.clear_px == min(clear(planes, split, period) for split in folds.splits)
 
@@ -168,6 +182,43 @@ def test_shared_and_uncovered_pixels_are_counted(
         "shared": np.count_nonzero(number > 1),
         "labelled_uncovered": np.count_nonzero((number == 0) & (labelled > 0)),
     }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_straddling_patches_have_their_centre_and_a_label_in_the_folds(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    ny, nx, patch_size = (data.draw(st.integers(*limits)) for limits in ((8, 30), (8, 40), (1, 5)))
+    overlap, stride = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 3))
+    labelled = (np.random.default_rng(data.draw(st.integers(0, 99))).uniform(size=(ny, nx)) < 0.1).astype(np.uint8)
+    path = tmp_path_factory.getbasetemp() / "straddle.h5"
+    file = write_patch_file(path, np.ones((1, ny, nx), np.float32), patch_size, stride, (labelled, labelled))
+    try:
+        folds = Folds.make(file, split_config(k=3, area_size=data.draw(st.integers(patch_size, 12)), overlap=overlap))
+    except DataError:  # too few areas
+        reject()
+    chosen = [1, 3]
+    fold = folds.rows(0, ny)
+    straddling = set(folds.straddling(chosen).tolist())
+    for index, (y, x) in enumerate(file.positions):
+        here = np.s_[y : y + patch_size, x : x + patch_size]
+        kept = folds.patch_fold[index] in chosen
+        inside = np.isin(fold[here], chosen)
+        centred = fold[y + patch_size // 2, x + patch_size // 2] in chosen
+        assert (index in straddling) == (not kept and centred and bool((labelled[here] * inside).any()))
+        np.testing.assert_array_equal(folds.own(np.array([index]), chosen)[0], inside | kept)
+    every = set(folds.training_patches(chosen).tolist())
+    assert every == straddling | set(folds.patches_in(chosen).tolist())
+    assert set(folds.training_patches(chosen, straddle=False).tolist()) == set(folds.patches_in(chosen).tolist())
+
+
+def test_straddling_patches_are_found_band_by_band(patch_file: PatchFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = Folds.make(patch_file, split_config(area_size=32))
+    whole = folds.straddling([1, 2])
+    assert len(whole)
+    monkeypatch.setattr("bigsf.folds._BAND_PIXELS", 500)
+    assert folds.straddling([1, 2]).tolist() == whole.tolist()
 
 
 def test_overlap_shares_pixels(patch_file: PatchFile) -> None:

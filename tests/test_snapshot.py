@@ -13,7 +13,7 @@ from bigsf.patches import PatchFile
 from bigsf.run_config import RunConfig
 from bigsf.snapshot import FORMAT, FORMAT_VERSION, Snapshot, build_model
 
-KEYS_OF_VERSION_1 = {
+KEYS = {
     "FORMAT",
     "FORMAT_VERSION",
     "BIGSF_VERSION",
@@ -81,8 +81,8 @@ def test_snapshot_is_the_same_after_saving_and_loading(snapshot: Snapshot, path:
 
 def test_format_has_not_moved(path: Path) -> None:
     data = content(path)
-    assert set(data) == KEYS_OF_VERSION_1, "a new key wants a new FORMAT_VERSION and a way to read the old one"
-    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 1)
+    assert set(data) == KEYS, "a new key wants a new FORMAT_VERSION and a way to read the old one"
+    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 2)
 
 
 def test_model_takes_raw_map_values_and_gives_probabilities(snapshot: Snapshot, patch_file: PatchFile) -> None:
@@ -144,7 +144,7 @@ def test_hostile_pickle_would_have_worked(tmp_path: Path) -> None:
 
 def test_newer_format_is_refused_with_both_versions(path: Path) -> None:
     torch.save({**content(path), "FORMAT_VERSION": 99, "BIGSF_VERSION": "9.9"}, path)
-    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 1\. Update"):
+    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 2\. Update"):
         Snapshot.load(path)
 
 

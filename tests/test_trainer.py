@@ -478,7 +478,7 @@ def test_file_without_labels_is_refused(settings: Settings, tmp_path: Path) -> N
 
 
 def test_training_folds_without_a_patch_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Folds, "patches_in", lambda *_: np.array([], np.int64))
+    monkeypatch.setattr(Folds, "training_patches", lambda *_: np.array([], np.int64))
     with pytest.raises(DataError, match=r"No patch lies in the training folds \[1, 2\]"):
         Trainer.from_config(settings())
 
@@ -498,9 +498,33 @@ def test_resuming_on_another_patch_file_is_refused(
 
 
 def test_patches_of_the_validation_and_test_folds_are_never_trained_on(settings: Settings) -> None:
-    trainer = Trainer.from_config(settings())
+    run = settings()
+    run["data"]["straddle"] = False
+    trainer = Trainer.from_config(run)
     fold = trainer.folds.patch_fold[trainer.dataset.indices]
     assert set(fold) == {1, 2}
+
+
+@pytest.mark.parametrize("normalization", ["log", "global"])
+def test_nothing_outside_of_the_training_areas_is_learnt_from(
+    settings: Settings, patch_path: Path, tmp_path: Path, normalization: str
+) -> None:
+    """Patches straddle areas; whatever map and labels hold outside, the first epoch is the same bit for bit."""
+    run = settings(epochs=1, model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
+    first = Trainer.from_config({**run, "trainer": {**run["trainer"], "run_name": "first"}})
+    assert 0 < np.isin(first.folds.patch_fold[first.dataset.indices], first.split[0]).mean() < 0.9
+    elsewhere = ~np.isin(first.folds.rows(0, first.patch_file.shape[0]), first.split[0])
+    changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
+    with h5py.File(changed, "r+") as file:
+        file["image"][:] = np.where(elsewhere, 1e25, file["image"][:])
+        file["target"][:] = np.where(elsewhere, 1, file["target"][:])
+        file["labelled"][:] = np.where(elsewhere, 1, file["labelled"][:])
+    other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
+    assert other.dataset.indices.tolist() == first.dataset.indices.tolist()
+    for trainer in (first, other):
+        trainer.train()
+    losses = [rows(trainer.folder.path)[0]["train_loss"] for trainer in (first, other)]
+    assert losses[0] == losses[1]
 
 
 def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch_path: Path, tmp_path: Path) -> None:

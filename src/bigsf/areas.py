@@ -104,6 +104,34 @@ class AreaGrid:
         row = np.searchsorted(self.y_edges, np.arange(y0, y1), side="right") - 1
         return grid[row[:, None], column[None, :]].astype(np.uint8)
 
+    def inside(self, chosen: npt.NDArray[np.bool_], y: IntArray, x: IntArray, gap: int = 0) -> npt.NDArray[np.bool_]:
+        """Say which pixels lie in chosen areas.
+
+        Parameters
+        ----------
+        chosen
+            One boolean an area, of the shape of the grid.
+        y, x
+            Rows `(..., h)` and columns `(..., w)` of the map.
+        gap
+            Pixels at the end of each area that belong to none.
+
+        Returns
+        -------
+        ndarray
+            `(..., h, w)`; False in a gap, and on sky that the map has shown further left.
+        """
+        row, before_y = _lines(self.y_edges, y, gap, self.y_edges[-1])
+        column, before_x = _lines(self.x_edges, x, gap, min(self.x_edges[-1], np.floor(self.period_px) - gap))
+        inside: npt.NDArray[np.bool_] = chosen[row[..., :, None], column[..., None, :]]
+        return inside & before_y[..., :, None] & before_x[..., None, :]
+
+
+def _lines(edges: tuple[int, ...], pixels: IntArray, gap: int, end: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Return in which row (or column) of areas pixels lie, and whether before its gap; the last ends at `end`."""
+    line = np.minimum(np.searchsorted(edges, pixels, side="right") - 1, len(edges) - 2)
+    return line, pixels < np.append(np.asarray(edges[1:-1]) - gap, end)[line]
+
 
 def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
     """Return the columns after which a map shows the same sky again, or infinity.

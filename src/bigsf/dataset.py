@@ -1,18 +1,22 @@
 """Patch file + folds -> batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field, PositiveInt
 
 from bigsf.augmentations import Augmentation, Batch
 from bigsf.config import Config, ConfigPath, CustomConfig, default_tag, ignore_tag_case
 from bigsf.coordinates import Locate
-from bigsf.patches import PatchFile
+from bigsf.patches import Patches, PatchFile
 from bigsf.tiling import IntArray
+
+Own = Callable[[IntArray], npt.NDArray[np.bool_]]
+"""From indices of patches to which of their pixels may be seen, `(n, y, x)`."""
 
 
 class PatchesConfig(Config):
@@ -29,6 +33,9 @@ class PatchesConfig(Config):
     samples_per_epoch: PositiveInt | None = None
     """Train on a random part of the training patches each epoch; null: on all."""
 
+    straddle: bool = True
+    """Train on patches that straddle areas too, what of them lies outside of the training areas masked as missing."""
+
     def build(self) -> PatchFile:
         """Open the patch file."""
         return PatchFile(self.path, self.in_memory)
@@ -39,6 +46,9 @@ class CustomDataConfig(CustomConfig):
 
     samples_per_epoch: PositiveInt | None = None
     """Train on a random part of the training patches each epoch; null: on all."""
+
+    straddle: bool = True
+    """Train on patches that straddle areas too, what of them lies outside of the training areas masked as missing."""
 
     def build(self) -> PatchFile:
         """Import and call the target."""
@@ -67,6 +77,8 @@ class PatchDataset:
         Seed of the order and of the augmentations.
     samples_per_epoch
         Train on a random part of this many patches each epoch.
+    own
+        From indices of patches to which of their pixels may be seen `(n, y, x)`; by default all.
     augmentations
         Applied in this order.
     locate
@@ -84,6 +96,7 @@ class PatchDataset:
         batch_size: int,
         seed: int = 0,
         samples_per_epoch: int | None = None,
+        own: Own | None = None,
         augmentations: Sequence[Augmentation] = (),
         locate: Locate | None = None,
         device: torch.device | None = None,
@@ -91,12 +104,23 @@ class PatchDataset:
         processes: int = 1,
     ) -> None:
         self.patch_file, self.indices, self.seed = patch_file, indices, seed
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self._own = rank, processes, own
         self.samples = min(samples_per_epoch or len(indices), len(indices))
         self.steps = -(-self.samples // batch_size)
         self.augmentations, self.locate = augmentations, locate
         self.device = device or torch.device("cpu")
         self._order: tuple[int, list[IntArray]] = (-1, [])
+
+    def read(self, indices: IntArray) -> Patches:
+        """Return patches of which only what may be seen is left: the rest is NaN and without label."""
+        patches = self.patch_file.read(indices)
+        assert patches.target is not None
+        assert patches.labelled is not None
+        if self._own is None:
+            return patches
+        own = self._own(indices)
+        image = np.where(own[:, None], patches.image, np.float32(np.nan))
+        return patches._replace(image=image, target=patches.target * own, labelled=patches.labelled * own)
 
     def batch_indices(self, epoch: int, step: int) -> IntArray:
         """Return the patches of a batch."""
@@ -109,9 +133,7 @@ class PatchDataset:
         """Return this process's part of an augmented batch; it may be empty."""
         whole = self.batch_indices(epoch, step)
         mine = slice(self.rank, None, self.processes)
-        patches = self.patch_file.read(whole[mine])
-        assert patches.target is not None
-        assert patches.labelled is not None
+        patches = self.read(whole[mine])
         centre = patches.position + (self.patch_file.patch_size - 1) / 2
         batch = Batch(
             torch.from_numpy(patches.image).to(self.device),

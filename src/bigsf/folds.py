@@ -23,10 +23,11 @@ from bigsf.patches import PatchFile
 from bigsf.separation import clear_pixels, outermost
 from bigsf.splits import Split, SplitConfig, default_folds_path, make_splits
 from bigsf.strategies import AreaContents, NaiveStrategyConfig
-from bigsf.tiling import IntArray, bands
+from bigsf.tiling import IntArray, bands, count_in_windows
 
 FORMAT = "bigsf folds"
 FORMAT_VERSION = 1
+_BAND_PIXELS = 4_000_000
 
 
 class Folds:
@@ -112,6 +113,39 @@ class Folds:
         """Return the indices of the kept patches of some folds."""
         return np.flatnonzero(np.isin(self.patch_fold, folds))
 
+    def training_patches(self, folds: list[int], straddle: bool = True) -> IntArray:
+        """Return the indices of the patches of some folds, with `straddle` those too that straddle their areas."""
+        kept = self.patches_in(folds)
+        return np.sort(np.concatenate([kept, self.straddling(folds)])) if straddle else kept
+
+    def straddling(self, folds: list[int]) -> IntArray:
+        """Return the indices of the patches that straddle areas, with their centre and a label in some folds.
+
+        What of them lies elsewhere must not be seen: see `own`.
+        """
+        positions, size = self.patch_file.positions.astype(np.int64), self.patch_file.patch_size
+        columns = np.arange(self.patch_file.shape[1])
+        centre = positions[:, :, None] + size // 2
+        straddling = self._inside(folds, centre[:, 0], centre[:, 1])[:, 0, 0] & ~np.isin(self.patch_fold, folds)
+        labelled = self.patch_file.labels()[1]
+        (ys, row), (xs, column) = (np.unique(positions[:, axis], return_inverse=True) for axis in (0, 1))
+        for first, last in bands(len(ys), max(1, _BAND_PIXELS // len(columns) // self.patch_file.stride)):
+            y0, y1 = int(ys[first]), int(ys[last - 1]) + size
+            seen = (labelled[y0:y1] > 0) & self._inside(folds, np.arange(y0, y1), columns)
+            labels = count_in_windows(seen, size, ys[first:last] - y0, xs)
+            here = (row >= first) & (row < last)
+            straddling[here] &= labels[row[here] - first, column[here]] > 0
+        return np.flatnonzero(straddling)
+
+    def own(self, indices: IntArray, folds: list[int]) -> npt.NDArray[np.bool_]:
+        """Return which pixels of patches belong to some folds, `(n, y, x)`: all of those that these folds keep."""
+        side = np.arange(self.patch_file.patch_size)
+        y, x = (self.patch_file.positions[indices, axis, None] + side for axis in (0, 1))
+        return self._inside(folds, y, x) | np.isin(self.patch_fold[indices], folds)[:, None, None]
+
+    def _inside(self, folds: list[int], y: IntArray, x: IntArray) -> npt.NDArray[np.bool_]:
+        return self.areas.inside(np.isin(self.grid, folds), y, x, self.config.gap)
+
     def rows(self, y0: int, y1: int) -> npt.NDArray[np.uint8]:
         """Return the fold number of each pixel of rows y0 to y1, `(rows, nx)`."""
         return self.areas.rows(self.grid, y0, y1)
@@ -154,7 +188,8 @@ class Folds:
     def clear_px(self) -> int | None:
         """Least number of clear pixels, along y or x, between a training and a test patch of any split.
 
-        The out-of-fold map also judges the pixels between the patches.
+        It is of patches that lie whole in their areas. Those that straddle areas show their pixels up to the gap, and
+        the out-of-fold map judges all pixels.
         """
         kept = np.flatnonzero(self.patch_fold)
         near = kept[outermost(self.patch_file.positions[kept], self.area[kept])]

@@ -180,7 +180,7 @@ class KFold:
             "splits": [list(split) for split in self.folds.splits],
             "folds": self.folds.counts,
             "shared_pixels": self.folds.pixels["shared"],
-            "clear_px": self.folds.clear_px,
+            "clear_px": self._clear_px(),
             "labelled_uncovered": self.folds.pixels["labelled_uncovered"],
             "runs": {run.path.name: read_json(run.scores) for run in runs},
             "judged_pixels": made.scores.judged,
@@ -196,6 +196,13 @@ class KFold:
         }
         write_text(self.path / "summary.json", to_json(self.summary))
         write_report(self.path / "report.html", self.summary, self.folds, made, self.config.to_yaml())
+
+    def _clear_px(self) -> int | None:
+        """Return the least number of clear pixels between what training and test patches show."""
+        clear = self.folds.clear_px
+        if clear is None or not self.config.data.straddle:
+            return clear
+        return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
 
     def _judge(self, snapshots: list[Snapshot]) -> Judge:
         device = pick_device(self.device)

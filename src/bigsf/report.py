@@ -111,7 +111,7 @@ def _facts(summary: dict[str, Any], folds: Folds) -> str:
         "which its area was a test area.",
         f"Folds share {summary['shared_pixels']:,} pixels; training and test patches stay "
         f"{'-' if clear is None else clear} clear pixels apart, or more; {summary['labelled_uncovered']:,} labelled "
-        "pixels lie in no patch.",
+        "pixels lie in no patch that lies whole in its area.",
         f"Where the judge changes, neighbouring pixels differ by {_number(jump['across'])} in probability on average, "
         f"and by {_number(jump['beside'])} just beside ({jump['pairs']:,} pairs across).",
     ]

@@ -91,11 +91,12 @@ def show_folds(folds: "Folds") -> None:
     say(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     say(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
     say("Dropped patches are counted by why: past their area, in the gap, or on sky that stands elsewhere in the map.")
+    say("Training sees of the first what lies in the training areas, the rest masked (data.straddle).")
     shared, uncovered = folds.pixels["shared"], folds.pixels["labelled_uncovered"]
     say(f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch.")
     if folds.clear_px is not None:
         clear = plural(folds.clear_px, "clear pixel")
-        say(f"Between training and test patches of a split lie {clear} or more (see --gap).")
+        say(f"Between whole training and test patches of a split lie {clear} or more (see --gap).")
     if folds.poor_in_background:
         warnings.warn(
             f"Fold {', '.join(map(str, folds.poor_in_background))} holds almost no background pixel; "
@@ -162,7 +163,7 @@ def describe(trainer: "Trainer", kfold: bool = False) -> None:
         say(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
     for number, split in enumerate(folds.splits, 1):
         if kfold or number == trainer.config.split.use:
-            patches = len(folds.patches_in(split[0]))
+            patches = len(folds.training_patches(split[0], trainer.config.data.straddle))
             say(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
     say(f"# {trainer.dataset.samples:,} training patches and {trainer.dataset.steps:,} steps an epoch")
     say(f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}")

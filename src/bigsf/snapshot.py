@@ -21,11 +21,20 @@ from bigsf.pretrained import snapshot_path
 from bigsf.run_config import RunConfig
 
 FORMAT = "bigsf snapshot"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _straddling_nothing(data: dict[str, Any]) -> dict[str, Any]:
+    """Say of a snapshot of format 1 that it learnt from no patch that straddles areas."""
+    config = data.get("GLOBAL_CONFIG")
+    if isinstance(config, dict) and isinstance(config.get("data"), dict):
+        config["data"].setdefault("straddle", False)
+    return data
+
+
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _straddling_nothing}
 """From a format version to what turns its dictionary into that of the next."""
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -121,13 +122,14 @@ class Trainer:
 
     def _dataset(self) -> PatchDataset:
         """Return the batches of the training folds."""
-        config = self.config.trainer
+        config, data, folds = self.config.trainer, self.config.data, self.split[0]
         dataset = PatchDataset(
             self.patch_file,
-            self.folds.patches_in(self.split[0]),
+            self.folds.training_patches(folds, data.straddle),
             config.batch_size,
             config.seed,
-            self.config.data.samples_per_epoch,
+            data.samples_per_epoch,
+            partial(self.folds.own, folds=folds) if data.straddle else None,
             [augmentation.build() for augmentation in config.augmentations],
             locator(config.model.position.of if config.model.position else None, self.patch_file.wcs),
             self.device,
@@ -135,9 +137,7 @@ class Trainer:
             self.world.size,
         )
         if not len(dataset.indices):
-            raise DataError(
-                f"No patch lies in the training folds {self.split[0]}. Use larger areas or smaller patches."
-            )
+            raise DataError(f"No patch lies in the training folds {folds}. Use larger areas or smaller patches.")
         return dataset
 
     def _build(self, resumed: bool) -> None:
@@ -184,7 +184,7 @@ class Trainer:
         """Return valid pixels of some training patches, `(c, n)` float64, NaN where missing."""
         generator = np.random.default_rng(self.config.trainer.seed)
         some = generator.permutation(self.dataset.indices)[:_STATISTICS_SAMPLE]
-        image = self.patch_file.read(some).image
+        image = self.dataset.read(some).image
         return torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))
 
     @property
