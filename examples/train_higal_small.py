@@ -56,7 +56,9 @@ def trained(name: str, planes: dict[str, Path], stride: int, trainer: dict[str, 
     given: dict[str, Any] = {**planes, "patch_size": 64, "stride": stride}
     preprocess(PreprocessConfig(**given), file)
     settings = {**trainer, "output_dir": folder}
-    run = Trainer(RunConfig.from_dict({"data": {"path": file}, "split": {"k": 1}, "trainer": settings}))
+    run = Trainer(
+        RunConfig.from_dict({"data": {"path": file, "straddle": False}, "split": {"k": 1}, "trainer": settings})
+    )
     run.train()
     return run.folder.path
 
