@@ -28,7 +28,9 @@ from bigsf.segmenter import find_models
 def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, Any]:
     """Write the segmented map, the curve and its numbers into a folder."""
     output.mkdir(parents=True, exist_ok=True)
-    segmented = bigsf.segment(model, patches, output / "segmented.fits", overwrite=True).output
+    segmented = bigsf.segment(
+        model, patches, output / "segmented.fits", device="cpu", precision="fp32", overwrite=True
+    ).output
     file = bigsf.PatchFile(patches)
     with FitsImage(segmented, "MASK") as mask:
         known = file.target if file.target is not None else mask.read().astype(np.uint8)

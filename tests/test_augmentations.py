@@ -114,6 +114,17 @@ def test_processes_that_share_a_batch_do_the_same(config: AugmentationConfig) ->
     assert torch.equal(part.labelled, whole.labelled[4:])
 
 
+def test_added_filaments_are_brighter_than_a_negative_map_too() -> None:
+    config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
+    image = torch.full((20, 1, 64, 64), -2.0)
+    before = Batch(image, torch.zeros_like(image), torch.zeros_like(image, dtype=torch.bool), None)
+    after = augmented([config.build()], before)
+    added = after.labelled
+    assert added.any()
+    assert (after.image[added] >= -1.5 - 1e-3).all()
+    assert after.image.max() == pytest.approx(-1, abs=1e-3)
+
+
 def test_added_filaments_are_as_bright_and_wide_as_their_labels_say() -> None:
     config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
     n = 40

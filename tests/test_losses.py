@@ -83,6 +83,24 @@ def test_following_the_gradient_lowers_the_loss(config: AnyLossConfig) -> None:
     assert float(loss(logits.detach() - 0.1 * logits.grad, target, weight).mean()) < float(before.detach())
 
 
+@each_loss
+def test_unlabelled_pixels_cost_less_the_less_they_weigh(config: AnyLossConfig) -> None:
+    """A false structure on unlabelled sky, beside a true one on labelled."""
+    target = torch.zeros(1, 1, 32, 32)
+    target[..., 6:9, :] = 1
+    logits = torch.where(target > 0, 6.0, -6.0)
+    logits[..., 20:23, :] = 6.0
+    loss = config.build()
+
+    def cost(unlabelled: float) -> float:
+        weight = torch.ones_like(target)
+        weight[..., 16:, :] = unlabelled
+        found = loss(logits, target, weight)
+        return float(found.total / found.weight)
+
+    assert cost(0.1) < cost(0.5) < cost(1.0)
+
+
 def test_bce_by_hand() -> None:
     logits = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)
     result = BCEConfig().build()(logits, torch.tensor([1.0, 0.0]).reshape(logits.shape), torch.tensor([[[[1.0, 0.5]]]]))

@@ -132,3 +132,23 @@ def test_an_inverted_mask_is_refused_by_segment_too(sky: Sky, trained: Path, tmp
     with pytest.raises(DataError, match=r"declares .* finite pixels missing.*is it inverted"):
         segment(trained, sky.path("image"), tmp_path / "out.fits", valid=tmp_path / "inverted.fits")
     assert not (tmp_path / "out.fits").exists()
+
+
+@pytest.mark.parametrize("straddle", [True, False])
+def test_a_kfold_recorded_before_patches_straddled_goes_on_without(
+    run_dict: Settings, tmp_path: Path, straddle: bool
+) -> None:
+    run = run_dict(epochs=1)
+    run["data"]["straddle"] = straddle
+    runs = KFold(RunConfig.from_dict(run))
+    runs.run(only=1)
+    record = runs.path / "kfold.yaml"
+    text = record.read_text()
+    assert text.count(f"straddle: {str(straddle).lower()}") == 1
+    record.write_text("".join(line for line in text.splitlines(keepends=True) if "straddle:" not in line))
+    if straddle:  # what lies there is taken for a run without
+        with pytest.raises(UsageError, match="holds a k-fold of another configuration"):
+            KFold(RunConfig.from_dict(run)).run(only=2)
+    else:
+        KFold.from_folder(runs.path).run(only=2)
+        assert RunConfig.from_yaml(runs.path / "split_2" / "config.yaml").data.straddle is False

@@ -15,6 +15,7 @@ from scipy.ndimage import label
 
 from bigsf.cleaning import Cleaning
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
+from bigsf.preprocessing import PreprocessConfig, preprocess
 from bigsf.segmenter import SegmentReport, find_models, segment
 from bigsf.snapshot import Snapshot
 from conftest import Sky, galactic_header, write_patch_file
@@ -255,6 +256,12 @@ def test_map_of_the_training_warns_and_points_to_the_out_of_fold_map(
     for number, image in enumerate((sky.path("image"), patch_path)):
         with pytest.warns(BigsfWarning, match=rf"{image.name} is the map that the model was trained on.*out_of_fold"):
             segmented(image, name=f"{number}.fits")
+
+
+def test_map_of_the_training_is_known_in_other_patches_too(segmented: Segmented, sky: Sky, tmp_path: Path) -> None:
+    preprocess(PreprocessConfig(image=sky.path("image"), patch_size=16, stride=16, keep="valid"), tmp_path / "again.h5")
+    with pytest.warns(BigsfWarning, match=r"again\.h5 is the map that the model was trained on"):
+        segmented(tmp_path / "again.h5")
 
 
 def test_other_maps_do_not_warn(segmented: Segmented, other_map: Path) -> None:

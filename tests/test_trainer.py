@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -541,3 +542,18 @@ def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch
         name: value.tolist() for name, value in first.model.normalization.state_dict().items()
     }
     assert float(fitted["mean"]) > 1e21
+
+
+@pytest.mark.parametrize(("normalization", "warns"), [("log", True), ("asinh", False)])
+def test_a_logarithm_of_a_map_that_is_not_positive_warns(
+    settings: Settings, sky: Sky, tmp_path: Path, normalization: str, warns: bool
+) -> None:
+    image = np.nan_to_num(sky.image.astype(np.float32), nan=1e22)[None]
+    image[:, ::8] = 0
+    labels = (sky.target.astype(np.uint8), np.ones_like(sky.target, np.uint8))
+    file = write_patch_file(tmp_path / "zeros.h5", image, 16, 8, labels)
+    run = settings(model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        Trainer.from_config({**run, "data": {"path": str(file.path)}})
+    assert any("takes the logarithm" in str(warning.message) for warning in said) == warns

@@ -308,7 +308,7 @@ class FilamentsConfig(Config):
 
 
 class AddFilaments(Augmentation):
-    """Multiply each patch by 1 + contrast * a Gaussian profile around arcs; the pixels within half a width are target.
+    """Add contrast * |value| * a Gaussian profile around arcs to each patch; the pixels within half a width are target.
 
     Parameters
     ----------
@@ -359,7 +359,7 @@ class AddFilaments(Augmentation):
         inside = ((distance2 <= (width / 2) ** 2) & (contrast > 0)).any(dim=1, keepdim=True)
         inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
         return Batch(
-            batch.image * (1 + excess.sum(dim=1, keepdim=True)),
+            batch.image + batch.image.abs() * excess.sum(dim=1, keepdim=True),
             torch.where(inside, 1.0, batch.target),
             batch.labelled | inside,
             batch.position,

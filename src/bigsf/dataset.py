@@ -19,7 +19,18 @@ Own = Callable[[IntArray], npt.NDArray[np.bool_]]
 """From indices of patches to which of their pixels may be seen, `(n, y, x)`."""
 
 
-class PatchesConfig(Config):
+class SampledConfig(Config):
+    """Which patches are trained on."""
+
+    samples_per_epoch: PositiveInt | None = None
+    """Train on a random part of the training patches each epoch; null: on all."""
+
+    straddle: bool = True
+    """Train on patches that straddle areas too, with their centre and a label in the training areas; what of them lies
+    outside is masked as missing."""
+
+
+class PatchesConfig(SampledConfig):
     """The patches of a patch file."""
 
     type: Literal["patches"] = "patches"
@@ -30,25 +41,13 @@ class PatchesConfig(Config):
     in_memory: bool = False
     """Read the planes into memory instead of mapping them: for file systems that are slow at random reads."""
 
-    samples_per_epoch: PositiveInt | None = None
-    """Train on a random part of the training patches each epoch; null: on all."""
-
-    straddle: bool = True
-    """Train on patches that straddle areas too, what of them lies outside of the training areas masked as missing."""
-
     def build(self) -> PatchFile:
         """Open the patch file."""
         return PatchFile(self.path, self.in_memory)
 
 
-class CustomDataConfig(CustomConfig):
+class CustomDataConfig(SampledConfig, CustomConfig):
     """A `PatchFile` of your own: called with `kwargs`."""
-
-    samples_per_epoch: PositiveInt | None = None
-    """Train on a random part of the training patches each epoch; null: on all."""
-
-    straddle: bool = True
-    """Train on patches that straddle areas too, what of them lies outside of the training areas masked as missing."""
 
     def build(self) -> PatchFile:
         """Import and call the target."""

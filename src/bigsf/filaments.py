@@ -14,7 +14,7 @@ from skimage.measure import approximate_polygon, find_contours
 
 import bigsf
 from bigsf.cleaning import CONNECTED
-from bigsf.fits_image import FloatArray
+from bigsf.fits_image import FloatArray, galactic_lb
 from bigsf.planes import BoolArray
 from bigsf.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 from bigsf.tiling import bands
@@ -133,7 +133,7 @@ class Filaments:
         }
         axes = np.broadcast_to(np.array([[0.0, -1.0], [1.0, 0.0]]), moments.shape)  # no sky: -x is left, y is up
         if wcs is not None:
-            values["l"], values["b"] = galactic(wcs, middle).T
+            values["l"], values["b"] = galactic_lb(wcs, middle).T
             axes = _sky_axes(wcs, middle)
             values["length_arcmin"] = length * _arcmin_per_pixel(wcs, spines)
             values["area_arcmin2"] = area * np.abs(np.linalg.det(axes))
@@ -215,12 +215,6 @@ class _Gathered(NamedTuple):
         return (_of(np.mean, on), _of(np.max, on), _of(np.median, ring), _of(np.mean, likely))
 
 
-def galactic(wcs: WCS, points: Points) -> Points:
-    """Return Galactic (l, b) in degrees, `(n, 2)`, of points (y, x) in pixels; NaN off the sky."""
-    sky = wcs.pixel_to_world(points[:, 1], points[:, 0]).galactic
-    return np.stack([sky.l.deg, sky.b.deg], axis=1)
-
-
 def _rows(plane: FloatArray | Rows | None, y0: int, y1: int, nx: int) -> FloatArray:
     if plane is None:
         return np.broadcast_to(np.float32(np.nan), (y1 - y0, nx))
@@ -259,10 +253,10 @@ def _orientation(moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _sky_axes(wcs: WCS, points: Points) -> npt.NDArray[np.float64]:
     """Return the arcmin towards (increasing longitude, north) of a pixel along (y, x), at each point, `(n, 2, 2)`."""
     half = 0.5 * np.eye(2)
-    steps = [galactic(wcs, points + step) - galactic(wcs, points - step) for step in half]
+    steps = [galactic_lb(wcs, points + step) - galactic_lb(wcs, points - step) for step in half]
     axes = 60 * np.stack(steps, axis=2)
     axes[:, 0] = (axes[:, 0] + 60 * 180) % (60 * 360) - 60 * 180  # across l = 0
-    axes[:, 0] *= np.cos(np.deg2rad(galactic(wcs, points)[:, 1:]))
+    axes[:, 0] *= np.cos(np.deg2rad(galactic_lb(wcs, points)[:, 1:]))
     return axes
 
 

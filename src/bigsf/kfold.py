@@ -21,7 +21,7 @@ from bigsf.out_of_fold import test_areas, write_out_of_fold
 from bigsf.precision import pick_device, resolve_precision
 from bigsf.recovery import measure_recovery
 from bigsf.report import write_report
-from bigsf.resumption import placed
+from bigsf.resumption import placed, recorded
 from bigsf.run_config import OutOfFoldConfig, RunConfig
 from bigsf.run_folder import RunFolder, read_json, to_json
 from bigsf.snapshot import Snapshot, refuse_custom
@@ -225,4 +225,4 @@ def _trained(config: RunConfig) -> RunConfig:
 
 def _recorded(record: Path, folder: Path) -> RunConfig:
     """Return the config that a k-fold was started with, for the folder in which it lies now."""
-    return placed(RunConfig.from_yaml(record), folder)
+    return placed(recorded(record), folder)

@@ -172,6 +172,7 @@ class CLDice:
         counted = (weight > 0).float()
         probability, truth = logits.sigmoid() * counted, target * counted
         found_line, true_line = (soft_skeleton(mask, self.iterations) for mask in (probability, truth))
+        found_line, true_line = found_line * weight, true_line * weight
         precision = ((found_line * truth).sum() + _SMOOTH) / (found_line.sum() + _SMOOTH)
         sensitivity = ((true_line * probability).sum() + _SMOOTH) / (true_line.sum() + _SMOOTH)
         return _of_batch(1 - 2 * precision * sensitivity / (precision + sensitivity), weight)

@@ -60,6 +60,7 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
     kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
     if votes > 1:
         kinds["STD"] = np.float32
+    judges = judges_of(folds)
     made = OutOfFold(MapScores(folds), BorderJump(), Thumbnails(file.shape), header)
     with (
         atomic_path(path) as temporary,
@@ -76,7 +77,7 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
             if votes > 1:
                 writer.write("STD", y0, std)
             made.scores.update(y0, y1, judged, mean, marked)
-            made.jump.update(mean, fold)
+            made.jump.update(mean, judges[fold])
             made.thumbnails.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
             made.thumbnails.add(y0, target=file.labels()[0][y0:y1])
     title = f"{file.path.name}, out of fold"
@@ -94,6 +95,13 @@ def test_areas(folds: Folds) -> Allowed:
         return np.stack([np.isin(number, split[2]) for split in folds.splits])
 
     return allowed
+
+
+def judges_of(folds: Folds) -> npt.NDArray[np.int64]:
+    """Return a number for each fold, equal where the same models judge, `(256,)`; that of 0 is of no judge."""
+    tests = [frozenset(i for i, split in enumerate(folds.splits) if fold in split[2]) for fold in range(256)]
+    numbers = {judges: number for number, judges in enumerate(dict.fromkeys(tests))}
+    return np.array([numbers[judges] for judges in tests])
 
 
 def vote(each: FloatArray, cuts: Cuts) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from astropy.wcs import WCS
 
-from bigsf.filaments import galactic
+from bigsf.fits_image import galactic_lb
 from bigsf.spine import Points
 
 _HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"
@@ -27,7 +27,7 @@ def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None
     """
     lengths = np.cumsum([len(outline) - 1 for outline in outlines])[:-1]
     points = np.concatenate([outline[:-1] for outline in outlines] or [np.empty((0, 2))])
-    corners = galactic(wcs, points) if wcs is not None else points[:, ::-1] + 1
+    corners = galactic_lb(wcs, points) if wcs is not None else points[:, ::-1] + 1
     digits = 6 if wcs is not None else 2
     lines = ["galactic" if wcs is not None else "image"]
     for number, polygon in enumerate(np.split(corners, lengths) if len(outlines) else [], 1):

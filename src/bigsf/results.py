@@ -91,9 +91,9 @@ def show_folds(folds: "Folds") -> None:
     say(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     say(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
     say("Dropped patches are counted by why: past their area, in the gap, or on sky that stands elsewhere in the map.")
-    say("Training sees of the first what lies in the training areas, the rest masked (data.straddle).")
+    say("Training sees patches that reach past their area too, with what lies outside masked (data.straddle).")
     shared, uncovered = folds.pixels["shared"], folds.pixels["labelled_uncovered"]
-    say(f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch.")
+    say(f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch whole in its area.")
     if folds.clear_px is not None:
         clear = plural(folds.clear_px, "clear pixel")
         say(f"Between whole training and test patches of a split lie {clear} or more (see --gap).")

@@ -23,6 +23,14 @@ def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> R
     return config.model_copy(update=update)
 
 
+def recorded(path: Path) -> RunConfig:
+    """Return the config that a run recorded; one that says nothing of straddling is older, and did without."""
+    config = RunConfig.from_yaml(path)
+    if b"straddle:" in path.read_bytes():
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"straddle": False})})
+
+
 def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> RunConfig:
     """Return the config with another budget, saying what that does to the learning rate."""
     if epochs is None or epochs == config.trainer.epochs:

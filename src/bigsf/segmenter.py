@@ -31,6 +31,7 @@ from bigsf.products import FILES, PLANES, beside, chosen
 from bigsf.provenance import sha256
 from bigsf.regions import write_regions
 from bigsf.snapshot import Snapshot
+from bigsf.suitability import takes_logarithm
 
 
 @dataclass
@@ -218,7 +219,7 @@ def segment(
         files = stack.enter_context(ExitStack())  # they appear together, once the last is written
         thumbnails = _write_map(image.name, judge, planes, header, table, report, files)
         draw_quicklook(thumbnails, files.enter_context(atomic_path(picture)), header, title=image.name, threshold=cut)
-    _warn_of_oddities(report, image.name, _takes_logarithm(snapshots[0]))
+    _warn_of_oddities(report, image.name, takes_logarithm(snapshots[0].config.trainer.model))
     return report
 
 
@@ -374,19 +375,10 @@ def _threshold(threshold: str | float, snapshots: Sequence[Snapshot]) -> float:
     return value
 
 
-def _takes_logarithm(snapshot: Snapshot) -> bool:
-    normalization = snapshot.config.trainer.model.normalization
-    return normalization.type == "log" or getattr(normalization, "log", False)
-
-
 def _warn_if_trained_on(image: Path, planes: Planes, snapshots: Sequence[Snapshot]) -> None:
     """Warn when the map is the one that the models were trained on."""
-    if isinstance(planes, PatchFile):
-        same = any(snapshot.data_identity == planes.identity for snapshot in snapshots)
-    else:
-        here = sha256(image)
-        same = any(snapshot.image_sha256 == here for snapshot in snapshots)
-    if same:
+    here = planes.image_sha256 if isinstance(planes, PatchFile) else sha256(image)
+    if any(snapshot.image_sha256 == here for snapshot in snapshots):
         warnings.warn(
             f"{image.name} is the map that the model was trained on: it has seen the labels there. For a map whose "
             "every pixel is judged by a model that never saw it, use out_of_fold.fits of bigsf kfold.",

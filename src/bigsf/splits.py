@@ -70,19 +70,19 @@ class SplitConfig(Config):
     validates and 2 are tested in each of four splits, so that a model learns from more of the map."""
 
     k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
-    """Folds in training: a count, or a fraction of k below 1; by default all but two. The test part takes the larger
-    half of the rest."""
+    """Folds in training: a count, or a fraction of k below 1; by default all but two, or 5 of 8, see k. The test part
+    takes the larger half of the rest."""
 
     step: PositiveInt | None = None
-    """Keep every step-th of the k rotations, by default all; folds that are then never tested are NaN in the
-    out-of-fold map."""
+    """Keep every step-th of the k rotations, by default all, or every second, see k; folds that are then never
+    tested are NaN in the out-of-fold map."""
 
     use: PositiveInt = 1
     """The split that `bigsf train` uses, numbered from 1."""
 
     area_size: Annotated[int, Field(ge=1, le=_MOST_PX)] | None = None
-    """Side of an area in pixels; by default the larger of 64 and two patch sizes. Larger areas lose fewer patches
-    at their borders but sample the map more coarsely."""
+    """Side of an area in pixels; by default the larger of 64 and two patch sizes. Larger areas have fewer borders
+    but sample the map more coarsely."""
 
     overlap: int = Field(default=0, ge=0, le=_MOST_PX)
     """Pixels that a patch may reach past the bottom and right border of its area. Above 0 folds share pixels."""

@@ -1,8 +1,12 @@
 """Whether a configuration suits the data and itself: what can be known before training starts."""
 
+import warnings
 from collections.abc import Iterable
 
-from bigsf.errors import ConfigError
+from torch import Tensor
+
+from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.models import ModelConfig
 from bigsf.patches import PatchFile
 from bigsf.run_config import RunConfig, TrainerConfig
 
@@ -33,6 +37,25 @@ def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
         raise ConfigError(
             f"Patches of {patch_size} pixels do not go through this {name}: use a multiple of {multiple}, for example "
             f"{sizes}, in bigsf preprocess --patch-size, or lower trainer.model.depth."
+        )
+
+
+def takes_logarithm(model: ModelConfig) -> bool:
+    """Say whether a model takes the logarithm of the map."""
+    normalization = model.normalization
+    return normalization.type == "log" or getattr(normalization, "log", False)
+
+
+def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
+    """Warn when a model takes the logarithm of a map whose values, of which these are some, are often not positive."""
+    share = float((values <= 0).sum() / values.isfinite().sum().clamp(min=1))
+    if takes_logarithm(model) and share > 0.01:
+        warnings.warn(
+            f"{share:.0%} of the valid pixels are 0 or below, and the model takes the logarithm of the map. If 0 marks "
+            "missing data, pass --blank 0 to bigsf preprocess; for a map that is negative in places choose another "
+            "trainer.model.normalization, e.g. asinh.",
+            BigsfWarning,
+            stacklevel=3,
         )
 
 

@@ -32,13 +32,13 @@ from bigsf.models.positions import PositionEncoder
 from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
 from bigsf.precision import compile_network, deterministic, pick_device, resolve_precision
-from bigsf.resumption import placed, warn_if_elsewhere, with_epochs
+from bigsf.resumption import placed, recorded, warn_if_elsewhere, with_epochs
 from bigsf.run_config import RunConfig
 from bigsf.run_folder import RunFolder
 from bigsf.scores import baseline_scores
 from bigsf.signals import StopRequest
 from bigsf.snapshot import Snapshot, build_model, refuse_custom
-from bigsf.suitability import check_model, check_monitored
+from bigsf.suitability import check_model, check_monitored, warn_if_not_positive
 from bigsf.trackers import CSVConfig, Tracker
 from bigsf.training_state import TrainingState
 from bigsf.training_step import TrainingStep
@@ -175,7 +175,9 @@ class Trainer:
 
     def _fit_to_data(self) -> None:
         """Let normalization and position encoder learn from the data, before the weights do."""
-        self.model.normalization.fit(self._training_sample())
+        sample = self._training_sample()
+        warn_if_not_positive(self.config.trainer.model, sample)
+        self.model.normalization.fit(sample)
         for module in self.model.modules():
             if isinstance(module, PositionEncoder) and self.dataset.locate:
                 module.fit(self.dataset.locate(border(self.patch_file.shape)))
@@ -258,7 +260,7 @@ class Trainer:
             if (found := folder.newest_snapshot) is None:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
-                config = with_epochs(placed(RunConfig.from_yaml(folder.config), path, data), epochs)
+                config = with_epochs(placed(recorded(folder.config), path, data), epochs)
                 refuse_custom(config, str(folder.config), trust)
                 return cls(config, device, True, dry_run, parts, world)  # it was stopped before its first save
             path = found

@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import numpy as np
+
+from bigsf.folds import Folds
+from bigsf.out_of_fold import judges_of
+from bigsf.splits import SplitConfig
+from conftest import write_patch_file
+
+
+def folds_of(path: Path, **settings: int) -> Folds:
+    file = write_patch_file(path, np.ones((1, 32, 32), np.float32), 8, 4)
+    return Folds.make(file, SplitConfig.from_dict({"area_size": 8, **settings}))
+
+
+def test_folds_that_one_model_judges_are_no_border(tmp_path: Path) -> None:
+    folds = folds_of(tmp_path / "pairs.h5", k=8, k_train=5, step=2)
+    assert [split[2] for split in folds.splits] == [[7, 8], [1, 2], [3, 4], [5, 6]]
+    judges = judges_of(folds)
+    assert judges[7] == judges[8] != judges[1] == judges[2]
+    assert len(set(judges[[1, 3, 5, 7]])) == 4
+    assert judges[0] not in judges[1:9]
+
+
+def test_each_fold_of_overlapping_tests_has_judges_of_its_own(tmp_path: Path) -> None:
+    """Two folds a split and every rotation: each fold has two judges, no two folds the same."""
+    assert len(set(judges_of(folds_of(tmp_path / "all.h5", k=8, k_train=5))[1:9])) == 8
