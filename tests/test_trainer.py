@@ -555,5 +555,6 @@ def test_a_logarithm_of_a_map_that_is_not_positive_warns(
     run = settings(model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        Trainer.from_config({**run, "data": {"path": str(file.path)}})
+        split = {**run["split"], "path": str(tmp_path / "zeros.folds.json")}
+        Trainer.from_config({**run, "data": {"path": str(file.path)}, "split": split})
     assert any("takes the logarithm" in str(warning.message) for warning in said) == warns
