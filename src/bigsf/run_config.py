@@ -73,8 +73,9 @@ class TrainerConfig(Config):
     """Compile the network for training: 1.15 times as fast on a CPU, after half a minute for each of up to two sizes
     of batch. It needs a C++ compiler and pays from about half an hour of training on."""
 
-    best_by: str = "val_loss"
-    """The validation quantity that chooses best.pt; losses are to fall, all else to rise."""
+    best_by: str | None = None
+    """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall, all else to rise, so that `epoch`
+    chooses the last. null: what early stopping watches, without it `epoch`."""
 
     start_from: Literal["higal-small"] | ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).

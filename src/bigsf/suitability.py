@@ -61,12 +61,14 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
 
 def check_monitored(config: TrainerConfig, metrics: Iterable[str]) -> None:
     """Raise `ConfigError` when a quantity that decides something will not be logged."""
-    logged = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
+    logged = ["epoch", "train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
     logged += ["val_whole_average_precision", "val_whole_dice"]
-    monitored = {"trainer.best_by": config.best_by}
+    monitored = {}
     for name in ("early_stopping", "scheduler"):
         if monitor := getattr(getattr(config, name), "monitor", None):
             monitored[f"trainer.{name}.monitor"] = monitor
+    if config.best_by:
+        monitored["trainer.best_by"] = config.best_by
     for key, name in monitored.items():
         if name not in logged:
             raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(logged)}.")

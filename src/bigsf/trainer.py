@@ -33,7 +33,7 @@ from bigsf.optimizers import Parameters
 from bigsf.patches import PatchFile
 from bigsf.precision import compile_network, deterministic, pick_device, resolve_precision
 from bigsf.resumption import placed, recorded, warn_if_elsewhere, with_epochs
-from bigsf.run_config import RunConfig
+from bigsf.run_config import RunConfig, TrainerConfig
 from bigsf.run_folder import RunFolder
 from bigsf.scores import baseline_scores
 from bigsf.signals import StopRequest
@@ -116,8 +116,9 @@ class Trainer:
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
         self.dataset = self._dataset()
         self.epochs = config.trainer.epochs or _epochs_of(self.dataset.samples)
-        sized = self.config.trainer.model_copy(update={"epochs": self.epochs})
-        self.config = self.config.model_copy(update={"trainer": sized})
+        self.best_by = _best_by(config.trainer)
+        known = config.trainer.model_copy(update={"epochs": self.epochs, "best_by": self.best_by})
+        self.config = self.config.model_copy(update={"trainer": known})
         self._build(resumed)
 
     def _dataset(self) -> PatchDataset:
@@ -438,14 +439,14 @@ class Trainer:
         evaluation = self._evaluate(self.split[1])
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
-        improved = state.end_epoch(quantities, evaluation.thresholds, config.best_by)
+        improved = state.end_epoch(quantities, evaluation.thresholds, self.best_by)
         if improved:
             self._save(self.folder.best)
         self._save(self.folder.last)
         for tracker in self._trackers:
             tracker.write(state.history)
         shown = "  ".join(f"{name} {number:.4f}" for name, number in quantities.items())
-        best = "  best" if improved else ""
+        best = "  best" if improved and self.best_by != "epoch" else ""
         taken = console.duration(seconds)
         if self.world.is_first:
             logger.info(
@@ -475,8 +476,9 @@ class Trainer:
         """Score best.pt on the test folds, and close the run."""
         state, config = self.state, self.config.trainer
         if not state.best:
+            decisive = " or ".join(sorted({self.best_by, "val_loss"} - {"epoch"}))
             raise TrainingError(
-                f"{config.best_by} was never a number, so no best.pt was chosen; {self.folder.last} stays. "
+                f"{decisive} was never a number, so no best.pt was chosen; {self.folder.last} stays. "
                 f"The validation folds {self.split[1]} may hold no labelled pixel."
             )
         self.world.wait()
@@ -490,7 +492,7 @@ class Trainer:
             "model": config.model.type,
             "epochs_run": state.epochs_run,
             "best_epoch": int(state.best["epoch"]),
-            "best_by": config.best_by,
+            "best_by": self.best_by,
             "best_value": state.best["value"],
             "thresholds": best.thresholds,
             "test": {
@@ -510,6 +512,13 @@ class Trainer:
         with atomic_path(self.folder.curves) as temporary:
             draw_curves(self.state.history, temporary, scores["best_epoch"])
         self.folder.write_json(self.folder.scores, scores)
+
+
+def _best_by(config: TrainerConfig) -> str:
+    """Return the logged quantity that chooses best.pt."""
+    if config.best_by is None and config.early_stopping:
+        return getattr(config.early_stopping, "monitor", "val_loss")
+    return config.best_by or "epoch"
 
 
 def _epochs_of(samples: int) -> int:

@@ -54,7 +54,7 @@ class TrainingState:
                 group["lr"] = group["initial_lr"] * factor
 
     def end_epoch(self, quantities: dict[str, float], thresholds: dict[str, float], best_by: str) -> bool:
-        """Log an epoch and say whether its model is the best so far."""
+        """Log an epoch and say whether its model is the best so far; one without a validation loss is not."""
         self.epochs_run, self.steps_run, self.partial_loss = self.epochs_run + 1, 0, (0.0, 0.0)
         self.history.append({"epoch": self.epochs_run, "lr": self.optimizer.param_groups[0]["lr"], **quantities})
         self.thresholds = thresholds
@@ -62,9 +62,10 @@ class TrainingState:
             self.scheduler.end_of_epoch(quantities)
         if self.early_stopping:
             self.stopped_early = self.early_stopping.should_stop(quantities)
-        value = quantities[best_by]
+        value = self.history[-1][best_by]
         sign = 1 if higher_is_better(best_by) else -1
-        improved = math.isfinite(value) and (not self.best or sign * value > sign * self.best["value"])
+        better = not self.best or sign * value > sign * self.best["value"]
+        improved = better and math.isfinite(value) and math.isfinite(quantities["val_loss"])
         if improved:
             self.best = {"value": value, "epoch": self.epochs_run}
         return improved
