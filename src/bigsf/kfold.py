@@ -209,7 +209,7 @@ class KFold:
         return Judge(
             [snapshot.build_model(trust=self.config).to(device) for snapshot in snapshots],
             self.patch_file.patch_size,
-            self.config.out_of_fold.stride or max(1, self.patch_file.patch_size // 4),
+            self.config.out_of_fold.stride_of(self.patch_file.patch_size),
             batch_size=64,
             device=device,
             dtype=resolve_precision(self.config.trainer.precision, device),

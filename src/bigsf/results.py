@@ -1,6 +1,5 @@
 """How results are shown: lines and tables."""
 
-import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +155,8 @@ def show_summary(summary: dict[str, Any]) -> None:
 
 def describe(trainer: "Trainer", kfold: bool = False) -> None:
     """Show the resolved configuration of a run, or of the runs of a k-fold, and what they would do and cost."""
+    from bigsf.cost import seconds_a_step, seconds_a_window, windows_over
+
     config, folds = trainer.config.trainer, trainer.folds
     say(trainer.config.to_yaml())
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
@@ -170,13 +171,19 @@ def describe(trainer: "Trainer", kfold: bool = False) -> None:
     batch = trainer.dataset.batch(0, 0)
     memory = trainer.model.training_bytes(batch.image, batch.position)
     say(f"# a step of {config.batch_size} patches takes about {console.size(memory)} of memory")
-    trainer.step(0, 0)  # the first step is slow
-    started = time.monotonic()
-    trainer.step(0, 1 % trainer.dataset.steps)
-    runs = len(folds.splits) if kfold else 1
-    seconds = (time.monotonic() - started) * trainer.dataset.steps * trainer.epochs * runs
-    of_runs = f" of {runs} runs" if kfold else ""
-    say(f"# {trainer.epochs} epochs{of_runs} take about {console.duration(seconds)}, validation apart")
+    splits = folds.splits if kfold else [trainer.split]
+    runs, of_runs = len(splits), f" of {len(splits)} runs" if kfold else ""
+    training = seconds_a_step(trainer) * trainer.dataset.steps * trainer.epochs * runs
+    window = seconds_a_window(trainer)
+    validation = window * trainer.epochs * sum(windows_over(folds, split[1], trainer.judge.stride) for split in splits)
+    steps, validations = console.duration(training), console.duration(validation)
+    say(f"# {trainer.epochs} epochs{of_runs} take about {steps}, and {validations} of validation")
+    if kfold:
+        looks = trainer.config.out_of_fold
+        stride = looks.stride_of(trainer.patch_file.patch_size)
+        windows = sum(windows_over(folds, split[2], stride) for split in splits)
+        seconds = window * windows * (8 if looks.tta else 1)
+        say(f"# the out-of-fold map takes about {console.duration(seconds)} (see out_of_fold), its report more")
     say(f"# a snapshot takes {console.size(12 * parameters)}")
     names = [f"split_{n}" for n in range(1, runs + 1)] + [
         "out_of_fold.fits",

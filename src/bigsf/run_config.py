@@ -123,6 +123,10 @@ class OutOfFoldConfig(Config):
     tta: bool = True
     """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
 
+    def stride_of(self, window: int) -> int:
+        """Return the stride for windows of so many pixels."""
+        return self.stride or max(1, window // 4)
+
 
 class RunConfig(Config):
     """The whole of a configuration file."""

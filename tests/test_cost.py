@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+from torch import Tensor
+
+from bigsf.cost import windows_over
+from bigsf.folds import Folds
+from bigsf.inference import Judge
+from bigsf.patches import PatchFile
+from bigsf.splits import SplitConfig
+from conftest import ArrayPlanes, StubModel
+
+
+@pytest.mark.parametrize("stride", [4, 6, 16])
+@pytest.mark.parametrize("which", [[1], [2, 3], [1, 2, 3, 4]])
+def test_windows_are_counted_as_the_judge_takes_them(patch_file: PatchFile, which: list[int], stride: int) -> None:
+    folds = Folds.make(patch_file, SplitConfig(k=4, area_size=40))
+    seen = []
+
+    def look(image: Tensor, position: Tensor | None) -> Tensor:
+        seen.append(len(image))
+        return image
+
+    judge = Judge([StubModel(look)], patch_file.patch_size, stride)
+    whole = ArrayPlanes(np.ones((1, *patch_file.shape), np.float32))
+    for _ in judge.rows(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
+        pass
+    assert sum(seen) == windows_over(folds, which, stride)
