@@ -213,7 +213,7 @@ def test_other_models_train_and_resume(settings: Settings, model: dict[str, Any]
 # --- stopping and going on ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 80), (101, 80), (150, 54)])
+@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 160), (101, 159), (150, 107)])
 def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: int, epochs: int) -> None:
     run = settings(epochs=None)
     run["data"]["samples_per_epoch"] = samples

@@ -44,7 +44,7 @@ from bigsf.training_state import TrainingState
 from bigsf.training_step import TrainingStep
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
-_PATCHES_SEEN = 8000  # in all epochs together, by default; more has not helped on 500 x 500 pixels
+_PATCHES_SEEN = 16000  # in all epochs together, by default; half as many find less of what no catalogue names
 _TRY_AGAIN = 75  # exit code of a run that its time limit stopped (EX_TEMPFAIL of sysexits.h)
 
 
