@@ -100,7 +100,7 @@ def test_the_six_commands_end_to_end(
 
 
 def test_dry_run_writes_nothing(
-    sky: Sky, patch_path: Path, config: Path, tmp_path: Path, succeeded: Callable[..., str]
+    sky: Sky, patch_path: Path, config: Path, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     assert "Would write image.h5" in succeeded("preprocess", *planes(sky), "--dry-run", cwd=tmp_path)
@@ -108,6 +108,9 @@ def test_dry_run_writes_nothing(
     assert "Would write" in succeeded("split", patch_path, *copy, "--area-size", 32, "--dry-run", cwd=tmp_path)
     for command in ("train", "kfold"):
         assert "steps an epoch" in succeeded(command, config, "--dry-run", cwd=tmp_path)
+    assert "results/run: split_2.\n" in succeeded("kfold", config, "--only", 2, "--dry-run", cwd=tmp_path)
+    refused = bigsf_command("kfold", config, "--only", 5, "--dry-run", cwd=tmp_path)
+    assert "--only 5: there are splits 1 to 4." in refused.err
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -157,6 +157,15 @@ def test_one_split_at_a_time_and_an_interrupted_one_is_continued(
     assert Snapshot.load(kfold.path / "split_1" / "last.pt").epochs_run == 2
 
 
+def test_what_was_stopped_says_what_to_resume(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    kfold.time_limit_s = 0.0
+    with pytest.raises(InterruptedRunError, match=rf"Go on with: bigsf resume {kfold.path}$"):
+        kfold.run()
+    with pytest.raises(InterruptedRunError, match=rf"Go on with: bigsf resume {kfold.path}/split_3$"):
+        kfold.run(only=3)
+
+
 @pytest.mark.parametrize("only", [0, 5])
 def test_split_that_is_not_there_is_refused(kfold_of: Callable[..., KFold], only: int) -> None:
     with pytest.raises(ConfigError, match=f"--only {only}: there are splits 1 to 4"):

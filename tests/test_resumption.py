@@ -11,7 +11,7 @@ import pytest
 import yaml
 from astropy.io import fits
 
-from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
 from bigsf.kfold import KFold
 from bigsf.metrics import CountRatio
 from bigsf.run_config import RunConfig
@@ -54,6 +54,15 @@ def test_overwriting_a_run_removes_nothing_else(run_dict: Settings, tmp_path: Pa
     own.write_text("mine")
     Trainer.from_config(run_dict(epochs=1), overwrite=True).train()
     assert own.read_text() == "mine"
+
+
+def test_a_config_that_no_run_recorded_is_left_alone(run_dict: Settings, tmp_path: Path) -> None:
+    written = tmp_path / "config.yaml"
+    written.write_text(f"# mine\n{yaml.safe_dump(json.loads(json.dumps(run_dict(), default=str)))}")
+    before = written.read_text()
+    with pytest.raises(SnapshotError, match=r"No run recorded .* Start one with bigsf train"):
+        Trainer.from_snapshot(tmp_path)
+    assert written.read_text() == before
 
 
 def test_a_run_and_a_kfold_do_not_share_a_folder(run_dict: Settings) -> None:

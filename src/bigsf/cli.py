@@ -375,13 +375,15 @@ def kfold(
     Splits that are done are kept, and broken ones continued.
     """
     from bigsf.distributed import join_world
-    from bigsf.kfold import KFold
+    from bigsf.kfold import KFold, check_only
     from bigsf.run_config import RunConfig
     from bigsf.trainer import Trainer
 
     run = RunConfig.from_yaml(config, settings or ())
     if dry_run:
-        describe(Trainer(run, device, dry_run=True), kfold=True)
+        trainer = Trainer(run, device, dry_run=True)
+        check_only(only, len(trainer.folds.splits))
+        describe(trainer, kfold=True, only=only)
         return
     with join_world(device) as world:
         _run_kfold(KFold(run, device, world, _seconds(time_limit)), only, overwrite)

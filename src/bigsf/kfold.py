@@ -28,6 +28,12 @@ from bigsf.snapshot import Snapshot, refuse_custom
 from bigsf.trainer import Trainer
 
 
+def check_only(only: int | None, splits: int) -> None:
+    """Refuse the number of a split that is not there."""
+    if only is not None and not 1 <= only <= splits:
+        raise ConfigError(f"--only {only}: there are splits 1 to {splits}.")
+
+
 @dataclass
 class KFold:
     """The runs of a k-fold: `output_dir/run_name/split_1`, `split_2`, ...
@@ -89,11 +95,10 @@ class KFold:
         dict or None
             What summary.json holds; None while splits are missing.
         """
-        if only is not None and not 1 <= only <= len(self.names):
-            raise ConfigError(f"--only {only}: there are splits 1 to {len(self.names)}.")
+        check_only(only, len(self.names))
         self.world.first(lambda: self._start(overwrite, only))
         for number in range(1, len(self.names) + 1) if only is None else [only]:
-            self._train(number, overwrite)
+            self._train(number, overwrite, self.path if only is None else None)
         missing = [name for name in self.names if not RunFolder(self.path / name).complete]
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
@@ -127,7 +132,7 @@ class KFold:
                 RunFolder(folder).clear()  # before the record: what is left of a killed start is never taken for new
         write_text(record, self.config.to_yaml())
 
-    def _train(self, number: int, overwrite: bool) -> None:
+    def _train(self, number: int, overwrite: bool, to_resume: Path | None) -> None:
         folder = RunFolder(self.path / self.names[number - 1])
         if folder.complete and not overwrite:
             logger.info("%s is done.", folder.path.name)
@@ -137,6 +142,7 @@ class KFold:
             trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world, trust=self.config)
         else:
             trainer = Trainer(self.split_config(number), self.device, overwrite=True, world=self.world)
+        trainer.to_resume = to_resume or folder.path
         limit = None if self.time_limit_s is None else max(0.0, self.time_limit_s - (time.monotonic() - self._started))
         trainer.train(limit)
 

@@ -153,8 +153,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     _warn_if_beaten(table[model]["whole"]["average_precision"], {name: table[name] for name in others})
 
 
-def describe(trainer: "Trainer", kfold: bool = False) -> None:
-    """Show the resolved configuration of a run, or of the runs of a k-fold, and what they would do and cost."""
+def describe(trainer: "Trainer", kfold: bool = False, only: int | None = None) -> None:
+    """Show the resolved configuration of a run, of the runs of a k-fold or `only` one of them, and what they cost."""
     from bigsf.cost import seconds_a_step, seconds_a_window, windows_over
 
     config, folds = trainer.config.trainer, trainer.folds
@@ -162,33 +162,30 @@ def describe(trainer: "Trainer", kfold: bool = False) -> None:
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     for fold, count in folds.counts.items():
         say(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
-    for number, split in enumerate(folds.splits, 1):
-        if kfold or number == trainer.config.split.use:
-            patches = len(folds.training_patches(split[0], trainer.config.data.straddle))
-            say(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
+    chosen = only or (None if kfold else trainer.config.split.use)
+    numbers = [chosen] if chosen else range(1, len(folds.splits) + 1)
+    splits = [folds.splits[number - 1] for number in numbers]
+    for number, split in zip(numbers, splits, strict=True):
+        patches = len(folds.training_patches(split[0], trainer.config.data.straddle))
+        say(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
     say(f"# {trainer.dataset.samples:,} training patches and {trainer.dataset.steps:,} steps an epoch")
     say(f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}")
     batch = trainer.dataset.batch(0, 0)
     memory = trainer.model.training_bytes(batch.image, batch.position)
     say(f"# a step of {config.batch_size} patches takes about {console.size(memory)} of memory")
-    splits = folds.splits if kfold else [trainer.split]
-    runs, of_runs = len(splits), f" of {len(splits)} runs" if kfold else ""
-    training = seconds_a_step(trainer) * trainer.dataset.steps * trainer.epochs * runs
+    of_runs = f" of {len(splits)} runs" if len(splits) > 1 else ""
+    training = seconds_a_step(trainer) * trainer.dataset.steps * trainer.epochs * len(splits)
     window = seconds_a_window(trainer)
     validation = window * trainer.epochs * sum(windows_over(folds, split[1], trainer.judge.stride) for split in splits)
     steps, validations = console.duration(training), console.duration(validation)
     say(f"# {trainer.epochs} epochs{of_runs} take about {steps}, and {validations} of validation")
-    if kfold:
+    if kfold and not only:
         looks = trainer.config.out_of_fold
         stride = looks.stride_of(trainer.patch_file.patch_size)
         windows = sum(windows_over(folds, split[2], stride) for split in splits)
         seconds = window * windows * (8 if looks.tta else 1)
         say(f"# the out-of-fold map takes about {console.duration(seconds)} (see out_of_fold), its report more")
     say(f"# a snapshot takes {console.size(12 * parameters)}")
-    names = [f"split_{n}" for n in range(1, runs + 1)] + [
-        "out_of_fold.fits",
-        "out_of_fold.png",
-        "summary.json",
-        "report.html",
-    ]
+    names = [f"split_{number}" for number in numbers]
+    names += [] if only else ["out_of_fold.fits", "out_of_fold.png", "summary.json", "report.html"]
     say(f"Would write {trainer.folder.path}{': ' + ', '.join(names) if kfold else ''}.")

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bigsf.dataset import PatchesConfig
-from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.errors import BigsfWarning, ConfigError, SnapshotError
 from bigsf.run_config import RunConfig
 from bigsf.splits import default_folds_path
 
@@ -23,9 +25,22 @@ def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> R
     return config.model_copy(update=update)
 
 
+_RECORDED = {"output_dir", "run_name", "seed", "save_every", "model", "loss", "optimizer", "metrics", "trackers"}
+"""Of the keys below `trainer` that every recorded config has, enough that none written by hand has them all."""
+
+
 def recorded(path: Path) -> RunConfig:
-    """Return the config that a run recorded; one that says nothing of straddling is older, and did without."""
+    """Return the config that a run recorded; one that says nothing of straddling is older, and did without.
+
+    Raises
+    ------
+    SnapshotError
+        Where a user wrote it: to go on there would write over it and train beside what else lies there.
+    """
     config = RunConfig.from_yaml(path)
+    named = yaml.safe_load(path.read_bytes()).get("trainer") or {}
+    if _RECORDED - named.keys():
+        raise SnapshotError(f"No run recorded {path}: there is nothing to resume. Start one with bigsf train {path}")
     if b"straddle:" in path.read_bytes():
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"straddle": False})})

@@ -114,6 +114,7 @@ class Trainer:
             )
         self.split = self.folds.splits[config.split.use - 1]
         self.folder = RunFolder(config.trainer.output_dir / config.trainer.run_name)
+        self.to_resume = self.folder.path  # what to go on with once stopped: of a k-fold the whole
         self.dataset = self._dataset()
         self.epochs = config.trainer.epochs or _epochs_of(self.dataset.samples)
         self.best_by = _best_by(config.trainer)
@@ -428,7 +429,7 @@ class Trainer:
         where = where if state.steps_run else f"epoch {state.epochs_run}"
         by = signal.Signals(number).name if asked else "the time limit"
         raise InterruptedRunError(
-            f"Stopped by {by} after {where}; last.pt is written. Go on with: bigsf resume {self.folder.path}",
+            f"Stopped by {by} after {where}; last.pt is written. Go on with: bigsf resume {self.to_resume}",
             128 + number if asked else _TRY_AGAIN,
         )
 
