@@ -159,12 +159,15 @@ def test_options_may_come_from_a_yaml_and_the_command_line_wins(
 
 
 def test_each_kind_of_mistake_has_its_exit_code(
-    sky: Sky, config: Path, tmp_path: Path, failed: Callable[..., str]
+    sky: Sky, patch_path: Path, config: Path, tmp_path: Path, failed: Callable[..., str]
 ) -> None:
     failed(2, "train")
     failed(2, "segment", "best.pt")
     assert "did you mean 'epochs'?" in failed(3, "train", config, "--set", "trainer.epoch_s=3")
     assert "does not exist" in failed(4, "preprocess", tmp_path / "no.fits")
+    assert "is a folder; expected a FITS file" in failed(4, "preprocess", tmp_path, cwd=tmp_path)
+    assert "is a folder; expected a YAML file" in failed(3, "train", tmp_path)
+    assert "is a folder. Name a file" in failed(2, "split", patch_path, "-o", tmp_path, "--overwrite")
     text = tmp_path / "text.pt"
     text.write_text("not a snapshot")
     assert "text.pt is not a snapshot" in failed(5, "segment", text, sky.path("image"), cwd=tmp_path)

@@ -229,7 +229,7 @@ def test_what_is_not_fits_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.fits does not exist"):
         FitsImage(tmp_path / "none.fits")
-    with pytest.raises(DataError, match=r"is not a FITS file that can be read"):
+    with pytest.raises(DataError, match=r"is a folder; expected a FITS file"):
         FitsImage(tmp_path)
 
 

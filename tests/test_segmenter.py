@@ -170,7 +170,7 @@ def test_a_kfold_that_is_not_complete_says_so(trained_kfold: Path, tmp_path: Pat
     shutil.copytree(trained_kfold, folder)
     (folder / "split_2" / "best.pt").unlink()
     (folder / "summary.json").unlink()
-    with pytest.warns(BigsfWarning, match=r"begun holds a k-fold that has not ended; only 3 of its models vote"):
+    with pytest.warns(BigsfWarning, match=r"begun holds a k-fold that has not ended; of its models only 3 can vote"):
         assert len(find_models([folder])) == 3
 
 
@@ -182,6 +182,9 @@ def test_the_models_of_a_kfold_folder_vote(segmented: Segmented, other_map: Path
 
 def test_folder_without_a_model_and_absent_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match=r"holds no trained model: neither best\.pt nor split_\*/best\.pt"):
+        find_models([tmp_path])
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(SnapshotError, match=r"stopped before its first epoch ended. Go on with bigsf resume"):
         find_models([tmp_path])
     with pytest.raises(SnapshotError, match="does not exist"):
         find_models([tmp_path / "absent.pt"])

@@ -16,6 +16,8 @@ from bigsf.errors import UsageError
 def refuse_overwrite(*paths: Path, overwrite: bool) -> None:
     """Raise `UsageError` when an output exists already and may not be replaced, or cannot be written."""
     for path in paths:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder. Name a file to write, e.g. in it.")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write elsewhere.")
         folder = next(parent for parent in path.absolute().parents if parent.exists())

@@ -188,7 +188,10 @@ def preprocess(
     ] = None,
     target_threshold: Annotated[float | None, typer.Option(help="Binarise the masks: 1 above this value.")] = None,
     match_background: Annotated[
-        bool, typer.Option("--match-background", help="Of tiles: add a constant to each so that overlaps agree.")
+        bool,
+        typer.Option(
+            "--match-background", help="Of tiles: add a constant to each but the first so that overlaps agree."
+        ),
     ] = False,
     config: Annotated[Path | None, typer.Option(help="YAML with the same options; the command line wins.")] = None,
     output: Annotated[
@@ -448,7 +451,7 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="MODEL... MAP",
-            help="Snapshots or run folders (several vote), then a FITS map or patch file.",
+            help="Snapshots or run folders (several vote) or higal-small, then a FITS map or patch file.",
         ),
     ],
     output: Annotated[

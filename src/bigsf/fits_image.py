@@ -301,6 +301,8 @@ def _open_fits(path: Path) -> Any:
                 raise
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; expected a FITS file.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
         if out_of_memory(error):
             raise

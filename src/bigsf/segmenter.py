@@ -78,11 +78,16 @@ def find_models(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(snapshot_path, paths):
         if path.is_dir():
             inside = [path / "best.pt"] if (path / "best.pt").exists() else sorted(path.glob("split_*/best.pt"))
+            if not inside and (path / "last.pt").exists():
+                raise SnapshotError(
+                    f"{path} holds a run that was stopped before its first epoch ended. Go on with bigsf resume {path}."
+                )
             if not inside:
                 raise SnapshotError(f"{path} holds no trained model: neither best.pt nor split_*/best.pt.")
             if (path / "kfold.yaml").exists() and not (path / "summary.json").exists():
                 warnings.warn(
-                    f"{path} holds a k-fold that has not ended; only {len(inside)} of its models vote.",
+                    f"{path} holds a k-fold that has not ended; of its models only {len(inside)} can vote. Go on with "
+                    f"bigsf resume {path}.",
                     BigsfWarning,
                     stacklevel=2,
                 )

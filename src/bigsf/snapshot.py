@@ -108,7 +108,10 @@ class Snapshot:
             raise SnapshotError(f"{path} is a FITS file; expected a snapshot. Models come first, the map last.")
         try:
             if path.exists() and not zipfile.is_zipfile(path):
-                raise SnapshotError(f"{path} is not a snapshot: it is no PyTorch file, or it was cut short.")
+                raise SnapshotError(
+                    f"{path} is not a snapshot: it is no PyTorch file, or it was cut short. "
+                    "Expected e.g. best.pt of a run folder."
+                )
             data = torch.load(path, map_location="cpu", weights_only=True)
         except SnapshotError:
             raise

@@ -81,6 +81,8 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
         return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; expected a YAML file, e.g. config.yaml.") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is no text; expected a YAML file, e.g. config.yaml.") from None
     except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
