@@ -231,7 +231,7 @@ def folds_figure(folds: "Folds") -> "Figure":
     grey = np.nan_to_num(np.clip((scaled - low) / max(high - low, 1e-30), 0, 1))
     colours: npt.NDArray[Any] = colormaps[_FOLD_COLOURS](np.arange(number.max()) % 10)[:, :3]
     shown = colours[number - 1] * (0.35 + 0.65 * np.sqrt(grey[..., None]))
-    shown[~np.isfinite(image)] = 0.8
+    shown[~np.isfinite(image)] = 1.0  # white: grey is one of the colours
     wcs = file.wcs.slice((slice(None, None, step),) * 2) if file.wcs is not None else None
     ny, nx = image.shape
     width = 12.0 if nx > ny else 8.0
