@@ -103,14 +103,14 @@ def test_curves_of_a_run_are_a_picture(trained: Path) -> None:
     assert imread(trained / "curves.png").shape[1] > 1000
 
 
-def test_fold_map_has_a_colour_a_fold_and_grey_where_data_are_missing(
+def test_fold_map_has_a_colour_a_fold_and_white_where_data_are_missing(
     patch_path: Path, folds_path: Path, drawn: list[Any]
 ) -> None:
     folds = Folds.load(folds_path, PatchFile(patch_path))
     draw_folds(folds, Path("folds.png"))
     shown, number = images_of(drawn[0])[0].get_array(), folds.rows(0, folds.patch_file.shape[0])
     missing = np.isnan(folds.patch_file.image[0])
-    assert (np.asarray(shown[missing]) == 0.8).all()
+    assert (np.asarray(shown[missing]) == 1.0).all()
     colours = shown / np.maximum(shown.max(axis=-1, keepdims=True), 1e-9)
     for fold in range(1, 5):
         where = (number == fold) & ~missing
