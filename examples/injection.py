@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 import bigsf
-from bigsf.atomic import write_text
-from bigsf.fits_image import FitsImage
-from bigsf.inference import Judge
-from bigsf.pictures import png_of
-from bigsf.report_figures import recovery_figure
-from bigsf.run_folder import to_json
-from bigsf.segmenter import find_models
+from bigsf.evaluation.report_figures import recovery_figure
+from bigsf.files import write_text
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.quicklook import png_of
+from bigsf.models.sliding_window import Judge
+from bigsf.segmentation.ensemble import find_models
+from bigsf.training.run_folder import to_json
 
 
 def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, Any]:

@@ -54,9 +54,9 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ndtri
 
-from bigsf.atomic import atomic_path, refuse_overwrite
 from bigsf.errors import BigsfError
-from bigsf.fits_output import FitsWriter
+from bigsf.files import atomic_path, refuse_overwrite
+from bigsf.maps.fits_writer import FitsWriter
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -20,12 +20,12 @@ from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
 import bigsf
-from bigsf.curves import ThresholdCurve, quantile_edges
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.run_folder import to_json
-from bigsf.snapshot import Snapshot
-from bigsf.trainer import Trainer
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import to_json
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 from make_galaxy import write_galaxy
 
 Planes = dict[str, npt.NDArray[Any]]

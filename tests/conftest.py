@@ -14,20 +14,21 @@ from astropy.io import fits
 from hypothesis import settings
 from torch import Tensor, nn
 
+from bigsf.arrays import FloatArray
 from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
-from bigsf.fits_image import FloatArray
-from bigsf.folds import Folds
-from bigsf.kfold import KFold
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import SplitConfig
+from bigsf.maps.planes import Planes
+from bigsf.maps.tiling import window_starts
 from bigsf.models.normalizations import Normalization
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.patches import PatchFile, PatchFileWriter
-from bigsf.planes import Planes
-from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.splits import SplitConfig
-from bigsf.tiling import window_starts
-from bigsf.trainer import Trainer
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.patch_writer import PatchFileWriter
+from bigsf.patches.preprocess import PreprocessConfig, PreprocessReport, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
 
 settings.register_profile("bigsf", deadline=None)
 settings.load_profile("bigsf")

@@ -5,8 +5,10 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.areas import AreaGrid, covered, distinct_width, sky_period_px
-from bigsf.tiling import window_starts
+from bigsf.folds.areas import AreaGrid, distinct_width
+from bigsf.folds.leakage import covered
+from bigsf.maps.tiling import window_starts
+from bigsf.maps.wcs import sky_period_px
 from conftest import galactic_header
 
 quick = settings(max_examples=50, deadline=None)

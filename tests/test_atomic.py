@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bigsf.atomic import allocate, atomic_path, refuse_overwrite, write_text
 from bigsf.errors import UsageError
+from bigsf.files import allocate, atomic_path, refuse_overwrite, write_text
 
 
 def names(folder: Path) -> list[str]:

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bigsf.augmentations import Augmentation, AugmentationConfig, Batch, FilamentsConfig, FlipConfig, Rotate90Config
+from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
+from bigsf.training.components.batch import Augmentation, Batch
+from bigsf.training.components.filament_augmentation import FilamentsConfig
 from conftest import own_members
 
 each_augmentation = pytest.mark.parametrize("config", own_members(AugmentationConfig), ids=lambda config: config.type)

@@ -16,10 +16,11 @@ import torch
 import yaml
 from astropy.io import fits
 
+from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning
-from bigsf.fits_image import FitsImage, FloatArray, output_header
-from bigsf.patches import PatchFile
-from bigsf.snapshot import Snapshot
+from bigsf.maps.fits_image import FitsImage, output_header
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.snapshot import Snapshot
 from conftest import Run, Said, Sky, galactic_header, shared_data
 
 NY, NX = 20, 24

@@ -4,9 +4,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.filters import sato
 
-from bigsf import baselines
-from bigsf.baselines import BASELINES, BaselineMaps
-from bigsf.fits_image import FloatArray
+from bigsf.arrays import FloatArray
+from bigsf.evaluation import baselines
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from conftest import ArrayPlanes
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigsf.borders import BorderJump
+from bigsf.evaluation.seams import BorderJump
 
 
 def test_a_step_at_every_border_is_found() -> None:

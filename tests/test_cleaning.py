@@ -5,8 +5,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import label
 from skimage.morphology import opening, reconstruction
 
-from bigsf import cleaning
-from bigsf.cleaning import Cleaning
+from bigsf.filaments import cleaning
+from bigsf.filaments.cleaning import Cleaning
 
 Plane = npt.NDArray[np.float64]
 

@@ -59,7 +59,7 @@ def test_help_has_an_example_and_the_options_that_every_command_has(
 
 def test_help_and_preprocess_and_split_load_no_torch(patch_path: Path) -> None:
     code = (
-        "import sys, bigsf, bigsf.cli, bigsf.preprocessing, bigsf.folds;"
+        "import sys, bigsf, bigsf.cli, bigsf.patches.preprocess, bigsf.folds.folds;"
         "assert not {'torch', 'matplotlib'} & set(sys.modules), 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigsf.config import Config, CustomConfig, members
-from bigsf.dataset import PatchesConfig
+from bigsf.config.yaml_source import parse_yaml
 from bigsf.errors import ConfigError
-from bigsf.preprocessing import PreprocessConfig
-from bigsf.run_config import RunConfig
-from bigsf.splits import SplitConfig
-from bigsf.strategies import BalancedStrategyConfig, RandomStrategyConfig, StrategyConfig
-from bigsf.yaml_text import parse_yaml
+from bigsf.folds.splits import SplitConfig
+from bigsf.folds.strategies import BalancedStrategyConfig, RandomStrategyConfig, StrategyConfig
+from bigsf.patches.preprocess import PreprocessConfig
+from bigsf.training.dataset import PatchesConfig
+from bigsf.training.run_config import RunConfig
 
 SEED_TRAINER = """\
 data: {path: galaxy.h5}

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from bigsf.cost import windows_over
-from bigsf.folds import Folds
-from bigsf.inference import Judge
-from bigsf.patches import PatchFile
-from bigsf.splits import SplitConfig
+from bigsf.cli.dry_run import windows_over
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import SplitConfig
+from bigsf.models.sliding_window import Judge
+from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayPlanes, StubModel
 
 

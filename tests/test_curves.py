@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from bigsf.curves import BINS, ThresholdCurve, quantile_edges
+from bigsf.metrics.threshold_curve import BINS, ThresholdCurve, quantile_edges
 
 Scores = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.augmentations import Batch, FlipConfig, Rotate90Config
-from bigsf.coordinates import pixel_coordinates
-from bigsf.dataset import PatchDataset, PatchesConfig, Prefetcher
-from bigsf.patches import PatchFile
-from bigsf.run_config import RunConfig
+from bigsf.models.positions import pixel_coordinates
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.augmentations import FlipConfig, Rotate90Config
+from bigsf.training.components.batch import Batch
+from bigsf.training.dataset import PatchDataset, PatchesConfig, Prefetcher
+from bigsf.training.run_config import RunConfig
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,16 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from bigsf.dataset import PatchDataset
-from bigsf.distributed import World, join_world
 from bigsf.errors import ConfigError, InterruptedRunError, TrainingError, UsageError
-from bigsf.losses import LossSum
-from bigsf.patches import PatchFile
-from bigsf.resumption import warn_if_elsewhere
-from bigsf.run_config import Seconds
-from bigsf.snapshot import Snapshot
-from bigsf.trainer import Parts, Trainer
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.build import Parts
+from bigsf.training.components.losses import LossSum
+from bigsf.training.dataset import PatchDataset
+from bigsf.training.distributed import World, join_world
+from bigsf.training.resume import warn_if_elsewhere
+from bigsf.training.run_config import Seconds
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 
 Settings = Callable[..., dict[str, Any]]
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from bigsf.early_stopping import EarlyStopping, higher_is_better
-from bigsf.run_config import TrainerConfig
+from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
+from bigsf.training.run_config import TrainerConfig
 
 
 def build(**config: Any) -> EarlyStopping:

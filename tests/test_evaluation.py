@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from bigsf.evaluation import Evaluation, evaluate, in_bands
-from bigsf.folds import Folds
-from bigsf.inference import Judge
-from bigsf.losses import BCEConfig
-from bigsf.metrics import metric_name
-from bigsf.patches import PatchFile
-from bigsf.run_config import TrainerConfig
+from bigsf.folds.folds import Folds
+from bigsf.maps.tiling import in_bands
+from bigsf.metrics.metric import metric_name
+from bigsf.models.sliding_window import Judge
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.losses import BCEConfig
+from bigsf.training.run_config import TrainerConfig
+from bigsf.training.validation import Evaluation, evaluate
 from conftest import StubModel
 
 Mask = npt.NDArray[np.bool_]
@@ -81,7 +82,7 @@ def test_pieces_of_a_wide_map_score_the_same(
     evaluated: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluated([2, 4], 0.3)
-    monkeypatch.setattr("bigsf.evaluation._PIECE_PX", 23)
+    monkeypatch.setattr("bigsf.training.validation._PIECE_PX", 23)
     cut = evaluated([2, 4], 0.3)
     assert cut.quantities == pytest.approx(whole.quantities, rel=1e-6)
     np.testing.assert_array_equal(cut.whole.positives, whole.whole.positives)

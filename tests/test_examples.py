@@ -11,10 +11,10 @@ from astropy.io import fits
 
 import injection
 import whole_path
-from bigsf.filaments import Filaments
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.trainer import Trainer
+from bigsf.filaments.catalogue import Filaments
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
 from conftest import galactic_header
 from make_galaxy import write_galaxy
 

@@ -27,10 +27,11 @@ import torch
 import yaml
 from astropy.io import fits
 
-from bigsf import console, preprocessing
+from bigsf import console
 from bigsf.errors import out_of_memory
-from bigsf.fits_image import FitsImage
-from bigsf.patches import PatchFile
+from bigsf.maps.fits_image import FitsImage
+from bigsf.patches import preprocess as preprocessing
+from bigsf.patches.patch_file import PatchFile
 from conftest import Said, Sky, galactic_header
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -41,12 +42,12 @@ SERVER.set_forkserver_preload(
         "matplotlib.backends.backend_agg",
         "matplotlib.figure",
         "skimage.morphology",
-        "bigsf.cli",
-        "bigsf.kfold",
-        "bigsf.segmenter",
-        "bigsf.preprocessing",
-        "bigsf.results",
-        "bigsf.data_check",
+        "bigsf.cli.app",
+        "bigsf.training.kfold",
+        "bigsf.segmentation.segment",
+        "bigsf.patches.preprocess",
+        "bigsf.cli.display",
+        "bigsf.maps.describe",
     ]
 )
 Settings = Callable[..., dict[str, Any]]
@@ -348,8 +349,8 @@ def test_progress_of_nothing_has_no_rate(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def limit_memory(further_bytes: int) -> None:
-    import bigsf.segmenter
-    import bigsf.trainer  # noqa: F401
+    import bigsf.segmentation.segment
+    import bigsf.training.trainer  # noqa: F401
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + further_bytes

@@ -7,9 +7,9 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bigsf.filaments import COLUMNS, Filaments
-from bigsf.fits_image import FitsImage, FloatArray
-from bigsf.patches import MaskArray
+from bigsf.arrays import FloatArray, MaskArray
+from bigsf.filaments.catalogue import COLUMNS, Filaments
+from bigsf.maps.fits_image import FitsImage
 from conftest import galactic_header
 from test_spine import distance_map, line
 
@@ -99,7 +99,7 @@ def test_bands_do_not_change_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> N
     mask = generator.uniform(size=image.shape) < 0.1
     mask[5:50, 20:23] = True
     whole = Filaments(mask).catalog(image, image)
-    monkeypatch.setattr("bigsf.filaments._BAND_PIXELS", 3 * 50)
+    monkeypatch.setattr("bigsf.filaments.catalogue._BAND_PIXELS", 3 * 50)
     banded = Filaments(mask).catalog(lambda y0, y1: image[y0:y1], image)
     for name in COLUMNS:
         np.testing.assert_allclose(banded[name], whole[name], rtol=1e-6)

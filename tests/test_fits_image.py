@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigsf.errors import BigsfWarning, DataError
-from bigsf.fits_image import FitsImage, celestial_wcs, find_planes, output_header
+from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.maps.wcs import celestial_wcs
 from conftest import galactic_header, shared_data
 
 RAMP = np.arange(15, dtype=np.float32).reshape(3, 5)

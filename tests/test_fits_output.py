@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bigsf
-from bigsf.atomic import atomic_path
 from bigsf.errors import UsageError
-from bigsf.fits_output import FitsWriter, provenance
+from bigsf.files import atomic_path
+from bigsf.maps.fits_writer import FitsWriter
+from bigsf.provenance import provenance
 from conftest import galactic_header
 
 

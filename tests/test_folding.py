@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bigsf.models.folding import with_folded_norms
+from bigsf.models.segmentation_model import with_folded_norms
 from bigsf.models.unet import Norm, UNet
 from bigsf.models.unetpp import UNetPlusPlus
 

@@ -12,10 +12,10 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError
-from bigsf.folds import Folds
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessReport
-from bigsf.splits import Split, SplitConfig, default_folds_path, make_splits
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split, SplitConfig, default_folds_path, make_splits
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessReport
 from conftest import galactic_header, write_patch_file
 
 
@@ -217,7 +217,7 @@ def test_straddling_patches_are_found_band_by_band(patch_file: PatchFile, monkey
     folds = Folds.make(patch_file, split_config(area_size=32))
     whole = folds.straddling([1, 2])
     assert len(whole)
-    monkeypatch.setattr("bigsf.folds._BAND_PIXELS", 500)
+    monkeypatch.setattr("bigsf.folds.folds._BAND_PIXELS", 500)
     assert folds.straddling([1, 2]).tolist() == whole.tolist()
 
 
@@ -317,7 +317,7 @@ def test_too_few_areas_for_the_folds(small: PatchFile) -> None:
 def test_strategy_with_impossible_folds_is_refused(
     small: PatchFile, monkeypatch: pytest.MonkeyPatch, grid: npt.NDArray[np.float64], found: str
 ) -> None:
-    monkeypatch.setattr("bigsf.config.CustomConfig.load", lambda _: lambda: lambda *_: grid)
+    monkeypatch.setattr("bigsf.config.base.CustomConfig.load", lambda _: lambda: lambda *_: grid)
     config = split_config(k=3, area_size=4, strategy={"type": "custom", "target": "mylab:strategy"})
     with pytest.raises(
         ConfigError, match=rf"custom returned fold numbers {found} of shape .*; expected 1 to 3, \(2, 3\)"

@@ -6,11 +6,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bigsf.arrays import FloatArray
 from bigsf.errors import ConfigError
-from bigsf.fits_image import FloatArray
-from bigsf.inference import Allowed, Judge, batch_size_within
 from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.sliding_window import Allowed, Judge, batch_size_within
 from bigsf.models.unet import UNet
 from conftest import ArrayPlanes, StubModel
 

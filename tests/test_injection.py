@@ -3,8 +3,8 @@ import numpy.typing as npt
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from bigsf.injection import Filament, InjectedPlanes, inject, random_path
-from bigsf.patches import PatchFile
+from bigsf.evaluation.injection import Filament, InjectedPlanes, inject, random_path
+from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayPlanes
 
 

@@ -10,17 +10,17 @@ import pytest
 from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
-from bigsf.baselines import BASELINES, BaselineMaps
-from bigsf.curves import ThresholdCurve
 from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
-from bigsf.folds import Folds
-from bigsf.inference import Judge
-from bigsf.kfold import KFold
-from bigsf.patches import PatchFile
-from bigsf.run_config import OutOfFoldConfig, RunConfig
-from bigsf.segmenter import segment
-from bigsf.snapshot import Snapshot
-from bigsf.trainer import Trainer
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.folds.folds import Folds
+from bigsf.metrics.threshold_curve import ThresholdCurve
+from bigsf.models.sliding_window import Judge
+from bigsf.patches.patch_file import PatchFile
+from bigsf.segmentation.segment import segment
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import OutOfFoldConfig, RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 
 Settings = Callable[..., dict[str, Any]]
 NAMES = ["split_1", "split_2", "split_3", "split_4"]
@@ -28,9 +28,9 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.pictures.draw_curves", lambda _, path, *__: path.touch())
-    monkeypatch.setattr("bigsf.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
-    monkeypatch.setattr("bigsf.kfold.write_report", lambda *_: None)
+    monkeypatch.setattr("bigsf.training.components.trackers.draw_curves", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.training.kfold.write_report", lambda *_: None)
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> No
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(
     trained_kfold: Path, patch_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmenter.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
     output = tmp_path / "one.fits"
     with pytest.warns(UserWarning, match="is the map that the model was trained on"):
         segment(trained_kfold / "split_1", patch_path, output, precision="fp32")

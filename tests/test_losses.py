@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigsf.losses import AnyLossConfig, BCEConfig, LossSum
+from bigsf.training.components.losses import AnyLossConfig, BCEConfig, LossSum
 from conftest import own_members
 
 LOSSES = own_members(AnyLossConfig)

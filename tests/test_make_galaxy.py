@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 import make_galaxy
 from bigsf.errors import UsageError
-from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 Galaxy = make_galaxy.Galaxy
 NX, NY, SEED = 700, 300, 1  # borders of the map lie inside tiles

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pytest
 from astropy.io import fits
 
-from bigsf.baselines import BASELINES, BaselineMaps
-from bigsf.fits_image import FitsImage
-from bigsf.folds import Folds
-from bigsf.mask_scores import MaskScores
-from bigsf.patches import PatchFile
-from bigsf.scores import OURS, MapScores
-from bigsf.skeletons import SkeletonScore
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.map_scores import OURS, MapScores
+from bigsf.evaluation.mask_scores import MaskScores
+from bigsf.folds.folds import Folds
+from bigsf.maps.fits_image import FitsImage
+from bigsf.metrics.skeleton_score import SkeletonScore
+from bigsf.patches.patch_file import PatchFile
 
 
 class Scored:
@@ -55,7 +55,7 @@ def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPath
 def test_pieces_of_a_wide_map_score_the_same(
     scored: Scored, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.mask_scores._PIECE_PX", width)
+    monkeypatch.setattr("bigsf.evaluation.mask_scores._PIECE_PX", width)
     cut = MaskScores(scored.folds, scored.table)
     fits.writeto(tmp_path / "map.fits", scored.probability)
     with FitsImage(tmp_path / "map.fits") as image:

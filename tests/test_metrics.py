@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bigsf.errors import ConfigError
-from bigsf.metrics import DiceConfig, Mask, Metric, MetricConfig, Probability, build_metrics, metric_name
-from bigsf.run_config import TrainerConfig
+from bigsf.metrics.metric import DiceConfig, Mask, Metric, MetricConfig, Probability, build_metrics, metric_name
+from bigsf.training.run_config import TrainerConfig
 from conftest import own_members
 
 Piece = tuple[Probability, Mask, Mask]

@@ -10,9 +10,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
-from bigsf.fits_image import FitsImage
-from bigsf.mosaic import make_mosaic
-from bigsf.patches import PatchFile
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.mosaic.mosaic import make_mosaic
+from bigsf.patches.patch_file import PatchFile
 from conftest import Run, Sky, galactic_header, shared_data
 
 NY, NX = 60, 100
@@ -64,8 +64,8 @@ def read(path: Path) -> npt.NDArray[np.float32]:
 def test_tiles_of_one_grid_make_the_map_they_were_cut_from(
     tiles: Tiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, band_bytes: float
 ) -> None:
-    monkeypatch.setattr("bigsf.mosaic._BAND_BYTES", band_bytes)
-    monkeypatch.setattr("bigsf.tiles._BLOCK_PX", 17)
+    monkeypatch.setattr("bigsf.maps.mosaic.mosaic._BAND_BYTES", band_bytes)
+    monkeypatch.setattr("bigsf.maps.mosaic.tiles._BLOCK_PX", 17)
     monkeypatch.setitem(sys.modules, "reproject", None)  # which copying does not need
     report = make_mosaic(tiles.cuts(), tmp_path / "all.fits", match_background=True)
     np.testing.assert_array_equal(read(report.output), tiles.image)
@@ -223,8 +223,8 @@ def test_backgrounds_of_tiles_that_nothing_joins_are_said_to_be_kept(tiles: Tile
 
 
 def test_a_large_overlap_is_sampled(tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.overlaps._SAMPLE_PX", 500)
-    monkeypatch.setattr("bigsf.overlaps._SAMPLE_ROWS", 4)
+    monkeypatch.setattr("bigsf.maps.mosaic.overlaps._SAMPLE_PX", 500)
+    monkeypatch.setattr("bigsf.maps.mosaic.overlaps._SAMPLE_ROWS", 4)
     tiles.image[:] = np.arange(NX)
     pair = make_mosaic([tiles.cut("a"), tiles.cut("b")], dry_run=True).overlaps[0]
     assert (pair.pixels, pair.fraction, pair.difference) == (20 * 60, 0.5, 0)
@@ -252,7 +252,7 @@ def test_what_does_not_fit_together_is_refused(tiles: Tiles, tmp_path: Path, mon
     fine = galactic_header(NX, NY, step_deg=0.005)
     with pytest.warns(BigsfWarning, match=r"fine.fits are 2 times finer than .* the grid of a.fits: detail is lost"):
         make_mosaic([a, tiles.write("fine", tiles.image, fine)], dry_run=True)
-    monkeypatch.setattr("bigsf.mosaic.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr("bigsf.maps.mosaic.mosaic.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"takes 16.8 kB, but 1e\+03 bytes are free|takes 16.8 kB, but 1 kB are free"):
         make_mosaic([a, b], dry_run=True)
 
@@ -296,7 +296,7 @@ def test_the_command_makes_a_mosaic_and_its_patches(tiles: Tiles, tmp_path: Path
 
 
 def test_one_map_is_no_mosaic(sky: Sky, tmp_path: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bigsf.mosaic", None)
+    monkeypatch.setitem(sys.modules, "bigsf.maps.mosaic.mosaic", None)
     assert bigsf_command("preprocess", sky.path("image"), "--patch-size", 16, cwd=tmp_path).code == 0
     said = bigsf_command("preprocess", sky.path("image"), "--match-background", cwd=tmp_path)
     assert (said.code, "for several tiles" in said.err) == (2, True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bigsf.optimizers import OptimizerConfig
+from bigsf.training.components.optimizers import OptimizerConfig
 from conftest import own_members
 
 each_optimizer = pytest.mark.parametrize("config", own_members(OptimizerConfig), ids=lambda config: config.type)

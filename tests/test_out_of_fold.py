@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bigsf.folds import Folds
-from bigsf.out_of_fold import judges_of
-from bigsf.splits import SplitConfig
+from bigsf.evaluation.out_of_fold import judges_of
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import SplitConfig
 from conftest import write_patch_file
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigsf.errors import DataError
-from bigsf.patches import PatchFile, PatchFileWriter
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.patch_writer import PatchFileWriter
 from conftest import Sky, galactic_header, write_patch_file
 
 IMAGE = np.arange(2 * 6 * 9, dtype=np.float32).reshape(2, 6, 9)

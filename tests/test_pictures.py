@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from bigsf import pictures
-from bigsf.fits_image import FloatArray
-from bigsf.folds import Folds
-from bigsf.patches import PatchFile
-from bigsf.pictures import Thumbnails, draw_curves, draw_folds, draw_quicklook
+from bigsf.arrays import FloatArray
+from bigsf.folds.figure import draw_folds
+from bigsf.folds.folds import Folds
+from bigsf.maps import quicklook as pictures
+from bigsf.maps.quicklook import Thumbnails, draw_quicklook
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.trackers import draw_curves
 from conftest import galactic_header
 
 
@@ -20,7 +22,7 @@ from conftest import galactic_header
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect figures instead of writing them."""
     figures: list[Any] = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(pictures, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 
@@ -42,7 +44,7 @@ def images_of(figure: Any) -> list[Any]:
 def test_thumbnails_are_every_nth_pixel_however_the_rows_come(ny: int, nx: int, cuts: set[int], longest: int) -> None:
     plane = np.arange(ny * nx, dtype=np.float32).reshape(ny, nx)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pictures, "_LONGEST_PX", longest)
+        patched.setattr(pictures, "LONGEST_PX", longest)
         thumbnails = Thumbnails((ny, nx))
     edges = [0, *sorted(cut for cut in cuts if cut < ny), ny]
     for y0, y1 in zip(edges, edges[1:], strict=False):  # noqa: RUF007

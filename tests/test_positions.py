@@ -3,12 +3,18 @@ import pytest
 import torch
 from astropy.wcs import WCS
 
-from bigsf.coordinates import GalacticCoordinates, border, locator, pixel_coordinates
 from bigsf.errors import DataError
-from bigsf.inference import Judge
 from bigsf.models.normalizations import MinMaxConfig
-from bigsf.models.positions import AnyPositionConfig, IdentityPositionConfig
+from bigsf.models.positions import (
+    AnyPositionConfig,
+    GalacticCoordinates,
+    IdentityPositionConfig,
+    border,
+    locator,
+    pixel_coordinates,
+)
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.sliding_window import Judge
 from bigsf.models.unet import UNetConfig
 from conftest import ArrayPlanes, galactic_header, own_members
 

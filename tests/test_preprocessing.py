@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigsf.errors import BigsfWarning, DataError, UsageError
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
-from bigsf.tiling import window_starts
+from bigsf.maps.tiling import window_starts
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, PreprocessReport, preprocess
 from conftest import Sky, galactic_header, preprocess_config, shared_data
 
 NY, NX = 6, 9
@@ -132,7 +132,7 @@ def test_kept_patches_are_those_of_a_naive_loop_whatever_the_bands(
     expected = naive_positions(valid, labelled if labelled_only else valid, size, stride, least)
     maps = Maps(tmp_path_factory.getbasetemp())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bigsf.preprocessing._BAND_BYTES", band_bytes)
+        patch.setattr("bigsf.patches.preprocess._BAND_BYTES", band_bytes)
         run = {"target": target, "background": np.zeros_like(target), **options}
         if not expected:
             with pytest.raises(DataError, match=r"None of \d+ patches of \d pixels would be kept"):
@@ -151,7 +151,7 @@ def test_small_bands_make_the_same_file(
 ) -> None:
     config = preprocess_config(sky, channels=[sky.path("background")])
     whole = preprocess(config, tmp_path / "whole.h5")
-    monkeypatch.setattr("bigsf.preprocessing._BAND_BYTES", band_bytes)
+    monkeypatch.setattr("bigsf.patches.preprocess._BAND_BYTES", band_bytes)
     banded = preprocess(config, tmp_path / "banded.h5")
     assert banded.identity == whole.identity
     assert banded.counts == whole.counts

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigsf.baselines import BASELINES, BaselineMaps
-from bigsf.curves import ThresholdCurve, quantile_edges
 from bigsf.errors import SnapshotError
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.pretrained import FOLDER, NAMES, snapshot_path
-from bigsf.run_config import RunConfig
-from bigsf.segmenter import find_models, segment
-from bigsf.snapshot import Snapshot, build_model
-from bigsf.trainer import Trainer
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.models.pretrained import FOLDER, NAMES, snapshot_path
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.ensemble import find_models
+from bigsf.segmentation.segment import segment
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot, build_model
+from bigsf.training.trainer import Trainer
 from conftest import Sky, preprocess_config, shared_data
 from make_galaxy import write_galaxy
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bigsf.run_config import RunConfig
+from bigsf.training.run_config import RunConfig
 from conftest import Run
 
 ROOT = Path(__file__).parents[1]

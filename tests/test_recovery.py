@@ -7,10 +7,10 @@ import pytest
 import torch
 from astropy.io import fits
 
-from bigsf.baselines import BASELINES
-from bigsf.inference import Judge
-from bigsf.injection import InjectedPlanes
-from bigsf.recovery import measure_recovery
+from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.models.sliding_window import Judge
 from conftest import ArrayPlanes, StubModel
 
 SHAPE = (200, 300)

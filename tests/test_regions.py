@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from bigsf.filaments import Filaments
-from bigsf.regions import write_regions
-from bigsf.spine import Points
+from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.ds9 import write_regions
+from bigsf.filaments.spine import Points
 from conftest import galactic_header
 
 LINE = re.compile(r"polygon\(([-+.,\d]+)\) # text=\{(\d+)\}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from bigsf.baselines import BASELINES
+from bigsf.evaluation.baselines import BASELINES
 
 
 class Page(HTMLParser):

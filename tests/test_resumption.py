@@ -12,12 +12,13 @@ import yaml
 from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
-from bigsf.kfold import KFold
 from bigsf.metrics import CountRatio
-from bigsf.run_config import RunConfig
-from bigsf.segmenter import segment
-from bigsf.snapshot import Snapshot
-from bigsf.trainer import Parts, Trainer
+from bigsf.segmentation.segment import segment
+from bigsf.training.build import Parts
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 from conftest import Sky
 
 Settings = Callable[..., dict[str, Any]]
@@ -109,7 +110,7 @@ def test_a_metric_may_return_a_number_of_numpy(run_dict: Settings) -> None:
 
 
 def test_wrong_arguments_of_a_custom_part_are_named(run_dict: Settings) -> None:
-    loss = {"type": "custom", "target": "bigsf.losses:Focal", "kwargs": {"gama": 2}}
+    loss = {"type": "custom", "target": "bigsf.training.components.losses:Focal", "kwargs": {"gama": 2}}
     with pytest.raises(
         ConfigError, match=r"bigsf\.losses:Focal does not take kwargs \{'gama': 2\}: missing a required"
     ):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigsf.run_config import TrainerConfig
-from bigsf.schedulers import AnySchedulerConfig, Scheduler
+from bigsf.training.components.schedulers import AnySchedulerConfig, Scheduler
+from bigsf.training.run_config import TrainerConfig
 from conftest import own_members
 
 each_scheduler = pytest.mark.parametrize("config", own_members(AnySchedulerConfig), ids=lambda config: config.type)

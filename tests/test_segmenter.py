@@ -13,11 +13,12 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.ndimage import label
 
-from bigsf.cleaning import Cleaning
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError, UsageError
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.segmenter import SegmentReport, find_models, segment
-from bigsf.snapshot import Snapshot
+from bigsf.filaments.cleaning import Cleaning
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.ensemble import find_models
+from bigsf.segmentation.segment import SegmentReport, segment
+from bigsf.training.snapshot import Snapshot
 from conftest import Sky, galactic_header, write_patch_file
 
 Planes = dict[str, npt.NDArray[Any]]
@@ -25,7 +26,7 @@ Planes = dict[str, npt.NDArray[Any]]
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.segmenter.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from bigsf.signals import StopRequest
+from bigsf.training.interrupts import StopRequest
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 

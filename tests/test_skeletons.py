@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigsf.skeletons import Mask, SkeletonScore
+from bigsf.metrics.skeleton_score import Mask, SkeletonScore
 
 
 def line(y: int, x0: int = 5, x1: int = 35) -> Mask:

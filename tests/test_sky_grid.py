@@ -6,7 +6,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.errors import DataError
-from bigsf.sky_grid import SkyGrid, common_grid
+from bigsf.maps.mosaic.sky_grid import SkyGrid, common_grid
 from conftest import galactic_header
 
 

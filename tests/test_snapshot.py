@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bigsf.errors import ConfigError, SnapshotError
-from bigsf.patches import PatchFile
-from bigsf.run_config import RunConfig
-from bigsf.snapshot import FORMAT, FORMAT_VERSION, Snapshot, build_model
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import FORMAT, FORMAT_VERSION, Snapshot, build_model
 
 KEYS = {
     "FORMAT",

@@ -14,11 +14,11 @@ import pytest
 import torch
 from astropy.io import fits
 
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.segmenter import segment
-from bigsf.snapshot import FORMAT_VERSION, Snapshot
-from bigsf.trainer import Trainer
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.segment import segment
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import FORMAT_VERSION, Snapshot
+from bigsf.training.trainer import Trainer
 
 DATA = Path(__file__).parent / "data"
 KEPT = sorted(DATA.glob("snapshot_v*.pt"))

@@ -9,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
-from bigsf.planes import BoolArray
-from bigsf.spine import measure_spine, skeleton_of
+from bigsf.arrays import BoolArray
+from bigsf.filaments.spine import measure_spine, skeleton_of
 
 Line = npt.NDArray[np.float64]
 ANGLES = [0, 10, 22.5, 45, 61, 90, 120, 135, 163]

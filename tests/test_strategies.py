@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from bigsf.errors import ConfigError
-from bigsf.strategies import (
+from bigsf.folds.strategies import (
     AreaContents,
     BalancedStrategy,
     CustomStrategyConfig,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.tiling import bands, blend_weight, count_in_windows, window_starts
+from bigsf.maps.tiling import bands, blend_weight, count_in_windows, window_starts
 
 quick = settings(max_examples=60, deadline=None)
 sizes = st.integers(1, 30)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bigsf.errors import ConfigError
-from bigsf.trackers import (
+from bigsf.training.components.trackers import (
     CSVConfig,
     History,
     MLflowTracker,

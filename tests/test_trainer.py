@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from torch._inductor.exc import InvalidCxxCompiler
 
-from bigsf.curves import ThresholdCurve
-from bigsf.dataset import Prefetcher
 from bigsf.errors import (
     BigsfWarning,
     ConfigError,
@@ -27,16 +25,19 @@ from bigsf.errors import (
     TrainingError,
     UsageError,
 )
-from bigsf.evaluation import Evaluation, evaluate
-from bigsf.folds import Folds
-from bigsf.inference import Judge
-from bigsf.losses import LossSum, bce
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import preprocess
-from bigsf.run_config import RunConfig
-from bigsf.snapshot import Snapshot
-from bigsf.suitability import check_patch_size
-from bigsf.trainer import Parts, Trainer
+from bigsf.folds.folds import Folds
+from bigsf.metrics.threshold_curve import ThresholdCurve
+from bigsf.models.sliding_window import Judge
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import preprocess
+from bigsf.training.build import Parts
+from bigsf.training.checks import check_patch_size
+from bigsf.training.components.losses import LossSum, bce
+from bigsf.training.dataset import Prefetcher
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+from bigsf.training.validation import Evaluation, evaluate
 from conftest import FOUR_EPOCHS, Sky, preprocess_config, write_patch_file
 
 Settings = Callable[..., dict[str, Any]]
@@ -45,7 +46,7 @@ Settings = Callable[..., dict[str, Any]]
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("draw_curves", "draw_folds"):
-        monkeypatch.setattr(f"bigsf.pictures.{name}", lambda _, path, *__: path.touch())
+        monkeypatch.setattr(f"bigsf.training.components.trackers.{name}", lambda _, path, *__: path.touch())
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def script(*losses: float) -> None:
         values = iter([*losses, 1.0])
         empty = ThresholdCurve()
-        monkeypatch.setattr("bigsf.trainer.evaluate", lambda *_: Evaluation(next(values), {}, empty, empty))
+        monkeypatch.setattr("bigsf.training.trainer.evaluate", lambda *_: Evaluation(next(values), {}, empty, empty))
 
     return script
 
@@ -189,7 +190,7 @@ def test_weight_of_unlabelled_pixels_changes_what_is_learnt(settings: Settings) 
 
 def test_loss_of_the_config_is_the_one_that_is_trained(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "mylab_loss.py").write_text(
-        "from bigsf.losses import LossSum\n"
+        "from bigsf.training.components.losses import LossSum\n"
         "def make(factor):\n"
         "    return lambda logits, target, weight: LossSum(logits.sum() * 0 + factor * weight.sum(), weight.sum())\n"
     )

@@ -3,7 +3,7 @@ import torch
 
 from bigsf.errors import ConfigError
 from bigsf.models.unet import Norm, UNet, UNetConfig
-from bigsf.run_config import TrainerConfig
+from bigsf.training.run_config import TrainerConfig
 
 
 @pytest.mark.parametrize(("depth", "shape"), [(1, (2, 6)), (2, (8, 20)), (3, (16, 8))])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigsf.errors import ConfigError
-from bigsf.run_config import RunConfig, TrainerConfig
+from bigsf.training.run_config import RunConfig, TrainerConfig
 
 WRONG = [
     (

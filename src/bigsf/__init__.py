@@ -6,44 +6,45 @@ Names are imported when they are first used: `import bigsf` loads no torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
-    from bigsf.cleaning import Cleaning
-    from bigsf.filaments import Filaments
-    from bigsf.folds import Folds
-    from bigsf.injection import InjectedPlanes, inject
-    from bigsf.kfold import KFold
-    from bigsf.mosaic import make_mosaic
-    from bigsf.patches import PatchFile
-    from bigsf.preprocessing import PreprocessConfig, preprocess
-    from bigsf.recovery import measure_recovery
-    from bigsf.run_config import RunConfig
-    from bigsf.segmenter import segment
-    from bigsf.snapshot import Snapshot
-    from bigsf.splits import SplitConfig, make_splits
-    from bigsf.trainer import Parts, Trainer
+    from bigsf.evaluation.completeness import measure_recovery
+    from bigsf.evaluation.injection import InjectedPlanes, inject
+    from bigsf.filaments.catalogue import Filaments
+    from bigsf.filaments.cleaning import Cleaning
+    from bigsf.folds.folds import Folds
+    from bigsf.folds.splits import SplitConfig, make_splits
+    from bigsf.maps.mosaic.mosaic import make_mosaic
+    from bigsf.patches.patch_file import PatchFile
+    from bigsf.patches.preprocess import PreprocessConfig, preprocess
+    from bigsf.segmentation.segment import segment
+    from bigsf.training.build import Parts
+    from bigsf.training.kfold import KFold
+    from bigsf.training.run_config import RunConfig
+    from bigsf.training.snapshot import Snapshot
+    from bigsf.training.trainer import Trainer
+
 
 _HOME = {
-    "Cleaning": "cleaning",
-    "Filaments": "filaments",
-    "Folds": "folds",
-    "InjectedPlanes": "injection",
-    "KFold": "kfold",
-    "Parts": "trainer",
-    "PatchFile": "patches",
-    "PreprocessConfig": "preprocessing",
-    "RunConfig": "run_config",
-    "Snapshot": "snapshot",
-    "SplitConfig": "splits",
-    "Trainer": "trainer",
-    "inject": "injection",
-    "make_mosaic": "mosaic",
-    "make_splits": "splits",
-    "measure_recovery": "recovery",
-    "preprocess": "preprocessing",
-    "segment": "segmenter",
+    "Cleaning": "filaments.cleaning",
+    "Filaments": "filaments.catalogue",
+    "Folds": "folds.folds",
+    "InjectedPlanes": "evaluation.injection",
+    "KFold": "training.kfold",
+    "Parts": "training.build",
+    "PatchFile": "patches.patch_file",
+    "PreprocessConfig": "patches.preprocess",
+    "RunConfig": "training.run_config",
+    "Snapshot": "training.snapshot",
+    "SplitConfig": "folds.splits",
+    "Trainer": "training.trainer",
+    "inject": "evaluation.injection",
+    "make_mosaic": "maps.mosaic.mosaic",
+    "make_splits": "folds.splits",
+    "measure_recovery": "evaluation.completeness",
+    "preprocess": "patches.preprocess",
+    "segment": "segmentation.segment",
 }
+
 
 __all__ = [
     "Cleaning",

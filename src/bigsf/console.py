@@ -27,11 +27,20 @@ from rich.text import Text
 from bigsf.errors import BigsfWarning
 
 _width = None if sys.stdout.isatty() else 160  # a file or a pipe has room for whole tables
+
+
 out = Console(soft_wrap=True, highlight=False, emoji=False, width=_width)  # a name may hold :x:
+
+
 err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
 logger = logging.getLogger("bigsf")
 
+
 _PLAIN_INTERVAL_S = 15.0
+
+
 _silent = True
 
 

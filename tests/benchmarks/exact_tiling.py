@@ -20,14 +20,14 @@ from astropy.io import fits
 from measuring import machine, show
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from bigsf.curves import ThresholdCurve
 from bigsf.errors import BigsfWarning
-from bigsf.inference import Judge
-from bigsf.kfold import KFold
-from bigsf.precision import pick_device, resolve_precision
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.snapshot import Snapshot
+from bigsf.metrics.threshold_curve import ThresholdCurve
+from bigsf.models.device import pick_device, resolve_precision
+from bigsf.models.sliding_window import Judge
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
 
 
 def slide(source: Path, output: Path, size: int) -> None:

@@ -37,17 +37,18 @@ import torch
 from astropy.io import fits
 
 from bigsf.errors import BigsfError
-from bigsf.fits_image import FitsImage, find_planes, output_header
-from bigsf.fits_output import FitsWriter
-from bigsf.folds import Folds
-from bigsf.patches import PatchFile
-from bigsf.planes import FitsPlanes
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.segmenter import _open_map
-from bigsf.snapshot import Snapshot
-from bigsf.splits import SplitConfig
-from bigsf.trainer import Parts, Trainer
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import SplitConfig
+from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.planes import FitsPlanes
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.input_map import open_map
+from bigsf.training.build import Parts
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 
 _MEMORY = 2 << 30  # bytes that a process may take beyond what it has when it is forked
 _HANG_S = 3.0  # of CPU time: the machine may be busy
@@ -304,7 +305,7 @@ class FitsFormat(Format):
         report = preprocess(config, self.folder / "out.h5", overwrite=True)
         list(PatchFile(report.output).read([0]))
         with ExitStack() as stack:
-            planes, header = _open_map(path, None, None, None, (), stack)
+            planes, header = open_map(path, None, None, None, (), stack)
             assert isinstance(planes, FitsPlanes)
             with FitsWriter(self.folder / "out.fits", planes.shape, header, {"PRIMARY": "f4", "MASK": "u1"}) as writer:
                 writer.write("PRIMARY", 0, planes.read_rows(0, planes.shape[0])[0])

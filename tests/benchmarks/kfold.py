@@ -14,10 +14,10 @@ import torch
 from measuring import machine, parser, peak_bytes, show, write_map
 
 from bigsf.errors import BigsfWarning
-from bigsf.kfold import KFold
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.trainer import Trainer
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
 
 
 class Stopwatch:

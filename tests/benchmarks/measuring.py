@@ -15,7 +15,7 @@ import torch
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
-from bigsf.fits_output import FitsWriter
+from bigsf.maps.fits_writer import FitsWriter
 
 TILE_PX = 512
 _MEASURED = """

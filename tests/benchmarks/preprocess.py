@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import command, machine, parser, show, write_map
 
-from bigsf.patches import PatchFile
+from bigsf.patches.patch_file import PatchFile
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from measuring import alternating, machine, parser, show, write_map
 
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 
 def in_batches(file: PatchFile, chosen: npt.NDArray[np.int64]) -> None:

@@ -15,12 +15,12 @@ import yaml
 from measuring import best, machine, parser, show, write_map
 from segment import InMemory
 
-from bigsf.inference import Judge
+from bigsf.models.device import resolve_precision
 from bigsf.models.normalizations import Log
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.sliding_window import Judge
 from bigsf.models.unet import UNet
-from bigsf.precision import resolve_precision
-from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 
 def segmenting(nx: int, ny: int, window: int, stride: int, threads: int) -> float:

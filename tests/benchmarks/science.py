@@ -41,15 +41,15 @@ from astropy.io import fits
 from skimage.filters import frangi
 
 import bigsf
-from bigsf.baselines import BaselineMaps
-from bigsf.curves import ThresholdCurve, quantile_edges
-from bigsf.fits_image import FloatArray
-from bigsf.kfold import KFold
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.run_folder import to_json
-from bigsf.skeletons import SkeletonScore
+from bigsf.arrays import FloatArray
+from bigsf.evaluation.baselines import BaselineMaps
+from bigsf.metrics.skeleton_score import SkeletonScore
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import to_json
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))

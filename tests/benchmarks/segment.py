@@ -14,13 +14,12 @@ from astropy.wcs import WCS
 from measuring import alternating, machine, matrix_flops, parser, peak_bytes, show
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigsf.inference import Judge
-from bigsf.models.folding import with_folded_norms
+from bigsf.maps.tiling import window_starts
+from bigsf.models.device import autocast
 from bigsf.models.normalizations import Log
-from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
+from bigsf.models.sliding_window import Judge
 from bigsf.models.unet import UNet
-from bigsf.precision import autocast
-from bigsf.tiling import window_starts
 
 
 class InMemory:

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from astropy.io import fits
 
-from bigsf.kfold import KFold
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.run_folder import RunFolder
-from bigsf.snapshot import Snapshot
-from bigsf.trainer import Trainer
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 
 
 @dataclass

@@ -14,10 +14,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigsf.errors import BigsfWarning
-from bigsf.precision import autocast
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.trainer import Trainer
+from bigsf.models.device import autocast
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
 
 
 def bare_step(trainer: Trainer) -> Any:

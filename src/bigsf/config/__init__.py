@@ -1,0 +1,14 @@
+"""YAML -> validated configuration, with messages that say what to do."""
+
+from bigsf.config.base import (
+    Config,
+    ConfigPath,
+    CustomConfig,
+    aliased,
+    default_tag,
+    ignore_tag_case,
+    matching,
+    members,
+)
+
+__all__ = ["Config", "ConfigPath", "CustomConfig", "aliased", "default_tag", "ignore_tag_case", "matching", "members"]

@@ -1,0 +1,150 @@
+"""Which folds train, validate and test, and by which areas a map is cut into folds."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
+
+from bigsf.config import Config, ConfigPath, aliased, default_tag
+from bigsf.errors import ConfigError
+from bigsf.folds.areas import AreaGrid
+from bigsf.folds.strategies import BalancedStrategyConfig, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
+from bigsf.maps.wcs import sky_period_px
+from bigsf.patches.patch_file import PatchFile
+
+_MOST_PX = 2**31 - 1  # positions are int32
+
+
+Split = tuple[list[int], list[int], list[int]]
+"""[train folds, valid folds, test folds], numbered from 1."""
+
+
+def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Split]:
+    """Return the rotations of k folds.
+
+    Split i trains on folds i .. i + k_train - 1, cyclically, validates on the next, and tests on the rest.
+
+    Parameters
+    ----------
+    k
+        Number of folds, at least 3; or 1 for the standard training: ten folds, the first split only.
+    k_train
+        Folds in training: a count from 1, or a fraction of k below 1. By default all but two.
+    step
+        Keep every `step`-th split.
+
+    Examples
+    --------
+    >>> make_splits(4, 2, step=2)
+    [([1, 2], [3], [4]), ([3, 4], [1], [2])]
+
+    Raises
+    ------
+    ConfigError
+        Where training, validation and test would not each get a fold.
+    """
+    n = 10 if k == 1 else k
+    count = n - 2 if k_train is None else round(n * k_train) if k_train < 1 else int(k_train)
+    rest = n - count
+    if n < 3:
+        raise ConfigError(f"k is {k}; training, validation and test need a fold each: expected 1 or at least 3.")
+    if count < 1 or rest < 2 or (k_train is not None and k_train >= 1 and count != k_train):
+        raise ConfigError(
+            f"k_train is {k_train:g} of {n} folds; expected 1 to {n - 2}, or a fraction of k, so that training keeps 1 "
+            "fold or more, and validation and test together 2 or more."
+        )
+    n_valid = rest // 2
+    rotations = [[(first + i) % n + 1 for i in range(n)] for first in range(n)]
+    splits = [(r[:count], r[count : count + n_valid], r[count + n_valid :]) for r in rotations]
+    return splits[:1] if k == 1 else splits[::step]
+
+
+class SplitConfig(Config):
+    """How a map is split into folds."""
+
+    strategy: Annotated[StrategyConfig, default_tag("random")] = RandomStrategyConfig()
+    """How areas are dealt to folds."""
+
+    k: Annotated[int, Field(ge=1, le=255)] | None = aliased(None, "k", "nb_folds")
+    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 8 where
+    k_train and step are left out too, the strategy is random or balanced, and 16 areas or more hold patches: 5 train, 1
+    validates and 2 are tested in each of four splits, so that a model learns from more of the map."""
+
+    k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
+    """Folds in training: a count, or a fraction of k below 1; by default all but two, or 5 of 8, see k. The test part
+    takes the larger half of the rest."""
+
+    step: PositiveInt | None = None
+    """Keep every step-th of the k rotations, by default all, or every second, see k; folds that are then never
+    tested are NaN in the out-of-fold map."""
+
+    use: PositiveInt = 1
+    """The split that `bigsf train` uses, numbered from 1."""
+
+    area_size: Annotated[int, Field(ge=1, le=_MOST_PX)] | None = None
+    """Side of an area in pixels; by default the larger of 64 and two patch sizes. Larger areas have fewer borders
+    but sample the map more coarsely."""
+
+    overlap: int = Field(default=0, ge=0, le=_MOST_PX)
+    """Pixels that a patch may reach past the bottom and right border of its area. Above 0 folds share pixels."""
+
+    gap: int = Field(default=0, ge=0, le=_MOST_PX)
+    """Pixels kept clear between folds."""
+
+    path: ConfigPath | None = None
+    """The folds file; by default the patch file's name with `.folds.json`, beside it."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.overlap and self.gap:
+            raise ValueError(f"overlap {self.overlap} and gap {self.gap} contradict each other; set one of them to 0.")
+        try:
+            make_splits(self.k or 4, self.k_train, self.step or 1)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def resolved(self, patch_file: PatchFile) -> "SplitConfig":
+        """Return this config with the defaults that depend on the patch file filled in."""
+        config = self.model_copy(
+            update={
+                "area_size": self.area_size or max(64, 2 * patch_file.patch_size),
+                "path": self.path or default_folds_path(patch_file.path),
+            }
+        )
+        k, k_train, step = self.k or 4, self.k_train, self.step or 1
+        free = (self.k, self.k_train, self.step) == (None, None, None)
+        by_areas = isinstance(self.strategy, RandomStrategyConfig | BalancedStrategyConfig)
+        if free and by_areas and config._occupied_areas(patch_file) >= 16:
+            k, k_train, step = 8, 5, 2
+        trained = float(len(make_splits(k, k_train)[0][0]))
+        return config.model_copy(update={"k": k, "k_train": trained, "step": step})
+
+    def following(self, made: "SplitConfig") -> "SplitConfig":
+        """Return this config with what it does not say as `made` has it; k, k_train and step are one thing to say."""
+        said = {key for key in self.model_fields_set if getattr(self, key) is not None} | {"path", "use"}
+        deal = {"k", "k_train", "step"}
+        said |= deal if said & deal else set()
+        return self.model_copy(update={key: getattr(made, key) for key in type(self).model_fields if key not in said})
+
+    def areas(self, patch_file: PatchFile) -> AreaGrid:
+        """Return the areas of a patch file; the config must be resolved."""
+        period = sky_period_px(patch_file.wcs, patch_file.shape)
+        if isinstance(self.strategy, NaiveStrategyConfig):
+            assert self.k is not None
+            return AreaGrid.strips(patch_file.shape, 10 if self.k == 1 else self.k, period)
+        assert self.area_size is not None
+        return AreaGrid.regular(patch_file.shape, self.area_size, patch_file.patch_size, period)
+
+    def _occupied_areas(self, patch_file: PatchFile) -> int:
+        """Return the number of areas that hold a patch."""
+        areas, positions = self.areas(patch_file), patch_file.positions
+        inside, new_sky = areas.keeps(positions, patch_file.patch_size, self.overlap, self.gap)
+        row, column = areas.area_of(positions[inside & new_sky])
+        return len(np.unique(row * areas.shape[1] + column))
+
+
+def default_folds_path(patch_file: Path) -> Path:
+    """Return `galaxy.folds.json` for `galaxy.h5`."""
+    return patch_file.with_suffix(".folds.json")

@@ -1,0 +1,152 @@
+"""Tiles: maps with their masks, laid onto the grid of a mosaic block by block."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.errors import DataError
+from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
+from bigsf.maps.planes import FitsPlanes, check_same_grid, read_mask
+from bigsf.maps.tiling import bands
+
+Block = tuple[int, int, int, int]
+"""(y0, y1, x0, x1) of the mosaic, the ends exclusive."""
+
+
+_BLOCK_PX = 1024
+
+
+_MARGIN_PX = 3  # read around a block for the interpolation
+
+
+class Tile:
+    """A map with a WCS, and the masks that its file brings.
+
+    Parameters
+    ----------
+    path
+        The FITS file; its extension VALID (or MISSING), where there is one, masks the map.
+    hdu, blank
+        As for `FitsImage`.
+    roles
+        Which of `target` and `background` to look for in the file.
+    threshold
+        The masks are 1 above it; by default they must hold 0 and 1 alone.
+    stack
+        Closes the file.
+
+    Raises
+    ------
+    DataError
+        Where the map has no celestial WCS, or a mask does not fit it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        hdu: str | int | None,
+        blank: float | None,
+        roles: Sequence[str],
+        threshold: float | None,
+        stack: ExitStack,
+    ) -> None:
+        self.path = path
+        self.image = stack.enter_context(FitsImage(path, hdu, blank))
+        wcs = self.image.wcs
+        if wcs is None:
+            raise DataError(
+                f"{self.image.name} has no celestial WCS, so where it lies among the tiles of a mosaic is unknown."
+            )
+        self.grid = SkyGrid.of(self.image.name, wcs, self.image.shape)
+        self._threshold = threshold
+        self.masks = {
+            role: stack.enter_context(FitsImage(path, extension))
+            for role, extension in find_planes(path).items()
+            if role in ("valid", *roles)
+        }
+        for mask in self.masks.values():
+            check_same_grid(self.image, mask)
+        if "valid" in self.masks:
+            FitsPlanes([self.image], self.masks["valid"])  # which refuses an inverted mask
+
+    def place(self, mosaic: SkyGrid) -> None:
+        """Find the pixels of the mosaic, `box`, that the tile covers."""
+        self.mosaic = mosaic
+        self.box: Block = mosaic.box(self.grid)
+        shift = mosaic.shift(self.grid)
+        self.shares_grid = shift is not None and bool((shift == np.round(shift)).all())
+
+    @property
+    def pixels_of_mosaic(self) -> float:
+        """The area of the tile in pixels of the mosaic."""
+        ny, nx = self.grid.shape
+        return ny * nx * self.grid.pixel_area_deg2 / self.mosaic.pixel_area_deg2
+
+    def blocks(self, window: Block) -> Iterator[Block]:
+        """Yield the blocks that make up the overlap of the tile's box with a window of the mosaic."""
+        y0, y1, x0, x1 = overlap(self.box, window)
+        for top, bottom in bands(y1 - y0, _BLOCK_PX):
+            for left, right in bands(x1 - x0, x1 - x0 if self.shares_grid else _BLOCK_PX):
+                yield y0 + top, y0 + bottom, x0 + left, x0 + right
+
+    def read(self, block: Block) -> FloatArray:
+        """Return the map on a block `(y1 - y0, x1 - x0)` in its own unit, NaN where it has no valid pixel.
+
+        Its pixels are taken as they are where tile and mosaic share a grid, otherwise interpolated bilinearly; a
+        value that depends on a missing pixel is missing.
+        """
+        return self._on_mosaic("image", block)
+
+    def read_mask(self, role: str, block: Block) -> BoolArray:
+        """Return a mask on a block `(y1 - y0, x1 - x0)`, by the nearest of its pixels; False outside the tile."""
+        mask: BoolArray = self._on_mosaic(role, block) == 1
+        return mask
+
+    def _on_mosaic(self, role: str, block: Block) -> FloatArray:
+        y0, y1, x0, x1 = block
+        if self.shares_grid:
+            top, _, left, _ = self.box
+            return self._piece(role, y0 - top, y1 - top, x0 - left, x1 - left)
+        target = self.mosaic.window(*block)
+        needed = self._needed(target)
+        if needed is None:
+            return np.full(target.shape, np.nan, np.float32)
+        values: FloatArray = import_reproject().reproject_interp(
+            (self._piece(role, *needed), self.grid.window(*needed).wcs),
+            target.wcs,
+            target.shape,
+            order="bilinear" if role == "image" else "nearest-neighbor",
+            roundtrip_coords=False,
+            return_footprint=False,
+        )
+        return values.astype(np.float32)
+
+    def _needed(self, target: SkyGrid) -> Block | None:
+        """Return the tile's own rows and columns that a part of the mosaic is made of, None where there are none."""
+        ny, nx = self.grid.shape
+        points = self.grid.pixels_of(target)
+        if not np.isfinite(points).all():
+            return 0, ny, 0, nx
+        (y0, x0), (y1, x1) = (np.floor(points.min(axis=1)) - _MARGIN_PX, np.ceil(points.max(axis=1)) + _MARGIN_PX)
+        needed = overlap((int(y0), int(y1) + 1, int(x0), int(x1) + 1), (0, ny, 0, nx))
+        return needed if needed[0] < needed[1] and needed[2] < needed[3] else None
+
+    def _piece(self, role: str, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
+        """Return a window of a plane of the file, float32; the map NaN where it is missing."""
+        columns = slice(x0, x1)
+        if role != "image":
+            return read_mask(self.masks[role], role, y0, y1, self._threshold, columns).astype(np.float32)
+        piece = self.image.read(y0, y1, columns)
+        if "valid" in self.masks:
+            piece[~read_mask(self.masks["valid"], "valid", y0, y1, columns=columns)] = np.nan
+        return piece
+
+
+def overlap(one: Block, other: Block) -> Block:
+    """Return what two blocks share; nothing where an end does not lie after its beginning."""
+    y0, x0 = max(one[0], other[0]), max(one[2], other[2])
+    return y0, max(y0, min(one[1], other[1])), x0, max(x0, min(one[3], other[3]))

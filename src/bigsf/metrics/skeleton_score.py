@@ -1,0 +1,79 @@
+"""Do found and true structures run along the same lines: scores of skeletons, pooled over pieces of a map."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
+
+from bigsf.filaments.spine import skeleton_of
+
+Mask = npt.NDArray[np.bool_]
+
+
+class SkeletonScore:
+    """Compares the skeleton (Lee et al. 1994) of a found mask with that of the true one.
+
+    Parameters
+    ----------
+    radii_px
+        Distances within which lines count as the same.
+
+    Attributes
+    ----------
+    inside
+        Pixels of (found skeleton in the true mask, true skeleton in the found mask).
+    length
+        Pixels of (found skeleton, true skeleton).
+    near
+        Pixels of (found skeleton near the true one, true skeleton near the found one) for each radius.
+    """
+
+    def __init__(self, radii_px: Sequence[float] = (1, 2, 3)) -> None:
+        self.radii_px = tuple(radii_px)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all pixels."""
+        self.inside = np.zeros(2, np.int64)
+        self.length = np.zeros(2, np.int64)
+        self.near = np.zeros((len(self.radii_px), 2), np.int64)
+
+    def update(self, found: Mask, true: Mask, judged: Mask, true_line: Mask | None = None) -> None:
+        """Compare a piece of two masks, `(ny, nx)`; lines are drawn on the whole piece and counted where judged.
+
+        The skeleton of the true mask may be given, where several found ones are compared with it.
+        """
+        lines = skeleton_of(found), skeleton_of(true) if true_line is None else true_line
+        for side, (line, other, mask) in enumerate(zip(lines, lines[::-1], (true, found), strict=True)):
+            counted = line & judged
+            self.length[side] += counted.sum()
+            self.inside[side] += (counted & mask).sum()
+            if self.radii_px and other.any() and counted.any():
+                distance = distance_transform_edt(~other)[counted]
+                self.near[:, side] += [(distance <= radius).sum() for radius in self.radii_px]
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of another piece."""
+        self.inside += other.inside
+        self.length += other.length
+        self.near += other.near
+
+    @property
+    def cldice(self) -> float:
+        """Centreline Dice (Shit et al. 2021): harmonic mean of the shares of each skeleton in the other mask."""
+        found, true = map(float, self.length)
+        if not found or not true:
+            return float("nan") if not found and not true else 0.0
+        precision, sensitivity = self.inside / self.length
+        return float(2 * precision * sensitivity / (precision + sensitivity)) if precision + sensitivity else 0.0
+
+    def table(self) -> dict[str, float]:
+        """Return clDice, and purity and completeness of the skeletons within each radius; NaN where not defined."""
+        with np.errstate(invalid="ignore"):
+            shares = self.near / self.length
+        scores = {"cldice": self.cldice}
+        for radius, (purity, completeness) in zip(self.radii_px, shares.tolist(), strict=True):
+            scores |= {f"completeness_{radius:g}px": completeness, f"purity_{radius:g}px": purity}
+        return scores

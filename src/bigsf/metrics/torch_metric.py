@@ -1,0 +1,49 @@
+"""A metric of torchmetrics as one of BigSF."""
+
+from typing import Any, Self
+
+import torch
+
+from bigsf.errors import ConfigError
+from bigsf.metrics.metric import Mask, Metric, Probability
+
+
+class TorchMetric(Metric):
+    """A metric of torchmetrics, as a custom metric: ``target: bigsf.metrics:TorchMetric, kwargs: {name: ...}``.
+
+    Parameters
+    ----------
+    name
+        A class of `torchmetrics` or `torchmetrics.classification`, e.g. "BinaryF1Score".
+    **kwargs
+        Its arguments.
+
+    Raises
+    ------
+    ConfigError
+        Where torchmetrics is not installed or has no such class.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        try:
+            import torchmetrics
+        except ImportError:
+            raise ConfigError(
+                f"The metric {name} needs a package that is not installed: pip install 'bigsf[torchmetrics]'."
+            ) from None
+        kind = getattr(torchmetrics.classification, name, None) or getattr(torchmetrics, name, None)
+        if kind is None:
+            raise ConfigError(f"torchmetrics {torchmetrics.__version__} has no metric {name!r}.")
+        self.metric = kind(**kwargs)
+
+    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+        self.metric.update(torch.from_numpy(probability[labelled]), torch.from_numpy(target[labelled].astype(int)))
+
+    def compute(self) -> float:  # noqa: D102
+        return float(self.metric.compute())
+
+    def reset(self) -> None:  # noqa: D102
+        self.metric.reset()
+
+    def merge(self, other: Self) -> None:  # noqa: D102
+        self.metric.merge_state(other.metric)

@@ -1,0 +1,232 @@
+"""What training makes small: the family of losses, masked by weights.
+
+A loss returns a sum and a weight; their ratio is the loss. Sums and weights add over batches and processes, so that
+the loss of a set, or of a batch spread over processes, is the same however it was cut, for losses that are sums over
+pixels (bce, focal). Overlap losses (dice, tversky, cldice) compare whole batches: cut otherwise they are only close.
+A batch without labelled pixels has sum 0 and weight 0: it contributes nothing and makes no NaN.
+"""
+
+from typing import Annotated, Literal, NamedTuple, Protocol, cast
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from bigsf.config import Config, CustomConfig, ignore_tag_case
+
+
+class LossSum(NamedTuple):
+    """A weighted sum of losses and the sum of its weights, both scalars."""
+
+    total: Tensor
+    weight: Tensor
+
+    def mean(self) -> Tensor:
+        """Return total over weight, 0 where nothing had weight."""
+        return self.total / self.weight.clamp(min=1e-12)
+
+
+class Loss(Protocol):
+    """What the trainer calls."""
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        """Return the loss.
+
+        Parameters
+        ----------
+        logits
+            float32 `(b, 1, y, x)`.
+        target
+            0 or 1, float32 of the same shape.
+        weight
+            Weight of each pixel, 0 where it does not count.
+        """
+        ...
+
+
+class LossConfig(Config):
+    """The part common to all losses."""
+
+    unlabelled_weight: NonNegativeFloat = 0.3
+    """Weight of valid pixels without a label, taken as background; labelled ones have 1. Above 0 the model marks less
+    of the map: catalogues are incomplete, but most of the sky is background."""
+
+
+class BCEConfig(LossConfig):
+    """Binary cross-entropy of each pixel."""
+
+    type: Literal["bce"] = "bce"
+
+    def build(self) -> Loss:
+        """Return the loss."""
+        return bce
+
+
+def bce(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+    """Sum of the binary cross-entropy over pixels."""
+    return LossSum(F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum"), weight.sum())
+
+
+class FocalConfig(LossConfig):
+    """Binary cross-entropy that fades for pixels that are right already (Lin et al. 2017)."""
+
+    type: Literal["focal"]
+
+    gamma: NonNegativeFloat = 2.0
+    """How fast easy pixels fade; 0 is bce."""
+
+    def build(self) -> Loss:
+        """Return the loss."""
+        return Focal(self.gamma)
+
+
+class Focal:
+    """(1 - probability of the truth)**gamma times the binary cross-entropy, summed over pixels."""
+
+    def __init__(self, gamma: float) -> None:
+        self.gamma = gamma
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        wrong = (target - logits.sigmoid()).abs()
+        return LossSum((weight * wrong**self.gamma * entropy).sum(), weight.sum())
+
+
+class TverskyConfig(LossConfig):
+    """1 - TP / (TP + alpha FP + beta FN), with probabilities for counts (Salehi et al. 2017)."""
+
+    type: Literal["tversky"]
+
+    alpha: NonNegativeFloat = 0.3
+    """Cost of a false positive; more of it marks less."""
+
+    beta: NonNegativeFloat = 0.7
+    """Cost of a false negative; more of it marks more."""
+
+    def build(self) -> Loss:
+        """Return the loss."""
+        return Tversky(self.alpha, self.beta)
+
+
+class DiceLossConfig(LossConfig):
+    """1 - Dice, with probabilities for counts (Milletari et al. 2016)."""
+
+    type: Literal["dice"]
+
+    def build(self) -> Loss:
+        """Return the loss."""
+        return Tversky(0.5, 0.5)
+
+
+class Tversky:
+    """The Tversky loss of a whole batch; alpha = beta = 1/2 is the Dice loss."""
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        self.alpha, self.beta = alpha, beta
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
+        probability = logits.sigmoid()
+        true = (weight * probability * target).sum()
+        false_positive = (weight * probability * (1 - target)).sum()
+        false_negative = (weight * (1 - probability) * target).sum()
+        whole = true + self.alpha * false_positive + self.beta * false_negative
+        return _of_batch(1 - (true + _SMOOTH) / (whole + _SMOOTH), weight)
+
+
+class BCEDiceConfig(LossConfig):
+    """The mean of bce and dice, weighted."""
+
+    type: Literal["bce_dice"]
+
+    dice_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of dice; the rest is bce."""
+
+    def build(self) -> Loss:
+        """Return the loss."""
+        return Mixed(bce, Tversky(0.5, 0.5), self.dice_weight)
+
+
+class CLDiceConfig(LossConfig):
+    """Dice and centreline Dice, weighted: the latter compares soft skeletons, so that thin structures stay whole."""
+
+    type: Literal["cldice"]
+
+    cldice_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of centreline Dice; the rest is Dice."""
+
+    iterations: PositiveInt = 5
+    """Steps of the soft skeleton: half the width in pixels of the widest structure."""
+
+    def build(self) -> Loss:
+        """Return the loss."""
+        return Mixed(Tversky(0.5, 0.5), CLDice(self.iterations), self.cldice_weight)
+
+
+class CLDice:
+    """Centreline Dice on soft skeletons (Shit et al. 2021), of pixels that have weight."""
+
+    def __init__(self, iterations: int) -> None:
+        self.iterations = iterations
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
+        counted = (weight > 0).float()
+        probability, truth = logits.sigmoid() * counted, target * counted
+        found_line, true_line = (soft_skeleton(mask, self.iterations) for mask in (probability, truth))
+        found_line, true_line = found_line * weight, true_line * weight
+        precision = ((found_line * truth).sum() + _SMOOTH) / (found_line.sum() + _SMOOTH)
+        sensitivity = ((true_line * probability).sum() + _SMOOTH) / (true_line.sum() + _SMOOTH)
+        return _of_batch(1 - 2 * precision * sensitivity / (precision + sensitivity), weight)
+
+
+def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
+    """Return the soft skeleton of masks or probabilities `(b, 1, y, x)` (Shit et al. 2021, algorithm 1)."""
+    skeleton = F.relu(mask - _opened(mask))
+    for _ in range(iterations):
+        mask = _eroded(mask)
+        ridge = F.relu(mask - _opened(mask))
+        skeleton = skeleton + F.relu(ridge - skeleton * ridge)
+    return skeleton
+
+
+class Mixed:
+    """Two losses of the same pixels, weighted by their shares."""
+
+    def __init__(self, first: Loss, second: Loss, share_of_second: float) -> None:
+        self.first, self.second, self.share = first, second, share_of_second
+
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
+        first, second = self.first(logits, target, weight), self.second(logits, target, weight)
+        return LossSum((1 - self.share) * first.total + self.share * second.total, first.weight)
+
+
+class CustomLossConfig(LossConfig, CustomConfig):
+    """A `Loss` of your own: the target is called with `kwargs` and returns it."""
+
+    def build(self) -> Loss:
+        """Import and call the target."""
+        return cast(Loss, self.call())
+
+
+AnyLossConfig = Annotated[
+    Annotated[
+        BCEConfig | DiceLossConfig | BCEDiceConfig | FocalConfig | TverskyConfig | CLDiceConfig | CustomLossConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]
+
+
+_SMOOTH = 1.0  # pixels; keeps ratios of empty masks defined
+
+
+def _of_batch(value: Tensor, weight: Tensor) -> LossSum:
+    """Return the loss of a whole batch as a sum over its pixels."""
+    return LossSum(value * weight.sum(), weight.sum())
+
+
+def _eroded(mask: Tensor) -> Tensor:
+    return -F.max_pool2d(-mask, 3, stride=1, padding=1)
+
+
+def _opened(mask: Tensor) -> Tensor:
+    return F.max_pool2d(_eroded(mask), 3, stride=1, padding=1)

@@ -1,0 +1,228 @@
+"""Where the quantities of each epoch are written: the family of trackers."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+import csv
+import importlib
+from typing import Annotated, Literal, Protocol, cast
+
+from pydantic import Field
+
+from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.errors import ConfigError
+from bigsf.files import write_text
+from bigsf.maps.quicklook import new_figure, save_figure
+
+
+def draw_curves(history: Sequence[dict[str, Any]], path: Path, best_epoch: int) -> None:
+    """Draw the losses and the validation metrics of a run against the epoch."""
+    epochs = [row["epoch"] for row in history]
+    figure = new_figure(10, 4)
+    losses, metrics = figure.subplots(1, 2)
+    for name in history[0]:
+        values = [row[name] for row in history]
+        if name.endswith("loss"):
+            losses.plot(epochs, values, ".-", label=name.replace("_", " "))
+        elif name.startswith("val_"):
+            metrics.plot(epochs, values, ".-", label=name.removeprefix("val_").replace("_", " "))
+    losses.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
+    metrics.set(xlabel="epoch", ylabel="score", title="validation folds")
+    for axes in (losses, metrics):
+        axes.axvline(best_epoch, color="0.7", zorder=0, label="best.pt")
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    save_figure(figure, path)
+
+
+History = list[dict[str, Any]]
+"""One row of logged quantities an epoch."""
+
+
+class Tracker(Protocol):
+    """Follows a run."""
+
+    def write(self, history: History) -> None:
+        """Take the whole history, the newest row last; a resumed run calls it first with the rows it starts from."""
+        ...
+
+    def close(self) -> None:
+        """End the run."""
+        return
+
+
+class CSVConfig(Config):
+    """metrics.csv in the run folder: a row an epoch."""
+
+    type: Literal["csv"] = "csv"
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        return CSVTracker(folder / "metrics.csv")
+
+
+class CSVTracker(Tracker):
+    """Rewrites a CSV file whole each epoch, so that it is never cut short and always agrees with the snapshot."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, history: History) -> None:  # noqa: D102
+        text = io.StringIO()
+        if history:
+            writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(history)
+        write_text(self.path, text.getvalue())
+
+
+class TensorBoardConfig(Config):
+    """TensorBoard event files in the run folder."""
+
+    type: Literal["tensorboard"]
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        _require("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
+
+
+class TensorBoardTracker(Tracker):
+    """Writes scalars to TensorBoard.
+
+    Parameters
+    ----------
+    writer
+        A `torch.utils.tensorboard.SummaryWriter`.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def write(self, history: History) -> None:  # noqa: D102
+        for name, value in _newest(history).items():
+            self.writer.add_scalar(name, value, history[-1]["epoch"])
+        self.writer.flush()
+
+    def close(self) -> None:  # noqa: D102
+        self.writer.close()
+
+
+class MLflowConfig(Config):
+    """A run of MLflow."""
+
+    type: Literal["mlflow"]
+
+    experiment: str = "bigsf"
+    """Name of the experiment."""
+
+    uri: str | None = None
+    """Tracking URI; null: MLflow's own default."""
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        mlflow = _require("mlflow")
+        if self.uri:
+            mlflow.set_tracking_uri(self.uri)
+        mlflow.set_experiment(self.experiment)
+        mlflow.start_run(run_name=run_name)
+        mlflow.log_dict(run_config, "config.json")
+        return MLflowTracker(mlflow)
+
+
+class MLflowTracker(Tracker):
+    """Logs metrics to the active run of MLflow.
+
+    Parameters
+    ----------
+    client
+        The module `mlflow`, with a run started.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def write(self, history: History) -> None:  # noqa: D102
+        if history:
+            self.client.log_metrics(_newest(history), step=history[-1]["epoch"])
+
+    def close(self) -> None:  # noqa: D102
+        self.client.end_run()
+
+
+class WandBConfig(Config):
+    """A run of Weights & Biases."""
+
+    type: Literal["wandb"]
+
+    project: str = "bigsf"
+    """Name of the project."""
+
+    mode: Literal["online", "offline"] = "offline"
+    """offline keeps all on this machine, for `wandb sync` later."""
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        wandb = _require("wandb")
+        return WandBTracker(
+            wandb.init(project=self.project, name=run_name, config=run_config, dir=str(folder), mode=self.mode)
+        )
+
+
+class WandBTracker(Tracker):
+    """Logs to a run of Weights & Biases.
+
+    Parameters
+    ----------
+    run
+        What `wandb.init` returns.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def write(self, history: History) -> None:  # noqa: D102
+        if history:
+            self.run.log(_newest(history), step=history[-1]["epoch"])
+
+    def close(self) -> None:  # noqa: D102
+        self.run.finish()
+
+
+def _newest(history: History) -> dict[str, float]:
+    """Return the numbers of the last row."""
+    return {name: value for name, value in history[-1].items() if name != "epoch"} if history else {}
+
+
+def _require(package: str) -> Any:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(
+            f"The tracker {package} needs a package that is not installed: pip install 'bigsf[{package}]'."
+        ) from None
+
+
+class CustomTrackerConfig(CustomConfig):
+    """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Import and call the target."""
+        return cast(Tracker, self.call(folder=folder, run_name=run_name, run_config=run_config))
+
+
+TrackerConfig = Annotated[
+    Annotated[
+        CSVConfig | TensorBoardConfig | MLflowConfig | WandBConfig | CustomTrackerConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]

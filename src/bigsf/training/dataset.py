@@ -1,0 +1,179 @@
+"""Patch file + folds -> batches."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Annotated, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field, PositiveInt
+
+from bigsf.arrays import IntArray
+from bigsf.config import Config, ConfigPath, CustomConfig, default_tag, ignore_tag_case
+from bigsf.models.positions import Locate
+from bigsf.patches.patch_file import Patches, PatchFile
+from bigsf.training.components.batch import Augmentation, Batch
+
+Own = Callable[[IntArray], npt.NDArray[np.bool_]]
+"""From indices of patches to which of their pixels may be seen, `(n, y, x)`."""
+
+
+class SampledConfig(Config):
+    """Which patches are trained on."""
+
+    samples_per_epoch: PositiveInt | None = None
+    """Train on a random part of the training patches each epoch; null: on all."""
+
+    straddle: bool = True
+    """Train on patches that straddle areas too, with their centre and a label in the training areas; what of them lies
+    outside is masked as missing."""
+
+
+class PatchesConfig(SampledConfig):
+    """The patches of a patch file."""
+
+    type: Literal["patches"] = "patches"
+
+    path: ConfigPath
+    """The patch file, made by `bigsf preprocess`."""
+
+    in_memory: bool = False
+    """Read the planes into memory instead of mapping them: for file systems that are slow at random reads."""
+
+    def build(self) -> PatchFile:
+        """Open the patch file."""
+        return PatchFile(self.path, self.in_memory)
+
+
+class CustomDataConfig(SampledConfig, CustomConfig):
+    """A `PatchFile` of your own: called with `kwargs`."""
+
+    def build(self) -> PatchFile:
+        """Import and call the target."""
+        return cast(PatchFile, self.call())
+
+
+DataConfig = Annotated[
+    Annotated[PatchesConfig | CustomDataConfig, Field(discriminator="type")],
+    ignore_tag_case,
+    default_tag("patches"),
+]
+
+
+class PatchDataset:
+    """The training patches of a split as batches; batch and augmentation are functions of (seed, epoch, step).
+
+    Parameters
+    ----------
+    patch_file
+        Where the patches come from.
+    indices
+        Which of them.
+    batch_size
+        Patches in a batch, over all processes. Batches of an epoch differ in size by at most one patch.
+    seed
+        Seed of the order and of the augmentations.
+    samples_per_epoch
+        Train on a random part of this many patches each epoch.
+    own
+        From indices of patches to which of their pixels may be seen `(n, y, x)`; by default all.
+    augmentations
+        Applied in this order.
+    locate
+        Turns patch centres into positions; None for models without position.
+    device
+        Where batches go.
+    rank, processes
+        A batch is dealt to this many processes; this is the one numbered `rank`.
+    """
+
+    def __init__(
+        self,
+        patch_file: PatchFile,
+        indices: IntArray,
+        batch_size: int,
+        seed: int = 0,
+        samples_per_epoch: int | None = None,
+        own: Own | None = None,
+        augmentations: Sequence[Augmentation] = (),
+        locate: Locate | None = None,
+        device: torch.device | None = None,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.patch_file, self.indices, self.seed = patch_file, indices, seed
+        self.rank, self.processes, self._own = rank, processes, own
+        self.samples = min(samples_per_epoch or len(indices), len(indices))
+        self.steps = -(-self.samples // batch_size)
+        self.augmentations, self.locate = augmentations, locate
+        self.device = device or torch.device("cpu")
+        self._order: tuple[int, list[IntArray]] = (-1, [])
+
+    def read(self, indices: IntArray) -> Patches:
+        """Return patches of which only what may be seen is left: the rest is NaN and without label."""
+        patches = self.patch_file.read(indices)
+        assert patches.target is not None
+        assert patches.labelled is not None
+        if self._own is None:
+            return patches
+        own = self._own(indices)
+        image = np.where(own[:, None], patches.image, np.float32(np.nan))
+        return patches._replace(image=image, target=patches.target * own, labelled=patches.labelled * own)
+
+    def batch_indices(self, epoch: int, step: int) -> IntArray:
+        """Return the patches of a batch."""
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)[: self.samples]
+            self._order = (epoch, np.array_split(order, self.steps))
+        return self._order[1][step]
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return this process's part of an augmented batch; it may be empty."""
+        whole = self.batch_indices(epoch, step)
+        mine = slice(self.rank, None, self.processes)
+        patches = self.read(whole[mine])
+        centre = patches.position + (self.patch_file.patch_size - 1) / 2
+        batch = Batch(
+            torch.from_numpy(patches.image).to(self.device),
+            torch.from_numpy(patches.target)[:, None].to(self.device).float(),
+            torch.from_numpy(patches.labelled)[:, None].to(self.device).bool(),
+            self.locate(centre).to(self.device) if self.locate else None,
+        )
+        generator = np.random.default_rng([self.seed, epoch, step])
+        for augmentation in self.augmentations:
+            draw = torch.from_numpy(augmentation.draw(generator, len(whole))[mine])
+            if len(draw):
+                batch = augmentation.apply(batch, draw.to(self.device))
+        return batch
+
+
+class Prefetcher:
+    """Makes the next batch of an epoch in a thread while the network works on the last one.
+
+    Parameters
+    ----------
+    dataset
+        Whose batches are functions of (seed, epoch, step), so that nothing depends on the thread.
+    """
+
+    def __init__(self, dataset: PatchDataset) -> None:
+        self.dataset = dataset
+        self._thread = ThreadPoolExecutor(1, "prefetch")
+        self._next: tuple[tuple[int, int], Future[Batch]] | None = None
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return a batch, and begin with the one after it."""
+        if self._next is not None and self._next[0] == (epoch, step):
+            batch = self._next[1].result()
+        else:
+            batch = self.dataset.batch(epoch, step)
+        self._next = None
+        if step + 1 < self.dataset.steps:
+            self._next = (epoch, step + 1), self._thread.submit(self.dataset.batch, epoch, step + 1)
+        return batch
+
+    def close(self) -> None:
+        """End the thread."""
+        self._next = None
+        self._thread.shutdown()
