@@ -5,7 +5,7 @@
 
 The map is segmented as it is and once more with filaments added, away from those known (the target of the patch file,
 or what the model marked). recovery.png shows which part of them is marked, against their contrast; recovery.json holds
-the numbers. The report of a k-fold has this curve already, of models that never saw the place; a model that is judged
+the numbers. The report of a k-fold has this curve already, of models that never saw the place; a model that is predicted
 here should not have been trained on the map.
 """
 
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 import bigsf
-from bigsf.evaluation.report_figures import recovery_figure
+from bigsf.evaluation.report_figures import completeness_figure
 from bigsf.files import write_text
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.quicklook import png_of
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.ensemble import find_models
 from bigsf.training.run_folder import to_json
 
@@ -37,9 +37,9 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, A
     snapshots = [bigsf.Snapshot.load(path) for path in find_models([model])]
     models = [snapshot.build_model() for snapshot in snapshots]
     cuts = np.array([snapshot.thresholds["whole"] for snapshot in snapshots], np.float32)[:, None, None]
-    judge = Judge(models, snapshots[0].patch_size, wcs=file.wcs)
-    found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), judge, cuts, segmented)
-    (output / "recovery.png").write_bytes(png_of(recovery_figure(found)))
+    predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
+    found = bigsf.measure_completeness(bigsf.InjectedPlanes(file, known, seed), predictor, cuts, segmented)
+    (output / "recovery.png").write_bytes(png_of(completeness_figure(found)))
     write_text(output / "recovery.json", to_json(found))
     for contrast, share in zip(found["contrast"], found["completeness"]["BigSF"], strict=True):
         print(f"contrast {contrast:.2f}: {share:.0%} of their pixels are marked")

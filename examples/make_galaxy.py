@@ -217,7 +217,7 @@ class Galaxy:
         density = self.clouds(y, x) * (1 + excess)
         truth = truth_id > 0
         background = ~truth
-        if background.any():  # judged without the noise, which would only fray its outline
+        if background.any():  # predicted without the noise, which would only fray its outline
             relative = density / self.latitude_profile(y)[:, None]
             background &= relative <= np.quantile(relative[background], self.recipe.background_fraction)
         valid = self._outside_holes(row, column)

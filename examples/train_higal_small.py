@@ -129,10 +129,14 @@ def held_out(model: Path, folder: Path, run: Trainer, shape: tuple[int, int]) ->
     report = bigsf.segment(model, folder / "image.fits", folder / "segmented.fits", tta=True)
     ny, nx = shape
     score, target = (fits.getdata(path)[:ny, :nx] for path in (report.output, folder / "target.fits"))
-    judged = np.isfinite(score) & np.isin(run.folds.rows(0, ny)[:, :nx], run.split[2])
-    curve = ThresholdCurve(quantile_edges(score[judged]))
-    curve.update(score[judged], target[judged] > 0)
-    return {"pixels": int(judged.sum()), "average_precision": curve.average_precision(), "dice": curve.best_dice()[0]}
+    predicted = np.isfinite(score) & np.isin(run.folds.rows(0, ny)[:, :nx], run.split[2])
+    curve = ThresholdCurve(quantile_edges(score[predicted]))
+    curve.update(score[predicted], target[predicted] > 0)
+    return {
+        "pixels": int(predicted.sum()),
+        "average_precision": curve.average_precision(),
+        "dice": curve.best_dice()[0],
+    }
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
 def test_bands_and_pieces_give_the_formula_of_the_whole_map(
     name: str, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baselines, "_PIECE_PX", columns)
+    monkeypatch.setattr(baselines, "_CHUNK_PX", columns)
     image = tall_map()
     maps = BaselineMaps(ArrayPlanes(image[None]))
     some = range(0, 300, rows) if rows > 1 else range(120, 180, 20)

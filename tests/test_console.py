@@ -22,25 +22,25 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    console.say("hello")
-    console.show("hello")
+    console.print_line("hello")
+    console.print_table("hello")
     with console.progress("work", 3, "patches") as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")
 
 
 def test_talk_turns_results_on_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk()
-    console.say("written: [bold] map.fits[1]")
+    console.configure_output()
+    console.print_line("written: [bold] map.fits[1]")
     assert capsys.readouterr() == ("written: [bold] map.fits[1]\n", "")
 
 
 def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk(quiet=True)
-    console.say("result")
+    console.configure_output(quiet=True)
+    console.print_line("result")
     console.logger.info("detail")
     console.logger.warning("slow [disk]")
-    console.fail("no file [1]")
+    console.print_error("no file [1]")
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = console._show_warning  # type: ignore[assignment]
@@ -49,23 +49,23 @@ def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_log_lines_are_shown_once_however_often_one_talks(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk()
-    console.talk()
+    console.configure_output()
+    console.configure_output()
     console.logger.info("epoch 1")
     assert capsys.readouterr().err == "epoch 1\n"
     assert console.logger.level == logging.INFO
 
 
 def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk()
-    console.say("x" * 500)
+    console.configure_output()
+    console.print_line("x" * 500)
     assert capsys.readouterr().out == "x" * 500 + "\n"
 
 
 def test_progress_off_a_terminal_is_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    console.talk()
+    console.configure_output()
     clock = iter([0.0, 5.0, 20.0, 21.0])
     monkeypatch.setattr("bigsf.console.time.monotonic", lambda: next(clock))
     with console.progress("preprocess", 4000, "rows") as advance:
@@ -76,7 +76,7 @@ def test_progress_off_a_terminal_is_plain_lines(
 
 def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True, width=100))
-    console.talk()
+    console.configure_output()
     with console.progress("preprocess", 40, "rows") as advance:
         advance(40)
     assert "preprocess" in (shown := capsys.readouterr().err)

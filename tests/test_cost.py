@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from bigsf.cli.dry_run import windows_over
+from bigsf.cli.dry_run import count_windows
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayPlanes, StubModel
 
@@ -20,8 +20,8 @@ def test_windows_are_counted_as_the_judge_takes_them(patch_file: PatchFile, whic
         seen.append(len(image))
         return image
 
-    judge = Judge([StubModel(look)], patch_file.patch_size, stride)
+    predictor = SlidingWindowPredictor([StubModel(look)], patch_file.patch_size, stride)
     whole = ArrayPlanes(np.ones((1, *patch_file.shape), np.float32))
-    for _ in judge.rows(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
+    for _ in predictor.predict_bands(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
         pass
-    assert sum(seen) == windows_over(folds, which, stride)
+    assert sum(seen) == count_windows(folds, which, stride)

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.metric import metric_name
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.losses import BCEConfig
 from bigsf.training.run_config import TrainerConfig
@@ -23,7 +23,7 @@ from conftest import StubModel
 
 Mask = npt.NDArray[np.bool_]
 PIXELWISE = StubModel(lambda image, _: torch.sigmoid(20 * (image.nan_to_num(nan=1e22).log10() - 22.35)))
-"""It judges each pixel by its value alone, so that a map of any size can be computed by hand."""
+"""It predicts each pixel by its value alone, so that a map of any size can be computed by hand."""
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def evaluated(folds: Folds) -> Callable[..., Evaluation]:
     def make(which: list[int], unlabelled_weight: float = 0.0, batch_size: int = 32) -> Evaluation:
         metrics = TrainerConfig.from_dict({"metrics": kinds}).metrics
         built = {metric_name(metric): metric.build() for metric in metrics}
-        judge = Judge([PIXELWISE], 16, batch_size=batch_size)
-        return evaluate(judge, folds, which, built, BCEConfig().build(), unlabelled_weight)
+        predictor = SlidingWindowPredictor([PIXELWISE], 16, batch_size=batch_size)
+        return evaluate(predictor, folds, which, built, BCEConfig().build(), unlabelled_weight)
 
     return make
 
@@ -60,8 +60,8 @@ def test_scores_are_those_of_the_whole_map_at_once(
     evaluated: Callable[..., Evaluation], whole_map: tuple[Any, ...], which: list[int], batch_size: int
 ) -> None:
     probability, truth, labelled, valid, fold = whole_map
-    judged = valid & np.isin(fold, which)
-    known = judged & labelled
+    predicted = valid & np.isin(fold, which)
+    known = predicted & labelled
     found = evaluated(which, batch_size=batch_size)
     marked = probability >= 0.5
     assert found.loss == pytest.approx(log_loss(truth[known], probability[known]), rel=1e-3)
@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_whole_map_at_once(
         },
         abs=1e-3,
     )
-    whole = average_precision_score(truth[judged], probability[judged])
+    whole = average_precision_score(truth[predicted], probability[predicted])
     assert found.quantities["whole_average_precision"] == pytest.approx(whole, abs=1e-3)
     assert whole != pytest.approx(found.metrics["average_precision"], abs=1e-3)
 
@@ -82,7 +82,7 @@ def test_pieces_of_a_wide_map_score_the_same(
     evaluated: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluated([2, 4], 0.3)
-    monkeypatch.setattr("bigsf.training.validation._PIECE_PX", 23)
+    monkeypatch.setattr("bigsf.training.validation._CHUNK_PX", 23)
     cut = evaluated([2, 4], 0.3)
     assert cut.quantities == pytest.approx(whole.quantities, rel=1e-6)
     np.testing.assert_array_equal(cut.whole.positives, whole.whole.positives)
@@ -93,8 +93,8 @@ def test_every_pixel_of_the_folds_is_judged_once(
 ) -> None:
     _, truth, labelled, valid, fold = whole_map
     found = evaluated([1, 4])
-    judged = valid & np.isin(fold, [1, 4])
-    for curve, where in ((found.whole, judged), (found.labelled, judged & labelled)):
+    predicted = valid & np.isin(fold, [1, 4])
+    for curve, where in ((found.whole, predicted), (found.labelled, predicted & labelled)):
         assert curve.positives.sum() == (truth & where).sum()
         assert curve.negatives.sum() == (~truth & where).sum()
 

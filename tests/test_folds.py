@@ -117,7 +117,7 @@ def painted_straddling(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
     for fold in range(1, int(folds.grid.max()) + 1):
         planes[fold] = np.zeros(folds.patch_file.shape, np.int64)
         indices = folds.training_patches([fold])
-        for (y, x), own in zip(folds.patch_file.positions[indices], folds.own(indices, [fold]), strict=True):
+        for (y, x), own in zip(folds.patch_file.positions[indices], folds.visible_pixels(indices, [fold]), strict=True):
             planes[fold][y : y + side, x : x + side] += own
     return planes
 
@@ -207,7 +207,7 @@ def test_straddling_patches_have_their_centre_and_a_label_in_the_folds(
         inside = np.isin(fold[here], chosen)
         centred = fold[y + patch_size // 2, x + patch_size // 2] in chosen
         assert (index in straddling) == (not kept and centred and bool((labelled[here] * inside).any()))
-        np.testing.assert_array_equal(folds.own(np.array([index]), chosen)[0], inside | kept)
+        np.testing.assert_array_equal(folds.visible_pixels(np.array([index]), chosen)[0], inside | kept)
     every = set(folds.training_patches(chosen).tolist())
     assert every == straddling | set(folds.patches_in(chosen).tolist())
     assert set(folds.training_patches(chosen, straddle=False).tolist()) == set(folds.patches_in(chosen).tolist())

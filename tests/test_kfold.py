@@ -14,7 +14,7 @@ from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotEr
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.folds.folds import Folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
 from bigsf.training.kfold import KFold
@@ -55,11 +55,11 @@ def planes(folder: Path) -> dict[str, npt.NDArray[Any]]:
         return {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
 
 
-def judged_by(folder: Path, file: PatchFile) -> npt.NDArray[np.float32]:
+def rank_of_row(folder: Path, file: PatchFile) -> npt.NDArray[np.float32]:
     """Return what each model of a k-fold makes of the whole map, `(models, ny, nx)`."""
     models = [Snapshot.load(path).build_model() for path in sorted(folder.glob("split_*/best.pt"))]
-    judge = Judge(models, file.patch_size, batch_size=64)
-    return np.concatenate([values for _, _, values in judge.rows(file)], axis=1)
+    predictor = SlidingWindowPredictor(models, file.patch_size, batch_size=64)
+    return np.concatenate([values for _, _, values in predictor.predict_bands(file)], axis=1)
 
 
 def test_every_valid_pixel_is_judged_by_the_model_that_never_saw_its_fold(trained_kfold: Path, folds: Folds) -> None:
@@ -67,13 +67,13 @@ def test_every_valid_pixel_is_judged_by_the_model_that_never_saw_its_fold(traine
     valid, number = np.isfinite(file.image[0]), folds.rows(0, file.shape[0])
     np.testing.assert_array_equal(np.isfinite(out["PRIMARY"]), valid)
     np.testing.assert_array_equal(out["FOLD"], np.where(valid, number, 0))
-    each = judged_by(trained_kfold, file)
-    for judge, (train, validation, test) in enumerate(folds.splits):
+    each = rank_of_row(trained_kfold, file)
+    for predictor, (train, validation, test) in enumerate(folds.splits):
         where = np.isin(out["FOLD"], test)
         assert where.any()
-        np.testing.assert_allclose(out["PRIMARY"][where], each[judge][where], atol=1e-6)
+        np.testing.assert_allclose(out["PRIMARY"][where], each[predictor][where], atol=1e-6)
         assert not set(test) & {*train, *validation}
-        assert not np.allclose(out["PRIMARY"][where], each[judge - 1][where], atol=1e-3)
+        assert not np.allclose(out["PRIMARY"][where], each[predictor - 1][where], atol=1e-3)
 
 
 def test_mask_takes_the_threshold_of_each_judge(trained_kfold: Path, folds: Folds) -> None:
@@ -107,7 +107,7 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
     file, maps = folds.patch_file, BaselineMaps(folds.patch_file)
     target, labelled = (plane > 0 for plane in file.labels())
     valid = np.isfinite(file.image[0])
-    assert summary["judged_pixels"] == summary["valid_pixels"] == valid.sum()
+    assert summary["predicted_pixels"] == summary["valid_pixels"] == valid.sum()
     table, probability = summary["out_of_fold"], planes(trained_kfold)["PRIMARY"]
     assert list(table) == ["BigSF", *BASELINES]
     for kind, where in (("labelled", valid & labelled), ("whole", valid)):
@@ -180,13 +180,13 @@ def test_folds_that_are_never_tested_are_nan(kfold_of: Callable[..., KFold]) -> 
     tested = np.isin(number, [4, 2]) & np.isfinite(kfold.patch_file.image[0])
     np.testing.assert_array_equal(np.isfinite(out["PRIMARY"]), tested)
     np.testing.assert_array_equal(out["FOLD"], np.where(tested, number, 0))
-    assert summary["judged_pixels"] == tested.sum() < summary["valid_pixels"]
+    assert summary["predicted_pixels"] == tested.sum() < summary["valid_pixels"]
 
 
 def test_several_judges_of_a_pixel_vote(kfold_of: Callable[..., KFold]) -> None:
     kfold = kfold_of({"k_train": 1})
     kfold.run()
-    out, each = planes(kfold.path), judged_by(kfold.path, kfold.patch_file)
+    out, each = planes(kfold.path), rank_of_row(kfold.path, kfold.patch_file)
     number = kfold.folds.rows(0, kfold.patch_file.shape[0])
     may = np.stack([np.isin(number, test) for _, _, test in kfold.folds.splits])
     assert (may.sum(axis=0) == 2).all()

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
-from bigsf.evaluation.map_scores import OURS, MapScores
+from bigsf.evaluation.map_scores import MODEL, MapScores
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
@@ -39,10 +39,10 @@ class Scored:
         with FitsImage(folder / "map.fits") as image:
             self.masks.add(image)
 
-    def marked(self, name: str = OURS, against: str = "whole") -> npt.NDArray[Any]:
+    def marked(self, name: str = MODEL, against: str = "whole") -> npt.NDArray[Any]:
         """Return what a map marks at its own threshold."""
         file = self.folds.patch_file
-        score = self.probability if name == OURS else BaselineMaps(file).rows(name, 0, file.shape[0])
+        score = self.probability if name == MODEL else BaselineMaps(file).rows(name, 0, file.shape[0])
         return np.asarray((np.nan_to_num(score) >= self.table[name][against]["threshold"]) & self.valid)
 
 
@@ -55,7 +55,7 @@ def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPath
 def test_pieces_of_a_wide_map_score_the_same(
     scored: Scored, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.evaluation.mask_scores._PIECE_PX", width)
+    monkeypatch.setattr("bigsf.evaluation.mask_scores._CHUNK_PX", width)
     cut = MaskScores(scored.folds, scored.table)
     fits.writeto(tmp_path / "map.fits", scored.probability)
     with FitsImage(tmp_path / "map.fits") as image:
@@ -72,12 +72,12 @@ def test_cost_of_thresholds_chosen_elsewhere(scored: Scored) -> None:
         marked, true = (scored.probability >= threshold)[where], scored.target[where]
         cost = scored.maps.thresholds_cost()[kind]
         assert cost["dice"] == pytest.approx(2 * (marked & true).sum() / (marked.sum() + true.sum()))
-        assert cost["cost"] == pytest.approx(scored.table[OURS][kind]["best_dice"] - cost["dice"])
+        assert cost["cost"] == pytest.approx(scored.table[MODEL][kind]["best_dice"] - cost["dice"])
         assert cost["cost"] >= 0
 
 
 def test_scores_at_the_best_threshold_are_those_of_the_mask(scored: Scored) -> None:
-    for name in (OURS, *BASELINES):
+    for name in (MODEL, *BASELINES):
         marked, true = scored.marked(name), scored.target & scored.valid
         scores = scored.table[name]["whole"]
         assert scores["precision"] == pytest.approx(true[marked].mean(), abs=1e-3)
@@ -88,7 +88,7 @@ def test_scores_at_the_best_threshold_are_those_of_the_mask(scored: Scored) -> N
 def test_lines_are_those_of_the_whole_map(scored: Scored) -> None:
     expected = SkeletonScore()
     expected.update(scored.marked(), scored.target, scored.valid)
-    found = scored.masks.skeletons()[OURS]["whole"]
+    found = scored.masks.skeletons()[MODEL]["whole"]
     assert {name: found[name] for name in expected.table()} == pytest.approx(expected.table(), abs=0.01)
     assert -1 <= found["mssim"] <= 1
     assert np.isnan(scored.masks.skeletons()["ridge filter"]["whole"]["mssim"])
@@ -97,7 +97,7 @@ def test_lines_are_those_of_the_whole_map(scored: Scored) -> None:
 @pytest.mark.parametrize("kind", ["longitude", "column density", "local contrast"])
 def test_bins_hold_all_true_pixels_and_add_up_to_the_whole(scored: Scored, kind: str) -> None:
     bins = scored.masks.by_bin()[kind]
-    for name in (OURS, *BASELINES):
+    for name in (MODEL, *BASELINES):
         shares = bins["whole"][name]
         true = np.array(shares["true"])
         assert len(true) == len(bins["centre"])
@@ -107,7 +107,7 @@ def test_bins_hold_all_true_pixels_and_add_up_to_the_whole(scored: Scored, kind:
 
 
 def test_bins_of_contrast_hold_equally_many_true_pixels(scored: Scored) -> None:
-    true = np.array(scored.masks.by_bin()["local contrast"]["whole"][OURS]["true"])
+    true = np.array(scored.masks.by_bin()["local contrast"]["whole"][MODEL]["true"])
     assert true.max() < 1.2 * true.min()
 
 

@@ -12,7 +12,7 @@ from bigsf.arrays import FloatArray
 from bigsf.folds.figure import draw_folds
 from bigsf.folds.folds import Folds
 from bigsf.maps import quicklook as pictures
-from bigsf.maps.quicklook import Thumbnails, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.trackers import draw_curves
 from conftest import galactic_header
@@ -26,10 +26,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return figures
 
 
-def thumbnails_of(image: FloatArray) -> Thumbnails:
-    thumbnails = Thumbnails((image.shape[0], image.shape[1]))
-    thumbnails.add(0, image=image, probability=np.clip(image / 1e23, 0, 1))
-    return thumbnails
+def thumbnails_of(image: FloatArray) -> SubsampledPlanes:
+    subsampled = SubsampledPlanes((image.shape[0], image.shape[1]))
+    subsampled.add(0, image=image, probability=np.clip(image / 1e23, 0, 1))
+    return subsampled
 
 
 def column_density(ny: int, nx: int) -> FloatArray:
@@ -45,12 +45,12 @@ def test_thumbnails_are_every_nth_pixel_however_the_rows_come(ny: int, nx: int, 
     plane = np.arange(ny * nx, dtype=np.float32).reshape(ny, nx)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pictures, "LONGEST_PX", longest)
-        thumbnails = Thumbnails((ny, nx))
+        subsampled = SubsampledPlanes((ny, nx))
     edges = [0, *sorted(cut for cut in cuts if cut < ny), ny]
     for y0, y1 in zip(edges, edges[1:], strict=False):  # noqa: RUF007
-        thumbnails.add(y0, image=plane[y0:y1])
-    small = thumbnails.plane("image")
-    np.testing.assert_array_equal(small, plane[:: thumbnails.step, :: thumbnails.step])
+        subsampled.add(y0, image=plane[y0:y1])
+    small = subsampled.plane("image")
+    np.testing.assert_array_equal(small, plane[:: subsampled.step, :: subsampled.step])
     assert max(small.shape) <= longest
 
 
@@ -74,8 +74,8 @@ def test_quicklook_shows_every_pixel_of_map_and_probability_once(drawn: list[Any
 
 @pytest.mark.parametrize("value", [np.nan, -1.0, 0.0, 1e22])
 def test_quicklook_of_flat_empty_and_negative_maps(tmp_path: Path, value: float) -> None:
-    thumbnails = thumbnails_of(np.full((20, 30), value, np.float32))
-    draw_quicklook(thumbnails, tmp_path / "map.png", fits.Header(), "map", 0.5)
+    subsampled = thumbnails_of(np.full((20, 30), value, np.float32))
+    draw_quicklook(subsampled, tmp_path / "map.png", fits.Header(), "map", 0.5)
     assert imread(tmp_path / "map.png").size
 
 

@@ -14,7 +14,7 @@ from bigsf.models.positions import (
     pixel_coordinates,
 )
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNetConfig
 from conftest import ArrayPlanes, galactic_header, own_members
 
@@ -25,7 +25,7 @@ each_encoder = pytest.mark.parametrize("config", ENCODERS, ids=lambda config: co
 def model_with(config: AnyPositionConfig | None) -> SegmentationModel:
     torch.manual_seed(0)
     network = UNetConfig(features=4, depth=2, position=config).build()
-    return SegmentationModel(network, MinMaxConfig().build(1), config.of if config else None).eval()
+    return SegmentationModel(network, MinMaxConfig().build(1), config.coordinates if config else None).eval()
 
 
 @each_encoder
@@ -54,7 +54,7 @@ def test_encoding_is_of_its_width_and_of_order_one_over_the_map(config: AnyPosit
 
 
 def test_scaled_position_runs_from_minus_one_to_one() -> None:
-    encoder = IdentityPositionConfig(type="identity", of="pixel").build()
+    encoder = IdentityPositionConfig(type="identity", coordinates="pixel").build()
     encoder.fit(pixel_coordinates(border((11, 101))))
     corners = torch.tensor([[0.0, 0.0], [10.0, 100.0], [5.0, 50.0]])
     assert encoder(corners).tolist() == [[-1, -1], [1, 1], [0, 0]]
@@ -75,10 +75,18 @@ def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
     header = galactic_header(48, 32)
     model = model_with(IdentityPositionConfig(type="identity"))
     image = np.random.default_rng(0).random((1, 32, 48), np.float32)
-    whole = np.concatenate([v for _, _, v in Judge([model], 8, wcs=WCS(header)).rows(ArrayPlanes(image))], axis=1)
+    whole = np.concatenate(
+        [v for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayPlanes(image))], axis=1
+    )
     header["CRPIX1"] -= 16
     cut = np.concatenate(
-        [v for _, _, v in Judge([model], 8, wcs=WCS(header)).rows(ArrayPlanes(image[:, :, 16:]))], axis=1
+        [
+            v
+            for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(
+                ArrayPlanes(image[:, :, 16:])
+            )
+        ],
+        axis=1,
     )
     np.testing.assert_allclose(cut[:, :, 8:], whole[:, :, 24:], atol=1e-6)
 

@@ -15,9 +15,9 @@ def line(y: int, x0: int = 5, x1: int = 35) -> Mask:
 everywhere = np.ones((30, 40), np.bool_)
 
 
-def scored(found: Mask, true: Mask, judged: Mask = everywhere) -> dict[str, float]:
+def scored(found: Mask, true: Mask, predicted: Mask = everywhere) -> dict[str, float]:
     score = SkeletonScore()
-    score.update(found, true, judged)
+    score.update(found, true, predicted)
     return score.table()
 
 
@@ -40,9 +40,9 @@ def test_half_a_line_is_pure_and_half_complete() -> None:
 
 
 def test_only_judged_pixels_count() -> None:
-    judged = everywhere.copy()
-    judged[:, 20:] = False
-    assert scored(line(10, 5, 20), line(10), judged)["completeness_1px"] == 1
+    predicted = everywhere.copy()
+    predicted[:, 20:] = False
+    assert scored(line(10, 5, 20), line(10), predicted)["completeness_1px"] == 1
 
 
 @pytest.mark.parametrize(("found", "true"), [(True, False), (False, True), (False, False)])

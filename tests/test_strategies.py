@@ -69,8 +69,15 @@ def test_random_deal_makes_no_stripes() -> None:
 
 
 def test_walk_follows_the_longer_axis_to_and_fro_and_ends_with_empty_areas() -> None:
-    assert contents(np.array([[1, 1, 0], [0, 1, 1]])).walk() == [(0, 0), (1, 1), (0, 1), (1, 2), (1, 0), (0, 2)]
-    assert contents(np.array([[1, 1], [1, 0], [1, 1]])).walk() == [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (1, 1)]
+    assert contents(np.array([[1, 1, 0], [0, 1, 1]])).snake_order() == [(0, 0), (1, 1), (0, 1), (1, 2), (1, 0), (0, 2)]
+    assert contents(np.array([[1, 1], [1, 0], [1, 1]])).snake_order() == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (2, 0),
+        (2, 1),
+        (1, 1),
+    ]
 
 
 def test_empty_areas_are_dealt_last() -> None:

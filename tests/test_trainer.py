@@ -27,7 +27,7 @@ from bigsf.errors import (
 )
 from bigsf.folds.folds import Folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import preprocess
 from bigsf.training.build import Parts
@@ -162,8 +162,8 @@ def test_learning_rate_follows_the_schedule(trained: Path) -> None:
 def test_logged_validation_is_that_of_the_saved_model(trained: Path) -> None:
     snapshot = Snapshot.load(trained / "last.pt")
     trainer = Trainer(snapshot.config, dry_run=True)
-    judge = Judge([snapshot.build_model()], snapshot.patch_size)
-    found = evaluate(judge, trainer.folds, trainer.split[1], trainer.metrics, trainer.loss, 0.0)
+    predictor = SlidingWindowPredictor([snapshot.build_model()], snapshot.patch_size)
+    found = evaluate(predictor, trainer.folds, trainer.split[1], trainer.metrics, trainer.loss, 0.0)
     logged = {name.removeprefix("val_"): value for name, value in snapshot.history[-1].items() if "val_" in name}
     assert found.quantities == pytest.approx(logged, rel=1e-6)
     assert found.thresholds == pytest.approx(snapshot.thresholds)
@@ -173,8 +173,8 @@ def test_scores_are_those_of_the_best_model_on_the_test_folds(trained: Path) -> 
     best, scores = Snapshot.load(trained / "best.pt"), json.loads((trained / "scores.json").read_text())
     trainer = Trainer(best.config, dry_run=True)
     assert scores["split"] == [[1, 2], [3], [4]]
-    judge = Judge([best.build_model()], best.patch_size)
-    found = evaluate(judge, trainer.folds, [4], trainer.metrics, trainer.loss, 0.0)
+    predictor = SlidingWindowPredictor([best.build_model()], best.patch_size)
+    found = evaluate(predictor, trainer.folds, [4], trainer.metrics, trainer.loss, 0.0)
     assert {name: scores["test"][name] for name in found.quantities} == pytest.approx(found.quantities)
     assert scores["thresholds"] == best.thresholds
 

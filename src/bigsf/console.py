@@ -44,7 +44,7 @@ _PLAIN_INTERVAL_S = 15.0
 _silent = True
 
 
-def talk(quiet: bool = False) -> None:
+def configure_output(quiet: bool = False) -> None:
     """Show progress, warnings and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
@@ -55,19 +55,19 @@ def talk(quiet: bool = False) -> None:
     logger.addHandler(_ConsoleHandler(logging.WARNING if quiet else logging.INFO))
 
 
-def say(message: str = "") -> None:
+def print_line(message: str = "") -> None:
     """Print a line of result, unless quiet."""
     if not _silent:
         out.print(escape(message))
 
 
-def show(renderable: object) -> None:
+def print_table(renderable: object) -> None:
     """Print a table or another rich object, unless quiet."""
     if not _silent:
         out.print(renderable)
 
 
-def fail(message: str) -> None:
+def print_error(message: str) -> None:
     """Print the one message of an error."""
     err.print(f"[bold red]Error:[/] {escape(message)}")
 

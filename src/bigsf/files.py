@@ -14,7 +14,7 @@ from bigsf.console import size
 from bigsf.errors import DataError, UsageError
 
 
-class Watch:
+class ChangeDetector:
     """Notices when an open file is written into or cut short.
 
     A file that is removed, or replaced by another of the same name, counts as unchanged: who holds it open still reads

@@ -4,7 +4,7 @@ python tests/benchmarks/exact_tiling.py ../shared/data/train
 
 Per-patch min-max makes the answer for a pixel depend on where windows fall, so they must overlap by half and be as
 large as in training. A sliding minimum and maximum of the map does not: then windows of any size give one answer, but
-for their borders. Both are trained with the same recipe on a folder of higal_lis2_*.fits, and judge the map out of fold
+for their borders. Both are trained with the same recipe on a folder of higal_lis2_*.fits, and predictor the map out of fold
 at several windows and strides.
 """
 
@@ -23,7 +23,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from bigsf.errors import BigsfWarning
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.device import pick_device, resolve_precision
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
@@ -58,15 +58,15 @@ def trained(folder: Path, name: str, planes: dict[str, Path], normalization: str
     return kfold
 
 
-def judged(kfold: KFold, window: int, stride: int) -> list[Any]:
+def predicted(kfold: KFold, window: int, stride: int) -> list[Any]:
     """Return time, average precision and best Dice of the out-of-fold map with such windows."""
     folds, device = kfold.folds, pick_device()
     models = [Snapshot.load(kfold.path / name / "best.pt").build_model().to(device) for name in kfold.names]
-    judge = Judge(models, window, stride, 16, device, resolve_precision("auto", device))
+    predictor = SlidingWindowPredictor(models, window, stride, 16, device, resolve_precision("auto", device))
     tests = [split[2] for split in folds.splits]
     curve, target = ThresholdCurve(), folds.patch_file.labels()[0]
     started = time.perf_counter()
-    for y0, y1, each in judge.rows(
+    for y0, y1, each in predictor.predict_bands(
         folds.patch_file, lambda y0, y1: np.stack([np.isin(folds.rows(y0, y1), test) for test in tests])
     ):
         score = np.fmax.reduce(each)
@@ -93,7 +93,7 @@ def main() -> None:
         for what, source, norm in (("per_patch", image, "log"), ("sliding", folder / "sliding.fits", "none")):
             kfold = trained(folder, what, {"image": source, **planes}, norm, arguments.epochs)
             for window, stride in ((64, 32), (64, 64), (128, 96), (256, 192), (496, 496)):
-                rows.append([what, window, stride, *judged(kfold, window, stride)])
+                rows.append([what, window, stride, *predicted(kfold, window, stride)])
     show(["normalization", "window", "stride", "s", "whole-map AP", "Dice"], rows)
 
 

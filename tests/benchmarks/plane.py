@@ -36,7 +36,9 @@ def main() -> None:
     options = parser(__doc__, (114000, 1800))
     options.add_argument("--samples", type=int, default=2000, help="patches of the epoch")
     options.add_argument("--rows", nargs="+", type=int, default=[64, 128], help="rows of the bands to segment")
-    options.add_argument("--validate", action="store_true", help="also train, which judges the validation folds whole")
+    options.add_argument(
+        "--validate", action="store_true", help="also train, which predicts the validation folds whole"
+    )
     arguments = options.parse_args()
     nx, ny = arguments.size
     print(machine())

@@ -18,20 +18,20 @@ from segment import InMemory
 from bigsf.models.device import resolve_precision
 from bigsf.models.normalizations import Log
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 
 def segmenting(nx: int, ny: int, window: int, stride: int, threads: int) -> float:
-    """Return the seconds that the judging of a map takes."""
+    """Return the seconds that the predicting of a map takes."""
     torch.set_num_threads(threads)
     planes = InMemory(np.random.default_rng(0).lognormal(50, 1, (1, ny, nx)).astype(np.float32))
     model = SegmentationModel(UNet(features=16), Log()).eval()
     dtype = resolve_precision("auto", torch.device("cpu"))
 
     def work() -> None:
-        for _ in Judge([model], window, stride, batch_size=64, dtype=dtype).rows(planes):
+        for _ in SlidingWindowPredictor([model], window, stride, batch_size=64, dtype=dtype).predict_bands(planes):
             pass
 
     return best(work, repeats=2)

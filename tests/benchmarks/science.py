@@ -4,11 +4,11 @@
     python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
 
 Skies 1 to 3 are for tuning, 101 to 103 for figures that are reported; all are of the fixed recipe of make_galaxy.py.
-A k-fold on 768 x 384 pixels takes about six minutes on a core; split.step=4 judges half of the map in half the time.
+A k-fold on 768 x 384 pixels takes about six minutes on a core; split.step=4 predicts half of the map in half the time.
 A recipe is a YAML file and settings, with patch_size and stride (64 and 8) for `bigsf preprocess` among them; `--set`
 adds a setting to all recipes but that of the papers. Runs of an unchanged recipe that lie in the output folder are not
 trained again: after a change of the code take another folder. Models learn from TARGET and are scored against TRUTH, on
-the pixels that all of them judged:
+the pixels that all of them predicted:
 
 =============== =====================================================================================================
 AP, Dice        average precision, and the best Dice of any threshold
@@ -16,7 +16,7 @@ clDice          centreline Dice at that threshold, and the
 complete, pure  parts of the true and of the found skeleton within 2 pixels of the other
 faint, middle,  completeness of the thirds of filaments by contrast, at the lowest threshold of purity 0.8: the part of
 bright          each filament's true pixels that is marked, averaged over filaments; 0 where no threshold is as pure
-seconds         of training and judging
+seconds         of training and predicting
 =============== =====================================================================================================
 
 FilFinder makes masks, no map: its columns are those of the best of its settings, chosen on the truth, to its favour.
@@ -132,7 +132,7 @@ def patch_file(sky: Sky, patches: Mapping[str, int]) -> Path:
 
 
 def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]:
-    """Return the out-of-fold map `(ny, nx)` of a k-fold, NaN where nothing judged, and the seconds that it took."""
+    """Return the out-of-fold map `(ny, nx)` of a k-fold, NaN where nothing predicted, and the seconds that it took."""
     content = hashlib.sha256(recipe.yaml.read_bytes()).hexdigest()[:6]  # a recipe that is changed is trained anew
     name = re.sub(r"[^\w.=-]+", "_", f"{recipe.name} {content} seed {seed}")
     path, clock = sky.folder / name, sky.folder / f"{name}.seconds"
@@ -185,37 +185,37 @@ def filfinder_mask(image: npt.NDArray[np.float64], adapt_px: int, level: float |
     return np.asarray(finder.mask[32:-32, 32:-32], np.float32)
 
 
-def scores_of(score: FloatArray, sky: Sky, judged: BoolArray) -> Scores:
-    """Return the scores of a map on the judged pixels."""
-    curve = _curve(score, sky.true, judged)
+def scores_of(score: FloatArray, sky: Sky, predicted: BoolArray) -> Scores:
+    """Return the scores of a map on the predicted pixels."""
+    curve = _curve(score, sky.true, predicted)
     dice, threshold = curve.best_dice()
-    found = {} if sky.labelled is None else _labelled(score, sky.true, judged & sky.labelled)
+    found = {} if sky.labelled is None else _labelled(score, sky.true, predicted & sky.labelled)
     found |= {"AP": curve.average_precision(), "Dice": dice}
     lines = SkeletonScore(radii_px=[2])
-    lines.update((score >= threshold) & judged, sky.true & judged, judged)
+    lines.update((score >= threshold) & predicted, sky.true & predicted, predicted)
     table = lines.table()
     found |= {"clDice": table["cldice"], "complete": table["completeness_2px"], "pure": table["purity_2px"]}
     if sky.ids is not None:
         pure = np.flatnonzero(curve.precision >= PURITY)
-        marked = (score >= curve.thresholds[pure[0]]) & judged if len(pure) else np.zeros_like(judged)
-        found |= by_contrast(marked, sky.ids, judged)
+        marked = (score >= curve.thresholds[pure[0]]) & predicted if len(pure) else np.zeros_like(predicted)
+        found |= by_contrast(marked, sky.ids, predicted)
     return found
 
 
-def _labelled(score: FloatArray, true: BoolArray, judged: BoolArray) -> Scores:
-    curve = _curve(score, true, judged)
+def _labelled(score: FloatArray, true: BoolArray, predicted: BoolArray) -> Scores:
+    curve = _curve(score, true, predicted)
     return {"labelled AP": curve.average_precision(), "labelled Dice": curve.best_dice()[0]}
 
 
-def _curve(score: FloatArray, true: BoolArray, judged: BoolArray) -> ThresholdCurve:
-    curve = ThresholdCurve(quantile_edges(score[judged]))
-    curve.update(score[judged], true[judged])
+def _curve(score: FloatArray, true: BoolArray, predicted: BoolArray) -> ThresholdCurve:
+    curve = ThresholdCurve(quantile_edges(score[predicted]))
+    curve.update(score[predicted], true[predicted])
     return curve
 
 
-def by_contrast(marked: BoolArray, ids: npt.NDArray[np.int32], judged: BoolArray) -> Scores:
+def by_contrast(marked: BoolArray, ids: npt.NDArray[np.int32], predicted: BoolArray) -> Scores:
     """Return the mean completeness of thirds of the filaments; `ids` count them by contrast."""
-    pixels = np.bincount(ids[judged])[1:]
+    pixels = np.bincount(ids[predicted])[1:]
     share = np.bincount(ids[marked], minlength=len(pixels) + 1)[1:][pixels > 0] / pixels[pixels > 0]
     thirds = np.array_split(share, 3)
     return {name: float(third.mean()) for name, third in zip(("faint", "middle", "bright"), thirds, strict=True)}
@@ -225,16 +225,19 @@ def contest(sky: Sky, recipes: Sequence[Recipe], seeds: Sequence[int]) -> dict[s
     """Return, for each recipe and competitor, the scores of its maps: one a training seed, or one alone."""
     runs = {recipe.name: [out_of_fold(recipe, sky, seed) for seed in seeds] for recipe in recipes}
     others = competitors(sky)
-    judged = np.isfinite(fits.getdata(sky.planes["image"]))
+    predicted = np.isfinite(fits.getdata(sky.planes["image"]))
     for made in runs.values():
-        judged &= np.logical_and.reduce([np.isfinite(score) for score, _ in made])
-    print(f"{sky.folder.name}: {judged.sum():,} pixels judged, {(sky.true & judged).sum():,} of them true", flush=True)
+        predicted &= np.logical_and.reduce([np.isfinite(score) for score, _ in made])
+    print(
+        f"{sky.folder.name}: {predicted.sum():,} pixels predicted, {(sky.true & predicted).sum():,} of them true",
+        flush=True,
+    )
     rows = {
-        name: [{**scores_of(score, sky, judged), "seconds": seconds} for score, seconds in made]
+        name: [{**scores_of(score, sky, predicted), "seconds": seconds} for score, seconds in made]
         for name, made in runs.items()
     }
     for name, maps in others.items():
-        settings = [scores_of(score, sky, judged) for score in maps]
+        settings = [scores_of(score, sky, predicted) for score in maps]
         rows[name] = [{key: max(scores[key] for scores in settings) for key in settings[0]}]
     return rows
 

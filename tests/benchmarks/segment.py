@@ -18,7 +18,7 @@ from bigsf.maps.tiling import window_starts
 from bigsf.models.device import autocast
 from bigsf.models.normalizations import Log
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
 
 
@@ -70,7 +70,9 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
 
         def ours(dtype: torch.dtype = dtype) -> None:
-            for _ in Judge([model], window, batch_size=batch, dtype=dtype).rows(InMemory(image)):
+            for _ in SlidingWindowPredictor([model], window, batch_size=batch, dtype=dtype).predict_bands(
+                InMemory(image)
+            ):
                 pass
 
         @torch.inference_mode()

@@ -13,9 +13,9 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from bigsf import console
-from bigsf.cli.display import share, show_folds, show_mosaic, show_scores, show_summary
+from bigsf.cli.display import print_folds, print_mosaic, print_scores, print_summary, share
 from bigsf.cli.dry_run import describe
-from bigsf.console import plural, say
+from bigsf.console import plural, print_line
 from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, out_of_memory
 from bigsf.version import __version__
 
@@ -97,7 +97,7 @@ def main() -> None:
         console.err.print(escape(str(stop)))
         sys.exit(stop.exit_code)
     except BigsfError as error:
-        console.fail(str(error))
+        console.print_error(str(error))
         sys.exit(error.exit_code)
     except Exception as error:
         if not out_of_memory(error):
@@ -108,7 +108,7 @@ def main() -> None:
             raise
         reason = next(iter(str(error).splitlines()), "") or "nothing more can be allocated"
         error.__traceback__ = error.__context__ = error.__cause__ = None  # which hold what fills the memory
-        console.fail(
+        console.print_error(
             f"Out of memory: {reason.rstrip('.')}. Lower --batch-size or --memory (segment), trainer.batch_size, "
             "trainer.model.features or the patch size, or set trainer.accumulate."
         )
@@ -161,7 +161,7 @@ def _talking(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def talking(*args: P.args, **kwargs: P.kwargs) -> None:
-        console.talk(bool(kwargs.get("quiet")))
+        console.configure_output(bool(kwargs.get("quiet")))
         command(*args, **kwargs)
 
     return talking
@@ -248,42 +248,42 @@ def preprocess(
     if len(images) > 1:
         options, output = _co_add(images, options, output, match_background, overwrite, dry_run)
         if dry_run:
-            say(f"Would write {output}: run without --dry-run to see its patches.")
+            print_line(f"Would write {output}: run without --dry-run to see its patches.")
             return
     elif match_background:
         raise UsageError("--match-background is for several tiles; this is one map.")
     report = work.preprocess(options, output, overwrite, dry_run)
     counts, image = report.counts, options.image
-    say(
+    print_line(
         f"{image.name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), {'with' if report.has_wcs else 'no'} WCS, "
         f"{report.minimum:.4g} to {report.maximum:.4g} {report.unit or '(no BUNIT)'}"
     )
-    say(
+    print_line(
         f"  valid {share(counts['valid'], counts['pixels'])}, target {share(counts['target'], counts['pixels'])}, "
         f"background {share(counts['background'], counts['pixels'])}, "
         f"no label {share(counts['valid'] - counts['labelled'], counts['pixels'])}"
     )
-    say(f"  planes: {', '.join(f'{role} {Path(path).name}' for role, path in report.sources.items())}")
-    say(
+    print_line(f"  planes: {', '.join(f'{role} {Path(path).name}' for role, path in report.sources.items())}")
+    print_line(
         f"  patches of {options.patch_size} pixels every {options.stride_px}: {report.kept:,} kept of "
         f"{report.windows:,}; {report.without_valid:,} with too few valid pixels, "
         f"{report.without_labels:,} without a labelled one"
     )
     if "target" not in report.sources:
-        say("  Without --target there are no labels: segment can map this file, train cannot learn from it.")
+        print_line("  Without --target there are no labels: segment can map this file, train cannot learn from it.")
     elif "background" not in report.sources:
-        say("  Without --background every valid pixel off the target counts as sure background.")
+        print_line("  Without --background every valid pixel off the target counts as sure background.")
     size = console.size(report.bytes)
     if dry_run:
         for path in dict.fromkeys(map(Path, report.sources.values())):
             for line in describe_file(path, options.blank):
-                say(f"  {line}")
-        say(
+                print_line(f"  {line}")
+        print_line(
             f"Would write {report.output}: {size}, about {console.duration(report.seconds)} and "
             f"{console.size(report.memory_bytes)} of memory, as this check took."
         )
         return
-    say(f"Wrote {report.output} ({size}).")
+    print_line(f"Wrote {report.output} ({size}).")
 
 
 @app.command(epilog="Example: `bigsf split galaxy.h5 -k 4 --k-train 2`")
@@ -342,12 +342,12 @@ def split(
         refuse_overwrite(*outputs, overwrite=overwrite)
     patch_file = PatchFile(file)
     folds = Folds.make(patch_file, options)
-    show_folds(folds)
+    print_folds(folds)
     if dry_run:
-        say(f"Would write {', '.join(map(str, outputs))}.")
+        print_line(f"Would write {', '.join(map(str, outputs))}.")
         return
     folds.write(path)
-    say(f"Wrote {', '.join(map(str, outputs))}.")
+    print_line(f"Wrote {', '.join(map(str, outputs))}.")
 
 
 @app.command(epilog="Example: `bigsf train config.yaml --set trainer.epochs=20`")
@@ -373,9 +373,9 @@ def train(
         return
     with join_world(device) as world:
         trainer = Trainer(run, device, overwrite, world=world)
-        show_scores(trainer.train(_seconds(time_limit)))
-    say(f"Wrote {trainer.folder.path}: best.pt, last.pt, metrics.csv, curves.png, scores.json.")
-    say(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
+        print_scores(trainer.train(_seconds(time_limit)))
+    print_line(f"Wrote {trainer.folder.path}: best.pt, last.pt, metrics.csv, curves.png, scores.json.")
+    print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
 
 
 @app.command(epilog="Example: `bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
@@ -447,18 +447,18 @@ def resume(
         state = trainer.state
         where = f"epoch {state.epochs_run} of {trainer.epochs}"
         where += f" and {plural(state.steps_run, 'step')} of the next" if state.steps_run else ""
-        say(f"{trainer.folder.path} stands after {where}.")
+        print_line(f"{trainer.folder.path} stands after {where}.")
         if state.stopped_early:
-            say("Nothing is left to train: it stopped early.")
+            print_line("Nothing is left to train: it stopped early.")
         elif state.epochs_run >= trainer.epochs:
-            say(f"Nothing is left to train; --epochs {2 * trainer.epochs} would go on.")
+            print_line(f"Nothing is left to train; --epochs {2 * trainer.epochs} would go on.")
         elif dry_run:
-            say(f"Would go on in {trainer.folder.path}.")
+            print_line(f"Would go on in {trainer.folder.path}.")
         if dry_run:
             return
-        show_scores(trainer.train(_seconds(time_limit)))
-    say(f"Wrote {trainer.folder.path}.")
-    say(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
+        print_scores(trainer.train(_seconds(time_limit)))
+    print_line(f"Wrote {trainer.folder.path}.")
+    print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
 
 
 @app.command(epilog="Example: `bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
@@ -561,7 +561,7 @@ def segment(
         overwrite=overwrite,
         dry_run=dry_run,
     )
-    say(
+    print_line(
         f"{paths[-1].name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), "
         f"{plural(len(report.models), 'model')}, threshold {report.threshold:.3g}"
         + (f", {report.cleaning}" if report.cleaning else "")
@@ -569,19 +569,19 @@ def segment(
     *files, last = map(str, report.outputs)
     if dry_run:
         files[0] += f" ({console.size(report.bytes)})"
-        say(f"Would write {', '.join(files)} and {last}.")
+        print_line(f"Would write {', '.join(files)} and {last}.")
         return
-    say(f"  {share(report.marked, report.valid)} of valid pixels are marked")
+    print_line(f"  {share(report.marked, report.valid)} of valid pixels are marked")
     if report.filaments is not None:
-        say(f"  {plural(report.filaments, 'filament')}, the 8-connected pieces of MASK")
-    say(f"Wrote {', '.join(files)} and {last}.")
+        print_line(f"  {plural(report.filaments, 'filament')}, the 8-connected pieces of MASK")
+    print_line(f"Wrote {', '.join(files)} and {last}.")
 
 
 def _run_kfold(runs: "KFold", only: int | None, overwrite: bool) -> None:
     summary = runs.run(only, overwrite)
     if summary is not None:
-        show_summary(summary)
-        say(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json, report.html.")
+        print_summary(summary)
+        print_line(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json, report.html.")
 
 
 def _co_add(
@@ -609,7 +609,7 @@ def _co_add(
         overwrite=overwrite,
         dry_run=dry_run,
     )
-    show_mosaic(report, dry_run)
+    print_mosaic(report, dry_run)
     return options.model_copy(update={"image": mosaic.absolute(), "hdu": None}), output
 
 

@@ -4,7 +4,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from bigsf import console
-from bigsf.console import plural, say
+from bigsf.console import plural, print_line
 from bigsf.errors import BigsfWarning
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def _show_table(columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.show(table)
+    console.print_table(table)
 
 
 _SCORES = ["AP", "AUC", "Dice", "whole-map AP", "AUC", "Dice", "marked"]
@@ -40,19 +40,19 @@ def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.4f}"
 
 
-def show_mosaic(report: "MosaicReport", dry_run: bool) -> None:
+def print_mosaic(report: "MosaicReport", dry_run: bool) -> None:
     """Show the grid of a mosaic, how its tiles agree where they overlap, and what was added to each."""
     from bigsf.maps.wcs import pixel_scale_deg
 
     ny, nx = report.shape
     centre = report.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
     step_arcsec = 3600 * pixel_scale_deg(report.wcs)
-    say(
+    print_line(
         f"{plural(len(report.tiles), 'tile')} on one grid of {nx} x {ny} pixels (x, y) of {step_arcsec:.4g} arcsec, "
         f"{report.wcs.wcs.ctype[0]} {report.wcs.wcs.ctype[1]} ({centre.frame.name}), centre {centre.to_string()} deg"
     )
     copied = len(report.tiles) - len(report.interpolated)
-    say(f"  {copied} copied pixel by pixel, {len(report.interpolated)} interpolated")
+    print_line(f"  {copied} copied pixel by pixel, {len(report.interpolated)} interpolated")
     unit = report.unit or "(no BUNIT)"
     names = [path.name for path in report.tiles]
     rows = [
@@ -69,32 +69,38 @@ def show_mosaic(report: "MosaicReport", dry_run: bool) -> None:
     if rows:
         columns = ["first, second tile", "pixels", "of the smaller", "r", "median of second - first", "scatter"]
         _show_table(columns, rows)
-        say(f"Differences in {unit}.")
+        print_line(f"Differences in {unit}.")
     else:
-        say("No two tiles overlap.")
+        print_line("No two tiles overlap.")
     for name, offset in zip(names, report.offsets, strict=True) if any(report.offsets) else ():
-        say(f"  {offset:+.4g} {unit} {'would be ' if dry_run else ''}added to {name}")
+        print_line(f"  {offset:+.4g} {unit} {'would be ' if dry_run else ''}added to {name}")
     if dry_run:
-        say(f"Would write {report.output}: {console.size(report.bytes)}.")
+        print_line(f"Would write {report.output}: {console.size(report.bytes)}.")
     else:
-        say(f"  valid {share(report.valid, nx * ny)}{', with ' + ' and '.join(report.masks) if report.masks else ''}")
-        say(f"Wrote {report.output} ({console.size(report.bytes)}).")
+        print_line(
+            f"  valid {share(report.valid, nx * ny)}{', with ' + ' and '.join(report.masks) if report.masks else ''}"
+        )
+        print_line(f"Wrote {report.output} ({console.size(report.bytes)}).")
 
 
-def show_folds(folds: "Folds") -> None:
+def print_folds(folds: "Folds") -> None:
     """Show what each fold holds, the splits, and what folds share."""
     names = ["areas", "patches", "past_area", "in_gap", "repeated_sky", "labelled", "target", "background"]
     rows = [[str(fold), *(f"{count[name]:,}" for name in names)] for fold, count in folds.counts.items()]
     _show_table(["fold", "areas", "patches", "past area", "in gap", "repeated sky", *names[5:]], rows)
-    say(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
-    say(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
-    say("Dropped patches are counted by why: past their area, in the gap, or on sky that stands elsewhere in the map.")
-    say("Training sees patches that reach past their area too, with what lies outside masked (data.straddle).")
+    print_line(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
+    print_line(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
+    print_line(
+        "Dropped patches are counted by why: past their area, in the gap, or on sky that stands elsewhere in the map."
+    )
+    print_line("Training sees patches that reach past their area too, with what lies outside masked (data.straddle).")
     shared, uncovered = folds.pixels["shared"], folds.pixels["labelled_uncovered"]
-    say(f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch whole in its area.")
+    print_line(
+        f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch whole in its area."
+    )
     if folds.clear_px is not None:
         clear = plural(folds.clear_px, "clear pixel")
-        say(f"Between whole training and test patches of a split lie {clear} or more (see --gap).")
+        print_line(f"Between whole training and test patches of a split lie {clear} or more (see --gap).")
     if folds.poor_in_background:
         warnings.warn(
             f"Fold {', '.join(map(str, folds.poor_in_background))} holds almost no background pixel; "
@@ -104,11 +110,11 @@ def show_folds(folds: "Folds") -> None:
         )
 
 
-def show_scores(scores: dict[str, Any]) -> None:
+def print_scores(scores: dict[str, Any]) -> None:
     """Show the test scores of one run."""
-    say(f"Test folds {scores['split'][2]}, best.pt of epoch {scores['best_epoch']}:")
+    print_line(f"Test folds {scores['split'][2]}, best.pt of epoch {scores['best_epoch']}:")
     for name, value in scores["test"].items():
-        say(f"  {name.replace('_', ' '):26} {_number(value)}")
+        print_line(f"  {name.replace('_', ' '):26} {_number(value)}")
     baselines = scores.get("baselines", {})  # the first process has them
     _show_table(["on the same pixels", *_SCORES], [_scores_row(name, kinds) for name, kinds in baselines.items()])
     _explain_scores()
@@ -116,8 +122,12 @@ def show_scores(scores: dict[str, Any]) -> None:
 
 
 def _explain_scores() -> None:
-    say("In the table Dice is the best of all thresholds; marked: the pixels above that threshold over the target's.")
-    say("Whole-map scores take unlabelled pixels as background: with incomplete labels, some false ones are true.")
+    print_line(
+        "In the table Dice is the best of all thresholds; marked: the pixels above that threshold over the target's."
+    )
+    print_line(
+        "Whole-map scores take unlabelled pixels as background: with incomplete labels, some false ones are true."
+    )
 
 
 def _warn_if_beaten(whole_ap: float, others: dict[str, dict[str, dict[str, float]]]) -> None:
@@ -132,7 +142,7 @@ def _warn_if_beaten(whole_ap: float, others: dict[str, dict[str, dict[str, float
         )
 
 
-def show_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: dict[str, Any]) -> None:
     """Show the scores of a k-fold: each run on its test folds, then the out-of-fold map beside the baselines."""
     names = ["labelled_best_dice", "average_precision", "whole_average_precision", "whole_dice"]
     rows = [
@@ -140,11 +150,11 @@ def show_summary(summary: dict[str, Any]) -> None:
         for run in summary["runs"].values()
     ]
     _show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
-    say()
+    print_line()
     _show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary["out_of_fold"].items()])
-    judged, valid, shared = summary["judged_pixels"], summary["valid_pixels"], summary["shared_pixels"]
-    say(
-        f"{judged:,} of {valid:,} valid pixels are judged by models that never saw them; folds share {shared:,} pixels."
+    predicted, valid, shared = summary["predicted_pixels"], summary["valid_pixels"], summary["shared_pixels"]
+    print_line(
+        f"{predicted:,} of {valid:,} valid pixels are predicted by models that never saw them; folds share {shared:,} pixels."
     )
     _explain_scores()
     model, *others = summary["out_of_fold"]

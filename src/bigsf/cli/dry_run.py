@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bigsf import console
-from bigsf.console import say
+from bigsf.console import print_line
 
 if TYPE_CHECKING:
     from bigsf.folds.folds import Folds
@@ -27,49 +27,53 @@ if TYPE_CHECKING:
 
 def describe(trainer: "Trainer", kfold: bool = False, only: int | None = None) -> None:
     """Show the resolved configuration of a run, of the runs of a k-fold or `only` one of them, and what they cost."""
-    from bigsf.cli.dry_run import seconds_a_step, seconds_a_window, windows_over
+    from bigsf.cli.dry_run import count_windows, seconds_per_step, seconds_per_window
 
     config, folds = trainer.config.trainer, trainer.folds
-    say(trainer.config.to_yaml())
+    print_line(trainer.config.to_yaml())
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     for fold, count in folds.counts.items():
-        say(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
+        print_line(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
     chosen = only or (None if kfold else trainer.config.split.use)
     numbers = [chosen] if chosen else range(1, len(folds.splits) + 1)
     splits = [folds.splits[number - 1] for number in numbers]
     for number, split in zip(numbers, splits, strict=True):
         patches = len(folds.training_patches(split[0], trainer.config.data.straddle))
-        say(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
-    say(f"# {trainer.dataset.samples:,} training patches and {trainer.dataset.steps:,} steps an epoch")
-    say(f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}")
+        print_line(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
+    print_line(f"# {trainer.dataset.samples:,} training patches and {trainer.dataset.steps:,} steps an epoch")
+    print_line(
+        f"# network of {parameters:,} parameters in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}"
+    )
     batch = trainer.dataset.batch(0, 0)
     memory = trainer.model.training_bytes(batch.image, batch.position)
-    say(f"# a step of {config.batch_size} patches takes about {console.size(memory)} of memory")
+    print_line(f"# a step of {config.batch_size} patches takes about {console.size(memory)} of memory")
     of_runs = f" of {len(splits)} runs" if len(splits) > 1 else ""
-    training = seconds_a_step(trainer) * trainer.dataset.steps * trainer.epochs * len(splits)
-    window = seconds_a_window(trainer)
-    validation = window * trainer.epochs * sum(windows_over(folds, split[1], trainer.judge.stride) for split in splits)
+    training = seconds_per_step(trainer) * trainer.dataset.steps * trainer.epochs * len(splits)
+    window = seconds_per_window(trainer)
+    validation = (
+        window * trainer.epochs * sum(count_windows(folds, split[1], trainer.predictor.stride) for split in splits)
+    )
     steps, validations = console.duration(training), console.duration(validation)
-    say(f"# {trainer.epochs} epochs{of_runs} take about {steps}, and {validations} of validation")
+    print_line(f"# {trainer.epochs} epochs{of_runs} take about {steps}, and {validations} of validation")
     if kfold and not only:
         looks = trainer.config.out_of_fold
         stride = looks.stride_of(trainer.patch_file.patch_size)
-        windows = sum(windows_over(folds, split[2], stride) for split in splits)
+        windows = sum(count_windows(folds, split[2], stride) for split in splits)
         seconds = window * windows * (8 if looks.tta else 1)
-        say(f"# the out-of-fold map takes about {console.duration(seconds)} (see out_of_fold), its report more")
-    say(f"# a snapshot takes {console.size(12 * parameters)}")
+        print_line(f"# the out-of-fold map takes about {console.duration(seconds)} (see out_of_fold), its report more")
+    print_line(f"# a snapshot takes {console.size(12 * parameters)}")
     names = [f"split_{number}" for number in numbers]
     names += [] if only else ["out_of_fold.fits", "out_of_fold.png", "summary.json", "report.html"]
-    say(f"Would write {trainer.folder.path}{': ' + ', '.join(names) if kfold else ''}.")
+    print_line(f"Would write {trainer.folder.path}{': ' + ', '.join(names) if kfold else ''}.")
 
 
-def seconds_a_step(trainer: "Trainer") -> float:
+def seconds_per_step(trainer: "Trainer") -> float:
     """Return the time of a training step, taking two."""
-    return _second_of(lambda number: trainer.step(0, number % trainer.dataset.steps))
+    return _time_second_call(lambda number: trainer.step(0, number % trainer.dataset.steps))
 
 
-def seconds_a_window(trainer: "Trainer") -> float:
-    """Return the time in which a window is judged, judging a batch twice."""
+def seconds_per_window(trainer: "Trainer") -> float:
+    """Return the time in which a window is predicted, predicting a batch twice."""
     batch = trainer.dataset.batch(0, 0)
     model = with_folded_norms(trainer.model)
 
@@ -77,10 +81,10 @@ def seconds_a_window(trainer: "Trainer") -> float:
         with torch.inference_mode(), autocast(trainer.device, trainer.dtype):
             model.probabilities(batch.image, batch.position).cpu()
 
-    return _second_of(look) / len(batch.image)
+    return _time_second_call(look) / len(batch.image)
 
 
-def windows_over(folds: Folds, which: list[int], stride: int) -> int:
+def count_windows(folds: Folds, which: list[int], stride: int) -> int:
     """Return how many windows show a pixel of some folds, as if none were missing.
 
     Parameters
@@ -107,7 +111,7 @@ def _areas_shown(edges: tuple[int, ...], starts: IntArray, window: int) -> tuple
     return np.searchsorted(edges, starts, "right") - 1, after
 
 
-def _second_of(act: Callable[[int], object]) -> float:
+def _time_second_call(act: Callable[[int], object]) -> float:
     """Return the seconds that the second of two acts takes: the first is slow."""
     act(0)
     started = time.monotonic()

@@ -24,7 +24,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from bigsf.config.messages import Location, as_option, classes_of, explain, field_names, shown
+from bigsf.config.messages import Location, allowed_classes, as_option, explain, field_names, shown
 from bigsf.config.yaml_source import Dumper, override, read_yaml
 from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
@@ -215,4 +215,4 @@ class CustomConfig(Config):
 
 def members(family: Any) -> list[type[Config]]:
     """Return the member configs of a family, in the order of its union."""
-    return [m for m in classes_of(family) if isinstance(m, type) and issubclass(m, Config)]
+    return [m for m in allowed_classes(family) if isinstance(m, type) and issubclass(m, Config)]

@@ -84,7 +84,7 @@ def _locate(root: type[BaseModel], location: Location) -> tuple[Location, type[B
         owner = configs[0] if len(configs) == 1 else None
         path.append(part)
         field = next((f for n, f in owner.model_fields.items() if part in field_names(n, f)), None) if owner else None
-        candidates = list(classes_of(field.annotation)) if field else candidates
+        candidates = list(allowed_classes(field.annotation)) if field else candidates
     return tuple(path), owner, candidates
 
 
@@ -100,14 +100,14 @@ def field_names(name: str, field: FieldInfo) -> set[str]:
     return {name, *(str(choice) for choice in alias.choices)} if isinstance(alias, AliasChoices) else {name}
 
 
-def classes_of(annotation: Any) -> Iterator[Any]:
+def allowed_classes(annotation: Any) -> Iterator[Any]:
     """Yield the classes that an annotation allows, looking through unions, lists and Annotated."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from classes_of(get_args(annotation)[0])
+        yield from allowed_classes(get_args(annotation)[0])
     elif origin in (Union, UnionType, list, tuple):
         for argument in get_args(annotation):
-            yield from classes_of(argument)
+            yield from allowed_classes(argument)
     else:
         yield annotation
 

@@ -13,7 +13,7 @@ from bigsf.maps.tiling import bands
 _MARGIN_PX = 64  # more than any filter here reaches, so that bands give what the whole map gives
 
 
-_PIECE_PX = 2048  # columns that are filtered at a time, to bound memory
+_CHUNK_PX = 2048  # columns that are filtered at a time, to bound memory
 
 
 _SAMPLE = 2_000_000  # pixels from which the median of a map is taken
@@ -67,7 +67,7 @@ class BaselineMaps:
         top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
         image = self.planes.read_rows(top, bottom)[0]
         made = np.empty((y1 - y0, nx), np.float32)
-        for x0, x1 in bands(nx, _PIECE_PX):
+        for x0, x1 in bands(nx, _CHUNK_PX):
             left = max(0, x0 - _MARGIN_PX)
             piece = np.nan_to_num(image[:, left : x1 + _MARGIN_PX].astype(np.float64), nan=self.fill)
             if self.log:

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from bigsf.arrays import FloatArray
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.evaluation.injection import InjectedPlanes
-from bigsf.evaluation.map_scores import OURS
-from bigsf.evaluation.out_of_fold import vote
+from bigsf.evaluation.map_scores import MODEL
+from bigsf.evaluation.out_of_fold import ensemble_mean
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import in_bands
-from bigsf.models.sliding_window import Allowed, Judge
+from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 
 _BINS = 8
 
@@ -21,26 +21,30 @@ _BINS = 8
 _SAMPLE = 1_000_000
 
 
-def measure_recovery(
-    injected: InjectedPlanes, judge: Judge, cuts: FloatArray, segmented: Path, allowed: Allowed | None = None
+def measure_completeness(
+    injected: InjectedPlanes,
+    predictor: SlidingWindowPredictor,
+    cuts: FloatArray,
+    segmented: Path,
+    pixel_mask: PixelMask | None = None,
 ) -> dict[str, Any]:
-    """Judge a map with filaments added, and measure how much of them is marked, by contrast.
+    """SlidingWindowPredictor a map with filaments added, and measure how much of them is marked, by contrast.
 
     The baselines stand beside the model, at thresholds that mark as many pixels of the map as it is.
 
     Parameters
     ----------
     injected
-        The map. Windows without added filaments are not judged.
-    judge
+        The map. Windows without added filaments are not predicted.
+    predictor
         With one model or more, whose probabilities are averaged.
     cuts
         The threshold of each model, `(models, 1, 1)`.
     segmented
         What the same models make of the map as it is: a FITS file with probabilities and MASK, as `bigsf kfold` and
         `bigsf segment` write them.
-    allowed
-        Which model may judge which pixel; by default all judge all.
+    pixel_mask
+        Which model may predictor which pixel; by default all predictor all.
 
     Returns
     -------
@@ -52,25 +56,25 @@ def measure_recovery(
     """
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)
-    found = {name: np.zeros((2, bins), np.int64) for name in (OURS, *BASELINES)}
+    found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
     plain, added = BaselineMaps(injected.planes), BaselineMaps(injected)
 
     def near(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-        here = np.repeat((injected.ids(y0, y1) > 0)[None], len(judge.models), axis=0)
-        return here if allowed is None else here & allowed(y0, y1)
+        here = np.repeat((injected.ids(y0, y1) > 0)[None], len(predictor.models), axis=0)
+        return here if pixel_mask is None else here & pixel_mask(y0, y1)
 
     with FitsImage(segmented) as probability, FitsImage(segmented, "MASK") as mask:
         thresholds, marked = _thresholds(plain, probability, mask)
-        for y0, y1, each in in_bands(judge.rows(injected, near), injected.y_edges[1:]):
-            mean, _, cut = vote(each, {"whole": cuts})
-            marks = {OURS: (mean >= cut["whole"], mask.read(y0, y1) > 0)}
+        for y0, y1, each in in_bands(predictor.predict_bands(injected, near), injected.y_edges[1:]):
+            mean, _, cut = ensemble_mean(each, {"whole": cuts})
+            marks = {MODEL: (mean >= cut["whole"], mask.read(y0, y1) > 0)}
             for name, threshold in thresholds.items():
                 after, before = (maps.rows(name, y0, y1) >= threshold for maps in (added, plain))
                 marks[name] = after, before
-            ids, judged = injected.ids(y0, y1), np.isfinite(mean)
-            pixels += np.bincount(ids[judged], minlength=bins)
+            ids, predicted = injected.ids(y0, y1), np.isfinite(mean)
+            pixels += np.bincount(ids[predicted], minlength=bins)
             for name, pair in marks.items():
-                found[name] += [np.bincount(ids[judged & where], minlength=bins) for where in pair]
+                found[name] += [np.bincount(ids[predicted & where], minlength=bins) for where in pair]
     return {"marked": marked, **_by_contrast(injected, pixels, found)}
 
 
@@ -81,10 +85,10 @@ def _thresholds(plain: BaselineMaps, probability: FitsImage, mask: FitsImage) ->
     bands = [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
     marks, values = [], {name: list[FloatArray]() for name in BASELINES}
     for y0, y1 in bands:
-        judged = np.isfinite(probability.read(y0, y1))
-        marks.append(mask.read(y0, y1)[judged] > 0)
+        predicted = np.isfinite(probability.read(y0, y1))
+        marks.append(mask.read(y0, y1)[predicted] > 0)
         for name, of in values.items():
-            of.append(plain.rows(name, y0, y1)[judged])
+            of.append(plain.rows(name, y0, y1)[predicted])
     share = float(np.concatenate(marks).mean())
     return {name: float(np.quantile(np.concatenate(of), 1 - share)) for name, of in values.items()}, share
 
@@ -93,8 +97,10 @@ def _by_contrast(
     injected: InjectedPlanes, pixels: npt.NDArray[np.int64], found: dict[str, npt.NDArray[np.int64]]
 ) -> dict[str, Any]:
     contrast = np.array([filament.contrast for filament in injected.filaments])
-    judged = np.flatnonzero(pixels[1:])
-    groups = np.array_split(judged[np.argsort(contrast[judged], kind="stable")], min(_BINS, max(1, len(judged))))
+    predicted = np.flatnonzero(pixels[1:])
+    groups = np.array_split(
+        predicted[np.argsort(contrast[predicted], kind="stable")], min(_BINS, max(1, len(predicted)))
+    )
 
     def mean_share(counts: npt.NDArray[np.int64]) -> list[float]:
         return [float((counts[1 + group] / pixels[1 + group]).mean()) for group in groups if len(group)]

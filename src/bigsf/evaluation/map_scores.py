@@ -12,7 +12,7 @@ from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.folds.folds import Folds
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 
-OURS = "BigSF"
+MODEL = "BigSF"
 """The name of the model's map in tables."""
 
 
@@ -47,7 +47,7 @@ class MapScores:
         self.target, self.labelled = file.labels()
         self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
         self._baselines = BaselineMaps(file)
-        self.judged = self.valid = 0
+        self.predicted = self.valid = 0
         self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
         self._marked: dict[str, npt.NDArray[np.int64]] = {}
 
@@ -67,7 +67,7 @@ class MapScores:
         self,
         y0: int,
         y1: int,
-        judged: npt.NDArray[np.bool_],
+        predicted: npt.NDArray[np.bool_],
         probability: FloatArray | None = None,
         marked: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class MapScores:
         ----------
         y0, y1
             The rows.
-        judged
+        predicted
             Which pixels count, `(rows, nx)`.
         probability
             The model's map, where there is one.
@@ -87,13 +87,13 @@ class MapScores:
         file = self.folds.patch_file
         valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
         self.valid += int(valid.sum())
-        self.judged += int(judged.sum())
-        judged = judged & self.folds.areas.first_sky
+        self.predicted += int(predicted.sum())
+        predicted = predicted & self.folds.areas.first_sky
         target = self.target[y0:y1] > 0
-        pixels = {"labelled": ((self.labelled[y0:y1] > 0) & judged, target), "whole": (judged, target)}
+        pixels = {"labelled": ((self.labelled[y0:y1] > 0) & predicted, target), "whole": (predicted, target)}
         if file.truth is not None:
-            pixels["truth"] = judged, file.truth[y0:y1] > 0
-        maps = {} if probability is None else {OURS: probability}
+            pixels["truth"] = predicted, file.truth[y0:y1] > 0
+        maps = {} if probability is None else {MODEL: probability}
         maps |= {name: self._baselines.rows(name, y0, y1) for name in BASELINES}
         for name, score in maps.items():
             curves = self._curves.setdefault(name, self._new_curves())
@@ -110,20 +110,20 @@ class MapScores:
 
     @property
     def _names(self) -> list[str]:
-        return [name for name in (OURS, *BASELINES) if name in self._curves]
+        return [name for name in (MODEL, *BASELINES) if name in self._curves]
 
     def thresholds_cost(self) -> dict[str, dict[str, float]]:
         """Return, for the thresholds that validation chose, Dice beside the best Dice of any one threshold."""
         costs = {}
         for kind, (both, marked, true) in self._marked.items():
             dice = float(2 * both / (marked + true)) if marked + true else float("nan")
-            best, threshold = self._curves[OURS][kind].best_dice()
+            best, threshold = self._curves[MODEL][kind].best_dice()
             costs[kind] = {"dice": dice, "best_dice": best, "best_threshold": threshold, "cost": best - dice}
         return costs
 
     def curves(self) -> dict[str, Any]:
         """Return what is drawn: precision against recall of all maps, and scores against threshold and calibration."""
-        ours = self._curves[OURS]
+        ours = self._curves[MODEL]
         found: dict[str, Any] = {
             "precision_recall": {
                 name: {kind: curve.by_recall(_RECALLS) for kind, curve in self._curves[name].items()}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from bigsf.arrays import FloatArray
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
-from bigsf.evaluation.map_scores import OURS, Table
+from bigsf.evaluation.map_scores import MODEL, Table
 from bigsf.filaments.spine import skeleton_of
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
@@ -20,7 +20,7 @@ from bigsf.metrics.skeleton_score import SkeletonScore
 _MARGIN_PX = 64  # around a piece of the map, so that lines end where the map has them end
 
 
-_PIECE_PX = 4096  # columns that are scored at a time, or an area where that is wider, to bound memory
+_CHUNK_PX = 4096  # columns that are scored at a time, or an area where that is wider, to bound memory
 
 
 _BINS = 8
@@ -100,24 +100,24 @@ class MaskScores:
         ny, nx = file.shape
         for row, (y0, y1) in enumerate(pairwise(areas.y_edges)):
             top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
-            maps = {OURS: out_of_fold.read(top, bottom)}
+            maps = {MODEL: out_of_fold.read(top, bottom)}
             maps |= {name: self._baselines.rows(name, top, bottom) for name in BASELINES}
-            number = min(areas.shape[1], -(-nx // _PIECE_PX))
+            number = min(areas.shape[1], -(-nx // _CHUNK_PX))
             for columns in np.array_split(np.arange(areas.shape[1]), number):
                 x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
                 left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
                 pieces = {name: score[:, left:right] for name, score in maps.items()}
-                judged = np.zeros(pieces[OURS].shape, np.bool_)
+                predicted = np.zeros(pieces[MODEL].shape, np.bool_)
                 core = np.s_[y0 - top : y1 - top, x_edges[0] - left : x_edges[-1] - left]
-                judged[core] = np.isfinite(pieces[OURS][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
+                predicted[core] = np.isfinite(pieces[MODEL][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
                 truths = {against: mask[top:bottom, left:right] > 0 for against, mask in self._true.items()}
-                self._add_piece(pieces, truths, judged, np.s_[row, columns], np.array(x_edges) - left)
+                self._add_chunk(pieces, truths, predicted, np.s_[row, columns], np.array(x_edges) - left)
 
-    def _add_piece(
+    def _add_chunk(
         self,
         maps: dict[str, FloatArray],
         truths: dict[str, BoolArray],
-        judged: BoolArray,
+        predicted: BoolArray,
         place: tuple[int, npt.NDArray[np.int64]],
         x_edges: npt.NDArray[np.int64],
     ) -> None:
@@ -127,21 +127,21 @@ class MaskScores:
         for counts in self._marked:
             true = truths[counts.against]
             marked = np.nan_to_num(maps[counts.name], nan=-np.inf) >= counts.threshold
-            counts.skeletons.update(marked, true, judged, lines[counts.against])
-            for number, pixels in enumerate([marked & true & judged, marked & judged, true & judged]):
+            counts.skeletons.update(marked, true, predicted, lines[counts.against])
+            for number, pixels in enumerate([marked & true & predicted, marked & predicted, true & predicted]):
                 across = pixels.sum(axis=0)[: x_edges[-1]]
                 counts.areas[(*place, number)] += np.add.reduceat(across, x_edges[:-1])
                 for kind, index in bins.items():
                     counts.bins[kind][:, number] += np.bincount(index[pixels], minlength=len(counts.bins[kind]))
         for against, metric in self._mssim.items():
-            metric.update(maps[OURS], truths[against], judged)
+            metric.update(maps[MODEL], truths[against], predicted)
 
     def skeletons(self) -> Table:
         """Return clDice, completeness and purity of lines, and MSSIM of probabilities, for each map and truth."""
         table: Table = {}
         for marked in self._marked:
             scores = marked.skeletons.table()
-            scores["mssim"] = self._mssim[marked.against].compute() if marked.name == OURS else float("nan")
+            scores["mssim"] = self._mssim[marked.against].compute() if marked.name == MODEL else float("nan")
             table.setdefault(marked.name, {})[marked.against] = scores
         return table
 
@@ -183,7 +183,7 @@ class MaskScores:
 
     def worst_areas(self, number: int = 10) -> list[dict[str, Any]]:
         """Return the areas in which the model's map and the target differ most: missed plus falsely marked pixels."""
-        counts = next(m.areas for m in self._marked if m.name == OURS and m.against == "whole")
+        counts = next(m.areas for m in self._marked if m.name == MODEL and m.against == "whole")
         both, marked, true = np.moveaxis(counts, -1, 0)
         wrong = marked + true - 2 * both
         order = np.argsort(-wrong, axis=None, kind="stable")[:number]

@@ -11,16 +11,16 @@ from astropy.io import fits
 from bigsf import console
 from bigsf.arrays import FloatArray
 from bigsf.evaluation.map_scores import MapScores
-from bigsf.evaluation.seams import BorderJump
+from bigsf.evaluation.seams import SeamContrast
 from bigsf.files import atomic_path
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_writer import FitsWriter
-from bigsf.maps.quicklook import Thumbnails, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.maps.tiling import in_bands
-from bigsf.models.sliding_window import Allowed, Judge
+from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 from bigsf.provenance import provenance
 
-Cuts = dict[str, FloatArray]
+ModelThresholds = dict[str, FloatArray]
 """The thresholds "labelled" and "whole" of each model, `(models, 1, 1)`."""
 
 
@@ -29,20 +29,22 @@ class OutOfFold:
     """What was counted while the map was written, and small versions of it for pictures."""
 
     scores: MapScores
-    jump: BorderJump
-    thumbnails: Thumbnails
+    jump: SeamContrast
+    subsampled: SubsampledPlanes
     header: fits.Header
 
 
-def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config: str) -> OutOfFold:
+def write_out_of_fold(
+    path: Path, predictor: SlidingWindowPredictor, folds: Folds, cuts: ModelThresholds, config: str
+) -> OutOfFold:
     """Write the map, band by band, and a quicklook beside it, and score it on the way.
 
     Parameters
     ----------
     path
-        The FITS file: probability, MASK (at each judge's own `whole` threshold), FOLD (the fold of each judged pixel,
-        0 where there is none) and, where pixels have several judges, STD.
-    judge
+        The FITS file: probability, MASK (at each judge's own `whole` threshold), FOLD (the fold of each predicted pixel,
+        0 where there is none) and, where pixels have several predicts, STD.
+    predictor
         With one model a split.
     folds
         Of a patch file with labels.
@@ -61,35 +63,35 @@ def write_out_of_fold(path: Path, judge: Judge, folds: Folds, cuts: Cuts, config
     kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
     if votes > 1:
         kinds["STD"] = np.float32
-    judges = judges_of(folds)
-    made = OutOfFold(MapScores(folds), BorderJump(), Thumbnails(file.shape), header)
+    predicts = ensemble_of_fold(folds)
+    made = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
     with (
         atomic_path(path) as temporary,
         FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
         console.progress("out-of-fold map", file.shape[0], "rows") as advance,
     ):
-        for y0, y1, each in in_bands(judge.rows(file, test_areas(folds), advance), folds.areas.y_edges):
-            mean, std, cut = vote(each, cuts)
-            judged, fold = np.isfinite(mean), np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
+        for y0, y1, each in in_bands(predictor.predict_bands(file, test_pixels(folds), advance), folds.areas.y_edges):
+            mean, std, cut = ensemble_mean(each, cuts)
+            predicted, fold = np.isfinite(mean), np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
             marked = {kind: mean >= value for kind, value in cut.items()}
             writer.write("PRIMARY", y0, mean)
             writer.write("MASK", y0, marked["whole"])
             writer.write("FOLD", y0, fold)
             if votes > 1:
                 writer.write("STD", y0, std)
-            made.scores.update(y0, y1, judged, mean, marked)
-            made.jump.update(mean, judges[fold])
-            made.thumbnails.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
-            made.thumbnails.add(y0, target=file.labels()[0][y0:y1])
+            made.scores.update(y0, y1, predicted, mean, marked)
+            made.jump.update(mean, predicts[fold])
+            made.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
+            made.subsampled.add(y0, target=file.labels()[0][y0:y1])
     title = f"{file.path.name}, out of fold"
     threshold = float(cuts["whole"].mean())
     with atomic_path(path.with_suffix(".png")) as temporary:
-        draw_quicklook(made.thumbnails, temporary, header, title, threshold, "out-of-fold probability")
+        draw_quicklook(made.subsampled, temporary, header, title, threshold, "out-of-fold probability")
     return made
 
 
-def test_areas(folds: Folds) -> Allowed:
-    """Return which model may judge which pixel: those of its test folds."""
+def test_pixels(folds: Folds) -> PixelMask:
+    """Return which model may predictor which pixel: those of its test folds."""
 
     def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
         number = folds.rows(y0, y1)
@@ -98,17 +100,17 @@ def test_areas(folds: Folds) -> Allowed:
     return allowed
 
 
-def judges_of(folds: Folds) -> npt.NDArray[np.int64]:
-    """Return a number for each fold, equal where the same models judge, `(256,)`; that of 0 is of no judge."""
+def ensemble_of_fold(folds: Folds) -> npt.NDArray[np.int64]:
+    """Return a number for each fold, equal where the same models predictor, `(256,)`; that of 0 is of no predictor."""
     tests = [frozenset(i for i, split in enumerate(folds.splits) if fold in split[2]) for fold in range(256)]
-    numbers = {judges: number for number, judges in enumerate(dict.fromkeys(tests))}
-    return np.array([numbers[judges] for judges in tests])
+    numbers = {predicts: number for number, predicts in enumerate(dict.fromkeys(tests))}
+    return np.array([numbers[predicts] for predicts in tests])
 
 
-def vote(each: FloatArray, cuts: Cuts) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-    """Return mean and deviation of the models that judged each pixel, and their mean thresholds; NaN without any."""
+def ensemble_mean(each: FloatArray, cuts: ModelThresholds) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+    """Return mean and deviation of the models that predicted each pixel, and their mean thresholds; NaN without any."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without a judge is NaN, as it should be
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without a predictor is NaN, as it should be
         mean, std = np.nanmean(each, axis=0), np.nanstd(each, axis=0)
         cut = {kind: np.nanmean(np.where(np.isfinite(each), values, np.nan), axis=0) for kind, values in cuts.items()}
     return mean, std, cut

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigsf.evaluation.map_scores import OURS
+from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import OutOfFold
 from bigsf.evaluation.report_figures import (
     areas_figure,
     bins_figure,
     calibration_figure,
+    completeness_figure,
     curves_figure,
-    recovery_figure,
 )
 from bigsf.files import write_text
 from bigsf.folds.figure import folds_figure
@@ -84,13 +84,13 @@ def write_report(path: Path, summary: dict[str, Any], folds: Folds, made: OutOfF
     config
         YAML.
     """
-    against = "truth" if "truth" in summary["out_of_fold"][OURS] else "whole"
+    against = "truth" if "truth" in summary["out_of_fold"][MODEL] else "whole"
     with FitsImage(path.with_name("out_of_fold.fits")) as written:
         areas = summary["worst_areas"]
         worst = _picture(areas_figure(areas, folds, written), "the worst areas") if areas else "<p>None.</p>"
     sections = {
         "What was done": _facts(summary, folds),
-        **{_KINDS[kind]: _scores_table(summary, kind) for kind in summary["out_of_fold"][OURS]},
+        **{_KINDS[kind]: _scores_table(summary, kind) for kind in summary["out_of_fold"][MODEL]},
         "Scores against threshold": _picture(curves_figure(summary["curves"]), "precision, recall and Dice"),
         "Calibration": "<p class=note>Fraction of true pixels among those of each range of probability.</p>"
         + _picture(calibration_figure(summary["curves"]["calibration"]), "calibration"),
@@ -101,7 +101,7 @@ def write_report(path: Path, summary: dict[str, Any], folds: Folds, made: OutOfF
         "Injected filaments": _recovery(summary["injected"]),
         "Runs": _runs_table(summary),
         "Folds": _folds_table(summary) + _picture(folds_figure(folds), "folds"),
-        "The map": _picture(contours_figure(made.thumbnails, made.header), "map with outlines"),
+        "The map": _picture(contours_figure(made.subsampled, made.header), "map with outlines"),
         "The ten areas that differ most from the target": _areas_table(areas) + worst,
         "Configuration": f"<details><summary>YAML</summary><pre>{escape(config)}</pre></details>",
     }
@@ -116,17 +116,17 @@ def write_report(path: Path, summary: dict[str, Any], folds: Folds, made: OutOfF
 
 
 def _facts(summary: dict[str, Any], folds: Folds) -> str:
-    jump = summary["jump_at_borders"]
+    jump = summary["seam_contrast"]
     clear = summary["clear_px"]
     facts = [
         f"{Path(summary['data']).name}: {folds.patch_file.shape[1]:,} x {folds.patch_file.shape[0]:,} pixels (x, y), "
         f"data identity {summary['data_identity'][:12]}; bigsf {summary['bigsf']}.",
-        f"{summary['judged_pixels']:,} of {summary['valid_pixels']:,} valid pixels were judged, each by models for "
+        f"{summary['predicted_pixels']:,} of {summary['valid_pixels']:,} valid pixels were predicted, each by models for "
         "which its area was a test area.",
         f"Folds share {summary['shared_pixels']:,} pixels; training and test patches stay "
         f"{'-' if clear is None else clear} clear pixels apart, or more; {summary['labelled_uncovered']:,} labelled "
         "pixels lie in no patch that lies whole in its area.",
-        f"Where the judge changes, neighbouring pixels differ by {_number(jump['across'])} in probability on average, "
+        f"Where the predictor changes, neighbouring pixels differ by {_number(jump['across'])} in probability on average, "
         f"and by {_number(jump['beside'])} just beside ({jump['pairs']:,} pairs across).",
     ]
     return f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>"
@@ -162,12 +162,14 @@ def _recovery(injected: dict[str, Any]) -> str:
     if not injected["filaments"]:
         return "<p>There was no room for any.</p>"
     note = (
-        f"{sum(injected['filaments'])} filaments were added to the map, where nothing was known, and judged by models "
+        f"{sum(injected['filaments'])} filaments were added to the map, where nothing was known, and predicted by models "
         "for which their place was a test area: the part of each that is marked at the thresholds of validation, "
         "averaged, against its peak excess over the local background. Dotted: the same pixels before. The baselines "
         f"mark as much of the map as the model does, {injected['marked']:.1%}."
     )
-    return f"<p class=note>{escape(note)}</p>" + _picture(recovery_figure(injected), "completeness against contrast")
+    return f"<p class=note>{escape(note)}</p>" + _picture(
+        completeness_figure(injected), "completeness against contrast"
+    )
 
 
 def _runs_table(summary: dict[str, Any]) -> str:
@@ -211,7 +213,7 @@ def _areas_table(areas: Sequence[dict[str, Any]]) -> str:
 def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
-        f"<tr{' class=ours' if row[0] == OURS else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        f"<tr{' class=ours' if row[0] == MODEL else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
         for row in rows
     )
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigsf.evaluation.map_scores import OURS
+from bigsf.evaluation.map_scores import MODEL
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.quicklook import new_figure, stretched
@@ -12,7 +12,12 @@ from bigsf.maps.quicklook import new_figure, stretched
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = {OURS: "tab:blue", "column density": "tab:gray", "local contrast": "tab:orange", "ridge filter": "tab:green"}
+_COLOURS = {
+    MODEL: "tab:blue",
+    "column density": "tab:gray",
+    "local contrast": "tab:orange",
+    "ridge filter": "tab:green",
+}
 
 
 _KINDS = {
@@ -35,7 +40,7 @@ def curves_figure(curves: dict[str, Any]) -> "Figure":
         scores = curves["by_threshold"][kind]
         for name in ("dice", "iou", "precision", "recall"):
             right.plot(scores["threshold"], scores[name], label=name)
-        right.set(xlabel=f"threshold on the probability of {OURS}", xlim=(0, 1), ylim=(0, 1.02))
+        right.set(xlabel=f"threshold on the probability of {MODEL}", xlim=(0, 1), ylim=(0, 1.02))
         for axes in (left, right):
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
@@ -82,7 +87,7 @@ def bins_figure(by: dict[str, Any], against: str) -> "Figure":
     return figure
 
 
-def recovery_figure(injected: dict[str, Any]) -> "Figure":
+def completeness_figure(injected: dict[str, Any]) -> "Figure":
     """Return the completeness of added filaments against their contrast; dotted, what was marked without them."""
     figure = new_figure(7, 3.6)
     axes = figure.subplots()

@@ -142,7 +142,7 @@ class Folds:
             straddling[here] &= labels[row[here] - first, column[here]] > 0
         return np.flatnonzero(straddling)
 
-    def own(self, indices: IntArray, folds: list[int]) -> npt.NDArray[np.bool_]:
+    def visible_pixels(self, indices: IntArray, folds: list[int]) -> npt.NDArray[np.bool_]:
         """Return which pixels of patches belong to some folds, `(n, y, x)`: all of those that these folds keep."""
         side = np.arange(self.patch_file.patch_size)
         y, x = (self.patch_file.positions[indices, axis, None] + side for axis in (0, 1))
@@ -194,7 +194,7 @@ class Folds:
         """Least number of clear pixels, along y or x, between a training and a test patch of any split.
 
         It is of patches that lie whole in their areas. Those that straddle areas show their pixels up to the gap, and
-        the out-of-fold map judges all pixels.
+        the out-of-fold map predicts all pixels.
         """
         kept = np.flatnonzero(self.patch_fold)
         near = kept[outermost(self.patch_file.positions[kept], self.area[kept])]
@@ -297,7 +297,7 @@ class Folds:
                 f"{path} was made for another patch file ({data.patch_file_identity[:8]}... there, "
                 f"{patch_file.identity[:8]}... here). {remedy}"
             )
-        resolved = (config or SplitConfig()).following(_made_with(data, path)).resolved(patch_file)
+        resolved = (config or SplitConfig()).filled_from(_made_with(data, path)).resolved(patch_file)
         here = _parameters(resolved)
         if data.parameters != here:
             differ = {

@@ -121,7 +121,7 @@ class SplitConfig(Config):
         trained = float(len(make_splits(k, k_train)[0][0]))
         return config.model_copy(update={"k": k, "k_train": trained, "step": step})
 
-    def following(self, made: "SplitConfig") -> "SplitConfig":
+    def filled_from(self, made: "SplitConfig") -> "SplitConfig":
         """Return this config with what it does not say as `made` has it; k, k_train and step are one thing to say."""
         said = {key for key in self.model_fields_set if getattr(self, key) is not None} | {"path", "use"}
         deal = {"k", "k_train", "step"}

@@ -33,7 +33,7 @@ class AreaContents:
         """Whether the area holds a patch."""
         return self.patches > 0
 
-    def walk(self) -> list[tuple[int, int]]:
+    def snake_order(self) -> list[tuple[int, int]]:
         """Return the areas in an order in which neighbours follow each other along the longer axis, occupied first."""
         down, across = self.patches.shape
         if across >= down:
@@ -76,7 +76,7 @@ class RandomStrategy:
     def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
         generator = np.random.default_rng(self.seed)
         grid = np.zeros_like(contents.patches)
-        areas = contents.walk()
+        areas = contents.snake_order()
         for start in range(0, len(areas), k):
             for area, fold in zip(areas[start : start + k], generator.permutation(k) + 1, strict=False):
                 grid[area] = fold
@@ -127,7 +127,7 @@ class BalancedStrategy:
         quantities /= np.maximum(quantities.sum(axis=(0, 1)), 1)
         totals = np.zeros((k, quantities.shape[-1]))
         grid = np.zeros_like(contents.patches)
-        areas = contents.walk()
+        areas = contents.snake_order()
         for start in range(0, len(areas), k):
             rows = [areas[i] for i in start + generator.permutation(len(areas[start : start + k]))]
             amounts = np.stack([quantities[area] for area in rows])

@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, DataError
-from bigsf.files import Watch
+from bigsf.files import ChangeDetector
 from bigsf.maps.fits_guard import check_complete, check_tiles, is_image, is_map, open_fits, readable, sound_cards
 from bigsf.maps.wcs import celestial_wcs
 
@@ -42,7 +42,7 @@ class FitsImage:
         self.path = Path(path)
         self.blank = blank
         self._hdus = open_fits(self.path)
-        self._watch = Watch(self.path)
+        self._changes = ChangeDetector(self.path)
         try:
             with readable(str(self.path)):
                 self.hdu = _find(self._hdus, self.path, hdu)
@@ -103,7 +103,7 @@ class FitsImage:
 
         Fewer `columns` make `(rows, columns)`.
         """
-        self._watch.check()
+        self._changes.check()
         y_axis, x_axis = self._kept_axes
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)

@@ -48,7 +48,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
     path.write_bytes(png_of(figure))
 
 
-class Thumbnails:
+class SubsampledPlanes:
     """Small versions of planes, gathered while their rows go by: every n-th row and column.
 
     Parameters
@@ -74,7 +74,7 @@ class Thumbnails:
 
 
 def draw_quicklook(
-    thumbnails: Thumbnails,
+    subsampled: SubsampledPlanes,
     path: Path,
     header: fits.Header,
     title: str,
@@ -82,8 +82,8 @@ def draw_quicklook(
     label: str = "probability",
 ) -> None:
     """Draw a map and its probabilities, on WCS axes where there is a WCS; wide maps are broken into strips."""
-    image, probability = thumbnails.plane("image"), thumbnails.plane("probability")
-    parts = _Strips(thumbnails, header)
+    image, probability = subsampled.plane("image"), subsampled.plane("probability")
+    parts = _Strips(subsampled, header)
     side_by_side = image.shape[1] < 2.5 * image.shape[0] and len(parts) == 1
     figure, axes_of = parts.figure(panels=2, side_by_side=side_by_side)
     scaled, name, low, high = stretched(image)
@@ -102,27 +102,27 @@ def draw_quicklook(
     save_figure(figure, path)
 
 
-def contours_figure(thumbnails: Thumbnails, header: fits.Header) -> "Figure":
+def contours_figure(subsampled: SubsampledPlanes, header: fits.Header) -> "Figure":
     """Return the map in grey with the outlines of the target and of what is marked; wide maps in strips.
 
     Parameters
     ----------
-    thumbnails
+    subsampled
         With the planes image, target and marked.
     header
         Of the map.
     """
     from matplotlib.lines import Line2D
 
-    parts = _Strips(thumbnails, header)
+    parts = _Strips(subsampled, header)
     figure, axes_of = parts.figure(panels=1)
-    scaled, name, low, high = stretched(thumbnails.plane("image"))
+    scaled, name, low, high = stretched(subsampled.plane("image"))
     outlines = {"target": "tab:cyan", "marked": "tab:orange"}
     for strip, (x0, x1) in enumerate(parts):
         axes = axes_of(strip, 0)
         shown = axes.imshow(scaled[:, x0:x1], origin="lower", aspect="equal", cmap="gray", vmin=low, vmax=high)
         for plane, colour in outlines.items():
-            mask = thumbnails.plane(plane)[:, x0:x1] > 0
+            mask = subsampled.plane(plane)[:, x0:x1] > 0
             if mask.any() and not mask.all():
                 axes.contour(mask, levels=[0.5], colors=colour, linewidths=0.6)
         figure.colorbar(shown, ax=axes, label=name, fraction=0.05, pad=0.01)
@@ -137,11 +137,11 @@ def contours_figure(thumbnails: Thumbnails, header: fits.Header) -> "Figure":
 class _Strips:
     """The strips of columns, of a small version of a map, into which a wide one is broken to be drawn."""
 
-    def __init__(self, thumbnails: Thumbnails, header: fits.Header) -> None:
-        self.ny, self.nx = thumbnails.plane("image").shape
+    def __init__(self, subsampled: SubsampledPlanes, header: fits.Header) -> None:
+        self.ny, self.nx = subsampled.plane("image").shape
         wcs = celestial_wcs(header)
-        step = (slice(None, None, thumbnails.step),) * 2
-        self.wcs = wcs.slice(step) if wcs is not None and thumbnails.step > 1 else wcs
+        step = (slice(None, None, subsampled.step),) * 2
+        self.wcs = wcs.slice(step) if wcs is not None and subsampled.step > 1 else wcs
         strips = max(1, min(8, round(np.sqrt(self.nx / self.ny / 4))))
         self._edges = np.linspace(0, self.nx, strips + 1).astype(int).tolist()
 

@@ -175,7 +175,7 @@ class MSSIMConfig(Config):
 
 
 class MSSIM(Metric):
-    """Mean of the structural similarity index in 7 x 7 windows; pixels that were not judged count as 0 in both."""
+    """Mean of the structural similarity index in 7 x 7 windows; pixels that were not predicted count as 0 in both."""
 
     def __init__(self) -> None:
         self.reset()
@@ -183,8 +183,8 @@ class MSSIM(Metric):
     def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
         if min(probability.shape) < 7 or not labelled.any():
             return
-        judged = np.isfinite(probability)
-        pair = np.where(judged, probability, 0).astype(np.float64), (target & judged).astype(np.float64)
+        predicted = np.isfinite(probability)
+        pair = np.where(predicted, probability, 0).astype(np.float64), (target & predicted).astype(np.float64)
         similarity = structural_similarity(*pair, win_size=7, data_range=1.0, full=True)[1]
         self.total += float(similarity[labelled].sum())
         self.count += int(labelled.sum())

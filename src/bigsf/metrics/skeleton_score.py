@@ -40,14 +40,14 @@ class SkeletonScore:
         self.length = np.zeros(2, np.int64)
         self.near = np.zeros((len(self.radii_px), 2), np.int64)
 
-    def update(self, found: Mask, true: Mask, judged: Mask, true_line: Mask | None = None) -> None:
-        """Compare a piece of two masks, `(ny, nx)`; lines are drawn on the whole piece and counted where judged.
+    def update(self, found: Mask, true: Mask, predicted: Mask, true_line: Mask | None = None) -> None:
+        """Compare a piece of two masks, `(ny, nx)`; lines are drawn on the whole piece and counted where predicted.
 
         The skeleton of the true mask may be given, where several found ones are compared with it.
         """
         lines = skeleton_of(found), skeleton_of(true) if true_line is None else true_line
         for side, (line, other, mask) in enumerate(zip(lines, lines[::-1], (true, found), strict=True)):
-            counted = line & judged
+            counted = line & predicted
             self.length[side] += counted.sum()
             self.inside[side] += (counted & mask).sum()
             if self.radii_px and other.any() and counted.any():

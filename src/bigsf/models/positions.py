@@ -9,11 +9,11 @@ from astropy.wcs import WCS
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Config, CustomConfig, aliased, ignore_tag_case
 from bigsf.errors import DataError
 from bigsf.maps.wcs import galactic_lb
 
-System = Literal["pixel", "galactic"]
+CoordinateSystem = Literal["pixel", "galactic"]
 
 
 class Locate(Protocol):
@@ -45,7 +45,7 @@ class GalacticCoordinates:
         return torch.from_numpy(galactic_lb(self.wcs, pixels))
 
 
-def locator(of: System | None, wcs: WCS | None) -> Locate | None:
+def locator(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | None:
     """Return what turns pixels into positions of a system, or None for models without position.
 
     Raises
@@ -53,13 +53,13 @@ def locator(of: System | None, wcs: WCS | None) -> Locate | None:
     DataError
         Where Galactic positions are asked for and the map has no WCS.
     """
-    if of is None:
+    if coordinates is None:
         return None
-    if of == "pixel":
+    if coordinates == "pixel":
         return pixel_coordinates
     if wcs is None:
         raise DataError(
-            "The model encodes Galactic positions but the map has no celestial WCS. Use trainer.model.position.of: "
+            "The model encodes Galactic positions but the map has no celestial WCS. Use trainer.model.position.coordinates: "
             "pixel, a model without position, or a map with a WCS."
         )
     return GalacticCoordinates(wcs)
@@ -74,7 +74,7 @@ def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
 class PositionConfig(Config):
     """The part common to all position encoders."""
 
-    of: System = "galactic"
+    coordinates: CoordinateSystem = aliased("galactic", "coordinates", "of")
     """`galactic`: (l, b) from the WCS, so that a model can be used on other maps; `pixel`: (y, x) in the map."""
 
     join: Literal["before", "middle", "after"] = "middle"
@@ -88,7 +88,7 @@ class IdentityPositionConfig(PositionConfig):
 
     def build(self) -> "PositionEncoder":
         """Return the encoder."""
-        return PositionEncoder(self.of)
+        return PositionEncoder(self.coordinates)
 
 
 class LinearPositionConfig(PositionConfig):
@@ -101,7 +101,7 @@ class LinearPositionConfig(PositionConfig):
 
     def build(self) -> "PositionEncoder":
         """Return the encoder."""
-        return LinearEncoder(self.of, self.features)
+        return LinearEncoder(self.coordinates, self.features)
 
 
 class SinePositionConfig(PositionConfig):
@@ -114,15 +114,15 @@ class SinePositionConfig(PositionConfig):
 
     def build(self) -> "PositionEncoder":
         """Return the encoder."""
-        return SineEncoder(self.of, self.frequencies)
+        return SineEncoder(self.coordinates, self.frequencies)
 
 
 class CustomPositionConfig(PositionConfig, CustomConfig):
-    """A `PositionEncoder` of your own: called with `of` and `kwargs`."""
+    """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
 
     def build(self) -> "PositionEncoder":
         """Import and call the target."""
-        return cast(PositionEncoder, self.call(of=self.of))
+        return cast(PositionEncoder, self.call(coordinates=self.coordinates))
 
 
 AnyPositionConfig = Annotated[
@@ -139,7 +139,7 @@ class PositionEncoder(nn.Module):
 
     Parameters
     ----------
-    of
+    coordinates
         The coordinates.
     """
 
@@ -149,9 +149,9 @@ class PositionEncoder(nn.Module):
     origin: Tensor
     scale: Tensor
 
-    def __init__(self, of: System) -> None:
+    def __init__(self, coordinates: CoordinateSystem) -> None:
         super().__init__()
-        self.of = of
+        self.coordinates = coordinates
         self.register_buffer("origin", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(2, dtype=torch.float64))
 
@@ -162,7 +162,7 @@ class PositionEncoder(nn.Module):
 
     def _offset(self, position: Tensor) -> Tensor:
         offset = position.double() - self.origin
-        if self.of == "galactic":
+        if self.coordinates == "galactic":
             longitude = torch.remainder(offset[:, 0] + 180, 360) - 180
             offset = torch.stack([longitude, offset[:, 1]], dim=1)
         return offset
@@ -175,8 +175,8 @@ class PositionEncoder(nn.Module):
 class LinearEncoder(PositionEncoder):
     """A learned linear map of the scaled position."""
 
-    def __init__(self, of: System, features: int) -> None:
-        super().__init__(of)
+    def __init__(self, coordinates: CoordinateSystem, features: int) -> None:
+        super().__init__(coordinates)
         self.width = features
         self.linear = nn.Linear(2, features)
 
@@ -187,8 +187,8 @@ class LinearEncoder(PositionEncoder):
 class SineEncoder(PositionEncoder):
     """Sines and cosines of the scaled position, at pi/2 times 1, 2, 4, ..."""
 
-    def __init__(self, of: System, frequencies: int) -> None:
-        super().__init__(of)
+    def __init__(self, coordinates: CoordinateSystem, frequencies: int) -> None:
+        super().__init__(coordinates)
         self.width = 4 * frequencies
         self.frequencies = frequencies
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bigsf.models.normalizations import Normalization
-from bigsf.models.positions import System
+from bigsf.models.positions import CoordinateSystem
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -41,13 +41,15 @@ class SegmentationModel(nn.Module):
         Takes normalised patches, zero where missing, and positions; returns logits.
     normalization
         Takes raw patches and the mask of valid pixels.
-    of
+    coordinates
         The coordinates of the positions that the network takes; None where it takes none.
     """
 
-    def __init__(self, network: nn.Module, normalization: Normalization, of: System | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, normalization: Normalization, coordinates: CoordinateSystem | None = None
+    ) -> None:
         super().__init__()
-        self.of = of
+        self.coordinates = coordinates
         self.network = network
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest on CPUs and GPUs alike
         self.normalization = normalization

@@ -1,6 +1,6 @@
 """Models + a map -> probabilities, band by band: the one engine of validation, out-of-fold maps and segmentation.
 
-Windows overlap, are judged in batches, and are blended with a smooth weight. Memory is that of a band of rows.
+Windows overlap, are predicted in batches, and are blended with a smooth weight. Memory is that of a band of rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +20,17 @@ from bigsf.models.device import autocast
 from bigsf.models.positions import locator
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
-Allowed = Callable[[int, int], npt.NDArray[np.bool_]]
-"""From rows (y0, y1) to which model may judge which pixel, `(models, rows, nx)`."""
+PixelMask = Callable[[int, int], npt.NDArray[np.bool_]]
+"""From rows (y0, y1) to which model may predictor which pixel, `(models, rows, nx)`."""
 
 
-class Judge:
+class SlidingWindowPredictor:
     """Judges the pixels of a map with one model or more.
 
     Parameters
     ----------
     models
-        Models on `device`; they are judged with as they are when `rows` begins, in evaluation mode.
+        Models on `device`; they are predicted with as they are when `predict_bands` begins, in evaluation mode.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
@@ -42,7 +42,7 @@ class Judge:
     wcs
         The WCS of the map, for models that take Galactic positions.
     symmetries
-        Judge each window in its eight orientations and take the mean: "test-time augmentation", for eight times the
+        SlidingWindowPredictor each window in its eight orientations and take the mean: "test-time augmentation", for eight times the
         work.
 
     Raises
@@ -68,13 +68,13 @@ class Judge:
         self.models = list(models)
         self.window, self.stride, self.batch_size = window, stride, batch_size
         self.device, self.dtype = device or torch.device("cpu"), dtype
-        self._locate = [locator(model.of, wcs) for model in models]
+        self._locate = [locator(model.coordinates, wcs) for model in models]
         self._folded = self.models
         self._look = _in_all_orientations if symmetries else _once
         self._weight = blend_weight(window)
 
-    def rows(
-        self, planes: Planes, allowed: Allowed | None = None, advance: Callable[[int], None] = lambda _: None
+    def predict_bands(
+        self, planes: Planes, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
     ) -> Iterator[tuple[int, int, FloatArray]]:
         """Yield bands of rows (y0, y1, probability), top to bottom, that together are the whole map.
 
@@ -82,8 +82,8 @@ class Judge:
         ----------
         planes
             The map; one smaller than the window is padded with missing pixels.
-        allowed
-            Which model judges which pixel; by default all judge all. Windows without a pixel to judge are skipped.
+        pixel_mask
+            Which model predicts which pixel; by default all predictor all. Windows without a pixel to predictor are skipped.
         advance
             Called with the number of rows done.
 
@@ -92,7 +92,7 @@ class Judge:
         y0, y1 : int
             The rows.
         probability : ndarray
-            float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not judge.
+            float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not predictor.
         """
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have gone on since last time
         ny, nx = planes.shape
@@ -107,9 +107,9 @@ class Judge:
             top, height = int(y[0]), int(y[-1] - y[0]) + self.window
             sums, weights = (_extended(plane[:, done:], height) for plane in (sums, weights))
             band = _padded(planes.read_rows(top, min(top + height, ny)), (height, sums.shape[2]))
-            wanted = self._wanted(band, allowed, top, min(top + height, ny), nx)
+            wanted = self._wanted(band, pixel_mask, top, min(top + height, ny), nx)
             for number in range(len(self.models)):
-                self._judge(number, band, wanted[number], top, y - top, starts_x, sums[number], weights[number])
+                self._predict(number, band, wanted[number], top, y - top, starts_x, sums[number], weights[number])
             last = first + group >= len(starts_y)
             end = ny if last else int(starts_y[first + group])
             rows = slice(0, end - top)
@@ -118,14 +118,16 @@ class Judge:
             yield top, end, np.where(wanted[:, rows, :nx], mean, np.float32(np.nan))
             advance(end - top)
 
-    def _wanted(self, band: FloatArray, allowed: Allowed | None, y0: int, y1: int, nx: int) -> npt.NDArray[np.bool_]:
+    def _wanted(
+        self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int
+    ) -> npt.NDArray[np.bool_]:
         valid = np.isfinite(band).all(axis=0, keepdims=True)
         wanted: npt.NDArray[np.bool_] = np.repeat(valid, len(self.models), axis=0)
-        if allowed is not None:
-            wanted[:, : y1 - y0, :nx] &= allowed(y0, y1)
+        if pixel_mask is not None:
+            wanted[:, : y1 - y0, :nx] &= pixel_mask(y0, y1)
         return wanted
 
-    def _judge(
+    def _predict(
         self,
         model: int,
         band: FloatArray,
@@ -176,7 +178,7 @@ def _in_all_orientations(model: SegmentationModel, image: torch.Tensor, position
 def batch_size_within(
     memory_bytes: float, models: Sequence[SegmentationModel], window: int, channels: int, nx: int, most: int = 64
 ) -> int:
-    """Return how many windows at a time fit into a memory budget beside the band of the map that is being judged.
+    """Return how many windows at a time fit into a memory budget beside the band of the map that is being predicted.
 
     Parameters
     ----------
@@ -200,7 +202,7 @@ def batch_size_within(
     """
     band = 4 * max(nx, window) * 2 * window * (channels + 2 * len(models))
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
-    each = max(model.output_bytes(image, position if model.of else None) for model in models)
+    each = max(model.output_bytes(image, position if model.coordinates else None) for model in models)
     if band + each > memory_bytes:
         raise ConfigError(
             f"--memory {size(memory_bytes)} is too little: a band of this map takes {size(band)}, a "

@@ -29,7 +29,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import DataError, out_of_memory
-from bigsf.files import Watch
+from bigsf.files import ChangeDetector
 from bigsf.maps.fits_guard import sound_cards
 from bigsf.maps.fits_image import is_fits
 from bigsf.maps.wcs import celestial_wcs
@@ -84,12 +84,12 @@ class PatchFile:
 
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:
         self.path = Path(path)
-        self._watch: Watch | None = None
+        self._changes: ChangeDetector | None = None
         if is_fits(self.path):
             raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
             if not in_memory:
-                self._watch = Watch(self.path)
+                self._changes = ChangeDetector(self.path)
             with h5py.File(self.path, "r") as file:
                 datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
                 self._check_strings(datasets)
@@ -205,8 +205,8 @@ class PatchFile:
 
     def check_unchanged(self) -> None:
         """Raise `DataError` when the file was changed: to read what was cut off a memory map would be a bus error."""
-        if self._watch:
-            self._watch.check()
+        if self._changes:
+            self._changes.check()
 
     def labels(self) -> tuple[MaskArray, MaskArray]:
         """Return the planes (target, labelled), `(ny, nx)` each.

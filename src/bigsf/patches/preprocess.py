@@ -111,7 +111,7 @@ class PreprocessReport:
     minimum: float = np.inf
     maximum: float = -np.inf
     seconds: float = 0.0
-    """Time that reading and judging the planes took."""
+    """Time that reading and predicting the planes took."""
     memory_bytes: int = 0
     """The most memory that the process has held so far."""
     identity: str = ""
@@ -211,7 +211,8 @@ def _convert(
     planes: "_Planes", config: PreprocessConfig, report: PreprocessReport, writer: PatchFileWriter | None
 ) -> npt.NDArray[np.int32]:
     ny, nx = planes.shape
-    windows = PatchSelection(config, planes.shape, planes.has_labels)
+    needs_labels = planes.has_labels and config.keep == "labelled"
+    windows = PatchSelection(planes.shape, config.patch_size, config.stride_px, config.min_valid, needs_labels)
     rows = max(config.patch_size, int(_BAND_BYTES / (4 * nx * len(planes.images))))
     started = time.monotonic()
     with console.progress("preprocess", ny, "rows") as advance:

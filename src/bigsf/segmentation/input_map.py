@@ -52,7 +52,7 @@ def warn_if_trained_on(image: Path, planes: Planes, snapshots: Sequence[Snapshot
     if any(snapshot.image_sha256 == here for snapshot in snapshots):
         warnings.warn(
             f"{image.name} is the map that the model was trained on: it has seen the labels there. For a map whose "
-            "every pixel is judged by a model that never saw it, use out_of_fold.fits of bigsf kfold.",
+            "every pixel is predicted by a model that never saw it, use out_of_fold.fits of bigsf kfold.",
             BigsfWarning,
             stacklevel=3,
         )

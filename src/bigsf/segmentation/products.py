@@ -17,7 +17,7 @@ FILES = {"catalog": ".ecsv", "regions": ".reg"}
 """From product to the ending of its file."""
 
 
-def chosen(products: str | Sequence[str] | None, models: int) -> list[str]:
+def parse_products(products: str | Sequence[str] | None, models: int) -> list[str]:
     """Return the products in the order of `PRODUCTS`; the probability is always one.
 
     Parameters
@@ -46,6 +46,6 @@ def chosen(products: str | Sequence[str] | None, models: int) -> list[str]:
     return [name for name in PRODUCTS if name in wanted]
 
 
-def beside(output: Path, products: Sequence[str]) -> list[Path]:
+def sidecar_files(output: Path, products: Sequence[str]) -> list[Path]:
     """Return the files that products have beside the FITS file."""
     return [output.with_suffix(FILES[product]) for product in products if product in FILES]

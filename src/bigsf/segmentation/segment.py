@@ -24,14 +24,14 @@ from bigsf.files import atomic_path, refuse_overwrite, sha256
 from bigsf.maps.fits_image import FitsImage, stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import FitsPlanes
-from bigsf.maps.quicklook import Thumbnails, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.models.device import Precision, pick_device, resolve_precision
-from bigsf.models.sliding_window import Judge, batch_size_within
+from bigsf.models.sliding_window import SlidingWindowPredictor, batch_size_within
 from bigsf.patches.patch_file import PatchFile
 from bigsf.provenance import provenance
 from bigsf.segmentation.ensemble import find_models, find_threshold, shared_window
 from bigsf.segmentation.input_map import open_map, raw_rows, warn_if_trained_on
-from bigsf.segmentation.products import FILES, PLANES, beside, chosen
+from bigsf.segmentation.products import FILES, PLANES, parse_products, sidecar_files
 from bigsf.training.checks import takes_logarithm
 from bigsf.training.snapshot import Snapshot
 
@@ -56,7 +56,7 @@ class SegmentReport:
     @property
     def outputs(self) -> list[Path]:
         """All files that are written."""
-        return [self.output, *beside(self.output, self.products), self.picture]
+        return [self.output, *sidecar_files(self.output, self.products), self.picture]
 
     @property
     def bytes(self) -> int:
@@ -148,9 +148,9 @@ def segment(
     image = Path(image)
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
-    names = chosen(products, len(paths))
+    names = parse_products(products, len(paths))
     picture = output.with_suffix(".png")
-    refuse_overwrite(output, *beside(output, names), picture, overwrite=overwrite or dry_run)
+    refuse_overwrite(output, *sidecar_files(output, names), picture, overwrite=overwrite or dry_run)
     torch_device = pick_device(device)
     with ExitStack() as stack:
         planes, header = open_map(image, hdu, valid, blank, channels, stack)
@@ -162,7 +162,7 @@ def segment(
         warn_if_trained_on(image, planes, snapshots)
         built = [snapshot.build_model(deepcopy(network), trust) for snapshot in snapshots]
         batch_size = batch_size or batch_size_within(_bytes(memory), built, window, needed, planes.shape[1])
-        judge = Judge(
+        predictor = SlidingWindowPredictor(
             [model.to(torch_device) for model in built],
             window,
             stride,
@@ -186,35 +186,35 @@ def segment(
             },
         )
         files = stack.enter_context(ExitStack())  # they appear together, once the last is written
-        thumbnails = _write_map(image.name, judge, planes, header, table, report, files)
-        draw_quicklook(thumbnails, files.enter_context(atomic_path(picture)), header, title=image.name, threshold=cut)
+        subsampled = _write_map(image.name, predictor, planes, header, table, report, files)
+        draw_quicklook(subsampled, files.enter_context(atomic_path(picture)), header, title=image.name, threshold=cut)
     _warn_of_oddities(report, image.name, takes_logarithm(snapshots[0].config.trainer.model))
     return report
 
 
 def _write_map(
     name: str,
-    judge: Judge,
+    predictor: SlidingWindowPredictor,
     planes: PatchFile | FitsPlanes,
     header: fits.Header,
     table: fits.BinTableHDU,
     report: SegmentReport,
     files: ExitStack,
-) -> Thumbnails:
-    """Judge the map and write the FITS file and the products made of filaments; count in the report what is found."""
+) -> SubsampledPlanes:
+    """SlidingWindowPredictor the map and write the FITS file and the products made of filaments; count in the report what is found."""
     kinds: dict[str, npt.DTypeLike] = dict(PLANES[name] for name in report.products if name in PLANES)
     cleaning, threshold = report.cleaning, report.threshold
     lowest = threshold if cleaning.hysteresis is None else cleaning.hysteresis
     of_filaments = bool(set(report.products) & {"skeleton", *FILES})
     mask = np.zeros(planes.shape, np.bool_) if cleaning or of_filaments else None
     certain = None if cleaning.hysteresis is None else np.zeros(planes.shape, np.bool_)
-    thumbnails = Thumbnails(planes.shape)
+    subsampled = SubsampledPlanes(planes.shape)
     temporary = files.enter_context(atomic_path(report.output))
     with (
         FitsWriter(temporary, planes.shape, header, kinds, [table]) as writer,
         console.progress(f"segment {name}", planes.shape[0], "rows") as advance,
     ):
-        for y0, y1, probability in judge.rows(planes, advance=advance):
+        for y0, y1, probability in predictor.predict_bands(planes, advance=advance):
             mean = probability.mean(axis=0)
             marked = mean >= lowest
             writer.write("PRIMARY", y0, mean)
@@ -230,7 +230,7 @@ def _write_map(
             report.marked += int(marked.sum())
             raw = raw_rows(planes, y0, y1)
             report.not_positive += int((raw <= 0).sum())
-            thumbnails.add(y0, image=raw, probability=mean)
+            subsampled.add(y0, image=raw, probability=mean)
         if mask is not None:
             mask = cleaning(mask, certain)
             report.marked = int(mask.sum())
@@ -238,7 +238,7 @@ def _write_map(
                 writer.write("MASK", 0, mask)
         if mask is not None and of_filaments:
             report.filaments = _write_filaments(Filaments(mask), report, planes, writer, temporary, files)
-    return thumbnails
+    return subsampled
 
 
 def _warn_of_oddities(report: SegmentReport, image: str, logarithm: bool) -> None:

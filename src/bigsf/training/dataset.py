@@ -15,7 +15,7 @@ from bigsf.models.positions import Locate
 from bigsf.patches.patch_file import Patches, PatchFile
 from bigsf.training.components.batch import Augmentation, Batch
 
-Own = Callable[[IntArray], npt.NDArray[np.bool_]]
+VisiblePixels = Callable[[IntArray], npt.NDArray[np.bool_]]
 """From indices of patches to which of their pixels may be seen, `(n, y, x)`."""
 
 
@@ -95,7 +95,7 @@ class PatchDataset:
         batch_size: int,
         seed: int = 0,
         samples_per_epoch: int | None = None,
-        own: Own | None = None,
+        own: VisiblePixels | None = None,
         augmentations: Sequence[Augmentation] = (),
         locate: Locate | None = None,
         device: torch.device | None = None,
@@ -103,7 +103,7 @@ class PatchDataset:
         processes: int = 1,
     ) -> None:
         self.patch_file, self.indices, self.seed = patch_file, indices, seed
-        self.rank, self.processes, self._own = rank, processes, own
+        self.rank, self.processes, self._visible = rank, processes, own
         self.samples = min(samples_per_epoch or len(indices), len(indices))
         self.steps = -(-self.samples // batch_size)
         self.augmentations, self.locate = augmentations, locate
@@ -115,9 +115,9 @@ class PatchDataset:
         patches = self.patch_file.read(indices)
         assert patches.target is not None
         assert patches.labelled is not None
-        if self._own is None:
+        if self._visible is None:
             return patches
-        own = self._own(indices)
+        own = self._visible(indices)
         image = np.where(own[:, None], patches.image, np.float32(np.nan))
         return patches._replace(image=image, target=patches.target * own, labelled=patches.labelled * own)
 

@@ -128,7 +128,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
     if on_gpu:
         torch.cuda.set_device(local_rank)
     if rank:
-        console.talk(quiet=True)
+        console.configure_output(quiet=True)
     distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
         yield World(rank, size, local_rank)

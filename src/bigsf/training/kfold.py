@@ -9,18 +9,18 @@ import numpy as np
 
 from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
-from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.completeness import measure_completeness
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
-from bigsf.evaluation.out_of_fold import test_areas, write_out_of_fold
+from bigsf.evaluation.out_of_fold import test_pixels, write_out_of_fold
 from bigsf.evaluation.report import write_report
 from bigsf.files import write_text
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.device import pick_device, resolve_precision
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.distributed import World
-from bigsf.training.resume import placed, recorded
+from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 from bigsf.training.run_folder import RunFolder, read_json, to_json
 from bigsf.training.snapshot import Snapshot, refuse_custom
@@ -112,7 +112,7 @@ class KFold:
         # Looked for before the record: a process of another split may start now, and writes the record first.
         found = [path for path in self.path.glob("[!.]*") if path != record]
         begun = any(RunFolder(folder).newest_snapshot for folder in self.path.glob("split_*"))
-        same = record.exists() and _trained(_recorded(record, self.path)) == _trained(placed(self.config, self.path))
+        same = record.exists() and _trained(_recorded(record, self.path)) == _trained(relocated(self.config, self.path))
         if record.exists() and begun and not same and not overwrite:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
@@ -170,8 +170,8 @@ class KFold:
             kind: np.array([snapshot.thresholds[kind] for snapshot in snapshots], np.float32)[:, None, None]
             for kind in ("labelled", "whole")
         }
-        judge = self._judge(snapshots)
-        made = write_out_of_fold(path, judge, self.folds, cuts, self.config.to_yaml())
+        predictor = self._predict(snapshots)
+        made = write_out_of_fold(path, predictor, self.folds, cuts, self.config.to_yaml())
         table = made.scores.table()
         masks = MaskScores(self.folds, table)
         with FitsImage(path) as written:
@@ -189,16 +189,16 @@ class KFold:
             "clear_px": self._clear_px(),
             "labelled_uncovered": self.folds.pixels["labelled_uncovered"],
             "runs": {run.path.name: read_json(run.scores) for run in runs},
-            "judged_pixels": made.scores.judged,
+            "predicted_pixels": made.scores.predicted,
             "valid_pixels": made.scores.valid,
             "out_of_fold": table,
             "skeletons": masks.skeletons(),
             "thresholds": made.scores.thresholds_cost(),
-            "jump_at_borders": made.jump.table(),
+            "seam_contrast": made.jump.table(),
             "curves": made.scores.curves(),
             "by": masks.by_bin(),
             "worst_areas": masks.worst_areas(),
-            "injected": measure_recovery(injected, judge, cuts["whole"], path, test_areas(self.folds)),
+            "injected": measure_completeness(injected, predictor, cuts["whole"], path, test_pixels(self.folds)),
         }
         write_text(self.path / "summary.json", to_json(self.summary))
         write_report(self.path / "report.html", self.summary, self.folds, made, self.config.to_yaml())
@@ -210,9 +210,9 @@ class KFold:
             return clear
         return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
 
-    def _judge(self, snapshots: list[Snapshot]) -> Judge:
+    def _predict(self, snapshots: list[Snapshot]) -> SlidingWindowPredictor:
         device = pick_device(self.device)
-        return Judge(
+        return SlidingWindowPredictor(
             [snapshot.build_model(trust=self.config).to(device) for snapshot in snapshots],
             self.patch_file.patch_size,
             self.config.out_of_fold.stride_of(self.patch_file.patch_size),
@@ -231,4 +231,4 @@ def _trained(config: RunConfig) -> RunConfig:
 
 def _recorded(record: Path, folder: Path) -> RunConfig:
     """Return the config that a k-fold was started with, for the folder in which it lies now."""
-    return placed(recorded(record), folder)
+    return relocated(load_recorded_config(record), folder)

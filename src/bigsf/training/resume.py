@@ -13,7 +13,7 @@ from bigsf.training.dataset import PatchesConfig
 from bigsf.training.run_config import RunConfig
 
 
-def placed(config: RunConfig, folder: Path, data: str | Path | None = None) -> RunConfig:
+def relocated(config: RunConfig, folder: Path, data: str | Path | None = None) -> RunConfig:
     """Return the config of a run for the folder in which it lies now, and for a patch file that was moved."""
     folder = folder.absolute()
     trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
@@ -29,7 +29,7 @@ _RECORDED = {"output_dir", "run_name", "seed", "save_every", "model", "loss", "o
 """Of the keys below `trainer` that every recorded config has, enough that none written by hand has them all."""
 
 
-def recorded(path: Path) -> RunConfig:
+def load_recorded_config(path: Path) -> RunConfig:
     """Return the config that a run recorded; one that says nothing of straddling is older, and did without.
 
     Raises

@@ -117,7 +117,7 @@ class TrainerConfig(Config):
 
 
 class OutOfFoldConfig(Config):
-    """How `bigsf kfold` judges the out-of-fold map. It may be changed once all is trained."""
+    """How `bigsf kfold` predicts the out-of-fold map. It may be changed once all is trained."""
 
     stride: PositiveInt | None = None
     """Pixels from one window to the next; by default a quarter of a window. Smaller is better, and slower."""
@@ -143,4 +143,4 @@ class RunConfig(Config):
     """How a model is trained."""
 
     out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
-    """How the out-of-fold map of a k-fold is judged."""
+    """How the out-of-fold map of a k-fold is predicted."""

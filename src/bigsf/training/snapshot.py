@@ -234,7 +234,7 @@ def build_model(config: RunConfig, network: nn.Module | None = None) -> Segmenta
     model = config.trainer.model
     if model.out_channels != 1:
         raise ConfigError(f"trainer.model.out_channels is {model.out_channels}; BigSF separates one class: use 1.")
-    of = model.position.of if model.position else None
-    built = SegmentationModel(network or model.build(), model.normalization.build(model.in_channels), of)
+    coordinates = model.position.coordinates if model.position else None
+    built = SegmentationModel(network or model.build(), model.normalization.build(model.in_channels), coordinates)
     built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     return built

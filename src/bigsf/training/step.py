@@ -118,7 +118,7 @@ class TrainingStep:
         """
         image, target, weight = batch.image[part], batch.target[part], weight[part]
         position = None if batch.position is None else batch.position[part]
-        if not len(image):  # no patch for this process: it judges one without weight, to take part in the exchange
+        if not len(image):  # no patch for this process: it predicts one without weight, to take part in the exchange
             image, target, weight = (plane.new_zeros((1, *plane.shape[1:])) for plane in (image, target, weight))
             position = None if position is None else position.new_zeros((1, 2))
         with ExitStack() as stack:

@@ -22,7 +22,7 @@ from bigsf.folds.folds import Folds
 from bigsf.metrics import build_metrics
 from bigsf.models.device import compile_network, deterministic, pick_device, resolve_precision
 from bigsf.models.positions import PositionEncoder, border, locator
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import Parts
 from bigsf.training.checks import check_model, check_monitored, warn_if_not_positive
@@ -30,7 +30,7 @@ from bigsf.training.components.trackers import CSVConfig, Tracker
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World
 from bigsf.training.interrupts import StopRequest
-from bigsf.training.resume import placed, recorded, warn_if_elsewhere, with_epochs
+from bigsf.training.resume import load_recorded_config, relocated, warn_if_elsewhere, with_epochs
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot, build_model, refuse_custom
@@ -116,9 +116,9 @@ class Trainer:
             config.batch_size,
             config.seed,
             data.samples_per_epoch,
-            partial(self.folds.own, folds=folds) if data.straddle else None,
+            partial(self.folds.visible_pixels, folds=folds) if data.straddle else None,
             [augmentation.build() for augmentation in config.augmentations],
-            locator(config.model.position.of if config.model.position else None, self.patch_file.wcs),
+            locator(config.model.position.coordinates if config.model.position else None, self.patch_file.wcs),
             self.device,
             self.world.rank,
             self.world.size,
@@ -151,7 +151,7 @@ class Trainer:
             torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16),
         )
         self.step = TrainingStep(config, self.dataset, self.loss, self.state, self.device, self.dtype, self.world)
-        self.judge = Judge(
+        self.predictor = SlidingWindowPredictor(
             [self.model],
             self.patch_file.patch_size,
             batch_size=64,
@@ -247,12 +247,12 @@ class Trainer:
             if (found := folder.newest_snapshot) is None:
                 if not folder.config.exists():
                     raise SnapshotError(f"{path} is not a run folder: it holds neither last.pt nor config.yaml.")
-                config = with_epochs(placed(recorded(folder.config), path, data), epochs)
+                config = with_epochs(relocated(load_recorded_config(folder.config), path, data), epochs)
                 refuse_custom(config, str(folder.config), trust)
                 return cls(config, device, True, dry_run, parts, world)  # it was stopped before its first save
             path = found
         snapshot = Snapshot.load(path)
-        config = with_epochs(placed(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
+        config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
         refuse_custom(config, str(path), trust)
         trainer = cls(config, device, dry_run=dry_run, parts=parts, world=world, resumed=True)
         if trainer.patch_file.identity != snapshot.data_identity:
@@ -443,7 +443,7 @@ class Trainer:
 
     def _evaluate(self, folds: list[int]) -> Evaluation:
         weight = self.config.trainer.loss.unlabelled_weight
-        return evaluate(self.judge, self.folds, folds, self.metrics, self.loss, weight, self.world)
+        return evaluate(self.predictor, self.folds, folds, self.metrics, self.loss, weight, self.world)
 
     def _save(self, path: Path) -> None:
         if self.world.is_first:

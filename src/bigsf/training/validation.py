@@ -1,4 +1,4 @@
-"""Probabilities + truth -> scores, each pixel judged once."""
+"""Probabilities + truth -> scores, each pixel predicted once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics import Metric
 from bigsf.metrics.threshold_curve import ThresholdCurve
-from bigsf.models.sliding_window import Judge
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.components.losses import Loss
 from bigsf.training.distributed import World
 
-_PIECE_PX = 8192  # columns that are scored at a time, to bound memory
+_CHUNK_PX = 8192  # columns that are scored at a time, to bound memory
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def evaluate(
-    judge: Judge,
+    predictor: SlidingWindowPredictor,
     folds: Folds,
     which: list[int],
     metrics: Mapping[str, Metric],
@@ -59,14 +59,14 @@ def evaluate(
     unlabelled_weight: float,
     world: World | None = None,
 ) -> Evaluation:
-    """Judge the areas of some folds and score them.
+    """SlidingWindowPredictor the areas of some folds and score them.
 
-    Windows may reach into neighbouring areas for context; only pixels of the folds are judged. Metrics see one
+    Windows may reach into neighbouring areas for context; only pixels of the folds are predicted. Metrics see one
     row of areas at a time, in pieces of at most 8192 columns.
 
     Parameters
     ----------
-    judge
+    predictor
         With one model.
     folds
         Of a patch file with labels.
@@ -87,30 +87,30 @@ def evaluate(
 
     edges = folds.areas.y_edges
 
-    def judged_by(y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def rank_of_row(y: npt.ArrayLike) -> npt.NDArray[np.int64]:
         return np.asarray((np.searchsorted(edges, y, side="right") - 1) % world.size)
 
     def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-        mine = judged_by(np.arange(y0, y1)) == world.rank
+        mine = rank_of_row(np.arange(y0, y1)) == world.rank
         return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None] & folds.areas.first_sky)[None]
 
-    for y0, y1, x0, x1, probability in _pieces(judge.rows(file, allowed), edges):
-        if judged_by(y0) != world.rank:
+    for y0, y1, x0, x1, probability in _pieces(predictor.predict_bands(file, allowed), edges):
+        if rank_of_row(y0) != world.rank:
             continue
-        judged = np.isfinite(probability)
-        truth, known = target[y0:y1, x0:x1] > 0, (labelled[y0:y1, x0:x1] > 0) & judged
+        predicted = np.isfinite(probability)
+        truth, known = target[y0:y1, x0:x1] > 0, (labelled[y0:y1, x0:x1] > 0) & predicted
         curves["labelled"].update(probability[known], truth[known])
-        curves["whole"].update(probability[judged], truth[judged])
+        curves["whole"].update(probability[predicted], truth[predicted])
         for metric in metrics.values():
             metric.update(probability, truth, known)
-        pixel_weight = np.where(known, 1.0, unlabelled_weight) * judged
+        pixel_weight = np.where(known, 1.0, unlabelled_weight) * predicted
         part = loss(*map(_as_batch, (_logit(probability), truth, pixel_weight)))
         total, weight = total + float(part.total), weight + float(part.weight)
     pooled: dict[str, Any] = {**metrics, **{f"curve {name}": curve for name, curve in curves.items()}}
     for rank, others in enumerate(world.gather(pooled)):
         for name in pooled if rank != world.rank else ():
             pooled[name].merge(others[name])
-    total, weight = world.sums([total, weight], judge.device)
+    total, weight = world.sums([total, weight], predictor.device)
     values = {name: float(metric.compute()) for name, metric in metrics.items()}
     evaluation = Evaluation(total / weight if weight else float("nan"), values, **curves)
     first: Evaluation = world.gather(evaluation)[0]  # the same bits for all, so that all decide alike
@@ -123,7 +123,7 @@ def _pieces(
     """Cut rows of one model into pieces (y0, y1, x0, x1, probability) of a row of areas, of equal width."""
     for y0, y1, (probability,) in in_bands(rows, edges):
         nx = probability.shape[1]
-        for x0, x1 in pairwise(np.linspace(0, nx, -(-nx // _PIECE_PX) + 1).astype(int).tolist()):
+        for x0, x1 in pairwise(np.linspace(0, nx, -(-nx // _CHUNK_PX) + 1).astype(int).tolist()):
             yield y0, y1, x0, x1, probability[:, x0:x1]
 
 

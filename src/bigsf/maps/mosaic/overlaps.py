@@ -35,7 +35,7 @@ class Overlap:
 
 
 def find_overlaps(tiles: Sequence[Tile]) -> list[Overlap]:
-    """Compare all pairs of placed tiles that share valid pixels."""
+    """Compare all pairs of relocated tiles that share valid pixels."""
     found = (_overlap(tiles, i, j) for i, j in combinations(range(len(tiles)), 2))
     return [pair for pair in found if pair is not None]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bigsf.config import Config
 from bigsf.training.components.batch import Augmentation, Batch, Draw
 
-_PIECES = 8  # straight pieces of an arc
+_SEGMENTS = 8  # straight pieces of an arc
 
 
 class FilamentsConfig(Config):
@@ -68,12 +68,12 @@ class AddFilaments(Augmentation):
     def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
         contrast, length, width, y, x, heading, turn = draw.float()[:, :, :, None].unbind(dim=2)
         ny, nx = batch.image.shape[2:]
-        along = torch.linspace(-0.5, 0.5, _PIECES + 1, device=draw.device)
+        along = torch.linspace(-0.5, 0.5, _SEGMENTS + 1, device=draw.device)
         angle = heading + turn * (along[:-1] + along[1:]) / 2
         dy, dx = (
-            length / _PIECES * way for way in (angle.sin(), angle.cos())
+            length / _SEGMENTS * way for way in (angle.sin(), angle.cos())
         )  # of each straight piece, (b, k, pieces)
-        middle = _PIECES // 2
+        middle = _SEGMENTS // 2
         y, x = (
             (zero * size + step.cumsum(2) - step[:, :, :middle].sum(2, keepdim=True) - step)[..., None, None]
             for zero, size, step in ((y, ny, dy), (x, nx, dx))
