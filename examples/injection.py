@@ -38,7 +38,7 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, A
     models = [snapshot.build_model() for snapshot in snapshots]
     cuts = np.array([snapshot.thresholds["whole"] for snapshot in snapshots], np.float32)[:, None, None]
     predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
-    found = bigsf.measure_completeness(bigsf.InjectedPlanes(file, known, seed), predictor, cuts, segmented)
+    found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), predictor, cuts, segmented)
     (output / "recovery.png").write_bytes(png_of(completeness_figure(found)))
     write_text(output / "recovery.json", to_json(found))
     for contrast, share in zip(found["contrast"], found["completeness"]["BigSF"], strict=True):

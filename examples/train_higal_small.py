@@ -28,7 +28,7 @@ from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from make_galaxy import write_galaxy
 
-Planes = dict[str, npt.NDArray[Any]]
+MapRows = dict[str, npt.NDArray[Any]]
 
 SKY_SEED = 11
 """A sky of its own: 1 to 3 and 101 to 103 are those of the science benchmark."""
@@ -48,7 +48,7 @@ TRAINER = {
 }
 
 
-def made_sky(folder: Path) -> Planes:
+def made_sky(folder: Path) -> MapRows:
     """Make a sky of which every valid pixel is labelled."""
     path = folder / "sky.fits"
     write_galaxy(path, SKY_PX, SKY_PX, SKY_SEED)
@@ -57,13 +57,13 @@ def made_sky(folder: Path) -> Planes:
         return {"image": image, "missing": valid, "target": truth, "background": 1 - truth}
 
 
-def sample(folder: Path) -> Planes:
+def sample(folder: Path) -> MapRows:
     """Read the planes of the Hi-GAL sample."""
     names = ("image", "missing", "target", "background")
     return {name: fits.getdata(next(folder.glob(f"*_{name}.fits*"))) for name in names}
 
 
-def nothing() -> Planes:
+def nothing() -> MapRows:
     """Make a strip that is flat in its left half and noise as wide as the beam in its right half: all background."""
     image = np.full((AREA_PX, 4 * AREA_PX), 1e22)
     noise = gaussian_filter(np.random.default_rng(SKY_SEED).normal(size=(AREA_PX, 2 * AREA_PX)), 1.0)
@@ -72,14 +72,14 @@ def nothing() -> Planes:
     return {"image": image, "missing": ones, "target": 0 * ones, "background": ones}
 
 
-def mosaic(pieces: dict[tuple[int, int], Planes]) -> Planes:
+def mosaic(pieces: dict[tuple[int, int], MapRows]) -> MapRows:
     """Put maps at their `(y, x)` into one, missing between them."""
     spans = {
         place: tuple(slice(zero, zero + n) for zero, n in zip(place, planes["image"].shape, strict=True))
         for place, planes in pieces.items()
     }
     shape = tuple(max(span[axis].stop for span in spans.values()) for axis in (0, 1))
-    whole: Planes = {name: np.zeros(shape, np.uint8) for name in ("missing", "target", "background")}
+    whole: MapRows = {name: np.zeros(shape, np.uint8) for name in ("missing", "target", "background")}
     whole["image"] = np.full(shape, np.nan, np.float32)
     for place, planes in pieces.items():
         for name, plane in planes.items():
@@ -87,7 +87,7 @@ def mosaic(pieces: dict[tuple[int, int], Planes]) -> Planes:
     return whole
 
 
-def train(planes: Planes, folder: Path) -> Trainer:
+def train(planes: MapRows, folder: Path) -> Trainer:
     """Train the network on eight of ten folds of a map."""
     files = {name: folder / f"{name}.fits" for name in planes}
     for name, path in files.items():
@@ -129,7 +129,7 @@ def held_out(model: Path, folder: Path, run: Trainer, shape: tuple[int, int]) ->
     report = bigsf.segment(model, folder / "image.fits", folder / "segmented.fits", tta=True)
     ny, nx = shape
     score, target = (fits.getdata(path)[:ny, :nx] for path in (report.output, folder / "target.fits"))
-    predicted = np.isfinite(score) & np.isin(run.folds.rows(0, ny)[:, :nx], run.split[2])
+    predicted = np.isfinite(score) & np.isin(run.folds.rows(0, ny)[:, :nx], run.split.test)
     curve = ThresholdCurve(quantile_edges(score[predicted]))
     curve.update(score[predicted], target[predicted] > 0)
     return {

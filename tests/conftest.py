@@ -19,7 +19,7 @@ from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
-from bigsf.maps.planes import Planes
+from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import window_starts
 from bigsf.models.normalizations import Normalization
 from bigsf.models.segmentation_model import SegmentationModel
@@ -35,7 +35,8 @@ settings.load_profile("bigsf")
 torch.set_num_threads(1)  # small networks gain nothing from threads, and threads of several tests fight
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 class Sky(NamedTuple):
@@ -179,7 +180,7 @@ def own_members(family: Any) -> list[Any]:
     ]
 
 
-class ArrayPlanes(Planes):
+class ArrayMap(MapRows):
     """A map in memory, `(c, ny, nx)`."""
 
     def __init__(self, image: FloatArray) -> None:

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bigsf.evaluation.completeness import measure_completeness
+    from bigsf.evaluation.completeness import measure_recovery
     from bigsf.evaluation.injection import InjectedPlanes, inject
     from bigsf.filaments.catalogue import Filaments
     from bigsf.filaments.cleaning import Cleaning
@@ -40,7 +40,7 @@ _HOME = {
     "inject": "evaluation.injection",
     "make_mosaic": "maps.mosaic.mosaic",
     "make_splits": "folds.splits",
-    "measure_completeness": "evaluation.completeness",
+    "measure_recovery": "evaluation.completeness",
     "preprocess": "patches.preprocess",
     "segment": "segmentation.segment",
 }
@@ -62,7 +62,7 @@ __all__ = [
     "inject",
     "make_mosaic",
     "make_splits",
-    "measure_completeness",
+    "measure_recovery",
     "preprocess",
     "segment",
 ]

@@ -63,7 +63,7 @@ def predicted(kfold: KFold, window: int, stride: int) -> list[Any]:
     folds, device = kfold.folds, pick_device()
     models = [Snapshot.load(kfold.path / name / "best.pt").build_model().to(device) for name in kfold.names]
     predictor = SlidingWindowPredictor(models, window, stride, 16, device, resolve_precision("auto", device))
-    tests = [split[2] for split in folds.splits]
+    tests = [split.test for split in folds.splits]
     curve, target = ThresholdCurve(), folds.patch_file.labels()[0]
     started = time.perf_counter()
     for y0, y1, each in predictor.predict_bands(

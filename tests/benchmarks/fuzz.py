@@ -41,7 +41,6 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.maps.fits_image import FitsImage, find_planes, output_header
 from bigsf.maps.fits_writer import FitsWriter
-from bigsf.maps.planes import FitsPlanes
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.input_map import open_map
@@ -305,8 +304,8 @@ class FitsFormat(Format):
         report = preprocess(config, self.folder / "out.h5", overwrite=True)
         list(PatchFile(report.output).read([0]))
         with ExitStack() as stack:
-            planes, header = open_map(path, None, None, None, (), stack)
-            assert isinstance(planes, FitsPlanes)
+            planes = open_map(path, None, None, None, (), stack)
+            header = planes.output_header()
             with FitsWriter(self.folder / "out.fits", planes.shape, header, {"PRIMARY": "f4", "MASK": "u1"}) as writer:
                 writer.write("PRIMARY", 0, planes.read_rows(0, planes.shape[0])[0])
         with warnings.catch_warnings():

@@ -220,7 +220,7 @@ def preprocess(
 ) -> None:
     """Turn FITS planes into a patch file.
 
-    Planes that are not given are looked for in the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID and
+    MapRows that are not given are looked for in the extensions TARGET (or SPINES), BACKGROUND, MISSING, VALID and
     TRUTH of the image's own file. Several images are tiles of one mosaic, which is written beside the patch file as
     OUT_mosaic.fits.
     """

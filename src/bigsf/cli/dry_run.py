@@ -38,7 +38,7 @@ def describe(trainer: "Trainer", kfold: bool = False, only: int | None = None) -
     numbers = [chosen] if chosen else range(1, len(folds.splits) + 1)
     splits = [folds.splits[number - 1] for number in numbers]
     for number, split in zip(numbers, splits, strict=True):
-        patches = len(folds.training_patches(split[0], trainer.config.data.straddle))
+        patches = len(folds.training_patches(split.train, trainer.config.data.straddle))
         print_line(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
     print_line(f"# {trainer.dataset.samples:,} training patches and {trainer.dataset.steps:,} steps an epoch")
     print_line(
@@ -51,14 +51,16 @@ def describe(trainer: "Trainer", kfold: bool = False, only: int | None = None) -
     training = seconds_per_step(trainer) * trainer.dataset.steps * trainer.epochs * len(splits)
     window = seconds_per_window(trainer)
     validation = (
-        window * trainer.epochs * sum(count_windows(folds, split[1], trainer.predictor.stride) for split in splits)
+        window
+        * trainer.epochs
+        * sum(count_windows(folds, split.validation, trainer.predictor.stride) for split in splits)
     )
     steps, validations = console.duration(training), console.duration(validation)
     print_line(f"# {trainer.epochs} epochs{of_runs} take about {steps}, and {validations} of validation")
     if kfold and not only:
         looks = trainer.config.out_of_fold
         stride = looks.stride_of(trainer.patch_file.patch_size)
-        windows = sum(count_windows(folds, split[2], stride) for split in splits)
+        windows = sum(count_windows(folds, split.test, stride) for split in splits)
         seconds = window * windows * (8 if looks.tta else 1)
         print_line(f"# the out-of-fold map takes about {console.duration(seconds)} (see out_of_fold), its report more")
     print_line(f"# a snapshot takes {console.size(12 * parameters)}")

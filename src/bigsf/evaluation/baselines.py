@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import sato
 
 from bigsf.arrays import FloatArray
-from bigsf.maps.planes import Planes
+from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import bands
 
 _MARGIN_PX = 64  # more than any filter here reaches, so that bands give what the whole map gives
@@ -50,7 +50,7 @@ class BaselineMaps:
         The map; its first channel is filtered, as log10 where all of it is positive. Holes take the median.
     """
 
-    def __init__(self, planes: Planes) -> None:
+    def __init__(self, planes: MapRows) -> None:
         self.planes = planes
         ny, nx = planes.shape
         step = max(1, ny * nx // _SAMPLE)

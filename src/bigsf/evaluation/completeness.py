@@ -21,7 +21,7 @@ _BINS = 8
 _SAMPLE = 1_000_000
 
 
-def measure_completeness(
+def measure_recovery(
     injected: InjectedPlanes,
     predictor: SlidingWindowPredictor,
     cuts: FloatArray,

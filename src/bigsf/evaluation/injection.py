@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
 from bigsf.arrays import FloatArray
-from bigsf.maps.planes import Planes
+from bigsf.maps.planes import MapRows
 
 Ids = npt.NDArray[np.int32]
 
@@ -93,7 +93,7 @@ def random_path(generator: np.random.Generator, middle: npt.ArrayLike, length_px
     return np.asarray(path - path[len(path) // 2] + middle)
 
 
-class InjectedPlanes(Planes):
+class InjectedPlanes(MapRows):
     """A map with filaments added at random places, away from missing pixels, known structures and each other.
 
     Each lies within a tile of 128 pixels. Which, and where, is a function of the map and the seed; image and filaments
@@ -122,7 +122,7 @@ class InjectedPlanes(Planes):
 
     def __init__(
         self,
-        planes: Planes,
+        planes: MapRows,
         known: npt.NDArray[np.uint8] | None = None,
         seed: int = 0,
         per_tile: int = 6,

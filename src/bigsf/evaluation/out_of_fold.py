@@ -54,12 +54,10 @@ def write_out_of_fold(
         YAML, for the provenance.
     """
     file = folds.patch_file
-    tests = [split[2] for split in folds.splits]
+    tests = [split.test for split in folds.splits]
     votes = max(sum(fold in test for test in tests) for fold in range(1, int(folds.grid.max()) + 1))
-    header = file.header.copy()
-    header.remove("BUNIT", ignore_missing=True)
     entries = {"data identity": file.identity, "config": config}
-    header, table = provenance(header, "Out-of-fold probability of a filament", entries)
+    header, table = provenance(file.output_header(), "Out-of-fold probability of a filament", entries)
     kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
     if votes > 1:
         kinds["STD"] = np.float32
@@ -95,14 +93,14 @@ def test_pixels(folds: Folds) -> PixelMask:
 
     def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
         number = folds.rows(y0, y1)
-        return np.stack([np.isin(number, split[2]) for split in folds.splits])
+        return np.stack([np.isin(number, split.test) for split in folds.splits])
 
     return allowed
 
 
 def ensemble_of_fold(folds: Folds) -> npt.NDArray[np.int64]:
     """Return a number for each fold, equal where the same models predictor, `(256,)`; that of 0 is of no predictor."""
-    tests = [frozenset(i for i, split in enumerate(folds.splits) if fold in split[2]) for fold in range(256)]
+    tests = [frozenset(i for i, split in enumerate(folds.splits) if fold in split.test) for fold in range(256)]
     numbers = {predicts: number for number, predicts in enumerate(dict.fromkeys(tests))}
     return np.array([numbers[predicts] for predicts in tests])
 

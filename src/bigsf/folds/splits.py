@@ -1,7 +1,7 @@
 """Which folds train, validate and test, and by which areas a map is cut into folds."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
@@ -16,8 +16,15 @@ from bigsf.patches.patch_file import PatchFile
 _MOST_PX = 2**31 - 1  # positions are int32
 
 
-Split = tuple[list[int], list[int], list[int]]
-"""[train folds, valid folds, test folds], numbered from 1."""
+class Split(NamedTuple):
+    """Which folds, numbered from 1, train, validate and test one model."""
+
+    train: list[int]
+    """Folds that the model learns from."""
+    validation: list[int]
+    """Folds on which thresholds, and the best snapshot where it is asked for, are chosen."""
+    test: list[int]
+    """Folds that are scored, and predicted in the out-of-fold map."""
 
 
 def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Split]:
@@ -36,8 +43,8 @@ def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Spl
 
     Examples
     --------
-    >>> make_splits(4, 2, step=2)
-    [([1, 2], [3], [4]), ([3, 4], [1], [2])]
+    >>> make_splits(4, 2)[0]
+    Split(train=[1, 2], validation=[3], test=[4])
 
     Raises
     ------
@@ -56,7 +63,7 @@ def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Spl
         )
     n_valid = rest // 2
     rotations = [[(first + i) % n + 1 for i in range(n)] for first in range(n)]
-    splits = [(r[:count], r[count : count + n_valid], r[count + n_valid :]) for r in rotations]
+    splits = [Split(r[:count], r[count : count + n_valid], r[count + n_valid :]) for r in rotations]
     return splits[:1] if k == 1 else splits[::step]
 
 
@@ -118,7 +125,7 @@ class SplitConfig(Config):
         by_areas = isinstance(self.strategy, RandomStrategyConfig | BalancedStrategyConfig)
         if free and by_areas and config._occupied_areas(patch_file) >= 16:
             k, k_train, step = 8, 5, 2
-        trained = float(len(make_splits(k, k_train)[0][0]))
+        trained = float(len(make_splits(k, k_train)[0].train))
         return config.model_copy(update={"k": k, "k_train": trained, "step": step})
 
     def filled_from(self, made: "SplitConfig") -> "SplitConfig":

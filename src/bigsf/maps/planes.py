@@ -4,17 +4,19 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
+from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import bands
 from bigsf.maps.wcs import pixel_scale_deg
 
 
-class Planes(Protocol):
-    """A map that can be read by rows."""
+class MapRows(Protocol):
+    """A map that can be read by rows: all that prediction, baselines and injection need of it."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -23,6 +25,34 @@ class Planes(Protocol):
 
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing."""
+        ...
+
+
+class MapSource(MapRows, Protocol):
+    """A map with all that is known of it: a patch file, or planes in FITS files."""
+
+    @property
+    def channels(self) -> int:
+        """Number of image planes."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """BUNIT of the map, or an empty string."""
+        ...
+
+    @property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS, or None."""
+        ...
+
+    @property
+    def image_sha256(self) -> str:
+        """SHA-256 of the FITS file of the map."""
+        ...
+
+    def output_header(self) -> fits.Header:
+        """Return the header for a new 2-D image on the grid of the map, without its unit."""
         ...
 
 
@@ -45,13 +75,13 @@ class OnGrid(Protocol):
         ...
 
 
-class FitsPlanes(Planes):
+class FitsMap(MapSource):
     """The channels of a map in FITS files, read by rows from top to bottom; rows read once are kept while needed.
 
     Parameters
     ----------
     images
-        Planes of one grid.
+        MapRows of one grid.
     valid
         A mask that is 1 where data are valid.
     """
@@ -84,20 +114,40 @@ class FitsPlanes(Planes):
         """The celestial WCS of the map, or None."""
         return self.images[0].wcs
 
+    @property
+    def channels(self) -> int:
+        """Number of image planes."""
+        return len(self.images)
+
+    @property
+    def unit(self) -> str:
+        """BUNIT of the first plane, or an empty string."""
+        return self.images[0].unit
+
+    @property
+    def image_sha256(self) -> str:
+        """SHA-256 of the file of the first plane."""
+        return sha256(self.images[0].path)
+
+    def output_header(self) -> fits.Header:
+        """Return the header for a new 2-D image on the grid of the map, without its unit."""
+        return self.images[0].output_header()
+
     def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 `(c, rows, nx)`; y0 never goes back."""
-        self._held, self._top = self._held[:, y0 - self._top :], y0
+        """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing.
+
+        Rows are kept until later ones are asked for, so that overlapping bands from top to bottom are read once.
+        """
+        if y0 < self._top:
+            self._held = self._held[:, :0]
+        self._held, self._top = self._held[:, max(0, y0 - self._top) :], y0
         start = y0 + self._held.shape[1]
         if start < y1:
             new = np.stack([image.read(start, y1) for image in self.images])
             if self.valid:
                 new[:, ~read_mask(self.valid, "valid", start, y1)] = np.nan
             self._held = np.concatenate([self._held, new], axis=1)
-        return self.held_rows(y0, y1)
-
-    def held_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows that were read last, `(c, rows, nx)`."""
-        rows: FloatArray = self._held[:, y0 - self._top : y1 - self._top]
+        rows: FloatArray = self._held[:, : y1 - y0]
         return rows
 
 

@@ -23,6 +23,10 @@ def in_bands(
                 held, top = [joined[..., edge - top :, :]], edge
 
 
+CHUNK_PIXELS = 4_000_000
+"""Pixels of a plane that a step holds in memory at a time; it changes memory and speed, never a result."""
+
+
 def window_starts(length: int, window: int, stride: int) -> IntArray:
     """Return the first pixel of each window along one axis: every `stride` pixels, and flush with the end.
 
@@ -48,6 +52,12 @@ def bands(length: int, rows: int) -> Iterator[tuple[int, int]]:
     """Yield (y0, y1) of consecutive bands of at most `rows` rows, or (x0, x1) of columns."""
     for y0 in range(0, length, rows):
         yield y0, min(y0 + rows, length)
+
+
+def row_chunks(shape: tuple[int, int], pixels: int = CHUNK_PIXELS, least_rows: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield (y0, y1) of consecutive bands of rows of a map `(ny, nx)` that hold about so many pixels each."""
+    ny, nx = shape
+    return bands(ny, max(least_rows, pixels // nx))
 
 
 def count_in_windows(mask: npt.NDArray[np.bool_], window: int, y: IntArray, x: IntArray) -> npt.NDArray[np.int32]:

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from bigsf.arrays import FloatArray, IntArray
 from bigsf.console import size
 from bigsf.errors import ConfigError
-from bigsf.maps.planes import Planes
+from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
 from bigsf.models.device import autocast
 from bigsf.models.positions import locator
@@ -74,7 +74,7 @@ class SlidingWindowPredictor:
         self._weight = blend_weight(window)
 
     def predict_bands(
-        self, planes: Planes, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
+        self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
     ) -> Iterator[tuple[int, int, FloatArray]]:
         """Yield bands of rows (y0, y1, probability), top to bottom, that together are the whole map.
 

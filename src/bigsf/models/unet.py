@@ -58,7 +58,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        Planes in and out.
+        MapRows in and out.
     features
         Feature maps at full resolution.
     depth

@@ -38,7 +38,7 @@ class UNetPlusPlus(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        Planes in and out.
+        MapRows in and out.
     features
         Feature maps at full resolution.
     depth

@@ -7,7 +7,7 @@
     positions  int32 (n, 2)                 top-left (y, x) of each kept patch
     header     string                       the FITS header of the image
 
-Planes are contiguous, so that they are memory-mapped past HDF5: any number of processes share one copy, no
+MapRows are contiguous, so that they are memory-mapped past HDF5: any number of processes share one copy, no
 HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexing operation.
 """
 
@@ -197,6 +197,12 @@ class PatchFile:
     def wcs(self) -> WCS | None:
         """The celestial WCS of the map, or None."""
         return celestial_wcs(self.header)
+
+    def output_header(self) -> fits.Header:
+        """Return the header for a new 2-D image on the grid of the map, without its unit."""
+        header = self.header.copy()
+        header.remove("BUNIT", ignore_missing=True)
+        return header
 
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 (exclusive) of the image, `(c, rows, nx)`."""

@@ -23,14 +23,13 @@ from bigsf.filaments.ds9 import write_regions
 from bigsf.files import atomic_path, refuse_overwrite, sha256
 from bigsf.maps.fits_image import FitsImage, stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
-from bigsf.maps.planes import FitsPlanes
+from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.models.device import Precision, pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor, batch_size_within
-from bigsf.patches.patch_file import PatchFile
 from bigsf.provenance import provenance
 from bigsf.segmentation.ensemble import find_models, find_threshold, shared_window
-from bigsf.segmentation.input_map import open_map, raw_rows, warn_if_trained_on
+from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.products import FILES, PLANES, parse_products, sidecar_files
 from bigsf.training.checks import takes_logarithm
 from bigsf.training.snapshot import Snapshot
@@ -153,13 +152,13 @@ def segment(
     refuse_overwrite(output, *sidecar_files(output, names), picture, overwrite=overwrite or dry_run)
     torch_device = pick_device(device)
     with ExitStack() as stack:
-        planes, header = open_map(image, hdu, valid, blank, channels, stack)
+        planes = open_map(image, hdu, valid, blank, channels, stack)
         report = SegmentReport(output, picture, planes.shape, paths, cut, cleaning, names)
         needed = snapshots[0].config.trainer.model.in_channels
-        found = planes.channels if isinstance(planes, PatchFile) else len(planes.images)
+        found = planes.channels
         if found != needed:
             raise DataError(f"The model takes {needed} image planes, {image.name} gives {found}. See --channel.")
-        warn_if_trained_on(image, planes, snapshots)
+        warn_if_trained_on(image.name, planes, snapshots)
         built = [snapshot.build_model(deepcopy(network), trust) for snapshot in snapshots]
         batch_size = batch_size or batch_size_within(_bytes(memory), built, window, needed, planes.shape[1])
         predictor = SlidingWindowPredictor(
@@ -175,7 +174,7 @@ def segment(
         if dry_run:
             return report
         header, table = provenance(
-            header,
+            planes.output_header(),
             "Probability of a filament",
             {
                 **{f"model {i}": f"{path} SHA-256 {sha256(path)}" for i, path in enumerate(paths, 1)},
@@ -195,7 +194,7 @@ def segment(
 def _write_map(
     name: str,
     predictor: SlidingWindowPredictor,
-    planes: PatchFile | FitsPlanes,
+    planes: MapSource,
     header: fits.Header,
     table: fits.BinTableHDU,
     report: SegmentReport,
@@ -228,7 +227,7 @@ def _write_map(
                 certain[y0:y1] = mean >= threshold
             report.valid += int(np.isfinite(mean).sum())
             report.marked += int(marked.sum())
-            raw = raw_rows(planes, y0, y1)
+            raw = planes.read_rows(y0, y1)[0]
             report.not_positive += int((raw <= 0).sum())
             subsampled.add(y0, image=raw, probability=mean)
         if mask is not None:
@@ -260,7 +259,7 @@ def _warn_of_oddities(report: SegmentReport, image: str, logarithm: bool) -> Non
 def _write_filaments(
     filaments: Filaments,
     report: SegmentReport,
-    planes: PatchFile | FitsPlanes,
+    planes: MapSource,
     writer: FitsWriter,
     written: Path,
     files: ExitStack,
@@ -272,11 +271,9 @@ def _write_filaments(
         with FitsImage(written) as probability:
 
             def image(y0: int, y1: int) -> FloatArray:
-                rows = planes.read_rows(y0, y1)[0] if isinstance(planes, PatchFile) else planes.images[0].read(y0, y1)
-                return np.where(np.isfinite(probability.read(y0, y1)), rows, np.float32(np.nan))  # a mask's, too
+                return np.where(np.isfinite(probability.read(y0, y1)), planes.read_rows(y0, y1)[0], np.float32(np.nan))
 
-            unit = planes.unit if isinstance(planes, PatchFile) else planes.images[0].unit
-            table = filaments.catalog(image, probability.read, planes.wcs, unit)
+            table = filaments.catalog(image, probability.read, planes.wcs, planes.unit)
         table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
         catalog = files.enter_context(atomic_path(report.output.with_suffix(FILES["catalog"])))
         table.write(catalog, format="ascii.ecsv", overwrite=True)

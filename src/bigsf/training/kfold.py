@@ -9,7 +9,7 @@ import numpy as np
 
 from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
-from bigsf.evaluation.completeness import measure_completeness
+from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.out_of_fold import test_pixels, write_out_of_fold
@@ -137,7 +137,7 @@ class KFold:
         if folder.complete and not overwrite:
             logger.info("%s is done.", folder.path.name)
             return
-        logger.info("%s of %d: %s", folder.path.name, len(self.names), self.folds.splits[number - 1])
+        logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
         if folder.newest_snapshot and not overwrite:
             trainer = Trainer.from_snapshot(folder.path, device=self.device, world=self.world, trust=self.config)
         else:
@@ -198,7 +198,7 @@ class KFold:
             "curves": made.scores.curves(),
             "by": masks.by_bin(),
             "worst_areas": masks.worst_areas(),
-            "injected": measure_completeness(injected, predictor, cuts["whole"], path, test_pixels(self.folds)),
+            "injected": measure_recovery(injected, predictor, cuts["whole"], path, test_pixels(self.folds)),
         }
         write_text(self.path / "summary.json", to_json(self.summary))
         write_report(self.path / "report.html", self.summary, self.folds, made, self.config.to_yaml())

@@ -109,7 +109,7 @@ class Trainer:
 
     def _dataset(self) -> PatchDataset:
         """Return the batches of the training folds."""
-        config, data, folds = self.config.trainer, self.config.data, self.split[0]
+        config, data, folds = self.config.trainer, self.config.data, self.split.train
         dataset = PatchDataset(
             self.patch_file,
             self.folds.training_patches(folds, data.straddle),
@@ -422,7 +422,7 @@ class Trainer:
         config, state = self.config.trainer, self.state
         total, weight = state.partial_loss
         self.world.share_buffers(self.model)
-        evaluation = self._evaluate(self.split[1])
+        evaluation = self._evaluate(self.split.validation)
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
         improved = state.end_epoch(quantities, evaluation.thresholds, self.best_by)
@@ -465,12 +465,12 @@ class Trainer:
             decisive = " or ".join(sorted({self.best_by, "val_loss"} - {"epoch"}))
             raise TrainingError(
                 f"{decisive} was never a number, so no best.pt was chosen; {self.folder.last} stays. "
-                f"The validation folds {self.split[1]} may hold no labelled pixel."
+                f"The validation folds {self.split.validation} may hold no labelled pixel."
             )
         self.world.wait()
         best = Snapshot.load(self.folder.best)
         best.load_weights(self.model)
-        evaluation = self._evaluate(self.split[2])
+        evaluation = self._evaluate(self.split.test)
         scores = {
             "data": str(self.patch_file.path),
             "data_identity": self.patch_file.identity,
@@ -494,7 +494,7 @@ class Trainer:
     def _write_scores(self, scores: dict[str, Any]) -> None:
         from bigsf.training.components.trackers import draw_curves
 
-        scores["baselines"] = baseline_scores(self.folds, self.split[2])
+        scores["baselines"] = baseline_scores(self.folds, self.split.test)
         with atomic_path(self.folder.curves) as temporary:
             draw_curves(self.state.history, temporary, scores["best_epoch"])
         self.folder.write_json(self.folder.scores, scores)

@@ -90,7 +90,7 @@ def make_mosaic(
     threshold
         Those masks are 1 above it; by default they must hold 0 and 1 alone.
     on_grid
-        Planes that are to go with the mosaic: checked to be on its grid before the work begins.
+        MapRows that are to go with the mosaic: checked to be on its grid before the work begins.
     overwrite
         Replace an existing output.
     dry_run

@@ -10,7 +10,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage, find_planes
 from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
-from bigsf.maps.planes import FitsPlanes, check_same_grid, read_mask
+from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.maps.tiling import bands
 
 Block = tuple[int, int, int, int]
@@ -71,7 +71,7 @@ class Tile:
         for mask in self.masks.values():
             check_same_grid(self.image, mask)
         if "valid" in self.masks:
-            FitsPlanes([self.image], self.masks["valid"])  # which refuses an inverted mask
+            FitsMap([self.image], self.masks["valid"])  # which refuses an inverted mask
 
     def place(self, mosaic: SkyGrid) -> None:
         """Find the pixels of the mosaic, `box`, that the tile covers."""

@@ -7,7 +7,7 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
-from conftest import ArrayPlanes, StubModel
+from conftest import ArrayMap, StubModel
 
 
 @pytest.mark.parametrize("stride", [4, 6, 16])
@@ -21,7 +21,7 @@ def test_windows_are_counted_as_the_judge_takes_them(patch_file: PatchFile, whic
         return image
 
     predictor = SlidingWindowPredictor([StubModel(look)], patch_file.patch_size, stride)
-    whole = ArrayPlanes(np.ones((1, *patch_file.shape), np.float32))
+    whole = ArrayMap(np.ones((1, *patch_file.shape), np.float32))
     for _ in predictor.predict_bands(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
         pass
     assert sum(seen) == count_windows(folds, which, stride)

@@ -24,6 +24,7 @@ from bigsf.training.resume import warn_if_elsewhere
 from bigsf.training.run_config import Seconds
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
+from conftest import ROOT
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -213,7 +214,7 @@ def test_the_slurm_example_puts_itself_back_into_the_queue(code: int, requeued: 
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
-    script = Path(__file__).parents[1] / "examples" / "slurm_kfold.sh"
+    script = ROOT / "examples" / "slurm_kfold.sh"
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
     subprocess.run(["bash", str(script), "config.yaml"], env=environment, check=False, timeout=30)
     assert (tmp_path / "asked").read_text() == "kfold config.yaml --only 3 --time-limit 3h50min --quiet\n"

@@ -16,7 +16,7 @@ from bigsf.models.positions import (
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNetConfig
-from conftest import ArrayPlanes, galactic_header, own_members
+from conftest import ArrayMap, galactic_header, own_members
 
 ENCODERS = own_members(AnyPositionConfig)
 each_encoder = pytest.mark.parametrize("config", ENCODERS, ids=lambda config: config.type)
@@ -76,15 +76,13 @@ def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
     model = model_with(IdentityPositionConfig(type="identity"))
     image = np.random.default_rng(0).random((1, 32, 48), np.float32)
     whole = np.concatenate(
-        [v for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayPlanes(image))], axis=1
+        [v for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayMap(image))], axis=1
     )
     header["CRPIX1"] -= 16
     cut = np.concatenate(
         [
             v
-            for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(
-                ArrayPlanes(image[:, :, 16:])
-            )
+            for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayMap(image[:, :, 16:]))
         ],
         axis=1,
     )

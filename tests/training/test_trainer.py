@@ -163,7 +163,7 @@ def test_logged_validation_is_that_of_the_saved_model(trained: Path) -> None:
     snapshot = Snapshot.load(trained / "last.pt")
     trainer = Trainer(snapshot.config, dry_run=True)
     predictor = SlidingWindowPredictor([snapshot.build_model()], snapshot.patch_size)
-    found = evaluate(predictor, trainer.folds, trainer.split[1], trainer.metrics, trainer.loss, 0.0)
+    found = evaluate(predictor, trainer.folds, trainer.split.validation, trainer.metrics, trainer.loss, 0.0)
     logged = {name.removeprefix("val_"): value for name, value in snapshot.history[-1].items() if "val_" in name}
     assert found.quantities == pytest.approx(logged, rel=1e-6)
     assert found.thresholds == pytest.approx(snapshot.thresholds)
@@ -531,8 +531,8 @@ def test_nothing_outside_of_the_training_areas_is_learnt_from(
     """Patches straddle areas; whatever map and labels hold outside, the first epoch is the same bit for bit."""
     run = settings(epochs=1, model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
     first = Trainer.from_config({**run, "trainer": {**run["trainer"], "run_name": "first"}})
-    assert 0 < np.isin(first.folds.patch_fold[first.dataset.indices], first.split[0]).mean() < 0.9
-    elsewhere = ~np.isin(first.folds.rows(0, first.patch_file.shape[0]), first.split[0])
+    assert 0 < np.isin(first.folds.patch_fold[first.dataset.indices], first.split.train).mean() < 0.9
+    elsewhere = ~np.isin(first.folds.rows(0, first.patch_file.shape[0]), first.split.train)
     changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
     with h5py.File(changed, "r+") as file:
         file["image"][:] = np.where(elsewhere, 1e25, file["image"][:])
@@ -552,7 +552,7 @@ def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch
     changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
     number = first.folds.rows(0, first.patch_file.shape[0])
     with h5py.File(changed, "r+") as file:
-        file["image"][:] = np.where(np.isin(number, first.split[0]), file["image"][:], 1e25)
+        file["image"][:] = np.where(np.isin(number, first.split.train), file["image"][:], 1e25)
     first.patch_file.image = PatchFile(changed).image
     fitted = first.model.normalization.state_dict()
     first._fit_to_data()

@@ -21,7 +21,7 @@ from bigsf.segmentation.segment import SegmentReport, segment
 from bigsf.training.snapshot import Snapshot
 from conftest import Sky, galactic_header, write_patch_file
 
-Planes = dict[str, npt.NDArray[Any]]
+MapRows = dict[str, npt.NDArray[Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +38,10 @@ def other_map(sky: Sky, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def segmented(trained: Path, tmp_path: Path) -> Callable[..., tuple[SegmentReport, Planes]]:
+def segmented(trained: Path, tmp_path: Path) -> Callable[..., tuple[SegmentReport, MapRows]]:
     """Segment a map, by default with one model, and return the report and the planes of the output."""
 
-    def make(image: Path, models: Any = None, name: str = "out.fits", **options: Any) -> tuple[SegmentReport, Planes]:
+    def make(image: Path, models: Any = None, name: str = "out.fits", **options: Any) -> tuple[SegmentReport, MapRows]:
         report = segment(models or trained / "best.pt", image, tmp_path / name, precision="fp32", **options)
         with fits.open(report.output) as hdus:
             return report, {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
@@ -49,7 +49,7 @@ def segmented(trained: Path, tmp_path: Path) -> Callable[..., tuple[SegmentRepor
     return make
 
 
-Segmented = Callable[..., tuple[SegmentReport, Planes]]
+Segmented = Callable[..., tuple[SegmentReport, MapRows]]
 
 
 def test_probability_finds_the_structures_and_is_nan_exactly_where_the_map_is(
@@ -319,7 +319,7 @@ def test_failure_leaves_no_output(segmented: Segmented, other_map: Path, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
 
 
-def read_products(report: SegmentReport) -> tuple[Planes, Table]:
+def read_products(report: SegmentReport) -> tuple[MapRows, Table]:
     with fits.open(report.output) as hdus:
         planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
     return planes, Table.read(report.output.with_suffix(".ecsv"))

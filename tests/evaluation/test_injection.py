@@ -5,7 +5,7 @@ from scipy.ndimage import distance_transform_edt
 
 from bigsf.evaluation.injection import Filament, InjectedPlanes, inject, random_path
 from bigsf.patches.patch_file import PatchFile
-from conftest import ArrayPlanes
+from conftest import ArrayMap
 
 
 def straight(y: float, contrast: float = 0.5, width_px: float = 4.0) -> Filament:
@@ -62,7 +62,7 @@ def injected() -> InjectedPlanes:
     sky[:, 100:130, 200:260] = np.nan
     known = np.zeros((300, 400), np.uint8)
     known[180:200, 50:350] = 1
-    return InjectedPlanes(ArrayPlanes(sky), known, seed=3)
+    return InjectedPlanes(ArrayMap(sky), known, seed=3)
 
 
 def test_filaments_keep_clear_of_missing_known_and_each_other(injected: InjectedPlanes) -> None:

@@ -7,7 +7,7 @@ from skimage.filters import sato
 from bigsf.arrays import FloatArray
 from bigsf.evaluation import baselines
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
-from conftest import ArrayPlanes
+from conftest import ArrayMap
 
 
 def tall_map(missing: bool = True) -> FloatArray:
@@ -38,7 +38,7 @@ def test_bands_and_pieces_give_the_formula_of_the_whole_map(
 ) -> None:
     monkeypatch.setattr(baselines, "_CHUNK_PX", columns)
     image = tall_map()
-    maps = BaselineMaps(ArrayPlanes(image[None]))
+    maps = BaselineMaps(ArrayMap(image[None]))
     some = range(0, 300, rows) if rows > 1 else range(120, 180, 20)
     for y0 in some:
         y1 = min(y0 + rows, 300)
@@ -48,18 +48,18 @@ def test_bands_and_pieces_give_the_formula_of_the_whole_map(
 def test_holes_take_the_median_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     image = tall_map()
     monkeypatch.setattr(baselines, "_SAMPLE", 500)
-    assert BaselineMaps(ArrayPlanes(image[None])).fill == pytest.approx(float(np.nanmedian(image)), rel=0.05)
+    assert BaselineMaps(ArrayMap(image[None])).fill == pytest.approx(float(np.nanmedian(image)), rel=0.05)
 
 
 def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:
     image = tall_map(missing=False)
     image[5, 5] = -1e21
-    maps = BaselineMaps(ArrayPlanes(image[None]))
+    maps = BaselineMaps(ArrayMap(image[None]))
     assert not maps.log
     np.testing.assert_array_equal(maps.rows("column density", 0, 300), image)
 
 
 def test_map_without_a_valid_pixel_is_flat() -> None:
-    maps = BaselineMaps(ArrayPlanes(np.full((1, 70, 20), np.nan, np.float32)))
+    maps = BaselineMaps(ArrayMap(np.full((1, 70, 20), np.nan, np.float32)))
     for name in BASELINES:
         assert np.abs(maps.rows(name, 0, 70)).max() < 1e-12

@@ -8,17 +8,17 @@ import torch
 from astropy.io import fits
 
 from bigsf.evaluation.baselines import BASELINES
-from bigsf.evaluation.completeness import measure_completeness
+from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.models.sliding_window import SlidingWindowPredictor
-from conftest import ArrayPlanes, StubModel
+from conftest import ArrayMap, StubModel
 
 SHAPE = (200, 300)
 
 
 @pytest.fixture
 def injected() -> InjectedPlanes:
-    return InjectedPlanes(ArrayPlanes(np.full((1, *SHAPE), 100, np.float32)), seed=1)
+    return InjectedPlanes(ArrayMap(np.full((1, *SHAPE), 100, np.float32)), seed=1)
 
 
 def segmented(folder: Path, marked: float = 0.1) -> Path:
@@ -31,7 +31,7 @@ def segmented(folder: Path, marked: float = 0.1) -> Path:
 
 def test_a_model_that_knows_the_level_finds_what_rises_above_it(injected: InjectedPlanes, tmp_path: Path) -> None:
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.sigmoid(image - 120))], 32)
-    found = measure_completeness(injected, predictor, np.full((1, 1, 1), 0.5, np.float32), segmented(tmp_path))
+    found = measure_recovery(injected, predictor, np.full((1, 1, 1), 0.5, np.float32), segmented(tmp_path))
     contrast, completeness = np.array(found["contrast"]), np.array(found["completeness"]["BigSF"])
     assert sum(found["filaments"]) == len(injected.filaments)
     assert (np.diff(contrast) > 0).all()
@@ -46,8 +46,8 @@ def test_a_model_that_knows_the_level_finds_what_rises_above_it(injected: Inject
 def test_baselines_mark_as_much_as_the_model(tmp_path: Path) -> None:
     sky = np.random.default_rng(2).lognormal(3, 0.3, (1, *SHAPE)).astype(np.float32)
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.zeros_like(image))], 32)
-    injected = InjectedPlanes(ArrayPlanes(sky), seed=1)
-    found = measure_completeness(injected, predictor, np.full((1, 1, 1), 0.5, np.float32), segmented(tmp_path, 0.2))
+    injected = InjectedPlanes(ArrayMap(sky), seed=1)
+    found = measure_recovery(injected, predictor, np.full((1, 1, 1), 0.5, np.float32), segmented(tmp_path, 0.2))
     assert not any(found["completeness"]["BigSF"])
     for name in BASELINES:
         assert np.mean(found["before"][name]) == pytest.approx(0.2, abs=0.05)
@@ -63,19 +63,17 @@ def test_only_pixels_that_a_model_may_judge_count(injected: InjectedPlanes, tmp_
         here[0, :, :150] = True
         return here
 
-    found = measure_completeness(injected, SlidingWindowPredictor(models, 32), cuts, segmented(tmp_path), left)
+    found = measure_recovery(injected, SlidingWindowPredictor(models, 32), cuts, segmented(tmp_path), left)
     assert 0 < sum(found["filaments"]) < len(injected.filaments)
     assert found["completeness"]["BigSF"] == [1.0] * len(found["contrast"])
-    found = measure_completeness(
-        injected, SlidingWindowPredictor(models[1:], 32), cuts[1:], tmp_path / "segmented.fits"
-    )
+    found = measure_recovery(injected, SlidingWindowPredictor(models[1:], 32), cuts[1:], tmp_path / "segmented.fits")
     assert not any(found["completeness"]["BigSF"])
 
 
 def test_a_map_without_room_gives_empty_curves(tmp_path: Path) -> None:
-    full = InjectedPlanes(ArrayPlanes(np.ones((1, *SHAPE), np.float32)), np.ones(SHAPE, np.uint8))
+    full = InjectedPlanes(ArrayMap(np.ones((1, *SHAPE), np.float32)), np.ones(SHAPE, np.uint8))
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: image)], 32)
-    found = measure_completeness(full, predictor, np.full((1, 1, 1), 0.5, np.float32), segmented(tmp_path))
+    found = measure_recovery(full, predictor, np.full((1, 1, 1), 0.5, np.float32), segmented(tmp_path))
     assert found["contrast"] == found["filaments"] == found["completeness"]["BigSF"] == []
 
 

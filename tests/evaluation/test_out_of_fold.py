@@ -15,7 +15,7 @@ def folds_of(path: Path, **settings: int) -> Folds:
 
 def test_folds_that_one_model_judges_are_no_border(tmp_path: Path) -> None:
     folds = folds_of(tmp_path / "pairs.h5", k=8, k_train=5, step=2)
-    assert [split[2] for split in folds.splits] == [[7, 8], [1, 2], [3, 4], [5, 6]]
+    assert [split.test for split in folds.splits] == [[7, 8], [1, 2], [3, 4], [5, 6]]
     predicts = ensemble_of_fold(folds)
     assert predicts[7] == predicts[8] != predicts[1] == predicts[2]
     assert len(set(predicts[[1, 3, 5, 7]])) == 4

@@ -19,8 +19,9 @@ from bigsf.segmentation.segment import segment
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import FORMAT_VERSION, Snapshot
 from bigsf.training.trainer import Trainer
+from conftest import ROOT
 
-DATA = Path(__file__).parent / "data"
+DATA = ROOT / "tests" / "data"
 KEPT = sorted(DATA.glob("snapshot_v*.pt"))
 
 

@@ -12,7 +12,7 @@ from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor, batch_size_within
 from bigsf.models.unet import UNet
-from conftest import ArrayPlanes, StubModel
+from conftest import ArrayMap, StubModel
 
 IDENTITY = StubModel(lambda image, _: image[:, :1].nan_to_num())
 WINDOW_MEAN = StubModel(lambda image, _: image.nanmean(dim=(1, 2, 3), keepdim=True).expand_as(image))
@@ -26,7 +26,7 @@ geometries = st.tuples(sizes, sizes, st.integers(1, 12), st.integers(1, 12), st.
 
 def predicted(predictor: SlidingWindowPredictor, image: FloatArray, pixel_mask: PixelMask | None = None) -> FloatArray:
     """Return the probabilities `(models, ny, nx)` of a map `(ny, nx)`."""
-    bands = list(predictor.predict_bands(ArrayPlanes(image[None]), pixel_mask))
+    bands = list(predictor.predict_bands(ArrayMap(image[None]), pixel_mask))
     edges = [0, *(y1 for _, y1, _ in bands)]
     assert [y0 for y0, _, _ in bands] == edges[:-1]
     assert edges[-1] == len(image)
@@ -120,7 +120,7 @@ def test_several_channels_are_all_needed() -> None:
     image = np.stack([random_map(9, 13), random_map(9, 13, 0.3, seed=1)])
     mean = StubModel(lambda patches, _: patches.nan_to_num().mean(dim=1, keepdim=True))
     probability = np.concatenate(
-        [p for _, _, p in SlidingWindowPredictor([mean], 4).predict_bands(ArrayPlanes(image))], axis=1
+        [p for _, _, p in SlidingWindowPredictor([mean], 4).predict_bands(ArrayMap(image))], axis=1
     )
     np.testing.assert_allclose(probability[0], image.mean(axis=0), rtol=1e-5)
 
@@ -175,7 +175,7 @@ def test_each_window_is_given_its_centre_y_before_x() -> None:
 def test_progress_adds_up_to_the_rows() -> None:
     done: list[int] = []
     for _ in SlidingWindowPredictor([IDENTITY], 8).predict_bands(
-        ArrayPlanes(random_map(37, 20)[None]), advance=done.append
+        ArrayMap(random_map(37, 20)[None]), advance=done.append
     ):
         pass
     assert sum(done) == 37

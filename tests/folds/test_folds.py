@@ -32,10 +32,10 @@ def sizes(split: Split) -> list[int]:
 
 def test_splits_as_specified() -> None:
     rotations: list[Split] = [
-        ([1, 2], [3], [4]),
-        ([2, 3], [4], [1]),
-        ([3, 4], [1], [2]),
-        ([4, 1], [2], [3]),
+        Split([1, 2], [3], [4]),
+        Split([2, 3], [4], [1]),
+        Split([3, 4], [1], [2]),
+        Split([4, 1], [2], [3]),
     ]
     assert make_splits(4, 2) == make_splits(4, 0.5) == make_splits(4) == rotations
     assert make_splits(4, 2, step=2) == rotations[::2]
@@ -162,7 +162,7 @@ def test_folds_share_no_pixel_and_keep_the_gap_also_where_the_map_wraps(
 
 def clear(planes: dict[int, npt.NDArray[np.int64]], split: Split, period: float) -> int:
     """Return the clear pixels between training and test patches by comparing all pixels."""
-    train, test = (np.argwhere(np.sum([planes[fold] for fold in folds], axis=0)) for folds in (split[0], split[2]))
+    train, test = (np.argwhere(np.sum([planes[fold] for fold in folds], axis=0)) for folds in (split.train, split.test))
     dy, dx = (abs(train[:, None, axis] - test[:, axis]) for axis in (0, 1))
     return int(np.floor(np.maximum(dy, np.minimum(dx, abs(period - dx))).min() - 1 + 1e-6))
 
