@@ -6,12 +6,12 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from test_spine import distance_map, line
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.filaments.catalogue import COLUMNS, Filaments
 from bigsf.maps.fits_image import FitsImage
 from conftest import galactic_header
+from drawn_lines import distance_map, line
 
 
 def angle_between(first: float, second: float) -> float:

@@ -1,36 +1,18 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
-from scipy.spatial import cKDTree
 
 from bigsf.arrays import BoolArray
 from bigsf.filaments.spine import measure_spine, skeleton_of
+from drawn_lines import Line, distance_map, line
 
-Line = npt.NDArray[np.float64]
 ANGLES = [0, 10, 22.5, 45, 61, 90, 120, 135, 163]
 LENGTHS = [20, 40, 80, 200]
-
-
-def line(length: float, angle_deg: float, bend: Callable[[Line], Line] = np.zeros_like) -> Line:
-    """Return points (y, x) of a line around (0, 0); `bend` turns its heading, in radians, along it."""
-    along = np.linspace(0, length, int(10 * length))
-    heading = np.deg2rad(angle_deg) + bend(along)
-    steps = np.stack([np.sin(heading), np.cos(heading)], axis=1) * (along[1] - along[0])
-    points = np.cumsum(steps, axis=0)
-    return np.asarray(points - points[len(points) // 2])
-
-
-def distance_map(points: Line, size: int, offset: tuple[float, float] = (0.0, 0.0)) -> Line:
-    """Return the distance of each pixel from a line in the middle of a square map."""
-    pixels = np.argwhere(np.ones((size, size)))
-    distance, _ = cKDTree(points + size / 2 + offset).query(pixels)
-    return np.asarray(distance).reshape(size, size)
 
 
 def length_of(mask: BoolArray) -> float:
