@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bigsf.recovery import measure_recovery
     from bigsf.run_config import RunConfig
     from bigsf.segmenter import segment
+    from bigsf.simulation.galaxy import simulate_galaxy
     from bigsf.snapshot import Snapshot
     from bigsf.splits import SplitConfig, make_splits
     from bigsf.trainer import Parts, Trainer
@@ -43,6 +44,7 @@ _HOME = {
     "measure_recovery": "recovery",
     "preprocess": "preprocessing",
     "segment": "segmenter",
+    "simulate_galaxy": "simulation.galaxy",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "measure_recovery",
     "preprocess",
     "segment",
+    "simulate_galaxy",
 ]
 
 
