@@ -1,4 +1,4 @@
-"""The whole path in Python: two skies, patches, folds, training with a network of one's own, a segmented map.
+"""The whole path in Python: two simulated maps, patches, folds, training with a network of one's own, a segmented map.
 
 python examples/whole_path.py results_folder
 """
@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 
 import bigsf
-from make_galaxy import write_galaxy
 from my_parts import DilatedNet
 
 
 def main(folder: Path, size: tuple[int, int] = (768, 320), epochs: int = 6) -> Path:
     """Write everything into a folder and return the segmented map."""
     folder.mkdir(parents=True, exist_ok=True)
-    known = write_galaxy(folder / "galaxy.fits", *size, seed=1, overwrite=True)
-    unknown = write_galaxy(folder / "map.fits", *size, seed=2, overwrite=True)
+    known = bigsf.simulate_galaxy(folder / "galaxy.fits", *size, seed=1, overwrite=True)
+    unknown = bigsf.simulate_galaxy(folder / "map.fits", *size, seed=2, overwrite=True)
 
     found = bigsf.preprocess(
         bigsf.PreprocessConfig(image=known, patch_size=64, stride=8), folder / "galaxy.h5", overwrite=True

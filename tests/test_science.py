@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from science import EXAMPLES, Recipe, by_contrast, contest, higal_sky, made_sky, print_table, scores_of
+from science import EXAMPLES, Recipe, by_contrast, contest, higal_sky, print_table, scores_of, simulated_sky
 
 from conftest import shared_data
 
@@ -23,7 +23,7 @@ def test_a_recipe_is_a_file_with_settings() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # FilFinder's own
 def test_all_are_scored_on_the_same_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sky = made_sky(tmp_path, 1, (320, 256))
+    sky = simulated_sky(tmp_path, 1, (320, 256))
     recipe = Recipe.parse(str(EXAMPLES / "kfold_higal.yaml"), SMALL)
     rows = contest(sky, [recipe], [0, 1])
     assert contest(sky, [recipe], [0, 1]) == rows  # nothing is trained again
@@ -35,7 +35,7 @@ def test_all_are_scored_on_the_same_pixels(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_the_truth_itself_is_perfect(tmp_path: Path) -> None:
-    sky = made_sky(tmp_path, 2, (256, 128))
+    sky = simulated_sky(tmp_path, 2, (256, 128))
     scores = scores_of(sky.true.astype(np.float32), sky, np.ones(sky.true.shape, np.bool_))
     assert scores == dict.fromkeys(scores, 1.0)
 

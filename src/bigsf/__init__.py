@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bigsf.patches.patch_file import PatchFile
     from bigsf.patches.preprocess import PreprocessConfig, preprocess
     from bigsf.segmentation.segment import segment
+    from bigsf.simulation.galaxy import simulate_galaxy
     from bigsf.training.build import Parts
     from bigsf.training.kfold import KFold
     from bigsf.training.run_config import RunConfig
@@ -43,6 +44,7 @@ _HOME = {
     "measure_recovery": "evaluation.completeness",
     "preprocess": "patches.preprocess",
     "segment": "segmentation.segment",
+    "simulate_galaxy": "simulation.galaxy",
 }
 
 
@@ -65,6 +67,7 @@ __all__ = [
     "measure_recovery",
     "preprocess",
     "segment",
+    "simulate_galaxy",
 ]
 
 

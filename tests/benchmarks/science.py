@@ -1,10 +1,11 @@
-"""How complete and how clean are the filaments: k-folds and competitors, out of fold, against the truth of made skies.
+"""Completeness and purity of the filaments of k-folds and competitors, out of fold, on simulated maps of known truth.
 
     python tests/benchmarks/science.py --skies 1 2 3 --higal ../shared/data/train
     python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
 
-Skies 1 to 3 are for tuning, 101 to 103 for figures that are reported; all are of the fixed recipe of make_galaxy.py.
-A k-fold on 768 x 384 pixels takes about six minutes on a core; split.step=4 predicts half of the map in half the time.
+Skies are simulated maps of the default recipe of `bigsf.simulate_galaxy`. Seeds 1 to 3 are for tuning, and seeds 101 to
+103 are for the scores that are reported.
+A k-fold on 768 x 384 pixels takes about six minutes on a core; split.step=4 judges half of the map in half the time.
 A recipe is a YAML file and settings, with patch_size and stride (64 and 8) for `bigsf preprocess` among them; `--set`
 adds a setting to all recipes but that of the papers. Runs of an unchanged recipe that lie in the output folder are not
 trained again: after a change of the code take another folder. Models learn from TARGET and are scored against TRUTH, on
@@ -52,8 +53,6 @@ from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import to_json
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-from make_galaxy import write_galaxy  # noqa: E402 (examples are no package)
 
 BoolArray = npt.NDArray[np.bool_]
 Scores = dict[str, float]
@@ -97,13 +96,13 @@ class Sky(NamedTuple):
     """The filament of each true pixel, numbered by contrast from 1 on."""
 
 
-def made_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
-    """Return an example sky, made on first use."""
+def simulated_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
+    """Return the simulated map of a seed, made on first use."""
     folder = folder / f"sky_{seed}_{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "sky.fits"
     if not path.exists():
-        write_galaxy(path, size[0], size[1], seed)
+        bigsf.simulate_galaxy(path, size[0], size[1], seed)
     with fits.open(path) as hdus:
         table, ids = hdus["FILAMENTS"].data, np.array(hdus["TRUTH_ID"].data)
         rank = np.zeros(int(max(ids.max(), table["ID"].max())) + 1, np.int32)
@@ -277,7 +276,7 @@ def main() -> None:
     record: dict[str, Any] = {"bigsf": bigsf.__version__, "command": shlex.join(sys.argv)}
     skies: dict[str, list[Scores]] = {}
     for seed in options.skies:
-        sky = made_sky(output, seed, options.size)
+        sky = simulated_sky(output, seed, options.size)
         record[sky.folder.name] = contest(sky, recipes, options.seeds)
         print_table(sky.folder.name, record[sky.folder.name])
         for name, scores in record[sky.folder.name].items():

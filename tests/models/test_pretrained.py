@@ -16,11 +16,11 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.ensemble import find_models
 from bigsf.segmentation.segment import segment
+from bigsf.simulation.galaxy import simulate_galaxy
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot, build_model
 from bigsf.training.trainer import Trainer
 from conftest import Sky, preprocess_config, shared_data
-from make_galaxy import write_galaxy
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,9 +47,8 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
         find_models(["higal-small"])
 
 
-def test_it_finds_the_filaments_of_a_new_sky_better_than_what_needs_no_training(tmp_path: Path) -> None:
-    path = tmp_path / "sky.fits"
-    write_galaxy(path, 256, 256, seed=5)
+def test_it_finds_the_filaments_of_a_new_map_better_than_what_needs_no_training(tmp_path: Path) -> None:
+    path = simulate_galaxy(tmp_path / "simulated.fits", 256, 256, seed=5)
     preprocess(PreprocessConfig(image=path), tmp_path / "sky.h5")
     file = PatchFile(tmp_path / "sky.h5")
     found = fits.getdata(segment("higal-small", path, tmp_path / "out.fits", precision="fp32").output)
