@@ -137,7 +137,9 @@ def test_the_python_block_runs(maps: Path, tmp_path: Path) -> None:
     assert "pixels are marked" in run([sys.executable, "block.py"], tmp_path)
 
 
-@pytest.mark.parametrize(("document", "name"), [(README, "AbsoluteError"), (EXAMPLES, "Highest")])
+@pytest.mark.parametrize(
+    ("document", "name"), [(README, "AbsoluteError"), (EXAMPLES, "Highest")], ids=["README", "examples"]
+)
 def test_parts_of_ones_own(
     document: str, name: str, maps: Path, tmp_path: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
