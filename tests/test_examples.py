@@ -56,7 +56,7 @@ def test_the_whole_path_in_python(tmp_path: Path) -> None:
 def test_injected_filaments_are_looked_for(trained: Path, patch_path: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="was trained on"):
         found = injection.main(trained, patch_path, tmp_path)
-    assert len(found["contrast"]) == len(found["completeness"]["BigSF"]) > 0
+    assert len(found.contrast) == len(found.completeness["BigSF"]) > 0
     assert (tmp_path / "recovery.png").exists()
 
 
