@@ -31,8 +31,7 @@ class Scored:
         edges = folds.areas.y_edges
         for y0, y1 in pairwise(edges):
             rows = self.probability[y0:y1]
-            marked = {"labelled": rows >= 0.3, "whole": rows >= 0.9}
-            self.maps.update(y0, y1, np.isfinite(rows), rows, marked)
+            self.maps.update(y0, y1, np.isfinite(rows), rows)
         self.thresholds = self.maps.best_thresholds()
         self.masks = MaskScores(folds, self.thresholds)
         with FitsImage(folder / "map.fits") as image:
@@ -69,17 +68,6 @@ def test_chunks_of_a_wide_map_score_the_same(scored: Scored, width: int, tmp_pat
     assert in_chunks.worst_areas() == scored.masks.worst_areas()
     for name, table in scored.masks.skeletons().items():
         assert in_chunks.skeletons()[name]["whole"] == pytest.approx(table["whole"], nan_ok=True)
-
-
-def test_cost_of_thresholds_chosen_elsewhere(scored: Scored) -> None:
-    for kind, threshold in (("labelled", 0.3), ("whole", 0.9)):
-        where = scored.valid & scored.labelled if kind == "labelled" else scored.valid
-        marked, true = (scored.probability >= threshold)[where], scored.target[where]
-        cost = scored.maps.threshold_costs()[kind]
-        assert cost.dice == pytest.approx(2 * (marked & true).sum() / (marked.sum() + true.sum()))
-        assert cost.cost == pytest.approx(scored.score(MODEL, kind, "best_dice") - (cost.dice or 0))
-        assert (cost.cost or 0) >= 0
-        assert cost.best_threshold == scored.thresholds[MODEL][kind]
 
 
 def test_scores_at_the_best_threshold_are_those_of_the_mask(scored: Scored) -> None:
