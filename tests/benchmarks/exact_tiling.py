@@ -22,7 +22,7 @@ from measuring import machine, show
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from bigsf.errors import BigsfWarning
-from bigsf.evaluation.out_of_fold import test_pixels
+from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.device import pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -67,7 +67,7 @@ def out_of_fold_scores(kfold: KFold, window: int, stride: int) -> list[Any]:
     predictor = SlidingWindowPredictor(models, window, stride, 16, device, resolve_precision("auto", device))
     curve, target = ThresholdCurve(), folds.patch_file.labels()[0]
     started = time.perf_counter()
-    for y0, y1, probabilities in predictor.predict_bands(folds.patch_file, test_pixels(folds)):
+    for y0, y1, probabilities in predictor.predict_bands(folds.patch_file, mask_of_test_folds(folds)):
         score = np.fmax.reduce(probabilities)  # one model predicts each pixel
         predicted = np.isfinite(score)
         curve.update(score[predicted], target[y0:y1][predicted] > 0)

@@ -71,13 +71,13 @@ def write_out_of_fold(
         kinds["STD"] = np.float32
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
-    made = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
+    result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
     with (
         atomic_path(path) as temporary,
         FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
         console.progress("out-of-fold map", file.shape[0], "rows") as advance,
     ):
-        bands = predictor.predict_bands(file, test_pixels(folds), advance)
+        bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
         for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
             mean, std = ensemble_mean(probabilities)
             marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
@@ -88,15 +88,15 @@ def write_out_of_fold(
             writer.write("FOLD", y0, fold)
             if "STD" in kinds:
                 writer.write("STD", y0, std)
-            made.scores.update(y0, y1, predicted, mean, marked)
-            made.seams.update(mean, ensembles[fold])
-            made.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
-            made.subsampled.add(y0, target=file.labels()[0][y0:y1])
+            result.scores.update(y0, y1, predicted, mean, marked)
+            result.seams.update(mean, ensembles[fold])
+            result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
+            result.subsampled.add(y0, target=file.labels()[0][y0:y1])
     title = f"{file.path.name}, out of fold"
     threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
     with atomic_path(path.with_suffix(".png")) as temporary:
-        draw_quicklook(made.subsampled, temporary, header, title, threshold, "out-of-fold probability")
-    return made
+        draw_quicklook(result.subsampled, temporary, header, title, threshold, "out-of-fold probability")
+    return result
 
 
 def _most_models(folds: Folds) -> int:
@@ -105,7 +105,7 @@ def _most_models(folds: Folds) -> int:
     return max(sum(fold in split.test for split in folds.splits) for fold in numbers)
 
 
-def test_pixels(folds: Folds) -> PixelMask:
+def mask_of_test_folds(folds: Folds) -> PixelMask:
     """Return the pixel mask that lets each model predict the pixels of its test folds alone."""
 
     def mask(y0: int, y1: int) -> BoolArray:

@@ -61,8 +61,8 @@ _NOTES = {
     "labelled": "Only pixels with a label count. A high score here proves little: compare it with the baselines.",
     "whole": "Pixels without a label count as background. Where labels are incomplete, some pixels that are counted as "
     "false are true filaments, and a model that copies the catalogue is rewarded.",
-    "truth": "The ground truth is known, because the map is simulated or structures were injected. This table says most "
-    "about a model.",
+    "truth": "The ground truth is known, because the map is simulated or structures were injected. This table says "
+    "most about a model.",
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
-from bigsf.evaluation.out_of_fold import test_pixels, write_out_of_fold
+from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report import write_report
 from bigsf.folds.folds import Folds
@@ -79,7 +79,7 @@ def summarise_kfold(
         curves=scores.curves(),
         by=masks.by_bin(),
         worst_areas=masks.worst_areas(),
-        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, test_pixels(folds)),
+        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, mask_of_test_folds(folds)),
     )
     summary.save(path / "summary.json")
     write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)

@@ -1,4 +1,4 @@
-"""Labelled filaments + planes -> the map and the probability on each filament, and the background around it."""
+"""Labelled filaments + planes -> the level of the map on each filament and around it, and its probability."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ Box = tuple[slice, slice]
 """The rows and columns that a filament spans."""
 
 RING_PX = (2, 7)
-"""The local background of a filament is farther away than the first, and at most the second number of pixels."""
+"""The local background of a filament begins beyond the first distance from it and ends at the second."""
 
 
 def measure_levels(
@@ -98,7 +98,7 @@ def _gather(
     """Add what rows y0 to y1 hold of a filament and of the ring around it; `image` and `probability` are these rows."""
     (y, x), reach = box, RING_PX[1]
     (ny, nx), (low, high) = labels.shape, (max(y.start - reach, y0), min(y.stop + reach, y1))
-    top, bottom = max(low - reach, 0), min(high + reach, ny)  # pixels marked in these rows have their ring in our rows
+    top, bottom = max(low - reach, 0), min(high + reach, ny)  # filaments of these rows have their ring in y0 to y1
     columns = slice(max(x.start - reach, 0), min(x.stop + reach, nx))
     around = labels[top:bottom, columns]
     on = around == number + 1
