@@ -1,4 +1,4 @@
-"""How much of a training step is the network: the whole step beside a bare torch loop on the same batches?
+"""Which part of a training step is the network? The whole step is compared with a bare torch loop on the same batches.
 
 python tests/benchmarks/train_step.py
 """
@@ -21,7 +21,7 @@ from bigsf.training.trainer import Trainer
 
 
 def bare_step(trainer: Trainer) -> Any:
-    """Return a step of the same network and optimizer on a fixed batch, and nothing else."""
+    """Return a function that does one step of the same network and optimizer on a fixed batch, and nothing else."""
     batch = trainer.dataset.batch(0, 0)
     network, optimizer = trainer.model.network.train(), trainer.state.optimizer
     image = batch.image.nan_to_num().clamp(0, 1).contiguous(memory_format=torch.channels_last)
@@ -67,7 +67,7 @@ def main() -> None:
             rate = arguments.batch_size / times["whole"]
             share = f"{times['bare'] / times['whole']:.2f}"
             rows.append([precision, f"{rate:.0f}", share, f"{flops / 1e9:.0f}", f"{flops / matrix_flops(dtype):.2f}"])
-    show(["precision", "patches/s", "bare torch / whole step", "GFLOP/s", "of a matrix product"], rows)
+    show(["precision", "patches/s", "bare torch / whole step", "GFLOP/s", "relative to a matrix product"], rows)
     print(f"bf16 is {float(rows[1][1]) / float(rows[0][1]):.2f} times as fast as fp32.")
 
 

@@ -30,7 +30,7 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.training.components.trackers.draw_curves", lambda _, path, *__: path.touch())
     monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
-    monkeypatch.setattr("bigsf.training.kfold.write_report", lambda *_: None)
+    monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda *_: None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Outlines of filaments as a region file for SAOImage DS9."""
+"""Outlines of filaments -> a region file for SAOImage DS9."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ _HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fix
 
 
 def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None) -> None:
-    """Write one polygon a filament, labelled with its number from 1.
+    """Write one polygon per filament, labelled with the number of the filament from 1.
 
     Parameters
     ----------
     path
         The file, e.g. `map_segmented.reg`.
     outlines
-        Points (y, x) in pixels from 0, `(n, 2)` each, closed; points off the sky are left out.
+        Closed lines of points (y, x) in pixels from 0, `(n, 2)` each. Points off the sky are left out.
     wcs
-        A celestial WCS: the polygons are in Galactic coordinates in degrees. Without one they are in DS9's image
-        coordinates, whose first pixel is 1.
+        A celestial WCS: the polygons are then in Galactic coordinates in degrees. Without a WCS they are in the image
+        coordinates of DS9, in which the first pixel is 1.
     """
     lengths = np.cumsum([len(outline) - 1 for outline in outlines])[:-1]
     points = np.concatenate([outline[:-1] for outline in outlines] or [np.empty((0, 2))])

@@ -5,27 +5,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
-from bigsf.evaluation.completeness import measure_recovery
-from bigsf.evaluation.injection import InjectedPlanes
-from bigsf.evaluation.mask_scores import MaskScores
-from bigsf.evaluation.out_of_fold import test_pixels, write_out_of_fold
-from bigsf.evaluation.report import write_report
+from bigsf.evaluation.records import RunScores
+from bigsf.evaluation.summary import summarise_kfold
 from bigsf.files import write_text
 from bigsf.folds.folds import Folds
-from bigsf.maps.fits_image import FitsImage
+from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.device import pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.distributed import World
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
-from bigsf.training.run_folder import RunFolder, read_json, to_json
+from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot, refuse_custom
 from bigsf.training.trainer import Trainer
-from bigsf.version import __version__
 
 
 def check_only(only: int | None, splits: int) -> None:
@@ -165,43 +159,16 @@ class KFold:
                     f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
                     "those of today. Train anew with --overwrite."
                 )
-        path = self.path / "out_of_fold.fits"
-        cuts = {
-            kind: np.array([snapshot.thresholds[kind] for snapshot in snapshots], np.float32)[:, None, None]
-            for kind in ("labelled", "whole")
-        }
-        predictor = self._predict(snapshots)
-        made = write_out_of_fold(path, predictor, self.folds, cuts, self.config.to_yaml())
-        table = made.scores.table()
-        masks = MaskScores(self.folds, table)
-        with FitsImage(path) as written:
-            masks.add(written)
-        known = self.patch_file.labels()[0] if self.patch_file.truth is None else self.patch_file.truth
-        injected = InjectedPlanes(self.patch_file, known)
-        runs = [RunFolder(self.path / name) for name in self.names]
-        self.summary = {
-            "bigsf": __version__,
-            "data": str(self.patch_file.path),
-            "data_identity": self.patch_file.identity,
-            "splits": [list(split) for split in self.folds.splits],
-            "folds": self.folds.counts,
-            "shared_pixels": self.folds.pixels["shared"],
-            "clear_px": self._clear_px(),
-            "labelled_uncovered": self.folds.pixels["labelled_uncovered"],
-            "runs": {run.path.name: read_json(run.scores) for run in runs},
-            "predicted_pixels": made.scores.predicted,
-            "valid_pixels": made.scores.valid,
-            "out_of_fold": table,
-            "skeletons": masks.skeletons(),
-            "thresholds": made.scores.thresholds_cost(),
-            "seam_contrast": made.jump.table(),
-            "curves": made.scores.curves(),
-            "by": masks.by_bin(),
-            "worst_areas": masks.worst_areas(),
-            "injected": measure_recovery(injected, predictor, cuts["whole"], path, test_pixels(self.folds)),
-        }
-        write_text(self.path / "summary.json", to_json(self.summary))
-        write_report(self.path / "report.html", self.summary, self.folds, made, self.config.to_yaml())
+        summary = summarise_kfold(
+            self.path,
+            self._predict(snapshots),
+            self.folds,
+            [Thresholds(snapshot.thresholds["whole"], snapshot.thresholds["labelled"]) for snapshot in snapshots],
+            {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
+            self._clear_px(),
+            self.config.to_yaml(),
+        )
+        self.summary = summary.model_dump(mode="json")
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""
