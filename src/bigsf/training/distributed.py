@@ -5,13 +5,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
 
 from bigsf import console
 from bigsf.errors import BigsfError, ConfigError, LostProcessError
+
+Result = TypeVar("Result")
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
@@ -54,23 +56,30 @@ class World:
             distributed.all_gather_object(items, item)
         return items
 
-    def first(self, work: Callable[[], object]) -> None:
-        """Let the first process do a piece of work while the others wait; an error of it is raised by all.
+    def first(self, work: Callable[[], Result]) -> Result | None:
+        """Let the first process do a piece of work while the others wait.
+
+        Returns
+        -------
+        object
+            The result of the work in the first process, None in the others.
 
         Raises
         ------
         BigsfError
-            What the work raised.
+            An error of the work, in all processes.
         """
         error: BigsfError | None = None
+        result: Result | None = None
         if self.is_first:
             try:
-                work()
+                result = work()
             except BigsfError as raised:
                 error = raised
         error = self.gather(error)[0]
         if error is not None:
             raise error
+        return result
 
     def wait(self) -> None:
         """Wait for all processes."""
