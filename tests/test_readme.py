@@ -16,9 +16,9 @@ from conftest import Run
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {
-    "trainer.epochs": "1",
-    "trainer.model.features": "4",
-    "trainer.model.depth": "2",
+    "trainer.run.epochs": "1",
+    "trainer.run.model.features": "4",
+    "trainer.run.model.depth": "2",
     "data.samples_per_epoch": "16",
     "trainer.batch_size": "8",
 }
@@ -127,7 +127,7 @@ trainer:
     - type: dice
 """
     config = RunConfig.from_dict(yaml.safe_load(text))
-    assert (config.trainer.epochs, config.trainer.batch_size) == (50, 16)
+    assert (config.trainer.run.epochs, config.trainer.batch_size) == (50, 16)
 
 
 def test_parts_of_ones_own(skies: Path, tmp_path: Path, bigsf_command: Run) -> None:

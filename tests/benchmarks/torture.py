@@ -80,12 +80,12 @@ def train(config: RunConfig) -> None:
     if RunFolder(folder).newest_snapshot or RunFolder(folder).config.exists():
         Trainer.from_snapshot(folder).train()
     else:
-        Trainer(config).train()
+        Trainer.from_config(config).train()
 
 
 def kfold(config: RunConfig) -> None:
     """Run a k-fold, or go on."""
-    KFold(config).run()
+    KFold.from_config(config).run()
 
 
 def tortured(work: Callable[[RunConfig], None], config: RunConfig, kills: int, longest_s: float, tally: Tally) -> None:

@@ -76,7 +76,7 @@ def test_fine_tuning_starts_from_it(run_in: Callable[..., dict[str, Any]], sky: 
     run |= {"data": {"path": str(tmp_path / "sky.h5"), "samples_per_epoch": 16}, "split": {"k": 4, "area_size": 32}}
     trainer = Trainer.from_config(run)
     there = Snapshot.load("higal-small").model_state
-    here = trainer.model.state_dict()
+    here = trainer.run.model.state_dict()
     assert all(np.allclose(here[key], there[key].float(), atol=1e-6) for key in there)
     trainer.train()
     assert RunConfig.from_yaml(trainer.folder.config).trainer.start_from == "higal-small"

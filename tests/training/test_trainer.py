@@ -5,9 +5,9 @@ import shutil
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import h5py
 import numpy as np
@@ -28,58 +28,58 @@ from bigsf.errors import (
 from bigsf.folds.folds import Folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
-from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import preprocess
 from bigsf.training.build import Parts
+from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_patch_size
 from bigsf.training.components.losses import LossSum, bce
-from bigsf.training.dataset import Prefetcher
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
-from bigsf.training.validation import Evaluation, evaluate
+from bigsf.training.validation import Evaluation, Validator
 from conftest import FOUR_EPOCHS, Sky, preprocess_config, write_patch_file
 
 Settings = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("draw_curves", "draw_folds"):
-        monkeypatch.setattr(f"bigsf.training.components.trackers.{name}", lambda _, path, *__: path.touch())
+class ActAt(Callback):
+    """Acts once, after a step of an epoch, both counted from 0."""
+
+    def __init__(self, epoch: int, step: int, act: Callable[[], object]) -> None:
+        self.at, self.act = (epoch, step + 1), act
+
+    def after_step(self, state: TrainingState) -> None:
+        if (state.epochs_run, state.steps_run) == self.at:
+            self.act()
+
+
+def terminate_at(epoch: int, step: int) -> ActAt:
+    return ActAt(epoch, step, lambda: signal.raise_signal(signal.SIGTERM))
+
+
+def kill() -> None:
+    raise SystemExit("killed")
+
+
+class ScriptedLosses(Validator):
+    """Gives the losses of a list, epoch after epoch, and at last 1 for the test folds."""
+
+    def __init__(self, *losses: float) -> None:
+        self.losses = iter([*losses, 1.0])
+
+    def evaluate(self, which: list[int]) -> Evaluation:
+        return Evaluation(next(self.losses), {}, ThresholdCurve(), ThresholdCurve())
+
+
+def scripted(trainer: Trainer, *losses: float) -> Trainer:
+    trainer.validator = ScriptedLosses(*losses)
+    return trainer
 
 
 @pytest.fixture
 def settings(run_in: Settings, tmp_path: Path) -> Settings:
     return lambda **trainer: run_in(tmp_path, **trainer)
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let validation, and at last the test, give the losses of a list."""
-
-    def script(*losses: float) -> None:
-        values = iter([*losses, 1.0])
-        empty = ThresholdCurve()
-        monkeypatch.setattr("bigsf.training.trainer.evaluate", lambda *_: Evaluation(next(values), {}, empty, empty))
-
-    return script
-
-
-@pytest.fixture
-def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Send SIGTERM, once, while the batch of an epoch and step is taken."""
-    batch = Prefetcher.batch
-
-    def at(wanted_epoch: int, wanted_step: int) -> None:
-        def batch_with_signal(prefetcher: Prefetcher, epoch: int, step: int) -> Any:
-            if (epoch, step) == (wanted_epoch, wanted_step):
-                signal.raise_signal(signal.SIGTERM)
-            return batch(prefetcher, epoch, step)
-
-        monkeypatch.setattr(Prefetcher, "batch", batch_with_signal)
-
-    return at
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -135,7 +135,7 @@ def test_training_lowers_the_loss_and_finds_the_structures(trained: Path) -> Non
 
 
 def test_recorded_config_trains_the_same_run(trained: Path, tmp_path: Path) -> None:
-    overrides = [f"trainer.output_dir={tmp_path}", "trainer.epochs=1"]
+    overrides = [f"trainer.output_dir={tmp_path}", "trainer.run.epochs=1"]
     trainer = Trainer.from_config(trained / "config.yaml", overrides)
     trainer.train()
     assert rows(trainer.folder.path) == rows(trained)[:1]
@@ -151,7 +151,7 @@ def test_same_config_gives_the_same_weights_bit_for_bit(settings: Settings) -> N
 
 
 def test_another_seed_gives_other_weights(settings: Settings) -> None:
-    first, second = (Trainer.from_config(settings(seed=seed)).model.state_dict() for seed in (0, 1))
+    first, second = (Trainer.from_config(settings(seed=seed)).run.model.state_dict() for seed in (0, 1))
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
@@ -161,22 +161,24 @@ def test_learning_rate_follows_the_schedule(trained: Path) -> None:
 
 def test_logged_validation_is_that_of_the_saved_model(trained: Path) -> None:
     snapshot = Snapshot.load(trained / "last.pt")
-    trainer = Trainer(snapshot.config, dry_run=True)
+    trainer = Trainer.from_config(snapshot.config, dry_run=True)
     predictor = SlidingWindowPredictor([snapshot.build_model()], snapshot.patch_size)
-    found = evaluate(predictor, trainer.folds, trainer.split.validation, trainer.metrics, trainer.loss, 0.0)
+    validator = Validator(predictor, trainer.run.folds, trainer.run.metrics, trainer.run.loss, 0.0)
+    found = validator.evaluate(trainer.run.split.validation)
     logged = {name.removeprefix("val_"): value for name, value in snapshot.history[-1].items() if "val_" in name}
     assert found.quantities == pytest.approx(logged, rel=1e-6)
-    assert found.thresholds == pytest.approx(snapshot.thresholds)
+    assert asdict(found.thresholds) == pytest.approx(asdict(snapshot.thresholds))
 
 
 def test_scores_are_those_of_the_best_model_on_the_test_folds(trained: Path) -> None:
     best, scores = Snapshot.load(trained / "best.pt"), json.loads((trained / "scores.json").read_text())
-    trainer = Trainer(best.config, dry_run=True)
+    trainer = Trainer.from_config(best.config, dry_run=True)
     assert scores["split"] == [[1, 2], [3], [4]]
     predictor = SlidingWindowPredictor([best.build_model()], best.patch_size)
-    found = evaluate(predictor, trainer.folds, [4], trainer.metrics, trainer.loss, 0.0)
+    validator = Validator(predictor, trainer.run.folds, trainer.run.metrics, trainer.run.loss, 0.0)
+    found = validator.evaluate([4])
     assert {name: scores["test"][name] for name in found.quantities} == pytest.approx(found.quantities)
-    assert scores["thresholds"] == best.thresholds
+    assert scores["thresholds"] == asdict(best.thresholds)
 
 
 def test_weight_of_unlabelled_pixels_changes_what_is_learnt(settings: Settings) -> None:
@@ -184,7 +186,7 @@ def test_weight_of_unlabelled_pixels_changes_what_is_learnt(settings: Settings) 
     for weight in (0.0, 1.0):
         loss = {"type": "bce", "unlabelled_weight": weight}
         trainer = Trainer.from_config(settings(loss=loss, run_name=f"run_{weight}"))
-        marked.append(trainer.train()["test"]["marked_ratio_labelled"])
+        marked.append(trainer.train().test["marked_ratio_labelled"])
     assert marked[1] < marked[0]
 
 
@@ -219,13 +221,11 @@ def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: 
     run = settings(epochs=None)
     run["data"]["samples_per_epoch"] = samples
     trainer = Trainer.from_config(run)
-    assert trainer.epochs == trainer.config.trainer.epochs == epochs
+    assert trainer.run.epochs == trainer.run.config.trainer.epochs == epochs
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the compiler's own code
-def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(
-    settings: Settings, signal_at: Callable[[int, int], None]
-) -> None:
+def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(settings: Settings) -> None:
     model = {"features": 4, "depth": 1}  # the less of it, the sooner it is compiled
     plain = Trainer.from_config(settings(model=model, run_name="plain"))
     plain.train()
@@ -233,8 +233,9 @@ def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(
     whole.train()
     for row, other in zip(rows(whole.folder.path), rows(plain.folder.path), strict=True):
         assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-3)
-    signal_at(0, 4)
-    stopped = Trainer.from_config(settings(model=model, run_name="stopped", compile=True))
+    stopped = Trainer.from_config(
+        settings(model=model, run_name="stopped", compile=True), callbacks=[terminate_at(0, 4)]
+    )
     with pytest.raises(InterruptedRunError):
         stopped.train()
     Trainer.from_snapshot(stopped.folder.path).train()
@@ -258,37 +259,22 @@ def test_four_epochs_equal_two_and_two_more(settings: Settings, trained: Path) -
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 4), (2, -1), (3, 5)])
-def test_stopped_run_goes_on_as_if_undisturbed(
-    settings: Settings, trained: Path, signal_at: Callable[[int, int], None], epoch: int, step: int
-) -> None:
-    trainer = Trainer.from_config(settings(**FOUR_EPOCHS))
-    step %= trainer.dataset.steps
-    signal_at(epoch, step)
+def test_stopped_run_goes_on_as_if_undisturbed(settings: Settings, trained: Path, epoch: int, step: int) -> None:
+    step %= Trainer.from_config(settings(**FOUR_EPOCHS)).run.dataset.steps
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS), callbacks=[terminate_at(epoch, step)])
     with pytest.raises(InterruptedRunError, match=rf"SIGTERM after step {step + 1} of .*bigsf resume") as stopped:
         trainer.train()
     assert stopped.value.exit_code == 128 + 15
     snapshot = Snapshot.load(trainer.folder.last)
     assert (snapshot.epochs_run, snapshot.steps_run) == (epoch, step + 1)
-    signal_at(-1, -1)
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)
 
 
-def test_killed_run_goes_on_from_its_last_regular_save(
-    settings: Settings, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = Trainer.from_config(settings(**FOUR_EPOCHS, save_every=1e-9))
-    batch = Prefetcher.batch
-
-    def killed(prefetcher: Prefetcher, epoch: int, step: int) -> Any:
-        if (epoch, step) == (1, 4):
-            raise SystemExit("killed")
-        return batch(prefetcher, epoch, step)
-
-    monkeypatch.setattr(Prefetcher, "batch", killed)
+def test_killed_run_goes_on_from_its_last_regular_save(settings: Settings, trained: Path) -> None:
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS, save_every=1e-9), callbacks=[ActAt(1, 3, kill)])
     with pytest.raises(SystemExit, match="killed"):
         trainer.train()
-    monkeypatch.setattr(Prefetcher, "batch", batch)
     assert Snapshot.load(trainer.folder.last).steps_run == 4
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)
@@ -296,8 +282,8 @@ def test_killed_run_goes_on_from_its_last_regular_save(
 
 def test_run_killed_before_its_first_save_starts_anew(settings: Settings, trained: Path) -> None:
     config = RunConfig.from_dict(settings(**FOUR_EPOCHS))
-    trainer = Trainer(config)
-    trainer.folder.start(trainer.config, overwrite=False)
+    trainer = Trainer.from_config(config)
+    trainer.folder.start(trainer.run.config, overwrite=False)
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)
 
@@ -317,21 +303,16 @@ def test_moved_run_goes_on_where_it_lies(trained: Path, tmp_path: Path) -> None:
     assert len(rows(trained)) == 4
 
 
-def test_going_back_to_best_keeps_what_is_newer(
-    settings: Settings, scripted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted(0.5, 0.3, 0.4)
-    trainer = Trainer.from_config(settings(epochs=3, best_by="val_loss"))
+def test_going_back_to_best_keeps_what_is_newer(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3, best_by="val_loss")), 0.5, 0.3, 0.4)
     trainer.train()
     folder = trainer.folder
     newer = folder.last.read_bytes()
-    scripted(0.35, 0.2)
-    going_back = Trainer.from_snapshot(folder.best, epochs=4)
-    monkeypatch.setattr(going_back, "_epochs", Mock(side_effect=RuntimeError("stopped")))
-    with pytest.raises(RuntimeError, match="stopped"):
+    going_back = Trainer.from_snapshot(folder.best, epochs=4, callbacks=[ActAt(2, 0, kill)])
+    with pytest.raises(SystemExit, match="killed"):
         going_back.train()
-    assert Snapshot.load(folder.last).epochs_run == 2, "a run stopped right away can be resumed"
-    Trainer.from_snapshot(folder.path, epochs=4).train()
+    assert Snapshot.load(folder.last).epochs_run == 2, "a run that is stopped right away can be resumed"
+    scripted(Trainer.from_snapshot(folder.path, epochs=4), 0.35, 0.2).train()
     assert (folder.superseded / "last_3_epochs.pt").read_bytes() == newer
     superseded = (folder.superseded / "metrics_3_epochs.csv").read_text().splitlines()
     assert len(superseded) == 4
@@ -359,20 +340,18 @@ def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
 # --- choosing and stopping ------------------------------------------------------------------------------------------
 
 
-def test_best_is_chosen_on_validation(settings: Settings, scripted: Callable[..., None]) -> None:
-    scripted(0.5, 0.3, 0.4)
-    trainer = Trainer.from_config(settings(epochs=3, best_by="val_loss"))
+def test_best_is_chosen_on_validation(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3, best_by="val_loss")), 0.5, 0.3, 0.4)
     scores = trainer.train()
-    assert (scores["best_epoch"], scores["best_value"], scores["test"]["loss"]) == (2, 0.3, 1.0)
+    assert (scores.best_epoch, scores.best_value, scores.test["loss"]) == (2, 0.3, 1.0)
     assert Snapshot.load(trainer.folder.best).epochs_run == 2
     assert Snapshot.load(trainer.folder.last).epochs_run == 3
 
 
-def test_the_last_epoch_is_the_best_by_default(settings: Settings, scripted: Callable[..., None]) -> None:
-    scripted(0.5, 0.3, 0.4)
-    trainer = Trainer.from_config(settings(epochs=3))
+def test_the_last_epoch_is_the_best_by_default(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3)), 0.5, 0.3, 0.4)
     scores = trainer.train()
-    assert (scores["best_by"], scores["best_epoch"]) == ("epoch", 3)
+    assert (scores.best_by, scores.best_epoch) == ("epoch", 3)
     assert Snapshot.load(trainer.folder.best).epochs_run == 3
     assert RunConfig.from_yaml(trainer.folder.config).trainer.best_by == "epoch"
 
@@ -382,41 +361,36 @@ def test_the_last_epoch_is_the_best_by_default(settings: Settings, scripted: Cal
     [({"type": "patience", "monitor": "val_dice"}, "val_dice"), ({"type": "patience"}, "val_loss")],
 )
 def test_early_stopping_chooses_by_what_it_watches(settings: Settings, stopping: Settings, best_by: str) -> None:
-    assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).best_by == best_by
+    assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).run.best_by == best_by
 
 
 def test_best_may_be_chosen_by_a_quantity_that_is_to_rise(trained: Path, settings: Settings) -> None:
     trainer = Trainer.from_config(settings(**FOUR_EPOCHS, best_by="val_dice"))
     scores = trainer.train()
     values = [float(row["val_dice"]) for row in rows(trainer.folder.path)]
-    assert scores["best_value"] == max(values)
-    assert scores["best_epoch"] == 1 + values.index(max(values))
+    assert scores.best_value == max(values)
+    assert scores.best_epoch == 1 + values.index(max(values))
 
 
-def test_nan_is_never_the_best(settings: Settings, scripted: Callable[..., None]) -> None:
-    scripted(math.nan, 0.5, math.nan)
-    assert Trainer.from_config(settings(epochs=3)).train()["best_epoch"] == 2
+def test_nan_is_never_the_best(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3)), math.nan, 0.5, math.nan)
+    assert trainer.train().best_epoch == 2
 
 
-def test_run_without_a_number_to_choose_by_fails_and_keeps_its_last_snapshot(
-    settings: Settings, scripted: Callable[..., None]
-) -> None:
-    scripted(math.nan, math.nan)
-    trainer = Trainer.from_config(settings())
+def test_run_without_a_number_to_choose_by_fails_and_keeps_its_last_snapshot(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings()), math.nan, math.nan)
     with pytest.raises(TrainingError, match=r"^val_loss was never"):
         trainer.train()
     assert Snapshot.load(trainer.folder.last).epochs_run == 2
 
 
-def test_early_stopping_ends_the_run_and_survives_a_restart(settings: Settings, scripted: Callable[..., None]) -> None:
+def test_early_stopping_ends_the_run_and_survives_a_restart(settings: Settings) -> None:
     early = {"type": "patience", "patience": 2}
-    scripted(0.5, 0.3, 0.4)
-    trainer = Trainer.from_config(settings(epochs=3, early_stopping=early))
+    trainer = scripted(Trainer.from_config(settings(epochs=3, early_stopping=early)), 0.5, 0.3, 0.4)
     trainer.train()
-    scripted(0.35, 0.1, 0.1)
-    resumed = Trainer.from_snapshot(trainer.folder.path, epochs=9)
-    assert resumed.train()["epochs_run"] == 4
-    assert resumed.state.stopped_early
+    resumed = scripted(Trainer.from_snapshot(trainer.folder.path, epochs=9), 0.35, 0.1, 0.1)
+    assert resumed.train().epochs_run == 4
+    assert resumed.run.state.stopped_early
 
 
 @pytest.mark.parametrize(
@@ -443,7 +417,7 @@ def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(
     steps = iter(range(1000))
 
     def turning_bad(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
-        bad = logits.requires_grad and next(steps) == trainer.dataset.steps + 2
+        bad = logits.requires_grad and next(steps) == trainer.run.dataset.steps + 2
         return bce(logits * (torch.nan if bad else 1), target, weight)
 
     trainer = Trainer.from_config(settings(), parts=Parts(loss=turning_bad))
@@ -467,7 +441,7 @@ def test_existing_run_is_kept_unless_told_otherwise(settings: Settings) -> None:
 
 
 def test_dry_run_writes_nothing(run_dict: Settings, tmp_path: Path) -> None:
-    Trainer(RunConfig.from_dict(run_dict()), dry_run=True)
+    Trainer.from_config(RunConfig.from_dict(run_dict()), dry_run=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -520,7 +494,7 @@ def test_patches_of_the_validation_and_test_folds_are_never_trained_on(settings:
     run = settings()
     run["data"]["straddle"] = False
     trainer = Trainer.from_config(run)
-    fold = trainer.folds.patch_fold[trainer.dataset.indices]
+    fold = trainer.run.folds.patch_fold[trainer.run.dataset.indices]
     assert set(fold) == {1, 2}
 
 
@@ -531,15 +505,15 @@ def test_nothing_outside_of_the_training_areas_is_learnt_from(
     """Patches straddle areas; whatever map and labels hold outside, the first epoch is the same bit for bit."""
     run = settings(epochs=1, model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
     first = Trainer.from_config({**run, "trainer": {**run["trainer"], "run_name": "first"}})
-    assert 0 < np.isin(first.folds.patch_fold[first.dataset.indices], first.split.train).mean() < 0.9
-    elsewhere = ~np.isin(first.folds.rows(0, first.patch_file.shape[0]), first.split.train)
+    assert 0 < np.isin(first.run.folds.patch_fold[first.run.dataset.indices], first.run.split.train).mean() < 0.9
+    elsewhere = ~np.isin(first.run.folds.rows(0, first.run.patch_file.shape[0]), first.run.split.train)
     changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
     with h5py.File(changed, "r+") as file:
         file["image"][:] = np.where(elsewhere, 1e25, file["image"][:])
         file["target"][:] = np.where(elsewhere, 1, file["target"][:])
         file["labelled"][:] = np.where(elsewhere, 1, file["labelled"][:])
     other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
-    assert other.dataset.indices.tolist() == first.dataset.indices.tolist()
+    assert other.run.dataset.indices.tolist() == first.run.dataset.indices.tolist()
     for trainer in (first, other):
         trainer.train()
     losses = [rows(trainer.folder.path)[0]["train_loss"] for trainer in (first, other)]
@@ -550,14 +524,15 @@ def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch
     model = {"type": "unet", "features": 4, "depth": 2, "normalization": {"type": "global"}}
     first = Trainer.from_config(settings(model=model))
     changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
-    number = first.folds.rows(0, first.patch_file.shape[0])
+    number = first.run.folds.rows(0, first.run.patch_file.shape[0])
     with h5py.File(changed, "r+") as file:
-        file["image"][:] = np.where(np.isin(number, first.split.train), file["image"][:], 1e25)
-    first.patch_file.image = PatchFile(changed).image
-    fitted = first.model.normalization.state_dict()
-    first._fit_to_data()
+        file["image"][:] = np.where(np.isin(number, first.run.split.train), file["image"][:], 1e25)
+    run = settings(model=model)
+    other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
+    assert not np.array_equal(first.run.patch_file.image, other.run.patch_file.image)
+    fitted, fitted_again = (trainer.run.model.normalization.state_dict() for trainer in (first, other))
     assert {name: value.tolist() for name, value in fitted.items()} == {
-        name: value.tolist() for name, value in first.model.normalization.state_dict().items()
+        name: value.tolist() for name, value in fitted_again.items()
     }
     assert float(fitted["mean"]) > 1e21
 

@@ -1,17 +1,21 @@
 """The scores of a run and of a k-fold, as scores.json and summary.json hold them."""
 
+import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from bigsf.config import aliased
 from bigsf.files import write_text
 from bigsf.folds.splits import Split
 from bigsf.metrics.thresholds import Thresholds
 
-ScoreTable = dict[str, dict[str, dict[str, float | None]]]
-"""From the name of a map, and "labelled", "whole" or "truth", to its scores; None (null) or NaN is undefined."""
+Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that is NaN where it is undefined; JSON has null there."""
+
+ScoreTable = dict[str, dict[str, dict[str, Score]]]
+"""From the name of a map, and "labelled", "whole" or "truth", to its scores by name."""
 
 
 class Record(BaseModel):
@@ -52,11 +56,11 @@ class RunScores(Record):
     """The epoch of best.pt."""
     best_by: str
     """The quantity that chose best.pt."""
-    best_value: float | None
+    best_value: Score
     """Its value there."""
     thresholds: Thresholds
     """The thresholds that validation found."""
-    test: dict[str, float | None]
+    test: dict[str, Score]
     """Scores of best.pt on the test folds, by name."""
     baselines: ScoreTable = {}
     """Scores of maps that need no learning, on the same pixels."""
@@ -91,9 +95,9 @@ class KFoldSummary(Record):
     """Scores of the out-of-fold map and of the baselines at every threshold, and at that of best Dice."""
     skeletons: ScoreTable
     """Scores of skeletons at the thresholds of best Dice."""
-    thresholds: dict[str, dict[str, float | None]]
+    thresholds: dict[str, dict[str, Score]]
     """Dice at the thresholds of validation beside the best Dice, on labelled pixels and on the whole map."""
-    seam_contrast: dict[str, float | None] = aliased(..., "seam_contrast", "jump_at_borders")
+    seam_contrast: dict[str, Score] = aliased(..., "seam_contrast", "jump_at_borders")
     """Mean difference of neighbouring probabilities across the seams between models, and just beside them."""
     curves: dict[str, Any]
     """Curves that the report draws."""
