@@ -38,7 +38,7 @@ def small(patches: Path, folder: Path) -> list[str]:
         "data.samples_per_epoch": 8,
         "split.path": folder / "folds.json",
         "trainer.output_dir": folder,
-        "trainer.run.epochs": 1,
+        "trainer.epochs": 1,
     }
     return [f"{key}={value}" for key, value in settings.items()]
 

@@ -16,9 +16,9 @@ from conftest import Run
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {
-    "trainer.run.epochs": "1",
-    "trainer.run.model.features": "4",
-    "trainer.run.model.depth": "2",
+    "trainer.epochs": "1",
+    "trainer.model.features": "4",
+    "trainer.model.depth": "2",
     "data.samples_per_epoch": "16",
     "trainer.batch_size": "8",
 }

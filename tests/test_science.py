@@ -9,16 +9,16 @@ from science import EXAMPLES, Recipe, by_contrast, contest, higal_sky, made_sky,
 from conftest import shared_data
 
 SMALL = [
-    *("trainer.run.epochs=1", "trainer.run.model.features=4", "data.samples_per_epoch=16"),
+    *("trainer.epochs=1", "trainer.model.features=4", "data.samples_per_epoch=16"),
     *("split.area_size=64", "patch_size=32", "stride=16"),
 ]
 
 
 def test_a_recipe_is_a_file_with_settings() -> None:
-    recipe = Recipe.parse(f"{EXAMPLES / 'kfold_higal.yaml'} 'trainer.run.loss={{type: focal}}' patch_size=128", ["a=1"])
-    assert recipe.settings == ("trainer.run.loss={type: focal}", "a=1")
+    recipe = Recipe.parse(f"{EXAMPLES / 'kfold_higal.yaml'} 'trainer.loss={{type: focal}}' patch_size=128", ["a=1"])
+    assert recipe.settings == ("trainer.loss={type: focal}", "a=1")
     assert recipe.patches == {"patch_size": 128, "stride": 8}
-    assert recipe.name == "kfold_higal trainer.run.loss={type: focal} patch_size=128 a=1"
+    assert recipe.name == "kfold_higal trainer.loss={type: focal} patch_size=128 a=1"
 
 
 @pytest.mark.filterwarnings("ignore")  # FilFinder's own

@@ -334,7 +334,7 @@ class YamlFormat(Format):
         return change_bytes(content, dice) if dice.random() < 0.2 else change_lines(content, dice)
 
     def read(self, path: Path) -> None:
-        config = RunConfig.from_yaml(path, ["trainer.run.epochs=3"])
+        config = RunConfig.from_yaml(path, ["trainer.epochs=3"])
         again = self.folder / "again.yaml"
         again.write_text(config.to_yaml(), encoding="utf-8")
         if RunConfig.from_yaml(again) != config:

@@ -1,7 +1,7 @@
 """How complete and how clean are the filaments: k-folds and competitors, out of fold, against the truth of made skies.
 
     python tests/benchmarks/science.py --skies 1 2 3 --higal ../shared/data/train
-    python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.run.epochs=4"
+    python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
 
 Skies 1 to 3 are for tuning, 101 to 103 for figures that are reported; all are of the fixed recipe of make_galaxy.py.
 A k-fold on 768 x 384 pixels takes about six minutes on a core; split.step=4 predicts half of the map in half the time.

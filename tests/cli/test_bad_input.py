@@ -768,7 +768,7 @@ def test_code_that_a_snapshot_names_is_not_run(
     commands: dict[str, list[object]] = {
         "segment": ["segment", stranger, sky.path("image")],
         "resume": ["resume", stranger],
-        "start_from": ["train", "run.yaml", "--set", "trainer.run.model.features=8"],
+        "start_from": ["train", "run.yaml", "--set", "trainer.model.features=8"],
     }
     arguments = commands[command]
     said = ended(5, *arguments)

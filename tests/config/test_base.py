@@ -119,9 +119,9 @@ def test_overrides_replace_and_add_keys(tmp_path: Path) -> None:
         "trainer.optimizer.lr=1e-4",
         "trainer.scheduler=",
         "split.strategy={type: Balanced, seed: 5}",
-        "trainer.run.metrics=[{type: dice}, {type: roc_auc}]",
-        "trainer.run.metrics.0.threshold=0.25",
-        "trainer.run.loss={type: custom, target: 'mylab:loss', kwargs: {formula: a=b}}",
+        "trainer.metrics=[{type: dice}, {type: roc_auc}]",
+        "trainer.metrics.0.threshold=0.25",
+        "trainer.loss={type: custom, target: 'mylab:loss', kwargs: {formula: a=b}}",
     )
     assert config.trainer.optimizer.lr == 1e-4  # type: ignore[union-attr]
     assert config.trainer.scheduler is None
@@ -134,11 +134,11 @@ def test_overrides_replace_and_add_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.run.epochs", "--set trainer.run.epochs: expected a key and a value"),
+        ("trainer.epochs", "--set trainer.epochs: expected a key and a value"),
         ("=3", "--set =3: expected a key and a value"),
         ("split.k.x=3", "--set split.k.x=3: 'x' lies inside 4, which has no keys"),
-        ("trainer.run.metrics.1.x=3", "'1' is no index of a list of 1"),
-        ("trainer.run.epochs=[3", "--set trainer.run.epochs=\\[3, line 1: expected ',' or '\\]'"),
+        ("trainer.metrics.1.x=3", "'1' is no index of a list of 1"),
+        ("trainer.epochs=[3", "--set trainer.epochs=\\[3, line 1: expected ',' or '\\]'"),
         ("trainer.epohcs=3", "trainer.epohcs: unknown key; did you mean 'epochs'?"),
     ],
 )
@@ -200,9 +200,9 @@ trainer:
         "  line 5, split.k: found 'many', expected a valid integer",
         "  line 6, split.strategy: unknown type 'rnadom'; did you mean 'random'? Allowed: random, naive, balanced, reg",
         "  line 8, trainer.epoch: found 0, expected greater than 0.",
-        "  line 11, trainer.run.model.depht: unknown key; did you mean 'depth'? Allowed: ",
-        "  line 14, trainer.run.metrics.1: unknown type 'doce'; did you mean 'dice'? Allowed: dice, ",
-        "  line 15, trainer.run.metrics.2: {'threshold': 0.5} does not say its type. Allowed: dice, ",
+        "  line 11, trainer.model.depht: unknown key; did you mean 'depth'? Allowed: ",
+        "  line 14, trainer.metrics.1: unknown type 'doce'; did you mean 'dice'? Allowed: dice, ",
+        "  line 15, trainer.metrics.2: {'threshold': 0.5} does not say its type. Allowed: dice, ",
         "  line 16, trainer.optimiser: unknown key; did you mean 'optimizer'? Allowed: ",
     }
     assert len(lines) == 8
@@ -221,7 +221,7 @@ trainer:
         ("data: {path: a.h5}\nsplit: {overlap: 3, gap: 2}\n", "overlap 3 and gap 2 contradict each other"),
         ("data: {path: a.h5}\nsplit: {k_train: .nan}\n", "line 2, split.k_train: found nan, expected"),
         ("data: {path: a.h5}\ntrainer: {save_every: 3 weeks}\n", "found '3 weeks', expected a duration such as 30s"),
-        ("data: {path: a.h5}\ntrainer: {model: 3}\n", "line 2, trainer.run.model: "),
+        ("data: {path: a.h5}\ntrainer: {model: 3}\n", "line 2, trainer.model: "),
     ],
 )
 def test_one_mistake_is_explained(tmp_path: Path, text: str, message: str) -> None:

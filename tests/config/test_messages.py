@@ -10,7 +10,7 @@ from bigsf.training.run_config import RunConfig, TrainerConfig
 WRONG = [
     (
         ("data: {path: galaxy.h5}\ntrainer: {epochs: many}\n"),
-        ("config.yaml has 1 mistake:\n  line 2, trainer.run.epochs: found 'many', expected a valid integer."),
+        ("config.yaml has 1 mistake:\n  line 2, trainer.epochs: found 'many', expected a valid integer."),
     ),
     (
         ("data: {path: galaxy.h5}\ntrainer: {epochz: 5}\n"),
@@ -23,19 +23,19 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer:\n  model: {type: unett}\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 3, trainer.run.model: unknown type 'unett'; did you mean 'unet'? Allowed: unet, unetpp, unet++, custom."
+            "  line 3, trainer.model: unknown type 'unett'; did you mean 'unet'? Allowed: unet, unetpp, unet++, custom."
         ),
     ),
     (
         ("data: {path: galaxy.h5}\ntrainer:\n  metrics: [{threshold: 0.3}]\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 3, trainer.run.metrics.0: {'threshold': 0.3} does not say its type. Allowed: dice, iou, precision, recall, average_precision, map, ap, roc_auc, mssim, cldice, custom."
+            "  line 3, trainer.metrics.0: {'threshold': 0.3} does not say its type. Allowed: dice, iou, precision, recall, average_precision, map, ap, roc_auc, mssim, cldice, custom."
         ),
     ),
     (
         ("data: {path: galaxy.h5}\ntrainer:\n  model: {type: unet, depth: 9}\n"),
-        ("config.yaml has 1 mistake:\n  line 3, trainer.run.model.depth: found 9, expected less than or equal to 7."),
+        ("config.yaml has 1 mistake:\n  line 3, trainer.model.depth: found 9, expected less than or equal to 7."),
     ),
     (
         ("data: {path: galaxy.h5}\ntrainer:\n  optimizer: {type: adam, lr: -1}\n"),
@@ -57,7 +57,7 @@ WRONG = [
     ),
     (
         ("data: {path: galaxy.h5}\ntrainer:\n  metrics: dice\n"),
-        ("config.yaml has 1 mistake:\n  line 3, trainer.run.metrics: found 'dice', expected a valid list."),
+        ("config.yaml has 1 mistake:\n  line 3, trainer.metrics: found 'dice', expected a valid list."),
     ),
     ("trainer: {epochs: 5}\n", ("config.yaml has 1 mistake:\n  data: is required and missing.")),
     (
@@ -99,7 +99,7 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer:\n  model: {type: custom, target: mylab.nets.Net}\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 3, trainer.run.model.target: found 'mylab.nets.Net', expected module:name, e.g. mylab.nets:AttentionUNet."
+            "  line 3, trainer.model.target: found 'mylab.nets.Net', expected module:name, e.g. mylab.nets:AttentionUNet."
         ),
     ),
     (
@@ -148,9 +148,7 @@ WRONG = [
     ),
     (
         ("data: {path: galaxy.h5}\ntrainer: {loss: null}\n"),
-        (
-            "config.yaml has 1 mistake:\n  line 2, trainer.run.loss: found None, expected keys and values, e.g. {type: bce}."
-        ),
+        ("config.yaml has 1 mistake:\n  line 2, trainer.loss: found None, expected keys and values, e.g. {type: bce}."),
     ),
 ]
 

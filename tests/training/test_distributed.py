@@ -84,9 +84,9 @@ def test_a_batch_is_dealt_whole(patch_file: PatchFile) -> None:
 
 def test_failure_of_a_process_ends_all_with_its_cause(config: Path) -> None:
     started = time.monotonic()
-    done = torchrun(2, config, "trainer.run.best_by=val_nothing")
+    done = torchrun(2, config, "trainer.best_by=val_nothing")
     assert done.returncode != 0
-    assert "trainer.run.best_by is 'val_nothing', which is not logged" in done.stderr
+    assert "trainer.best_by is 'val_nothing', which is not logged" in done.stderr
     assert time.monotonic() - started < 120
 
 
@@ -175,7 +175,7 @@ def test_time_limit_stops_in_order_and_the_rest_can_follow(config: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_to_the_command_stops_it_in_order(config: Path, tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "bigsf", "train", str(config), "--set", "trainer.run.epochs=100000", "--quiet"]
+    command = [sys.executable, "-m", "bigsf", "train", str(config), "--set", "trainer.epochs=100000", "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     last = tmp_path / "results" / "run" / "last.pt"
     deadline = time.monotonic() + 120
@@ -201,7 +201,7 @@ def test_a_folder_in_use_is_refused_and_names_its_user(config: Path) -> None:
 
 
 def test_going_on_elsewhere_is_said(config: Path) -> None:
-    trainer = Trainer.from_config(config, ["trainer.run.epochs=1"])
+    trainer = Trainer.from_config(config, ["trainer.epochs=1"])
     trainer.train()
     with pytest.warns(UserWarning, match=r"processes 1 there, 2 here\): it goes on, but no longer bit for bit"):
         warn_if_elsewhere(trainer.run.machine, {**trainer.run.machine, "processes": World(size=2).size})

@@ -135,7 +135,7 @@ def test_training_lowers_the_loss_and_finds_the_structures(trained: Path) -> Non
 
 
 def test_recorded_config_trains_the_same_run(trained: Path, tmp_path: Path) -> None:
-    overrides = [f"trainer.output_dir={tmp_path}", "trainer.run.epochs=1"]
+    overrides = [f"trainer.output_dir={tmp_path}", "trainer.epochs=1"]
     trainer = Trainer.from_config(trained / "config.yaml", overrides)
     trainer.train()
     assert rows(trainer.folder.path) == rows(trained)[:1]
