@@ -1,111 +1,35 @@
-import csv
 import json
 import math
-import shutil
-import signal
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch._inductor.exc import InvalidCxxCompiler
 
 from bigsf.errors import (
-    BigsfWarning,
-    ConfigError,
-    DataError,
     InterruptedRunError,
-    SnapshotError,
     TrainingError,
     UsageError,
 )
-from bigsf.folds.folds import Folds
-from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
-from bigsf.patches.preprocess import preprocess
 from bigsf.training.build import Parts
-from bigsf.training.callbacks import Callback
-from bigsf.training.checks import check_patch_size
 from bigsf.training.components.losses import LossSum, bce
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
-from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
-from bigsf.training.validation import Evaluation, Validator
-from conftest import FOUR_EPOCHS, Sky, preprocess_config, write_patch_file
+from bigsf.training.validation import Validator
+from conftest import FOUR_EPOCHS
+from runs import assert_same_run, rows, scripted, terminate_at
 
 Settings = Callable[..., dict[str, Any]]
-
-
-class ActAt(Callback):
-    """Acts once, after a step of an epoch, both counted from 0."""
-
-    def __init__(self, epoch: int, step: int, act: Callable[[], object]) -> None:
-        self.at, self.act = (epoch, step + 1), act
-
-    def after_step(self, state: TrainingState) -> None:
-        if (state.epochs_run, state.steps_run) == self.at:
-            self.act()
-
-
-def terminate_at(epoch: int, step: int) -> ActAt:
-    return ActAt(epoch, step, lambda: signal.raise_signal(signal.SIGTERM))
-
-
-def kill() -> None:
-    raise SystemExit("killed")
-
-
-class ScriptedLosses(Validator):
-    """Gives the losses of a list, epoch after epoch, and at last 1 for the test folds."""
-
-    def __init__(self, *losses: float) -> None:
-        self.losses = iter([*losses, 1.0])
-
-    def evaluate(self, which: list[int]) -> Evaluation:
-        return Evaluation(next(self.losses), {}, ThresholdCurve(), ThresholdCurve())
-
-
-def scripted(trainer: Trainer, *losses: float) -> Trainer:
-    trainer.validator = ScriptedLosses(*losses)
-    return trainer
 
 
 @pytest.fixture
 def settings(run_in: Settings, tmp_path: Path) -> Settings:
     return lambda **trainer: run_in(tmp_path, **trainer)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested dictionaries and lists with their paths; tensors as arrays."""
-    if isinstance(value, dict | list | tuple):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from flat(item, f"{name}.{key}")
-    else:
-        yield name, value.numpy() if isinstance(value, Tensor) else value
-
-
-def assert_same_run(folder: Path, other: Path, files: tuple[str, ...] = ("best.pt", "last.pt")) -> None:
-    """Assert that two runs are equal bit for bit: weights, all states, every row of the log, scores."""
-    for file in files:
-        one, two = (vars(Snapshot.load(path / file)) for path in (folder, other))
-        for state in (one, two):
-            del state["global_config"]
-        np.testing.assert_equal(dict(flat(one)), dict(flat(two)))
-    assert (folder / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
-    if (other / "scores.json").exists():
-        assert json.loads((folder / "scores.json").read_text()) == json.loads((other / "scores.json").read_text())
 
 
 # --- a whole run ----------------------------------------------------------------------------------------------------
@@ -148,11 +72,6 @@ def test_same_config_gives_the_same_weights_bit_for_bit(settings: Settings) -> N
         trainer.train()
         folders.append(trainer.folder.path)
     assert_same_run(folders[0], folders[1])
-
-
-def test_another_seed_gives_other_weights(settings: Settings) -> None:
-    first, second = (Trainer.from_config(settings(seed=seed)).run.model.state_dict() for seed in (0, 1))
-    assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
 def test_learning_rate_follows_the_schedule(trained: Path) -> None:
@@ -216,14 +135,6 @@ def test_other_models_train_and_resume(settings: Settings, model: dict[str, Any]
 # --- stopping and going on ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 160), (101, 159), (150, 107)])
-def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: int, epochs: int) -> None:
-    run = settings(epochs=None)
-    run["data"]["samples_per_epoch"] = samples
-    trainer = Trainer.from_config(run)
-    assert trainer.run.epochs == trainer.run.config.trainer.epochs == epochs
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the compiler's own code
 def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(settings: Settings) -> None:
     model = {"features": 4, "depth": 1}  # the less of it, the sooner it is compiled
@@ -240,101 +151,6 @@ def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(settings: Sett
         stopped.train()
     Trainer.from_snapshot(stopped.folder.path).train()
     assert_same_run(stopped.folder.path, whole.folder.path)
-
-
-def test_compiling_without_a_compiler_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> str:
-        raise InvalidCxxCompiler
-
-    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none)
-    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, and none was found"):
-        Trainer.from_config(settings(compile=True))
-
-
-def test_four_epochs_equal_two_and_two_more(settings: Settings, trained: Path) -> None:
-    trainer = Trainer.from_config(settings(**{**FOUR_EPOCHS, "epochs": 2}))
-    trainer.train()
-    Trainer.from_snapshot(trainer.folder.path, epochs=4).train()
-    assert_same_run(trainer.folder.path, trained)
-
-
-@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 4), (2, -1), (3, 5)])
-def test_stopped_run_goes_on_as_if_undisturbed(settings: Settings, trained: Path, epoch: int, step: int) -> None:
-    step %= Trainer.from_config(settings(**FOUR_EPOCHS)).run.dataset.steps
-    trainer = Trainer.from_config(settings(**FOUR_EPOCHS), callbacks=[terminate_at(epoch, step)])
-    with pytest.raises(InterruptedRunError, match=rf"SIGTERM after step {step + 1} of .*bigsf resume") as stopped:
-        trainer.train()
-    assert stopped.value.exit_code == 128 + 15
-    snapshot = Snapshot.load(trainer.folder.last)
-    assert (snapshot.epochs_run, snapshot.steps_run) == (epoch, step + 1)
-    Trainer.from_snapshot(trainer.folder.path).train()
-    assert_same_run(trainer.folder.path, trained)
-
-
-def test_killed_run_goes_on_from_its_last_regular_save(settings: Settings, trained: Path) -> None:
-    trainer = Trainer.from_config(settings(**FOUR_EPOCHS, save_every=1e-9), callbacks=[ActAt(1, 3, kill)])
-    with pytest.raises(SystemExit, match="killed"):
-        trainer.train()
-    assert Snapshot.load(trainer.folder.last).steps_run == 4
-    Trainer.from_snapshot(trainer.folder.path).train()
-    assert_same_run(trainer.folder.path, trained)
-
-
-def test_run_killed_before_its_first_save_starts_anew(settings: Settings, trained: Path) -> None:
-    config = RunConfig.from_dict(settings(**FOUR_EPOCHS))
-    trainer = Trainer.from_config(config)
-    trainer.folder.start(trainer.run.config, overwrite=False)
-    Trainer.from_snapshot(trainer.folder.path).train()
-    assert_same_run(trainer.folder.path, trained)
-
-
-def test_finished_run_resumed_changes_nothing(trained: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(trained, tmp_path / "copy")
-    Trainer.from_snapshot(folder).train()
-    assert_same_run(folder, trained)
-
-
-def test_moved_run_goes_on_where_it_lies(trained: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(trained, tmp_path / "moved" / "elsewhere")
-    trainer = Trainer.from_snapshot(folder / "last.pt", epochs=5)
-    assert trainer.folder.path == folder
-    trainer.train()
-    assert len(rows(folder)) == 5
-    assert len(rows(trained)) == 4
-
-
-def test_going_back_to_best_keeps_what_is_newer(settings: Settings) -> None:
-    trainer = scripted(Trainer.from_config(settings(epochs=3, best_by="val_loss")), 0.5, 0.3, 0.4)
-    trainer.train()
-    folder = trainer.folder
-    newer = folder.last.read_bytes()
-    going_back = Trainer.from_snapshot(folder.best, epochs=4, callbacks=[ActAt(2, 0, kill)])
-    with pytest.raises(SystemExit, match="killed"):
-        going_back.train()
-    assert Snapshot.load(folder.last).epochs_run == 2, "a run that is stopped right away can be resumed"
-    scripted(Trainer.from_snapshot(folder.path, epochs=4), 0.35, 0.2).train()
-    assert (folder.superseded / "last_3_epochs.pt").read_bytes() == newer
-    superseded = (folder.superseded / "metrics_3_epochs.csv").read_text().splitlines()
-    assert len(superseded) == 4
-    assert [row["val_loss"] for row in rows(folder.path)] == ["0.5", "0.3", "0.35", "0.2"]
-    assert Snapshot.load(folder.best).epochs_run == 4
-
-
-def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:
-    trainer = Trainer.from_config(settings(epochs=1, scheduler={"type": "cosine"}))
-    trainer.train()
-    with pytest.warns(BigsfWarning, match="cosine schedule depends on the number of epochs: with 3 instead of 1"):
-        Trainer.from_snapshot(trainer.folder.path, epochs=3, dry_run=True)
-
-
-def test_fewer_epochs_than_were_run_are_refused(trained: Path) -> None:
-    with pytest.raises(ConfigError, match="--epochs 3 is less than the 4 epochs"):
-        Trainer.from_snapshot(trained, epochs=3)
-
-
-def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SnapshotError, match=r"neither last\.pt nor config\.yaml"):
-        Trainer.from_snapshot(tmp_path)
 
 
 # --- choosing and stopping ------------------------------------------------------------------------------------------
@@ -354,14 +170,6 @@ def test_the_last_epoch_is_the_best_by_default(settings: Settings) -> None:
     assert (scores.best_by, scores.best_epoch) == ("epoch", 3)
     assert Snapshot.load(trainer.folder.best).epochs_run == 3
     assert RunConfig.from_yaml(trainer.folder.config).trainer.best_by == "epoch"
-
-
-@pytest.mark.parametrize(
-    ("stopping", "best_by"),
-    [({"type": "patience", "monitor": "val_dice"}, "val_dice"), ({"type": "patience"}, "val_loss")],
-)
-def test_early_stopping_chooses_by_what_it_watches(settings: Settings, stopping: Settings, best_by: str) -> None:
-    assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).run.best_by == best_by
 
 
 def test_best_may_be_chosen_by_a_quantity_that_is_to_rise(trained: Path, settings: Settings) -> None:
@@ -393,26 +201,6 @@ def test_early_stopping_ends_the_run_and_survives_a_restart(settings: Settings) 
     assert resumed.run.state.stopped_early
 
 
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"best_by": "val_f2"}, r"trainer\.best_by"),
-        ({"early_stopping": {"type": "patience", "monitor": "val_f2"}}, r"trainer\.early_stopping\.monitor"),
-        ({"scheduler": {"type": "plateau", "monitor": "val_f2"}}, r"trainer\.scheduler\.monitor"),
-    ],
-)
-def test_quantity_that_is_not_logged_is_refused(settings: Settings, change: dict[str, Any], key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{key} is 'val_f2', which is not logged\. Logged are .*val_dice"):
-        Trainer.from_config(settings(epochs=1, **change)).train()
-
-
-def test_a_split_that_is_not_there_is_refused(settings: Settings) -> None:
-    wanted = settings(epochs=1)
-    wanted["split"]["use"] = 5
-    with pytest.raises(ConfigError, match=r"split\.use is 5; .*folds\.json has 4 splits"):
-        Trainer.from_config(wanted)
-
-
 def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(settings: Settings) -> None:
     steps = iter(range(1000))
 
@@ -438,116 +226,3 @@ def test_existing_run_is_kept_unless_told_otherwise(settings: Settings) -> None:
     trainer = Trainer.from_config(settings(epochs=2), overwrite=True)
     trainer.train()
     assert len(rows(trainer.folder.path)) == 2
-
-
-def test_dry_run_writes_nothing(run_dict: Settings, tmp_path: Path) -> None:
-    Trainer.from_config(RunConfig.from_dict(run_dict()), dry_run=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_wrong_number_of_channels_is_refused(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"in_channels is 2 but sky\.h5 has 1 image planes"):
-        Trainer.from_config(settings(model={"type": "unet", "in_channels": 2}))
-
-
-def test_patch_size_that_does_not_fit_the_network_is_refused(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"16 pixels do not go through this unet: use a multiple of 32.* 32,"):
-        Trainer.from_config(settings(model={"type": "unet", "depth": 5}))
-
-
-@pytest.mark.parametrize(
-    ("size", "multiple", "listing"), [(100, 32, "96 or 128"), (10, 16, "16"), (33, 16, "32 or 48")]
-)
-def test_nearest_patch_sizes_are_named(size: int, multiple: int, listing: str) -> None:
-    with pytest.raises(ConfigError, match=f"for example {listing}, in bigsf preprocess"):
-        check_patch_size(size, multiple, "unet")
-    check_patch_size(multiple, multiple, "unet")
-
-
-def test_file_without_labels_is_refused(settings: Settings, tmp_path: Path) -> None:
-    file = write_patch_file(tmp_path / "bare.h5", np.ones((1, 64, 96), np.float32), 16)
-    with pytest.raises(DataError, match=r"bare\.h5 has no labels, so nothing can be learnt"):
-        Trainer.from_config({**settings(), "data": {"path": str(file.path)}})
-
-
-def test_training_folds_without_a_patch_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Folds, "training_patches", lambda *_: np.array([], np.int64))
-    with pytest.raises(DataError, match=r"No patch lies in the training folds \[1, 2\]"):
-        Trainer.from_config(settings())
-
-
-@pytest.mark.parametrize("with_folds", [True, False])
-def test_resuming_on_another_patch_file_is_refused(
-    run_dict: Settings, sky: Sky, patch_path: Path, tmp_path: Path, with_folds: bool
-) -> None:
-    data = shutil.copy(patch_path, tmp_path / "data.h5")
-    trainer = Trainer.from_config({**run_dict(epochs=1), "data": {"path": str(data)}})
-    trainer.train()
-    preprocess(preprocess_config(sky, stride=8), data, overwrite=True)
-    if not with_folds:
-        (tmp_path / "sky.folds.json").unlink()
-    with pytest.raises(DataError, match=r"(made for|trained on) another patch file \([0-9a-f]{8}\.\.\. there"):
-        Trainer.from_snapshot(trainer.folder.path)
-
-
-def test_patches_of_the_validation_and_test_folds_are_never_trained_on(settings: Settings) -> None:
-    run = settings()
-    run["data"]["straddle"] = False
-    trainer = Trainer.from_config(run)
-    fold = trainer.run.folds.patch_fold[trainer.run.dataset.indices]
-    assert set(fold) == {1, 2}
-
-
-@pytest.mark.parametrize("normalization", ["log", "global"])
-def test_nothing_outside_of_the_training_areas_is_learnt_from(
-    settings: Settings, patch_path: Path, tmp_path: Path, normalization: str
-) -> None:
-    """Patches straddle areas; whatever map and labels hold outside, the first epoch is the same bit for bit."""
-    run = settings(epochs=1, model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
-    first = Trainer.from_config({**run, "trainer": {**run["trainer"], "run_name": "first"}})
-    assert 0 < np.isin(first.run.folds.patch_fold[first.run.dataset.indices], first.run.split.train).mean() < 0.9
-    elsewhere = ~np.isin(first.run.folds.rows(0, first.run.patch_file.shape[0]), first.run.split.train)
-    changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
-    with h5py.File(changed, "r+") as file:
-        file["image"][:] = np.where(elsewhere, 1e25, file["image"][:])
-        file["target"][:] = np.where(elsewhere, 1, file["target"][:])
-        file["labelled"][:] = np.where(elsewhere, 1, file["labelled"][:])
-    other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
-    assert other.run.dataset.indices.tolist() == first.run.dataset.indices.tolist()
-    for trainer in (first, other):
-        trainer.train()
-    losses = [rows(trainer.folder.path)[0]["train_loss"] for trainer in (first, other)]
-    assert losses[0] == losses[1]
-
-
-def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch_path: Path, tmp_path: Path) -> None:
-    model = {"type": "unet", "features": 4, "depth": 2, "normalization": {"type": "global"}}
-    first = Trainer.from_config(settings(model=model))
-    changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
-    number = first.run.folds.rows(0, first.run.patch_file.shape[0])
-    with h5py.File(changed, "r+") as file:
-        file["image"][:] = np.where(np.isin(number, first.run.split.train), file["image"][:], 1e25)
-    run = settings(model=model)
-    other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
-    assert not np.array_equal(first.run.patch_file.image, other.run.patch_file.image)
-    fitted, fitted_again = (trainer.run.model.normalization.state_dict() for trainer in (first, other))
-    assert {name: value.tolist() for name, value in fitted.items()} == {
-        name: value.tolist() for name, value in fitted_again.items()
-    }
-    assert float(fitted["mean"]) > 1e21
-
-
-@pytest.mark.parametrize(("normalization", "warns"), [("log", True), ("asinh", False)])
-def test_a_logarithm_of_a_map_that_is_not_positive_warns(
-    settings: Settings, sky: Sky, tmp_path: Path, normalization: str, warns: bool
-) -> None:
-    image = np.nan_to_num(sky.image.astype(np.float32), nan=1e22)[None]
-    image[:, ::8] = 0
-    labels = (sky.target.astype(np.uint8), np.ones_like(sky.target, np.uint8))
-    file = write_patch_file(tmp_path / "zeros.h5", image, 16, 8, labels)
-    run = settings(model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        split = {**run["split"], "path": str(tmp_path / "zeros.folds.json")}
-        Trainer.from_config({**run, "data": {"path": str(file.path)}, "split": split})
-    assert any("takes the logarithm" in str(warning.message) for warning in said) == warns
