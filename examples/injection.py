@@ -35,7 +35,7 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> Recovery:
     known = file.target if file.target is not None else np.asarray(fits.getdata(segmented, "MASK"))
     snapshots = [bigsf.Snapshot.load(path) for path in find_models([model])]
     models = [snapshot.build_model() for snapshot in snapshots]
-    thresholds = [snapshot.thresholds["whole"] for snapshot in snapshots]
+    thresholds = [snapshot.thresholds.whole for snapshot in snapshots]
     predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
     found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), predictor, thresholds, segmented)
     completeness_figure(found).savefig(output / "recovery.png")

@@ -22,11 +22,6 @@ from scipy.ndimage import gaussian_filter
 
 import bigsf
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
-from bigsf.patches.preprocess import PreprocessConfig, preprocess
-from bigsf.training.run_config import RunConfig
-from bigsf.training.run_folder import to_json
-from bigsf.training.snapshot import Snapshot
-from bigsf.training.trainer import Trainer
 
 MapRows = dict[str, npt.NDArray[Any]]
 
@@ -86,28 +81,26 @@ def mosaic(parts: dict[tuple[int, int], MapRows]) -> MapRows:
     return whole
 
 
-def train(planes: MapRows, folder: Path) -> Trainer:
+def train(planes: MapRows, folder: Path) -> bigsf.Trainer:
     """Train the network on eight of ten folds of a map."""
     files = {name: folder / f"{name}.fits" for name in planes}
     for name, path in files.items():
         fits.writeto(path, planes[name])
-    preprocess(PreprocessConfig(**files, patch_size=PATCH_PX, stride=8), folder / "map.h5")  # type: ignore[arg-type]
-    run = Trainer(
-        RunConfig.from_dict(
-            {
-                "data": {"path": folder / "map.h5"},
-                "split": {"k": 1, "area_size": AREA_PX},
-                "trainer": TRAINER | {"output_dir": folder},
-            }
-        )
+    bigsf.preprocess(bigsf.PreprocessConfig(**files, patch_size=PATCH_PX, stride=8), folder / "map.h5")  # type: ignore[arg-type]
+    trainer = bigsf.Trainer.from_config(
+        {
+            "data": {"path": folder / "map.h5"},
+            "split": {"k": 1, "area_size": AREA_PX},
+            "trainer": TRAINER | {"output_dir": folder},
+        }
     )
-    run.train()
-    return run
+    trainer.train()
+    return trainer
 
 
-def slim(path: Path, output: Path) -> Snapshot:
+def slim(path: Path, output: Path) -> bigsf.Snapshot:
     """Write the weights of a snapshot in half precision, without what only a resumed run needs."""
-    snapshot = Snapshot.load(path)
+    snapshot = bigsf.Snapshot.load(path)
     snapshot.model_state = {
         name: weight.half() if weight.is_floating_point() else weight for name, weight in snapshot.model_state.items()
     }
@@ -123,12 +116,12 @@ def slim(path: Path, output: Path) -> Snapshot:
     return snapshot
 
 
-def held_out(model: Path, folder: Path, run: Trainer, shape: tuple[int, int]) -> dict[str, float]:
+def held_out(model: Path, folder: Path, trainer: bigsf.Trainer, shape: tuple[int, int]) -> dict[str, float]:
     """Score a model in the test areas of the sample, against its catalogue: all valid pixels."""
     report = bigsf.segment(model, folder / "image.fits", folder / "segmented.fits", tta=True)
     ny, nx = shape
     score, target = (fits.getdata(path)[:ny, :nx] for path in (report.output, folder / "target.fits"))
-    predicted = np.isfinite(score) & np.isin(run.folds.rows(0, ny)[:, :nx], run.split.test)
+    predicted = np.isfinite(score) & np.isin(trainer.run.folds.rows(0, ny)[:, :nx], trainer.run.split.test)
     curve = ThresholdCurve(quantile_edges(score[predicted]))
     curve.update(score[predicted], target[predicted] > 0)
     return {

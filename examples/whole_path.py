@@ -34,7 +34,7 @@ def main(folder: Path, size: tuple[int, int] = (768, 320), epochs: int = 6) -> P
     network = DilatedNet(features=12)  # instead of the U-Net of the configuration
     trainer = bigsf.Trainer.from_config(config, overwrite=True, parts=bigsf.Parts(network=network))
     scores = trainer.train()
-    print(f"whole-map average precision on the test folds: {scores['test']['whole_average_precision']:.3f}")
+    print(f"whole-map average precision on the test folds: {scores.test['whole_average_precision']:.3f}")
 
     report = bigsf.segment(folder / "run", unknown, folder / "found.fits", network=network, overwrite=True)
     print(f"{report.marked} of {report.valid} pixels are marked in {report.output}")

@@ -166,7 +166,7 @@ def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.Temp
 @pytest.fixture(scope="session")
 def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished 4-fold; tests only read it."""
-    kfold = KFold(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
+    kfold = KFold.from_config(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
     kfold.run()
     return kfold.path
 

@@ -47,7 +47,7 @@ def small(patches: Path, folder: Path) -> list[str]:
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) -> None:
     scores = Trainer.from_config(path, small(patches, tmp_path)).train()
-    assert 0 <= scores["test"]["whole_average_precision"] <= 1
+    assert 0 <= scores.test["whole_average_precision"] <= 1
 
 
 def test_the_whole_path_in_python(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def trained(folder: Path, name: str, planes: dict[str, Path], normalization: str
         "scheduler": {"type": "onecycle"},
         "early_stopping": None,
     }
-    kfold = KFold(RunConfig.from_dict({"data": {"path": path}, "split": {"k": 4, "k_train": 2}, "trainer": trainer}))
+    kfold = KFold.from_config(
+        RunConfig.from_dict({"data": {"path": path}, "split": {"k": 4, "k_train": 2}, "trainer": trainer})
+    )
     kfold.run()
     return kfold
 

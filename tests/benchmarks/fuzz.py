@@ -486,8 +486,8 @@ class SnapshotFormat(Format):
         model = snapshot.build_model(_Pointwise() if snapshot.network_handed_in else None)
         with torch.inference_mode():
             model.probabilities(torch.ones(1, 1, 4, 4), torch.zeros(1, 2))
-        sum(snapshot.thresholds[kind] for kind in ("whole", "labelled"))
-        self.runs[snapshot.network_handed_in][0].state.restore(snapshot)
+        _ = snapshot.thresholds.whole + snapshot.thresholds.labelled
+        self.runs[snapshot.network_handed_in][0].run.state.restore(snapshot)
 
 
 class _Pointwise(torch.nn.Conv2d):

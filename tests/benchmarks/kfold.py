@@ -60,7 +60,7 @@ def main() -> None:
         model = {"features": 16, "normalization": {"type": "log"}}
         trainer = {"output_dir": folder, "epochs": arguments.epochs, "compile": arguments.compile, "model": model}
         started = time.perf_counter()
-        KFold(RunConfig.from_dict({"data": {"path": path}, "trainer": trainer}), "cpu").run()
+        KFold.from_config(RunConfig.from_dict({"data": {"path": path}, "trainer": trainer}), "cpu").run()
         whole = time.perf_counter() - started
     rows = [[what, f"{seconds:.1f}", f"{seconds / whole:.2f}"] for what, seconds in stopwatch.seconds.items()]
     rest = whole - sum(stopwatch.seconds.values())

@@ -148,7 +148,7 @@ def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]
     ]
     if not clock.exists():
         started = time.monotonic()
-        KFold(RunConfig.from_yaml(recipe.yaml, settings)).run()
+        KFold.from_config(RunConfig.from_yaml(recipe.yaml, settings)).run()
         clock.write_text(f"{time.monotonic() - started:.0f}")
     return np.asarray(fits.getdata(path / "out_of_fold.fits"), np.float32), float(clock.read_text())
 

@@ -81,12 +81,12 @@ def train(config: RunConfig) -> None:
     if RunFolder(folder).newest_snapshot or RunFolder(folder).config.exists():
         Trainer.from_snapshot(folder).train()
     else:
-        Trainer(config).train()
+        Trainer.from_config(config).train()
 
 
 def kfold(config: RunConfig) -> None:
-    """Start a k-fold, or resume it."""
-    KFold(config).run()
+    """Run a k-fold, or go on."""
+    KFold.from_config(config).run()
 
 
 def tortured(work: Callable[[RunConfig], None], config: RunConfig, kills: int, longest_s: float, tally: Tally) -> None:

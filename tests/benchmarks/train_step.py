@@ -21,14 +21,14 @@ from bigsf.training.trainer import Trainer
 
 
 def bare_step(trainer: Trainer) -> Any:
-    """Return a function that does one step of the same network and optimizer on a fixed batch, and nothing else."""
-    batch = trainer.dataset.batch(0, 0)
-    network, optimizer = trainer.model.network.train(), trainer.state.optimizer
+    """Return a step of the same network and optimizer on a fixed batch, and nothing else."""
+    batch = trainer.run.dataset.batch(0, 0)
+    network, optimizer = trainer.run.model.network.train(), trainer.run.state.optimizer
     image = batch.image.nan_to_num().clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(trainer.device, trainer.dtype):
+        with autocast(trainer.run.device, trainer.run.dtype):
             logits = network(image, None)
         binary_cross_entropy_with_logits(logits, batch.target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -54,11 +54,11 @@ def main() -> None:
             model = {"features": arguments.features, "normalization": {"type": "log"}}
             settings = {"output_dir": folder, "batch_size": arguments.batch_size, "precision": precision}
             config = RunConfig.from_dict({"data": {"path": path}, "trainer": {**settings, "model": model}})
-            trainer = Trainer(config, "cpu")
+            trainer = Trainer.from_config(config, "cpu")
             numbers = count()
 
             def whole_step(trainer: Trainer = trainer, numbers: Any = numbers) -> None:
-                trainer.step(0, next(numbers) % trainer.dataset.steps)
+                trainer.step(0, next(numbers) % trainer.run.dataset.steps)
 
             times = alternating({"whole": whole_step, "bare": bare_step(trainer)}, repeats=15)
             with FlopCounterMode(display=False) as counter:

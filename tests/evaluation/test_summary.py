@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def run_scores(split: Split, number: int) -> RunScores:
         epochs_run=number,
         best_epoch=number,
         best_by="epoch",
-        best_value=None,
+        best_value=math.nan,
         thresholds=Thresholds(whole=0.5, labelled=0.4),
         test={"loss": float("nan")},
     )

@@ -106,9 +106,9 @@ def test_cleaning_that_makes_no_sense_is_refused(
 
 def test_thresholds_come_from_the_snapshot_or_the_user(segmented: Segmented, other_map: Path, trained: Path) -> None:
     stored = Snapshot.load(trained / "best.pt").thresholds
-    assert stored["whole"] != stored["labelled"]
+    assert stored.whole != stored.labelled
     for number, (threshold, expected) in enumerate(
-        [("whole", stored["whole"]), ("labelled", stored["labelled"]), ("0.25", 0.25), (0.75, 0.75)]
+        [("whole", stored.whole), ("labelled", stored.labelled), ("0.25", 0.25), (0.75, 0.75)]
     ):
         assert segmented(other_map, name=f"{number}.fits", threshold=threshold)[0].threshold == expected
 
@@ -152,7 +152,7 @@ def test_several_models_vote_and_say_how_much_they_differ(
     assert report.models == models
     np.testing.assert_allclose(together["PRIMARY"], each.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(together["STD"], each.std(axis=0), atol=1e-6)
-    thresholds = [Snapshot.load(model).thresholds["whole"] for model in models]
+    thresholds = [Snapshot.load(model).thresholds.whole for model in models]
     assert report.threshold == pytest.approx(np.mean(thresholds))
 
 

@@ -1,17 +1,18 @@
 """The scores of a run and of a k-fold, as scores.json and summary.json hold them."""
 
+import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from bigsf.config import aliased
 from bigsf.files import write_text
 from bigsf.folds.splits import Split
 from bigsf.metrics.thresholds import Thresholds
 
-Score = float | None
-"""A score. It is NaN, or null in a file, where it is undefined."""
+Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A score. It is NaN where it is undefined; a file has null there."""
 
 ScoreTable = dict[str, dict[str, dict[str, Score]]]
 """From the name of a map, and "labelled", "whole" or "truth", to its scores by name."""

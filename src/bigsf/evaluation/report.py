@@ -1,6 +1,7 @@
 """The summary of a k-fold -> report.html: one file with all tables and figures, which needs no network to be read."""
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -185,16 +186,19 @@ def _runs_table(summary: KFoldSummary) -> str:
     rows = [
         [
             f"{name}: test folds {run.split.test}, epoch {run.best_epoch}",
-            *(_number(run.test.get(score)) for score in names),
+            *(_number(run.test.get(score, math.nan)) for score in names),
         ]
         for name, run in runs.items()
     ]
-    spread = ["mean ± standard deviation", *(_spread([run.test.get(name) for run in runs.values()]) for name in names)]
+    spread = [
+        "mean ± standard deviation",
+        *(_spread([run.test.get(name, math.nan) for run in runs.values()]) for name in names),
+    ]
     return _table(["run", *(name.replace("_", " ") for name in names)], [*rows, spread])
 
 
 def _spread(scores: Sequence[Score]) -> str:
-    values = np.array([score for score in scores if score is not None and np.isfinite(score)])
+    values = np.array([score for score in scores if np.isfinite(score)])
     return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(values) > 1 else "-"
 
 
@@ -237,7 +241,7 @@ def _note(text: str) -> str:
 
 
 def _number(value: Score) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+    return "-" if not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
 
 
 def _image(figure: "Figure", name: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
-from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Score
+from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.quicklook import new_figure, stretched
@@ -64,7 +64,7 @@ def calibration_figure(calibration: Mapping[str, Calibration]) -> "Figure":
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", label="perfect")
     for kind, values in calibration.items():
-        left.plot(_numbers(values.probability), _numbers(values.frequency), "o-", label=_KINDS[kind])
+        left.plot(values.probability, values.frequency, "o-", label=_KINDS[kind])
         right.stairs(values.pixels, np.linspace(0, 1, len(values.pixels) + 1), label=_KINDS[kind])
     left.set(xlabel="mean probability", ylabel="fraction of true pixels", xlim=(0, 1), ylim=(0, 1))
     right.set(xlabel="probability", ylabel="pixels", yscale="log")
@@ -90,7 +90,7 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
         above, below = all_axes[:, column]
         for name, scores in bins.against(against).items():
             for axes, values in ((above, scores.completeness), (below, scores.purity)):
-                axes.plot(bins.centre, _numbers(values), "o-", ms=3, color=_COLOURS[name], label=name)
+                axes.plot(bins.centre, values, "o-", ms=3, color=_COLOURS[name], label=name)
         for axes, score in ((above, "completeness"), (below, "purity")):
             axes.set(ylim=(0, 1.02), ylabel=score if column == 0 else "")
             axes.grid(alpha=0.3)
@@ -137,8 +137,3 @@ def areas_figure(areas: Sequence[AreaScores], folds: Folds, out_of_fold: FitsIma
                 axes.contour(true, levels=[0.5], colors="tab:cyan", linewidths=0.8)
         above.set_title(f"{number + 1}: x {x0}, y {y0}", fontsize="small")
     return figure
-
-
-def _numbers(values: Sequence[Score]) -> list[float]:
-    """Return scores as numbers: what is null in a file is NaN."""
-    return [float("nan") if value is None else value for value in values]

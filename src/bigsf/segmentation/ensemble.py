@@ -59,7 +59,7 @@ def shared_window(snapshots: Sequence[Snapshot], paths: Sequence[Path]) -> int:
 
 def find_threshold(threshold: str | float, snapshots: Sequence[Snapshot]) -> float:
     if threshold in ("whole", "labelled"):
-        return float(np.mean([snapshot.thresholds[str(threshold)] for snapshot in snapshots]))
+        return float(np.mean([getattr(snapshot.thresholds, str(threshold)) for snapshot in snapshots]))
     try:
         value = float(threshold)
     except ValueError:
