@@ -11,6 +11,7 @@ beside them. The training takes about fifteen minutes on one core.
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,9 @@ def main() -> None:
         higal = sample(options.data)
         run = train(mosaic({(0, 0): higal, (0, ASIDE_PX): simulated_map(folder), (ASIDE_PX, 0): nothing()}), folder)
         snapshot = slim(run.folder.path / "best.pt", options.output)
-        print(to_json(held_out(options.output, folder, run, higal["image"].shape)))
+        print(json.dumps(held_out(options.output, folder, run, higal["image"].shape), indent=2))
     print(f"Wrote {options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
-    print(to_json(snapshot.thresholds))
+    print(snapshot.thresholds)
 
 
 if __name__ == "__main__":
