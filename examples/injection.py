@@ -36,7 +36,7 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, A
         known = file.target if file.target is not None else mask.read().astype(np.uint8)
     snapshots = [bigsf.Snapshot.load(path) for path in find_models([model])]
     models = [snapshot.build_model() for snapshot in snapshots]
-    cuts = np.array([snapshot.thresholds["whole"] for snapshot in snapshots], np.float32)[:, None, None]
+    cuts = np.array([snapshot.thresholds.whole for snapshot in snapshots], np.float32)[:, None, None]
     predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
     found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), predictor, cuts, segmented)
     (output / "recovery.png").write_bytes(png_of(completeness_figure(found)))

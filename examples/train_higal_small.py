@@ -11,6 +11,7 @@ kept: the weights, in half precision, and what `bigsf segment` needs beside them
 
 import argparse
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def main() -> None:
         snapshot = slim(run.folder.path / "best.pt", options.output)
         print(to_json(held_out(options.output, folder, run, higal["image"].shape)))
     print(f"Wrote {options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
-    print(to_json(snapshot.thresholds))
+    print(to_json(asdict(snapshot.thresholds)))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from astropy.io import fits
 
+from bigsf.training.snapshot import Snapshot
 from conftest import Run, Sky
 
 COMMANDS = ["preprocess", "split", "train", "kfold", "resume", "segment"]
@@ -107,7 +109,7 @@ def test_dry_run_writes_nothing(
     copy = ["-o", tmp_path / "folds.json"]
     assert "Would write" in succeeded("split", patch_path, *copy, "--area-size", 32, "--dry-run", cwd=tmp_path)
     for command in ("train", "kfold"):
-        assert "steps an epoch" in succeeded(command, config, "--dry-run", cwd=tmp_path)
+        assert "steps per epoch" in succeeded(command, config, "--dry-run", cwd=tmp_path)
     assert "results/run: split_2.\n" in succeeded("kfold", config, "--only", 2, "--dry-run", cwd=tmp_path)
     refused = bigsf_command("kfold", config, "--only", 5, "--dry-run", cwd=tmp_path)
     assert "--only 5: there are splits 1 to 4." in refused.err
@@ -187,7 +189,29 @@ def test_segment_names_every_product(
     assert f"Would write {files[0]} (92.2 kB), {files[1]}, {files[2]} and {files[3]}." in dry
     assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
     said = succeeded(*command, cwd=tmp_path)
-    assert re.search(r"  \d+ filaments, the 8-connected pieces of MASK", said)
+    assert re.search(r"  \d+ filaments, the 8-connected components of MASK", said)
     assert said.splitlines()[-1] == f"Wrote {', '.join(files[:3])} and {files[3]}."
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["other.fits", *files])
     assert "exists already" in bigsf_command(*command, cwd=tmp_path).err
+
+
+def test_lack_of_memory_says_what_to_lower(
+    sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def huge(*_: object) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr(Snapshot, "build_model", huge)
+    result = bigsf_command("segment", trained, sky.path("image"), cwd=tmp_path)
+    assert result.code == 7
+    assert "Out of memory" in result.err
+    assert "Lower --batch-size" in result.err
+
+
+def test_a_bug_of_bigsf_keeps_its_traceback_and_says_to_report_it(
+    sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Snapshot, "load", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        bigsf_command("segment", trained, sky.path("image"))
+    assert "This is a bug of bigsf" in caught.value.__notes__[0]

@@ -79,7 +79,7 @@ def test_every_valid_pixel_is_judged_by_the_model_that_never_saw_its_fold(traine
 def test_mask_takes_the_threshold_of_each_judge(trained_kfold: Path, folds: Folds) -> None:
     out = planes(trained_kfold)
     for name, (_, _, test) in zip(NAMES, folds.splits, strict=True):
-        threshold = np.float32(Snapshot.load(trained_kfold / name / "best.pt").thresholds["whole"])
+        threshold = np.float32(Snapshot.load(trained_kfold / name / "best.pt").thresholds.whole)
         where = np.isin(out["FOLD"], test)
         np.testing.assert_array_equal(out["MASK"][where], out["PRIMARY"][where] >= threshold)
     assert not out["MASK"][out["FOLD"] == 0].any()

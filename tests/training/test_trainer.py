@@ -5,6 +5,7 @@ import shutil
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -166,7 +167,7 @@ def test_logged_validation_is_that_of_the_saved_model(trained: Path) -> None:
     found = evaluate(predictor, trainer.folds, trainer.split.validation, trainer.metrics, trainer.loss, 0.0)
     logged = {name.removeprefix("val_"): value for name, value in snapshot.history[-1].items() if "val_" in name}
     assert found.quantities == pytest.approx(logged, rel=1e-6)
-    assert found.thresholds == pytest.approx(snapshot.thresholds)
+    assert found.thresholds == pytest.approx(asdict(snapshot.thresholds))
 
 
 def test_scores_are_those_of_the_best_model_on_the_test_folds(trained: Path) -> None:
@@ -176,7 +177,7 @@ def test_scores_are_those_of_the_best_model_on_the_test_folds(trained: Path) -> 
     predictor = SlidingWindowPredictor([best.build_model()], best.patch_size)
     found = evaluate(predictor, trainer.folds, [4], trainer.metrics, trainer.loss, 0.0)
     assert {name: scores["test"][name] for name in found.quantities} == pytest.approx(found.quantities)
-    assert scores["thresholds"] == best.thresholds
+    assert scores["thresholds"] == asdict(best.thresholds)
 
 
 def test_weight_of_unlabelled_pixels_changes_what_is_learnt(settings: Settings) -> None:

@@ -167,7 +167,7 @@ class KFold:
                 )
         path = self.path / "out_of_fold.fits"
         cuts = {
-            kind: np.array([snapshot.thresholds[kind] for snapshot in snapshots], np.float32)[:, None, None]
+            kind: np.array([getattr(snapshot.thresholds, kind) for snapshot in snapshots], np.float32)[:, None, None]
             for kind in ("labelled", "whole")
         }
         predictor = self._predict(snapshots)

@@ -3,7 +3,7 @@
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from bigsf.config import Config
 from bigsf.errors import ConfigError, SnapshotError, out_of_memory
 from bigsf.files import atomic_path
 from bigsf.maps.fits_image import is_fits
+from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.pretrained import snapshot_path
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
@@ -70,8 +71,8 @@ class Snapshot:
     """Logged quantities, a row a completed epoch."""
     best: dict[str, float]
     """Best value of the quantity that chooses best.pt, and its epoch; empty before the first."""
-    thresholds: dict[str, float]
-    """Thresholds of best Dice on the validation folds, on all valid pixels ("whole") and on "labelled" ones."""
+    thresholds: Thresholds
+    """Thresholds of best Dice on the validation folds."""
     patch_size: int
     """Side in pixels of the windows that the model was trained on."""
     data_identity: str
@@ -90,7 +91,12 @@ class Snapshot:
     def save(self, path: Path) -> None:
         """Write the snapshot, whole or not at all."""
         data = {field.name.upper(): getattr(self, field.name) for field in fields(self)}
-        data |= {"FORMAT": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "BIGSF_VERSION": __version__}
+        data |= {
+            "THRESHOLDS": asdict(self.thresholds),
+            "FORMAT": FORMAT,
+            "FORMAT_VERSION": FORMAT_VERSION,
+            "BIGSF_VERSION": __version__,
+        }
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
@@ -142,16 +148,16 @@ class Snapshot:
             data = _UPGRADES[version](data)
         for field in fields(cls):
             try:
-                kind: Any = field.type
+                kind: Any = dict[str, float] if field.type is Thresholds else field.type
                 TypeAdapter(kind, config=_EXACT).validate_python(data[field.name.upper()])
             except KeyError:
                 raise SnapshotError(f"{path} is damaged: it has no {field.name.upper()!r}.") from None
             except ValidationError as error:
                 raise SnapshotError(f"{path} is damaged: {field.name.upper()}: {error.errors()[0]['msg']}.") from None
-        snapshot = cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
-        if not {"whole", "labelled"} <= set(snapshot.thresholds) or snapshot.patch_size < 1:
-            raise SnapshotError(f"{path} is damaged: its thresholds are {snapshot.thresholds}.")
-        return snapshot
+        if data["THRESHOLDS"].keys() != {"whole", "labelled"} or data["PATCH_SIZE"] < 1:
+            raise SnapshotError(f"{path} is damaged: its thresholds are {data['THRESHOLDS']}.")
+        data["THRESHOLDS"] = Thresholds(**data["THRESHOLDS"])
+        return cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
 
     @property
     def config(self) -> RunConfig:

@@ -1,13 +1,14 @@
 """All of a run that survives a restart, alive: the bridge between the trainer and its snapshots."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from bigsf.errors import SnapshotError, out_of_memory
+from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
 from bigsf.training.components.schedulers import Scheduler
@@ -83,7 +84,7 @@ class TrainingState:
             partial_loss=self.partial_loss,
             history=self.history,
             best=self.best,
-            thresholds=self.thresholds,
+            thresholds=Thresholds(**self.thresholds),
             stopped_early=self.stopped_early,
             **identity,
         )
@@ -117,4 +118,4 @@ class TrainingState:
             snapshot.partial_loss,
         )
         self.history, self.best = list(snapshot.history), dict(snapshot.best)
-        self.thresholds, self.stopped_early = dict(snapshot.thresholds), snapshot.stopped_early
+        self.thresholds, self.stopped_early = asdict(snapshot.thresholds), snapshot.stopped_early

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -480,12 +481,12 @@ class Trainer:
             "best_epoch": int(state.best["epoch"]),
             "best_by": self.best_by,
             "best_value": state.best["value"],
-            "thresholds": best.thresholds,
+            "thresholds": asdict(best.thresholds),
             "test": {
                 **evaluation.quantities,
                 "labelled_best_dice": evaluation.labelled.best_dice()[0],
-                "marked_ratio_whole": evaluation.whole.at(best.thresholds["whole"])["marked_ratio"],
-                "marked_ratio_labelled": evaluation.whole.at(best.thresholds["labelled"])["marked_ratio"],
+                "marked_ratio_whole": evaluation.whole.at(best.thresholds.whole)["marked_ratio"],
+                "marked_ratio_labelled": evaluation.whole.at(best.thresholds.labelled)["marked_ratio"],
             },
         }
         self.world.first(lambda: self._write_scores(scores))
