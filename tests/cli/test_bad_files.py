@@ -28,7 +28,7 @@ from fits_files import VALUES, plane
         ({"parameters": {"k": 5}}, "was made with other parameters (k: 5 there, 4 here"),
     ],
 )
-def test_folds_of_something_else_are_an_error_of_data(
+def test_folds_of_other_data_are_an_error_of_data(
     change: dict[str, Any],
     message: str,
     folds_path: Path,
@@ -88,7 +88,7 @@ PATCH_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", PATCH_FILES)
-def test_what_is_no_patch_file_is_an_error_of_data_for_all_who_read_it(
+def test_a_file_that_is_not_a_patch_file_is_an_error_of_data_in_every_command(
     name: str,
     trained: Path,
     patch_path: Path,
@@ -111,7 +111,7 @@ def test_what_is_no_patch_file_is_an_error_of_data_for_all_who_read_it(
         assert re.search(message, ended(4, *command).err), command
 
 
-def test_damaged_patch_file_is_an_error_of_data_for_all_who_read_it(
+def test_damaged_patch_file_is_an_error_of_data_in_every_command(
     trained: Path, patch_path: Path, run_dict: Callable[..., dict[str, Any]], ended: Ended, tmp_path: Path
 ) -> None:
     shutil.copy(patch_path, tmp_path / "bad.h5")
@@ -153,7 +153,7 @@ SNAPSHOTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
-def test_what_is_no_snapshot_is_an_error_of_its_own_for_all_who_read_it(
+def test_a_file_that_is_not_a_snapshot_is_a_snapshot_error_in_every_command(
     name: str,
     trained: Path,
     sky: Sky,
@@ -181,7 +181,7 @@ def test_what_is_no_snapshot_is_an_error_of_its_own_for_all_who_read_it(
         ("FORMAT_VERSION", 99, "has format 99"),
     ],
 )
-def test_damaged_snapshot_is_an_error_of_its_own(
+def test_damaged_snapshot_is_a_snapshot_error(
     key: str, value: Any, message: str, trained: Path, sky: Sky, ended: Ended, tmp_path: Path
 ) -> None:
     torch.save({**torch.load(trained / "last.pt", weights_only=True), key: value}, tmp_path / "model.pt")
@@ -189,7 +189,7 @@ def test_damaged_snapshot_is_an_error_of_its_own(
     assert message in ended(5, "resume", "model.pt").err
 
 
-def test_states_that_do_not_fit_are_an_error_of_the_snapshot(trained: Path, ended: Ended, tmp_path: Path) -> None:
+def test_states_that_do_not_fit_are_a_snapshot_error(trained: Path, ended: Ended, tmp_path: Path) -> None:
     content = torch.load(trained / "last.pt", weights_only=True)
     torch.save({**content, "OPTIMIZER_STATE": {}}, tmp_path / "last.pt")
     assert "cannot go on from the snapshot's state" in ended(5, "resume", "last.pt").err

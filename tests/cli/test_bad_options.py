@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import yaml
+from astropy.table import Table
 
-from conftest import Ended, Sky
+from bigsf.segmentation.config import SegmentConfig
+from conftest import Ended, Run, Sky
 
 
-def test_wrong_use_of_options_is_a_usage_error_in_their_words(sky: Sky, patch_path: Path, ended: Ended) -> None:
+def test_wrong_use_of_options_is_a_usage_error_that_names_them(
+    sky: Sky, patch_path: Path, trained: Path, ended: Ended, bigsf_command: Run
+) -> None:
     image = sky.path("image")
     for options, message in (
         (["--missing", image, "--valid", image], "Error: missing and valid are two names of one plane"),
@@ -27,9 +31,33 @@ def test_wrong_use_of_options_is_a_usage_error_in_their_words(sky: Sky, patch_pa
         (["--overlap", 4, "--gap", 4], "Error: overlap 4 and gap 4 contradict each other"),
     ):
         assert message in ended(2, "split", patch_path, "-o", "folds.json", *options).err
+    for options, message in (
+        (["--missing", image, "--valid", image], "Error: missing and valid are two names of one plane"),
+        (["--threshold", "half"], "Error: --threshold: found 'half', expected whole, labelled, or a probability"),
+        (["--memory", "lots"], "Error: --memory: found 'lots', expected a size such as 800MB or 4GB."),
+        (["--products", "mask,catalogue"], "Error: --products: unknown 'catalogue'; did you mean 'catalog'?"),
+        (["--min-area", 0], "Error: --min-area: found 0, expected greater than 0."),
+    ):
+        assert message in ended(2, "segment", trained, image, *options).err
+    assert bigsf_command("segment", trained, image, "--precision", "fp8").code == 2
 
 
-def test_an_option_replaces_any_name_of_its_key_and_amends_the_strategy(
+def test_segment_reads_its_options_from_a_yaml_and_the_command_line_overrides_it(
+    trained: Path, other_map: Path, ended: Ended, tmp_path: Path
+) -> None:
+    (tmp_path / "segment.yaml").write_text("threshold: 0.4\nproducts: [prob]\nblank: 1\nmin_area: 3\n")
+    given = ["--config", "segment.yaml", "--products", "mask", "--blank", 0]
+    result = ended(0, "segment", trained, other_map, *given)
+    assert "threshold 0.4, min-area 3" in result.out
+    provenance = dict(Table.read(tmp_path / "other_segmented.fits", "PROVENANCE").iterrows())
+    config = SegmentConfig.model_validate_json(provenance["segment config"])
+    assert (config.threshold, config.products, config.blank) == (0.4, ["prob", "mask"], 0.0)
+    (tmp_path / "segment.yaml").write_text("treshold: 0.4\n")
+    result = ended(3, "segment", trained, other_map, *given)
+    assert "line 1, treshold: unknown key; did you mean 'threshold'?" in result.err
+
+
+def test_an_option_overrides_every_name_of_its_key_and_keys_of_the_strategy(
     patch_path: Path, ended: Ended, tmp_path: Path
 ) -> None:
     (tmp_path / "split.yaml").write_text("nb_folds: 3\narea_size: 32\nstrategy: {type: balanced, seed: 1}\n")
@@ -39,7 +67,7 @@ def test_an_option_replaces_any_name_of_its_key_and_amends_the_strategy(
 
 
 @pytest.mark.parametrize("content", ["- a\n", "&a [*a]", "k: [" * 2000, "text", "k: many\n", None])
-def test_what_is_no_configuration_is_a_config_error(
+def test_a_file_that_is_not_a_configuration_is_a_config_error(
     content: str | None, patch_path: Path, ended: Ended, tmp_path: Path
 ) -> None:
     path = tmp_path / "wrong.yaml"

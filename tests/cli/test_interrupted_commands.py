@@ -30,8 +30,13 @@ RunDict = Callable[..., dict[str, Any]]
 # --- the input --------------------------------------------------------------------------------------------------------
 
 
-def spoil_in_use(how: str, path: Path, reader: type, method: str, call: int) -> None:
-    """Do something to a file just before the method that reads it is called for the n-th time."""
+def read_small_chunks() -> None:
+    """Let preprocess read even a small map in several chunks."""
+    preprocessing._BAND_BYTES = 1
+
+
+def change_in_use(how: str, path: Path, reader: type, method: str, call: int) -> None:
+    """Change a file just before the method that reads it is called for the n-th time (`call`)."""
     read, calls = getattr(reader, method), iter(range(1, 1_000_000))
 
     def reading(*args: Any, **options: Any) -> Any:
@@ -46,7 +51,7 @@ def spoil_in_use(how: str, path: Path, reader: type, method: str, call: int) -> 
         return read(*args, **options)
 
     setattr(reader, method, reading)
-    preprocessing._BAND_BYTES = 1  # many bands of a small map
+    read_small_chunks()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def spoil_in_use(how: str, path: Path, reader: type, method: str, call: int) -> 
         ("validation", "cut"),
     ],
 )
-def test_an_input_that_changes_in_use_is_an_error_and_one_that_goes_is_none(
+def test_an_input_may_be_removed_while_it_is_read_but_not_changed(
     name: str, how: str, command: Commands, sky: Sky, patch_path: Path, trained: Path, run_in: RunDict, tmp_path: Path
 ) -> None:
     training = name in ("train", "validation")
@@ -65,12 +70,12 @@ def test_an_input_that_changes_in_use_is_an_error_and_one_that_goes_is_none(
     shutil.copy(source, path)
     config = write_yaml(tmp_path / "run.yaml", {**run_in(tmp_path), "data": {"path": str(path)}})
     method = {"train": "read", "validation": "read_rows"}.get(name, "read")
-    spoil = partial(spoil_in_use, how, path, PatchFile if training else FitsImage, method, 4)
+    change = partial(change_in_use, how, path, PatchFile if training else FitsImage, method, 4)
     arguments: dict[str, list[object]] = {
         "preprocess": ["preprocess", path, "--patch-size", 16, "-o", "out.h5"],
         "segment": ["segment", trained, path, "-o", "out.fits"],
     }
-    result = command(*arguments.get(name, ["train", config]), prepare=spoil)
+    result = command(*arguments.get(name, ["train", config]), prepare=change)
     if how in ("remove", "replace"):
         assert result.code == 0, result.err
         return
@@ -81,10 +86,10 @@ def test_an_input_that_changes_in_use_is_an_error_and_one_that_goes_is_none(
     assert command(*arguments.get(name, ["resume", tmp_path / "results" / "run"])).code == 0
 
 
-# --- several at once --------------------------------------------------------------------------------------------------
+# --- two at once ------------------------------------------------------------------------------------------------------
 
 
-def test_two_that_write_one_file_leave_it_whole(command: Commands, sky: Sky, trained: Path, tmp_path: Path) -> None:
+def test_two_commands_may_write_one_file(command: Commands, sky: Sky, trained: Path, tmp_path: Path) -> None:
     for arguments in (
         ["preprocess", sky.path("image"), "--patch-size", 16, "--overwrite"],
         ["segment", trained, sky.path("image"), "--overwrite"],
@@ -153,7 +158,7 @@ def limit_memory(further_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is not told here")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell the memory in use")
 def test_lack_of_memory_has_its_exit_code(command: Commands, sky: Sky, tmp_path: Path) -> None:
     # Not segment and train: OpenBLAS and libgomp end the process themselves where they get no memory.
     fits.PrimaryHDU(np.tile(sky.image.astype(np.float32), (8, 8))).writeto(tmp_path / "big.fits")
@@ -178,11 +183,11 @@ def test_the_death_of_one_process_ends_the_others_with_its_cause(
     rank = {Path(f"/proc/{child}/environ").read_bytes().partition(b"\0RANK=")[2][:1]: int(child) for child in children}
     started = time.monotonic()
     os.kill(rank[b"1"], signal.SIGKILL)
-    _, result = process.communicate(timeout=120)
+    _, printed = process.communicate(timeout=120)
     assert time.monotonic() - started < 60
-    assert "Process 0 of 2 lost its connection to another, which has likely died" in result
-    assert "Signal 9 (SIGKILL)" in result
-    assert "mistake of bigsf" not in result
+    assert "Process 0 of 2 lost its connection to another, which has likely died" in printed
+    assert "Signal 9 (SIGKILL)" in printed
+    assert "bug of bigsf" not in printed
     assert not list(tmp_path.rglob(".*.tmp"))
     epochs = torch.load(last, weights_only=True)["EPOCHS_RUN"] + 1
     assert command("resume", last.parent, "--epochs", epochs).code == 0
@@ -198,7 +203,7 @@ def read_slowly(mark: Path) -> None:
         return read(*args, **options)
 
     FitsImage.read = reading  # type: ignore[method-assign]
-    preprocessing._BAND_BYTES = 1
+    read_small_chunks()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit it ignored
 
 

@@ -13,7 +13,7 @@ from conftest import Ended, Sky
 
 
 @pytest.fixture
-def stranger(trained: Path, tmp_path: Path) -> Path:
+def untrusted(trained: Path, tmp_path: Path) -> Path:
     """Return a snapshot that names code, which makes a folder once it is imported."""
     (tmp_path / f"{tmp_path.name}.py").write_text(
         f"import os\nos.mkdir({str(tmp_path / 'made')!r})\nfrom bigsf.models.unet import UNet as Net\n"
@@ -28,16 +28,16 @@ def stranger(trained: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", ["segment", "resume", "start_from"])
 def test_code_that_a_snapshot_names_is_not_run(
     command: str,
-    stranger: Path,
+    untrusted: Path,
     sky: Sky,
     run_dict: Callable[..., dict[str, Any]],
     ended: Ended,
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(start_from=str(stranger), epochs=1)))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(start_from=str(untrusted), epochs=1)))
     commands: dict[str, list[object]] = {
-        "segment": ["segment", stranger, sky.path("image")],
-        "resume": ["resume", stranger],
+        "segment": ["segment", untrusted, sky.path("image")],
+        "resume": ["resume", untrusted],
         "start_from": ["train", "run.yaml", "--set", "trainer.model.features=8"],
     }
     arguments = commands[command]
@@ -56,15 +56,15 @@ def test_a_kfold_runs_no_code_that_its_config_does_not_name(
     config = write_yaml(tmp_path / "run.yaml", run_dict(epochs=1))
     assert command("kfold", config, "--only", 1).code == 0
     folder = tmp_path / "results" / "run" / "split_1"
-    (tmp_path / "stranger.py").write_text("import os\nos.mkdir('made')\nfrom bigsf.models.unet import UNet as Net\n")
+    (tmp_path / "untrusted.py").write_text("import os\nos.mkdir('made')\nfrom bigsf.models.unet import UNet as Net\n")
     for name in ("last.pt", "best.pt"):
         content = torch.load(folder / name, weights_only=True)
-        custom = {"type": "custom", "target": "stranger:Net", "folder": str(tmp_path)}
+        custom = {"type": "custom", "target": "untrusted:Net", "folder": str(tmp_path)}
         content["GLOBAL_CONFIG"]["trainer"]["model"] = custom
         torch.save(content, folder / name)
     (folder / "scores.json").unlink()
     for arguments in (["kfold", config, "--only", 1], ["resume", folder.parent, "--trust"]):
         result = command(*arguments)
         assert result.code == 5
-        assert f"names code to run: stranger:Net in {tmp_path}" in result.err
+        assert f"names code to run: untrusted:Net in {tmp_path}" in result.err
     assert not (tmp_path / "made").exists()

@@ -1,4 +1,4 @@
-"""Outputs that cannot be written: the error says why, and a previous output stays whole."""
+"""Outputs that cannot be written are an error with its reason, and a previous output stays whole."""
 
 import os
 import re
@@ -23,8 +23,8 @@ RunDict = Callable[..., dict[str, Any]]
     ("name", "leave", "full"),
     [
         ("preprocess", 102_400, "image.h5"),  # enough for the planes, not for the positions
-        ("split", 102_400, "f.folds.fits"),  # enough for the picture
-        ("segment", 204_800, "image_segmented.png"),  # enough for all but the picture
+        ("split", 102_400, "f.folds.fits"),  # enough for the figure
+        ("segment", 204_800, "image_segmented.png"),  # enough for all but the quicklook
     ],
 )
 def test_full_disk_leaves_all_or_nothing(
@@ -39,18 +39,18 @@ def test_full_disk_leaves_all_or_nothing(
     result = command(*arguments[name], "--quiet")
     assert result.code == 2
     assert result.err.splitlines()[-1].startswith(f"Error: {full} could not be written: No space left on device. ")
-    assert len(result.err.splitlines()) == 1 + (name == "segment"), "no library speaks"
+    assert len(result.err.splitlines()) == 1 + (name == "segment"), "no library prints"
     assert contents(disk).keys() == {"filler"}
     filler.unlink()
     assert command(*arguments[name]).code == 0
-    made = contents(disk)
+    written = contents(disk)
     fill(disk, leave)
     assert command(*arguments[name], "--overwrite").code in (0, 2)
-    assert contents(disk).keys() - {"filler"} == made.keys()
+    assert contents(disk).keys() - {"filler"} == written.keys()
 
 
 @pytest.mark.parametrize("leave", [0, 100_000])
-def test_full_disk_in_training_is_said_and_the_run_goes_on_later(
+def test_full_disk_in_training_is_an_error_and_the_run_is_resumed_later(
     leave: int, disk: Path, command: Commands, run_in: RunDict, tmp_path: Path
 ) -> None:
     config = write_yaml(tmp_path / "run.yaml", run_in(disk))

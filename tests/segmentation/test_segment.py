@@ -49,13 +49,13 @@ def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(
     assert not np.array_equal(expected, high)
     np.testing.assert_array_equal(out["MASK"], expected)
     assert report.marked == expected.sum()
-    pieces, number = label(expected, np.ones((3, 3)))
-    areas = np.sort(np.bincount(pieces.ravel())[1:])
+    components, number = label(expected, np.ones((3, 3)))
+    areas = np.sort(np.bincount(components.ravel())[1:])
     np.testing.assert_array_equal(np.sort(Table.read(tmp_path / "out.ecsv")["area_px"]), areas)
     assert report.filaments == number
     assert not out["SKELETON"][~expected].any()
-    said = Table.read(report.output, "PROVENANCE")
-    assert dict(said.iterrows())["cleaning"] == "hysteresis 0.3, reconstruct, min-area 20"
+    provenance = Table.read(report.output, "PROVENANCE")
+    assert dict(provenance.iterrows())["cleaning"] == "hysteresis 0.3, reconstruct, min-area 20"
 
 
 def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmented, other_map: Path, sky: Sky) -> None:
