@@ -176,7 +176,7 @@ def test_a_file_that_is_not_a_snapshot_is_a_snapshot_error_in_every_command(
     [
         ("MODEL_STATE", {"a": 1}, "is damaged: MODEL_STATE: Input should be an instance of Tensor"),
         ("PATCH_SIZE", "16", "is damaged: PATCH_SIZE: Input should be a valid integer"),
-        ("THRESHOLDS", {}, "is damaged: its thresholds are {}"),
+        ("THRESHOLDS", {}, "is damaged: THRESHOLDS: Field required"),
         ("GLOBAL_CONFIG", {"data": 1}, "The configuration in the snapshot cannot be used"),
         ("FORMAT_VERSION", 99, "has format 99"),
     ],

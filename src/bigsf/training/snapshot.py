@@ -150,13 +150,14 @@ class Snapshot:
             try:
                 kind: Any = dict[str, float] if field.type is Thresholds else field.type
                 TypeAdapter(kind, config=_EXACT).validate_python(data[field.name.upper()])
+                if field.type is Thresholds:
+                    data["THRESHOLDS"] = TypeAdapter(Thresholds).validate_python(data["THRESHOLDS"])
             except KeyError:
                 raise SnapshotError(f"{path} is damaged: it has no {field.name.upper()!r}.") from None
             except ValidationError as error:
                 raise SnapshotError(f"{path} is damaged: {field.name.upper()}: {error.errors()[0]['msg']}.") from None
-        if data["THRESHOLDS"].keys() != {"whole", "labelled"} or data["PATCH_SIZE"] < 1:
-            raise SnapshotError(f"{path} is damaged: its thresholds are {data['THRESHOLDS']}.")
-        data["THRESHOLDS"] = Thresholds(**data["THRESHOLDS"])
+        if data["PATCH_SIZE"] < 1:
+            raise SnapshotError(f"{path} is damaged: its patch size is {data['PATCH_SIZE']}.")
         return cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
 
     @property
