@@ -26,9 +26,13 @@ from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.patch_writer import PatchFileWriter
 from bigsf.patches.preprocess import PreprocessConfig, PreprocessReport, preprocess
+from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.segment import segment
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
 from bigsf.training.trainer import Trainer
+
+pytest_plugins = ["command_processes"]
 
 settings.register_profile("bigsf", deadline=None)
 settings.load_profile("bigsf")
@@ -174,6 +178,33 @@ def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytes
     return kfold.path
 
 
+OutputPlanes = dict[str, npt.NDArray[Any]]
+Segmented = Callable[..., tuple[SegmentReport, OutputPlanes]]
+
+
+@pytest.fixture
+def other_map(sky: Sky, tmp_path: Path) -> Path:
+    """Return a map that no model was trained on: the sky, brighter and upside down, in another unit."""
+    path = tmp_path / "other.fits"
+    fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), sky.header).writeto(path)
+    return path
+
+
+@pytest.fixture
+def segmented(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmented:
+    """Segment a map, by default with one model, and return the report and the planes of the output; draw no figure."""
+    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+
+    def run(
+        image: Path, models: Any = None, name: str = "out.fits", **options: Any
+    ) -> tuple[SegmentReport, OutputPlanes]:
+        report = segment(models or trained / "best.pt", image, tmp_path / name, precision="fp32", **options)
+        with fits.open(report.output) as hdus:
+            return report, {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
+
+    return run
+
+
 def own_members(family: Any) -> list[Any]:
     """Return a config of each member of a family but `custom`, by its defaults."""
     return [
@@ -252,22 +283,23 @@ def higal(tmp_path_factory: pytest.TempPathFactory) -> PreprocessReport:
         return preprocess(PreprocessConfig(**planes, patch_size=32, stride=1), output)
 
 
-class Said(NamedTuple):
-    """What a command printed and how it ended."""
+class CommandResult(NamedTuple):
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
     err: str
 
 
-Run = Callable[..., Said]
+Run = Callable[..., CommandResult]
+Ended = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def bigsf_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return the command line, run in this process: `bigsf_command("split", path, cwd=folder)`."""
 
-    def run(*arguments: object, cwd: Path | None = None) -> Said:
+    def run(*arguments: object, cwd: Path | None = None) -> CommandResult:
         from bigsf.cli import main
 
         with monkeypatch.context() as patch:
@@ -279,6 +311,21 @@ def bigsf_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
                 main()
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1 if end.code else 0
-        return Said(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def ended(bigsf_command: Run, tmp_path: Path) -> Ended:
+    """Return the command line in tmp_path; it ends with a given exit code, no traceback and no temporary file."""
+
+    def run(code: int, *arguments: object) -> CommandResult:
+        result = bigsf_command(*arguments, cwd=tmp_path)
+        assert result.code == code, result.err
+        assert not list(tmp_path.rglob(".*.tmp"))
+        assert code == 0 or "Error: " in result.err
+        assert "Traceback" not in result.err
+        return result
 
     return run

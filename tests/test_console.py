@@ -29,7 +29,7 @@ def test_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_talk_turns_results_on_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_printed_once_configured_and_keep_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure_output()
     console.print_line("written: [bold] map.fits[1]")
     assert capsys.readouterr() == ("written: [bold] map.fits[1]\n", "")
@@ -48,7 +48,7 @@ def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "slow [disk]\nError: no file [1]\nWarning: 7 pixels [odd]\n")
 
 
-def test_log_lines_are_shown_once_however_often_one_talks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_lines_are_shown_once_however_often_output_is_configured(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure_output()
     console.configure_output()
     console.logger.info("epoch 1")
@@ -84,16 +84,19 @@ def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.04, "0.0 s"), (59.4, "59.4 s"), (60, "1 min"), (3599, "1 h 0 min"), (3725, "1 h 2 min")],
 )
-def test_duration_in_words(seconds: float, words: str) -> None:
-    assert console.duration(seconds) == words
+def test_duration(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (999.9, "1 kB"), (1500, "1.5 kB"), (6.8e11, "680 GB"), (2e12, "2 TB")],
-)
-def test_size_in_words(number: float, words: str) -> None:
-    assert console.size(number) == words
+def test_progress_of_nothing_has_no_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr("bigsf.console.time.monotonic", lambda: next(clock))
+    console._plain_progress("train", 10, "patches")(0)
+    assert capsys.readouterr().err == "train: 0 of 10 patches, 0 patches/s\n"
+
+
+def test_plural() -> None:
+    assert [console.plural(number, "model") for number in (0, 1, 2)] == ["0 models", "1 model", "2 models"]

@@ -1,4 +1,4 @@
-"""Input files, watched while they are read."""
+"""Files that are written whole or not at all, checked for changes while they are read, and hashed."""
 
 import errno
 import glob
@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bigsf.console import size
+from rich.filesize import decimal
+
 from bigsf.errors import DataError, UsageError
 
 
 class ChangeDetector:
-    """Notices when an open file is written into or cut short.
+    """Notices when an open file is written to or truncated.
 
-    A file that is removed, or replaced by another of the same name, counts as unchanged: who holds it open still reads
-    the old one.
+    A file that is removed, or replaced by another file of the same name, counts as unchanged: a program that has it
+    open still reads the old content.
 
     Parameters
     ----------
@@ -29,31 +30,33 @@ class ChangeDetector:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         status = self.path.stat()
-        self._inode, self._stand = status.st_ino, (status.st_size, status.st_mtime_ns)
+        self._inode, self._size_and_time = status.st_ino, (status.st_size, status.st_mtime_ns)
 
     def check(self) -> None:
-        """Raise where the file was changed since it was opened.
+        """Check that the file is as it was when this object was made.
 
         Raises
         ------
         DataError
-            Where its size or its time of modification is another.
+            Where its size or its time of modification has changed.
         """
         try:
             status = self.path.stat()
         except FileNotFoundError:
             return
-        if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) != self._stand:
-            raise DataError(f"{self.path} was changed while it was being read. Run the command again once it is whole.")
+        if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) != self._size_and_time:
+            raise DataError(
+                f"{self.path} was changed while it was being read. Run the command again once it is complete."
+            )
 
 
 def refuse_overwrite(*paths: Path, overwrite: bool) -> None:
-    """Raise `UsageError` when an output exists already and may not be replaced, or cannot be written."""
+    """Raise `UsageError` where an output exists already and may not be replaced, or cannot be written."""
     for path in paths:
         if path.is_dir():
-            raise UsageError(f"{path} is a folder. Name a file to write, e.g. in it.")
+            raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
         if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write elsewhere.")
+            raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write another file.")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
             raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
@@ -63,50 +66,50 @@ def refuse_overwrite(*paths: Path, overwrite: bool) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success flush it to disk and rename it to `path`.
+    """Yield a temporary path in the folder of `path`; on success flush that file to disk and rename it to `path`.
 
-    On any exception the temporary file is removed and a previous file at `path` stays as it was.
+    On any exception the temporary file is removed, and a previous file at `path` stays as it was.
 
     Raises
     ------
     UsageError
-        Where the operating system refuses to write (disk full, no permission), with its words.
+        Where the operating system cannot write (disk full, no permission); the message gives its reason.
     """
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_litter(path)
+        _remove_stale_files(path)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        number = _errno(error)
-        if number is None or number == errno.ENOMEM:  # a library's own, and a bug here; or no fault of the file
+        number = _error_number(error)
+        if number is None or number == errno.ENOMEM:  # without a number it is an error of a library, or a bug
             raise
-        room = f" {_free(path)}" if number == errno.ENOSPC else ""
-        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{room}") from error
+        free = f" {_free_space(path)}" if number == errno.ENOSPC else ""
+        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{free}") from error
     finally:
-        with suppress(OSError):  # what went wrong has been said
+        with suppress(OSError):  # the error that matters is raised already
             temporary.unlink()
 
 
-def _errno(error: OSError | RuntimeError) -> int | None:
-    """Return the number of an operating system's error, which HDF5 gives in words alone."""
-    words = re.search(r"errno = (\d+)", str(error))
-    return int(words[1]) if words else getattr(error, "errno", None)
+def _error_number(error: OSError | RuntimeError) -> int | None:
+    """Return the number of an error of the operating system; errors of HDF5 have it in their message alone."""
+    in_message = re.search(r"errno = (\d+)", str(error))
+    return int(in_message[1]) if in_message else getattr(error, "errno", None)
 
 
-def _remove_litter(path: Path) -> None:
-    """Remove the temporary files that processes of this machine left when they were killed while writing `path`."""
+def _remove_stale_files(path: Path) -> None:
+    """Remove the temporary files of processes on this machine that were killed while they wrote `path`."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(platform.node())}.*.tmp"):
         try:
             os.kill(int(stale.name.split(".")[-2]), 0)
         except ProcessLookupError:
             stale.unlink(missing_ok=True)
-        except PermissionError:
-            continue  # another user's process, alive
+        except PermissionError:  # the process of another user is alive
+            continue
 
 
 def make_folder(path: Path) -> None:
@@ -115,7 +118,7 @@ def make_folder(path: Path) -> None:
     Raises
     ------
     UsageError
-        Where the operating system refuses, with its words.
+        Where the operating system cannot make it; the message gives its reason.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -130,19 +133,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def allocate(file_descriptor: int, size: int) -> None:
-    """Reserve `size` bytes now, so that a full disk is an error here and not halfway through the work."""
+    """Reserve `size` bytes on disk, so that a full disk is an error at once and not in the middle of the work."""
     os.posix_fallocate(file_descriptor, 0, size)
 
 
-def _free(path: Path) -> str:
+def _free_space(path: Path) -> str:
     try:
         status = os.statvfs(path.parent)
     except OSError:
         return ""
-    return f"{size(status.f_bavail * status.f_frsize)} are free there."
+    return f"{decimal(status.f_bavail * status.f_frsize)} are free there."
 
 
 def _sync_folder(folder: Path) -> None:
+    """Flush the list of files of a folder to disk, so that a renaming survives a crash."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -151,6 +155,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Who made a file, when, from what."""
+"""How a file was made: the program, the time, the command and the inputs."""
 
 import shlex
 import sys
@@ -12,23 +12,24 @@ from bigsf.version import __version__
 
 
 def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tuple[fits.Header, fits.BinTableHDU]:
-    """Return the header with HISTORY lines, and a PROVENANCE table, that say how an image was made.
+    """Return the header of an image with HISTORY cards, and a table PROVENANCE, that say how the image was made.
 
     Parameters
     ----------
     header
         The header of the input's image without its array cards.
     what
-        What the image is.
+        What the image shows.
     entries
-        Names and values for the table, e.g. the SHA-256 of each model.
+        Names and values for the table, e.g. the SHA-256 of each model. Configurations, whose names end with "config",
+        are too long for HISTORY and stand in the table alone.
     """
     header = header.copy()
     header["BTYPE"] = ("probability", what)
     entries = {"bigsf": __version__, "time": now(), "command": command_line(), **entries}
     header.add_history(f"{what}, by bigsf {__version__}")
     for name, value in entries.items():
-        if name not in ("bigsf", "config"):
+        if name != "bigsf" and not name.endswith("config"):
             header.add_history(f"{name}: {value}".encode("ascii", "replace").decode())
     columns = [
         fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
@@ -47,5 +48,5 @@ def command_line() -> str:
 
 
 def now() -> str:
-    """Return the time, UTC, ISO 8601."""
+    """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

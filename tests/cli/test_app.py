@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from astropy.io import fits
 
+from bigsf.training.snapshot import Snapshot
 from conftest import Run, Sky
 
 COMMANDS = ["preprocess", "split", "train", "kfold", "resume", "segment"]
@@ -17,9 +19,9 @@ COMMANDS = ["preprocess", "split", "train", "kfold", "resume", "segment"]
 @pytest.fixture
 def succeeded(bigsf_command: Run) -> Callable[..., str]:
     def run(*arguments: object, cwd: Path | None = None) -> str:
-        said = bigsf_command(*arguments, cwd=cwd)
-        assert said.code == 0, said.err
-        return said.out
+        result = bigsf_command(*arguments, cwd=cwd)
+        assert result.code == 0, result.err
+        return result.out
 
     return run
 
@@ -27,9 +29,9 @@ def succeeded(bigsf_command: Run) -> Callable[..., str]:
 @pytest.fixture
 def failed(bigsf_command: Run) -> Callable[..., str]:
     def run(code: int, *arguments: object, cwd: Path | None = None) -> str:
-        said = bigsf_command(*arguments, cwd=cwd)
-        assert said.code == code, said.err
-        return said.err
+        result = bigsf_command(*arguments, cwd=cwd)
+        assert result.code == code, result.err
+        return result.err
 
     return run
 
@@ -107,36 +109,36 @@ def test_dry_run_writes_nothing(
     copy = ["-o", tmp_path / "folds.json"]
     assert "Would write" in succeeded("split", patch_path, *copy, "--area-size", 32, "--dry-run", cwd=tmp_path)
     for command in ("train", "kfold"):
-        assert "steps an epoch" in succeeded(command, config, "--dry-run", cwd=tmp_path)
+        assert "steps per epoch" in succeeded(command, config, "--dry-run", cwd=tmp_path)
     assert "results/run: split_2.\n" in succeeded("kfold", config, "--only", 2, "--dry-run", cwd=tmp_path)
     refused = bigsf_command("kfold", config, "--only", 5, "--dry-run", cwd=tmp_path)
     assert "--only 5: there are splits 1 to 4." in refused.err
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_preprocess_says_which_labels_there_are(sky: Sky, tmp_path: Path, succeeded: Callable[..., str]) -> None:
-    def said(*options: object) -> str:
+def test_preprocess_prints_which_labels_there_are(sky: Sky, tmp_path: Path, succeeded: Callable[..., str]) -> None:
+    def printed(*options: object) -> str:
         return succeeded("preprocess", sky.path("image"), *options, "--patch-size", 16, "--overwrite", cwd=tmp_path)
 
-    assert "there are no labels: segment can map this file, train cannot learn from it" in said()
-    assert "every valid pixel off the target counts as sure background" in said("--target", sky.path("target"))
-    both = said("--target", sky.path("target"), "--background", sky.path("background"))
+    assert "there are no labels: segment can map this file, train cannot learn from it" in printed()
+    assert "every valid pixel off the target counts as sure background" in printed("--target", sky.path("target"))
+    both = printed("--target", sky.path("target"), "--background", sky.path("background"))
     assert "Without --" not in both
 
 
-def test_a_model_worse_than_what_needs_no_training_says_so(
+def test_a_model_worse_than_a_baseline_warns(
     config: Path, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
 ) -> None:
     for command in ("train", "kfold"):
         settings = [f"trainer.run_name={command}", "trainer.optimizer.lr=1e-9"]
-        said = bigsf_command(
+        result = bigsf_command(
             command, config, *(part for setting in settings for part in ("--set", setting)), cwd=tmp_path
         )
-        assert said.code == 0
-        assert "alone reaches a higher whole-map AP than the model" in re.sub(r"\s+", " ", said.err)
+        assert result.code == 0
+        assert "alone reaches a higher whole-map AP than the model" in re.sub(r"\s+", " ", result.err)
 
 
-def test_quiet_says_nothing(sky: Sky, tmp_path: Path, bigsf_command: Run) -> None:
+def test_quiet_prints_nothing(sky: Sky, tmp_path: Path, bigsf_command: Run) -> None:
     result = bigsf_command("preprocess", *planes(sky), "--patch-size", 16, "--quiet", cwd=tmp_path)
     assert (result.code, result.out, result.err) == (0, "", "")
 
@@ -158,7 +160,7 @@ def test_options_may_come_from_a_yaml_and_the_command_line_wins(
     assert "patches of 32 pixels every 16" in text
 
 
-def test_each_kind_of_mistake_has_its_exit_code(
+def test_each_kind_of_error_has_its_exit_code(
     sky: Sky, patch_path: Path, config: Path, tmp_path: Path, failed: Callable[..., str]
 ) -> None:
     failed(2, "train")
@@ -186,8 +188,30 @@ def test_segment_names_every_product(
     dry = succeeded(*command, "--dry-run", cwd=tmp_path)
     assert f"Would write {files[0]} (92.2 kB), {files[1]}, {files[2]} and {files[3]}." in dry
     assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
-    said = succeeded(*command, cwd=tmp_path)
-    assert re.search(r"  \d+ filaments, the 8-connected pieces of MASK", said)
-    assert said.splitlines()[-1] == f"Wrote {', '.join(files[:3])} and {files[3]}."
+    printed = succeeded(*command, cwd=tmp_path)
+    assert re.search(r"  \d+ filaments, the 8-connected components of MASK", printed)
+    assert printed.splitlines()[-1] == f"Wrote {', '.join(files[:3])} and {files[3]}."
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["other.fits", *files])
     assert "exists already" in bigsf_command(*command, cwd=tmp_path).err
+
+
+def test_lack_of_memory_names_what_to_lower(
+    sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def huge(*_: object) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr(Snapshot, "build_model", huge)
+    result = bigsf_command("segment", trained, sky.path("image"), cwd=tmp_path)
+    assert result.code == 7
+    assert "Out of memory" in result.err
+    assert "Lower --batch-size" in result.err
+
+
+def test_a_bug_keeps_its_traceback_and_asks_for_a_report(
+    sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Snapshot, "load", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        bigsf_command("segment", trained, sky.path("image"))
+    assert "This is a bug of bigsf" in caught.value.__notes__[0]

@@ -1,4 +1,4 @@
-"""The command `bigsf`: read the options, call one function, say where the result is."""
+"""The command `bigsf`: options -> one call of the library -> lines and tables of results."""
 
 from bigsf.cli.app import main
 

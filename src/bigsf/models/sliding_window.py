@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
+from rich.filesize import decimal
 
 from bigsf.arrays import FloatArray, IntArray
-from bigsf.console import size
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
@@ -205,8 +205,8 @@ def batch_size_within(
     each = max(model.output_bytes(image, position if model.coordinates else None) for model in models)
     if band + each > memory_bytes:
         raise ConfigError(
-            f"--memory {size(memory_bytes)} is too little: a band of this map takes {size(band)}, a "
-            f"window {size(each)}."
+            f"--memory {decimal(int(memory_bytes))} is too little: a band of this map takes {decimal(band)}, a "
+            f"window {decimal(each)}."
         )
     return min(most, int((memory_bytes - band) // each))
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy import units
 from astropy.wcs import WCS
+from rich.filesize import decimal
 
 from bigsf import console
 from bigsf.errors import BigsfWarning, DataError, UsageError
@@ -257,7 +258,7 @@ def _check_size(report: MosaicReport, tiles: Sequence[Tile]) -> None:
     free = shutil.disk_usage(folder).free
     if report.bytes > free:
         raise DataError(
-            f"A mosaic of {nx} x {ny} pixels (x, y) takes {console.size(report.bytes)}, but {console.size(free)} are "
+            f"A mosaic of {nx} x {ny} pixels (x, y) takes {decimal(report.bytes)}, but {decimal(free)} are "
             f"free in {folder}."
         )
 
