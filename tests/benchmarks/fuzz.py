@@ -27,7 +27,6 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from bigsf.maps.fits_image import FitsImage, find_planes, output_header
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.input_map import open_map
 from bigsf.training.build import Parts
 from bigsf.training.run_config import RunConfig
@@ -304,8 +304,7 @@ class FitsFormat(Format):
         config = PreprocessConfig(image=path, patch_size=8, stride=4)
         report = preprocess(config, self.folder / "out.h5", overwrite=True)
         list(PatchFile(report.output).read([0]))
-        with ExitStack() as stack:
-            planes = open_map(path, None, None, None, (), stack)
+        with open_map(path, SegmentConfig()) as planes:
             header = planes.output_header()
             with FitsWriter(self.folder / "out.fits", planes.shape, header, {"PRIMARY": "f4", "MASK": "u1"}) as writer:
                 writer.write("PRIMARY", 0, planes.read_rows(0, planes.shape[0])[0])

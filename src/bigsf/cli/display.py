@@ -25,8 +25,8 @@ def _share(part: int, whole: int) -> str:
     return f"{part:,} ({part / max(whole, 1):.1%})"
 
 
-def _number(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None or value != value else f"{value:.{digits}f}"
+def _number(value: float, digits: int = 4) -> str:
+    return "-" if value != value else f"{value:.{digits}f}"
 
 
 def _show_table(columns: list[str], rows: list[list[str]]) -> None:
@@ -208,11 +208,11 @@ def _explain_scores() -> None:
     )
 
 
-def _warn_if_beaten(model: float | None, baselines: "ScoreTable") -> None:
+def _warn_if_beaten(model: float, baselines: "ScoreTable") -> None:
     """Warn where a map that needs no training has a higher average precision on the whole map than the model."""
     found = {name: kinds["whole"]["average_precision"] or 0.0 for name, kinds in baselines.items()}
     best = max(found, key=lambda name: found[name], default=None)
-    if best is not None and model is not None and found[best] > model:
+    if best is not None and found[best] > model:
         warnings.warn(
             f"{best} alone reaches a higher whole-map AP than the model, and needs no training. Train for more epochs, "
             "with more patches (a smaller stride), or from higal-small (trainer.start_from).",

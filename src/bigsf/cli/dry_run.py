@@ -52,38 +52,32 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
 
 def _describe(trainer: "Trainer", numbers: list[int], window_s: float) -> None:
     """Print the configuration, the folds, the splits of these numbers (from 1), and the cost of training on them."""
-    folds, dataset, parameters = (
-        trainer.run.folds,
-        trainer.run.dataset,
-        sum(p.numel() for p in trainer.run.model.parameters()),
-    )
+    run = trainer.run
+    folds, dataset, parameters = run.folds, run.dataset, sum(p.numel() for p in run.model.parameters())
     splits = [folds.splits[number - 1] for number in numbers]
-    print_line(trainer.run.config.to_yaml())
+    print_line(run.config.to_yaml())
     for fold, count in folds.counts.items():
         print_line(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
     for number, split in zip(numbers, splits, strict=True):
-        patches = len(folds.training_patches(split.train, trainer.run.config.data.straddle))
+        patches = len(folds.training_patches(split.train, run.config.data.straddle))
         print_line(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
     print_line(f"# {dataset.samples:,} training patches and {dataset.steps:,} steps per epoch")
-    dtype = str(trainer.run.dtype).removeprefix("torch.")
-    print_line(f"# network of {parameters:,} parameters in {dtype} on {trainer.run.device}")
+    dtype = str(run.dtype).removeprefix("torch.")
+    print_line(f"# network of {parameters:,} parameters in {dtype} on {run.device}")
     batch = dataset.batch(0, 0)
-    memory = decimal(trainer.run.model.training_bytes(batch.image, batch.position))
-    print_line(f"# a step of {trainer.run.config.trainer.batch_size} patches takes about {memory} of memory")
+    memory = decimal(run.model.training_bytes(batch.image, batch.position))
+    print_line(f"# a step of {run.config.trainer.batch_size} patches takes about {memory} of memory")
     _print_time(trainer, splits, window_s)
     print_line(f"# a snapshot takes {decimal(12 * parameters)}")  # a weight and two moments, 4 bytes each
 
 
 def _print_time(trainer: "Trainer", splits: list[Split], window_s: float) -> None:
-    training = seconds_per_step(trainer) * trainer.run.dataset.steps * trainer.run.epochs * len(splits)
-    windows = sum(
-        count_windows(trainer.run.folds, split.validation, trainer.validator.predictor.stride) for split in splits
-    )
-    validation = window_s * trainer.run.epochs * windows
+    run, stride = trainer.run, trainer.validator.predictor.stride
+    training = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(splits)
+    windows = sum(count_windows(run.folds, split.validation, stride) for split in splits)
+    validation = window_s * run.epochs * windows
     runs = f" of {len(splits)} runs" if len(splits) > 1 else ""
-    print_line(
-        f"# {trainer.run.epochs} epochs{runs} take about {duration(training)}, and {duration(validation)} of validation"
-    )
+    print_line(f"# {run.epochs} epochs{runs} take about {duration(training)}, and {duration(validation)} of validation")
 
 
 def seconds_per_step(trainer: "Trainer") -> float:
