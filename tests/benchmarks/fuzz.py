@@ -38,6 +38,7 @@ from astropy.io import fits
 
 from bigsf.errors import BigsfError
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds, save_folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.maps.fits_image import FitsImage, find_planes, output_header
 from bigsf.maps.fits_writer import FitsWriter
@@ -359,7 +360,7 @@ class FoldsFormat(Format):
         super().__init__(folder)
         self.patch_file = PatchFile(_patch_file(folder))
         self.config = SplitConfig(k=3, area_size=8)
-        Folds.make(self.patch_file, self.config).save(folder / "folds.json")
+        save_folds(Folds.make(self.patch_file, self.config), folder / "folds.json")
         self.seed = (folder / "folds.json").read_bytes()
         self.tree = json.loads(self.seed)
 
@@ -374,11 +375,11 @@ class FoldsFormat(Format):
 
     def read(self, path: Path) -> None:
         for config in (None, self.config):
-            folds = Folds.load(path, self.patch_file, config, write=False)
+            folds = load_folds(path, self.patch_file, config, write=False)
             for split in folds.splits:
                 folds.patches_in(split.train)
-            folds.save(self.folder / "again.json")
-            Folds.load(self.folder / "again.json", self.patch_file, config, write=False)
+            save_folds(folds, self.folder / "again.json")
+            load_folds(self.folder / "again.json", self.patch_file, config, write=False)
 
 
 class PatchesFormat(Format):
@@ -432,7 +433,7 @@ class PatchesFormat(Format):
             _ = file.wcs, file.unit, file.header.tostring()
             file.labels()
         if _one_in(4, path):
-            Folds.make(file, SplitConfig(k=3, area_size=8)).save(self.folder / "of.json")
+            save_folds(Folds.make(file, SplitConfig(k=3, area_size=8)), self.folder / "of.json")
 
 
 class SnapshotFormat(Format):

@@ -9,6 +9,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.evaluation.map_scores import MODEL, MapScores, baseline_scores
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
 from bigsf.patches.patch_file import PatchFile
 
 CHOSEN = {"labelled": 0.3, "whole": 0.9}
@@ -17,7 +18,7 @@ CHOSEN = {"labelled": 0.3, "whole": 0.9}
 
 @pytest.fixture
 def folds(patch_file: PatchFile, folds_path: Path) -> Folds:
-    return Folds.load(folds_path, patch_file)
+    return load_folds(folds_path, patch_file)
 
 
 @pytest.fixture

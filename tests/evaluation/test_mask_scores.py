@@ -10,6 +10,7 @@ from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.evaluation.map_scores import MODEL, MapScores
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.patches.patch_file import PatchFile
@@ -52,7 +53,7 @@ class Scored:
 
 @pytest.fixture(scope="module")
 def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Scored:
-    return Scored(Folds.load(folds_path, PatchFile(patch_path)), tmp_path_factory.mktemp("scored"))
+    return Scored(load_folds(folds_path, PatchFile(patch_path)), tmp_path_factory.mktemp("scored"))
 
 
 @pytest.mark.parametrize("width", [40, 7])  # 7 is less than an area

@@ -10,6 +10,7 @@ from astropy.io import fits
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import summarise_kfold
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
 from bigsf.folds.splits import Split
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -55,7 +56,7 @@ def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
 def test_the_folder_holds_the_map_the_summary_and_the_report(
     summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
 ) -> None:
-    summary = summarise(Folds.load(folds_path, patch_file))
+    summary = summarise(load_folds(folds_path, patch_file))
     names = {"out_of_fold.fits", "out_of_fold.png", "report.html", "summary.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     stored = KFoldSummary.load(tmp_path / "summary.json")
@@ -77,7 +78,7 @@ def test_a_ground_truth_is_scored_too_and_injected_filaments_keep_away_from_it(
 ) -> None:
     """Where all of the map is true, all that is marked is true, and no filament finds room."""
     patch_file.truth = np.ones(patch_file.shape, np.uint8)
-    summary = summarise(Folds.load(folds_path, patch_file))
+    summary = summarise(load_folds(folds_path, patch_file))
     assert list(summary.out_of_fold["BigSF"]) == ["labelled", "whole", "truth"]
     assert summary.out_of_fold["BigSF"]["truth"]["precision"] == 1
     assert summary.by["longitude"].truth is not None

@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from bigsf.arrays import FloatArray
-from bigsf.folds.figure import draw_folds
-from bigsf.folds.folds import Folds
 from bigsf.maps import quicklook as pictures
 from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
-from bigsf.patches.patch_file import PatchFile
 from conftest import galactic_header
 
 
@@ -83,25 +80,3 @@ def test_probability_is_shown_on_the_scale_from_zero_to_one(drawn: list[Any]) ->
     assert images_of(drawn[0])[1].get_clim() == (0, 1)
     labels = [axes.get_ylabel() for axes in drawn[0].axes]
     assert any("threshold 0.37" in label for label in labels)
-
-
-def test_fold_map_has_a_colour_a_fold_and_white_where_data_are_missing(
-    patch_path: Path, folds_path: Path, drawn: list[Any]
-) -> None:
-    folds = Folds.load(folds_path, PatchFile(patch_path))
-    draw_folds(folds, Path("folds.png"))
-    shown, number = images_of(drawn[0])[0].get_array(), folds.rows(0, folds.patch_file.shape[0])
-    missing = np.isnan(folds.patch_file.image[0])
-    assert (np.asarray(shown[missing]) == 1.0).all()
-    colours = shown / np.maximum(shown.max(axis=-1, keepdims=True), 1e-9)
-    for fold in range(1, 5):
-        where = (number == fold) & ~missing
-        assert np.ptp(np.asarray(colours[where]), axis=0).max() < 1e-6
-    assert len({tuple(np.round(colours[(number == fold) & ~missing][0], 3)) for fold in range(1, 5)}) == 4
-    texts = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert texts[0].startswith(f"fold 1: {folds.counts[1]['patches']} patches")
-
-
-def test_fold_map_is_written(patch_path: Path, folds_path: Path, tmp_path: Path) -> None:
-    draw_folds(Folds.load(folds_path, PatchFile(patch_path)), tmp_path / "folds.png")
-    assert imread(tmp_path / "folds.png").ndim == 3

@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score
 from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
@@ -54,7 +55,7 @@ def kfold_of(run_in: Settings, tmp_path: Path) -> Callable[..., KFold]:
 
 @pytest.fixture
 def folds(patch_path: Path, folds_path: Path) -> Folds:
-    return Folds.load(folds_path, PatchFile(patch_path))
+    return load_folds(folds_path, PatchFile(patch_path))
 
 
 def planes(folder: Path) -> dict[str, npt.NDArray[Any]]:

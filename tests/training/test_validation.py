@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.metric import metric_name
 from bigsf.metrics.thresholds import Thresholds
@@ -29,7 +30,7 @@ PIXELWISE = StubModel(lambda image, _: torch.sigmoid(20 * (image.nan_to_num(nan=
 
 @pytest.fixture(scope="module")
 def folds(patch_path: Path, folds_path: Path) -> Folds:
-    return Folds.load(folds_path, PatchFile(patch_path))
+    return load_folds(folds_path, PatchFile(patch_path))
 
 
 @pytest.fixture(scope="module")

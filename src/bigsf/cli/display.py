@@ -129,9 +129,9 @@ def _print_preprocessing_cost(report: "PreprocessReport", config: "PreprocessCon
 
 def print_folds(folds: "Folds") -> None:
     """Print what each fold holds, the splits, and what folds share."""
-    names = ["areas", "patches", "past_area", "in_gap", "repeated_sky", "labelled", "target", "background"]
-    rows = [[str(fold), *(f"{count[name]:,}" for name in names)] for fold, count in folds.counts.items()]
-    _show_table(["fold", "areas", "patches", "past area", "in gap", "repeated sky", *names[5:]], rows)
+    rows = [[str(fold), *(f"{number:,}" for number in count)] for fold, count in folds.counts.items()]
+    columns = next(iter(folds.counts.values()))._fields
+    _show_table(["fold", *(column.replace("_", " ") for column in columns)], rows)
     print_line(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     print_line(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
     print_line(
@@ -142,13 +142,13 @@ def print_folds(folds: "Folds") -> None:
         "In training, patches that reach past their area are used too: the pixels outside of the training folds are "
         "masked (data.straddle)."
     )
-    shared, uncovered = folds.pixels["shared"], folds.pixels["labelled_uncovered"]
+    shared, uncovered = folds.leakage.shared, folds.leakage.labelled_uncovered
     print_line(
         f"{shared:,} pixels are shared by folds; {uncovered:,} labelled pixels lie in no patch that lies whole in its "
         "area."
     )
-    if folds.clear_px is not None:
-        clear = plural(folds.clear_px, "clear pixel")
+    if folds.leakage.clear_px is not None:
+        clear = plural(folds.leakage.clear_px, "clear pixel")
         print_line(f"Between whole training and test patches of a split lie {clear} or more (see --gap).")
     if folds.poor_in_background:
         warnings.warn(

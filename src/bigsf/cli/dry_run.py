@@ -57,7 +57,7 @@ def _describe(trainer: "Trainer", numbers: list[int], window_s: float) -> None:
     splits = [folds.splits[number - 1] for number in numbers]
     print_line(run.config.to_yaml())
     for fold, count in folds.counts.items():
-        print_line(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
+        print_line(f"# fold {fold}: {count.patches:,} patches, {count.labelled:,} labelled pixels")
     for number, split in zip(numbers, splits, strict=True):
         patches = len(folds.training_patches(split.train, run.config.data.straddle))
         print_line(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")

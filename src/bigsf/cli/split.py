@@ -44,6 +44,7 @@ def split(
     """
     from bigsf.files import refuse_overwrite
     from bigsf.folds.folds import Folds
+    from bigsf.folds.folds_file import write_folds
     from bigsf.folds.splits import SplitConfig, default_folds_path
     from bigsf.patches.patch_file import PatchFile
 
@@ -67,5 +68,5 @@ def split(
     if dry_run:
         print_line(f"Would write {', '.join(map(str, outputs))}.")
         return
-    folds.write(path)
+    write_folds(folds, path)
     print_line(f"Wrote {', '.join(map(str, outputs))}.")

@@ -1,27 +1,21 @@
 """Folds -> figure: the map with each area in the colour of its fold."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bigsf.folds.folds import Folds
+from bigsf.maps.quicklook import LONGEST_PX, label_axes, new_figure, stretched
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from bigsf.folds.folds import Folds
-from bigsf.maps.quicklook import LONGEST_PX, label_axes, new_figure, save_figure, stretched
 
 _FOLD_COLOURS = "tab10"
 
 
-def draw_folds(folds: "Folds", path: Path) -> None:
-    """Draw the map with each area in the colour of its fold, and what each fold holds."""
-    save_figure(folds_figure(folds), path)
-
-
-def folds_figure(folds: "Folds") -> "Figure":
-    """Return the figure of `draw_folds`."""
+def folds_figure(folds: Folds) -> "Figure":
+    """Return the figure of a map with each area in the colour of its fold, and the counts of each fold."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch
 
@@ -45,7 +39,7 @@ def folds_figure(folds: "Folds") -> "Figure":
     handles = [
         Patch(
             color=colours[fold - 1],
-            label=f"fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled px",
+            label=f"fold {fold}: {count.patches:,} patches, {count.labelled:,} labelled px",
         )
         for fold, count in folds.counts.items()
     ]

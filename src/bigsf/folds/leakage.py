@@ -1,12 +1,80 @@
-"""How far patches of different folds stay from each other: part of the proof that a split leaks nothing."""
+"""Patches and their folds -> the proof that no pixel leaks: shared pixels, uncovered labels, clear pixels."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from bigsf.arrays import IntArray
+from bigsf.folds.areas import AreaGrid
+from bigsf.folds.splits import Split
+from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.patches.patch_file import PatchFile
+
+
+class Leakage(NamedTuple):
+    """Counts that prove how well the folds of a map are separated."""
+
+    shared: int
+    """Pixels that patches of several folds share."""
+    labelled_uncovered: int
+    """Labelled pixels that lie in no patch of a fold."""
+    clear_px: int | None
+    """Least number of clear pixels, along y or x, between a training and a test patch of any split.
+
+    It is of patches that lie whole in their areas. Those that straddle areas show their pixels up to the gap, and the
+    out-of-fold map predicts all pixels. None where a split has no such patches.
+    """
+
+
+def measure_leakage(
+    patch_file: PatchFile,
+    areas: AreaGrid,
+    area: IntArray,
+    patch_fold: IntArray,
+    splits: Sequence[Split],
+    chunk_pixels: int = 4 * CHUNK_PIXELS,
+) -> Leakage:
+    """Count what the folds of a map share.
+
+    Parameters
+    ----------
+    patch_file
+        The patches.
+    areas
+        The areas of the map.
+    area, patch_fold
+        The area and the fold of each patch, `(n,)`; fold 0 is none.
+    splits
+        The splits of the folds.
+    chunk_pixels
+        Pixels that are held in memory at a time.
+    """
+    shared = uncovered = 0
+    nx, size = patch_file.shape[1], patch_file.patch_size
+    for y0, y1 in row_chunks(patch_file.shape, chunk_pixels, least_rows=size):
+        folds_here = np.zeros((y1 - y0, nx), np.uint8)  # the number of folds that show each pixel
+        for fold in np.unique(patch_fold[patch_fold > 0]):
+            folds_here += covered(patch_file.positions[patch_fold == fold], size, y0, y1, nx)
+        shared += int((folds_here > 1).sum())
+        if patch_file.labelled is not None:
+            uncovered += int(((folds_here == 0) & (patch_file.labelled[y0:y1] > 0)).sum())
+    kept = np.flatnonzero(patch_fold)
+    near = kept[outermost(patch_file.positions[kept], area[kept])]
+    position, fold_near = patch_file.positions[near], patch_fold[near]
+    clear = [
+        clear_pixels(
+            position[np.isin(fold_near, split.train)],
+            position[np.isin(fold_near, split.test)],
+            size,
+            areas.period_px,
+        )
+        for split in splits
+    ]
+    return Leakage(shared, uncovered, min((pixels for pixels in clear if pixels is not None), default=None))
 
 
 def covered(positions: npt.NDArray[np.integer], patch_size: int, y0: int, y1: int, nx: int) -> npt.NDArray[np.bool_]:

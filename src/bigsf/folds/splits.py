@@ -1,17 +1,13 @@
-"""Which folds train, validate and test, and by which areas a map is cut into folds."""
+"""Number of folds -> splits: which folds train, validate and test each model; and the configuration of folds."""
 
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
-import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from bigsf.config import Config, ConfigPath, aliased, default_tag
 from bigsf.errors import ConfigError
-from bigsf.folds.areas import AreaGrid
-from bigsf.folds.strategies import BalancedStrategyConfig, NaiveStrategyConfig, RandomStrategyConfig, StrategyConfig
-from bigsf.maps.wcs import sky_period_px
-from bigsf.patches.patch_file import PatchFile
+from bigsf.folds.strategies import RandomStrategyConfig, StrategyConfig
 
 _MOST_PX = 2**31 - 1  # positions are int32
 
@@ -71,7 +67,7 @@ class SplitConfig(Config):
     """How a map is split into folds."""
 
     strategy: Annotated[StrategyConfig, default_tag("random")] = RandomStrategyConfig()
-    """How areas are dealt to folds."""
+    """How areas are assigned to folds."""
 
     k: Annotated[int, Field(ge=1, le=255)] | None = aliased(None, "k", "nb_folds")
     """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 8 where
@@ -112,44 +108,15 @@ class SplitConfig(Config):
             raise ValueError(str(error)) from None
         return self
 
-    def resolved(self, patch_file: PatchFile) -> "SplitConfig":
-        """Return this config with the defaults that depend on the patch file filled in."""
-        config = self.model_copy(
-            update={
-                "area_size": self.area_size or max(64, 2 * patch_file.patch_size),
-                "path": self.path or default_folds_path(patch_file.path),
-            }
-        )
-        k, k_train, step = self.k or 4, self.k_train, self.step or 1
-        free = (self.k, self.k_train, self.step) == (None, None, None)
-        by_areas = isinstance(self.strategy, RandomStrategyConfig | BalancedStrategyConfig)
-        if free and by_areas and config._occupied_areas(patch_file) >= 16:
-            k, k_train, step = 8, 5, 2
-        trained = float(len(make_splits(k, k_train)[0].train))
-        return config.model_copy(update={"k": k, "k_train": trained, "step": step})
+    def filled_from(self, other: "SplitConfig") -> "SplitConfig":
+        """Return this configuration with the keys that it leaves out as another has them.
 
-    def filled_from(self, made: "SplitConfig") -> "SplitConfig":
-        """Return this config with what it does not say as `made` has it; k, k_train and step are one thing to say."""
-        said = {key for key in self.model_fields_set if getattr(self, key) is not None} | {"path", "use"}
-        deal = {"k", "k_train", "step"}
-        said |= deal if said & deal else set()
-        return self.model_copy(update={key: getattr(made, key) for key in type(self).model_fields if key not in said})
-
-    def areas(self, patch_file: PatchFile) -> AreaGrid:
-        """Return the areas of a patch file; the config must be resolved."""
-        period = sky_period_px(patch_file.wcs, patch_file.shape)
-        if isinstance(self.strategy, NaiveStrategyConfig):
-            assert self.k is not None
-            return AreaGrid.strips(patch_file.shape, 10 if self.k == 1 else self.k, period)
-        assert self.area_size is not None
-        return AreaGrid.regular(patch_file.shape, self.area_size, patch_file.patch_size, period)
-
-    def _occupied_areas(self, patch_file: PatchFile) -> int:
-        """Return the number of areas that hold a patch."""
-        areas, positions = self.areas(patch_file), patch_file.positions
-        inside, new_sky = areas.keeps(positions, patch_file.patch_size, self.overlap, self.gap)
-        row, column = areas.area_of(positions[inside & new_sky])
-        return len(np.unique(row * areas.shape[1] + column))
+        k, k_train and step belong together: where one of them is given, the others are not filled in.
+        """
+        given = {key for key in self.model_fields_set if getattr(self, key) is not None} | {"path", "use"}
+        together = {"k", "k_train", "step"}
+        given |= together if given & together else set()
+        return self.model_copy(update={key: getattr(other, key) for key in type(self).model_fields if key not in given})
 
 
 def default_folds_path(patch_file: Path) -> Path:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_or_make_folds
 from bigsf.folds.splits import Split
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
@@ -69,8 +70,8 @@ def open_data(config: RunConfig, world: World, write: bool = True) -> tuple[Patc
     patch_file = config.data.build()
     patch_file.labels()
     if world.size > 1:
-        world.first(lambda: Folds.load_or_make(patch_file, config.split))
-    return patch_file, Folds.load_or_make(patch_file, config.split, write=write)
+        world.first(lambda: load_or_make_folds(patch_file, config.split))
+    return patch_file, load_or_make_folds(patch_file, config.split, write=write)
 
 
 def build_run(

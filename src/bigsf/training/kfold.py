@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
@@ -18,7 +18,7 @@ from bigsf.training.build import open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.distributed import World
 from bigsf.training.resume import load_recorded_config, relocated
-from bigsf.training.run_config import OutOfFoldConfig, RunConfig
+from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
@@ -214,7 +214,7 @@ class KFold:
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""
-        clear = self.folds.clear_px
+        clear = self.folds.leakage.clear_px
         if clear is None or not self.config.data.straddle:
             return clear
         return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
@@ -238,6 +238,6 @@ def recorded_kfold(folder: Path) -> RunConfig:
     return relocated(load_recorded_config(folder / "kfold.yaml"), folder)
 
 
-def _for_training(config: RunConfig) -> RunConfig:
-    """Return a configuration without the part that does not change the training."""
-    return config.model_copy(update={"out_of_fold": OutOfFoldConfig()})
+def _for_training(config: RunConfig) -> dict[str, Any]:
+    """Return the keys of a configuration that change the training."""
+    return config.model_dump(exclude={"out_of_fold"})
