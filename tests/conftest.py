@@ -137,6 +137,7 @@ def run_in(patch_path: Path, folds_path: Path) -> Callable[..., dict[str, Any]]:
                 "optimizer": {"type": "adam", "lr": 0.01},
                 "scheduler": None,
                 "augmentations": [{"type": "flip"}, {"type": "rotate90"}],
+                "trackers": [{"type": "csv"}],  # to draw a figure takes longer than to train
                 **trainer,
             },
         }
@@ -162,7 +163,9 @@ FOUR_EPOCHS = {"epochs": 4, "scheduler": {"type": "multistep", "milestones": [1,
 @pytest.fixture(scope="session")
 def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an undisturbed run of four epochs; tests only read it."""
-    trainer = Trainer.from_config(run_in(tmp_path_factory.mktemp("trained"), **FOUR_EPOCHS))
+    trainer = Trainer.from_config(
+        run_in(tmp_path_factory.mktemp("trained"), **FOUR_EPOCHS, trackers=[{"type": "csv"}, {"type": "curves"}])
+    )
     trainer.train()
     return trainer.folder.path
 
@@ -170,7 +173,7 @@ def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.Temp
 @pytest.fixture(scope="session")
 def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished 4-fold; tests only read it."""
-    kfold = KFold(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
+    kfold = KFold.from_config(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
     kfold.run()
     return kfold.path
 

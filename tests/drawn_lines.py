@@ -1,12 +1,13 @@
-"""Lines of known length and bend, and the distance of pixels from them."""
+"""Filaments of known shape: lines of known length and bend, and a bar on a flat map."""
 
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-Line = npt.NDArray[np.float64]
+from bigsf.arrays import Float64Array, FloatArray, MaskArray
+
+Line = Float64Array
 
 
 def line(length: float, angle_deg: float, bend: Callable[[Line], Line] = np.zeros_like) -> Line:
@@ -23,3 +24,10 @@ def distance_map(points: Line, size: int, offset: tuple[float, float] = (0.0, 0.
     pixels = np.argwhere(np.ones((size, size)))
     distance, _ = cKDTree(points + size / 2 + offset).query(pixels)
     return np.asarray(distance).reshape(size, size)
+
+
+def bar(ny: int = 40, nx: int = 60) -> tuple[MaskArray, FloatArray]:
+    """Return a mask of 5 x 20 pixels and a map that is 3 on it and 2 around it."""
+    mask = np.zeros((ny, nx), np.uint8)
+    mask[10:15, 20:40] = 1
+    return mask, np.where(mask == 1, np.float32(3), np.float32(2))

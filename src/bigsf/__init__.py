@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bigsf.segmentation.config import SegmentConfig as SegmentConfig
     from bigsf.segmentation.ensemble import Ensemble as Ensemble
     from bigsf.segmentation.segment import segment as segment
+    from bigsf.simulation.galaxy import simulate_galaxy as simulate_galaxy
     from bigsf.training.build import Parts as Parts
     from bigsf.training.components.losses import LossSum as LossSum
     from bigsf.training.kfold import KFold as KFold
@@ -55,6 +56,7 @@ _MODULES = {
     "measure_recovery": "evaluation.completeness",
     "preprocess": "patches.preprocess",
     "segment": "segmentation.segment",
+    "simulate_galaxy": "simulation.galaxy",
 }
 """From each public name to the module that it is imported from."""
 

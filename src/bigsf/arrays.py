@@ -13,3 +13,6 @@ IntArray = npt.NDArray[np.int64]
 
 
 FloatArray = npt.NDArray[np.float32]
+
+
+Float64Array = npt.NDArray[np.float64]

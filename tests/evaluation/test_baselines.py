@@ -5,13 +5,13 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import sato
 
 from bigsf.arrays import FloatArray
-from bigsf.evaluation import baselines
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.maps.tiling import CHUNK_PIXELS
 from conftest import ArrayMap
 
 
 def tall_map(missing: bool = True) -> FloatArray:
-    """Return a column density of 300 x 50 pixels with two ridges and a hole."""
+    """Return a column density of 300 x 50 pixels with two ridges and a gap of missing pixels."""
     y, x = np.mgrid[:300, :50]
     ridges = sum(np.exp(-0.5 * ((x - c - 6 * np.sin(y / 30)) / 2) ** 2) for c in (15, 35))
     image = 1e22 * (1 + np.asarray(ridges)) * np.random.default_rng(0).lognormal(0, 0.1, y.shape)
@@ -21,7 +21,7 @@ def tall_map(missing: bool = True) -> FloatArray:
 
 
 def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the maps of tools/score_map.py, of the whole map at once."""
+    """Return the baselines of the whole map at once."""
     log_n = np.log10(np.where(np.isfinite(image), image, np.nanmedian(image)).astype(float))
     return {
         "column density": log_n,
@@ -32,23 +32,28 @@ def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("rows", [1, 37, 300])
-@pytest.mark.parametrize("columns", [7, 2048])
-def test_bands_and_pieces_give_the_formula_of_the_whole_map(
-    name: str, rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(baselines, "_CHUNK_PX", columns)
+@pytest.mark.parametrize("chunk_pixels", [8000, CHUNK_PIXELS])  # 8000: chunks of a few columns
+def test_bands_and_chunks_give_the_formula_of_the_whole_map(name: str, rows: int, chunk_pixels: int) -> None:
     image = tall_map()
-    maps = BaselineMaps(ArrayMap(image[None]))
+    maps = BaselineMaps(ArrayMap(image[None]), chunk_pixels=chunk_pixels)
     some = range(0, 300, rows) if rows > 1 else range(120, 180, 20)
     for y0 in some:
         y1 = min(y0 + rows, 300)
         np.testing.assert_allclose(maps.rows(name, y0, y1), formulas(image)[name][y0:y1], atol=2e-6)
 
 
-def test_holes_take_the_median_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", BASELINES)
+def test_chunks_change_no_bit(name: str) -> None:
+    planes = ArrayMap(tall_map()[None])
+    small, large = (BaselineMaps(planes, chunk_pixels=pixels) for pixels in (8000, CHUNK_PIXELS))
+    np.testing.assert_array_equal(small.rows(name, 100, 200), large.rows(name, 100, 200))
+
+
+def test_missing_pixels_take_the_median_of_a_sample() -> None:
     image = tall_map()
-    monkeypatch.setattr(baselines, "_SAMPLE", 500)
-    assert BaselineMaps(ArrayMap(image[None])).fill == pytest.approx(float(np.nanmedian(image)), rel=0.05)
+    assert BaselineMaps(ArrayMap(image[None]), sample_pixels=500).fill == pytest.approx(
+        float(np.nanmedian(image)), rel=0.05
+    )
 
 
 def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:

@@ -1,108 +1,14 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bigsf.arrays import FloatArray, MaskArray
 from bigsf.filaments.catalogue import COLUMNS, Filaments
 from bigsf.maps.fits_image import FitsImage
 from conftest import galactic_header
-from drawn_lines import distance_map, line
-
-
-def angle_between(first: float, second: float) -> float:
-    return float(abs((first - second + 90) % 180 - 90))
-
-
-def bar(ny: int = 40, nx: int = 60) -> tuple[MaskArray, FloatArray]:
-    """Return a mask of 5 x 20 pixels and a map that is 3 on it and 2 around it."""
-    mask = np.zeros((ny, nx), np.uint8)
-    mask[10:15, 20:40] = 1
-    return mask, np.where(mask == 1, np.float32(3), np.float32(2))
-
-
-@pytest.mark.parametrize(("length", "limit_deg"), [(20, 1.5), (60, 0.5), (200, 0.5)])
-def test_orientation_counts_from_up_to_the_left(length: int, limit_deg: float) -> None:
-    """Where 20 pixels do not hold half a degree: a step of half a pixel in them is 1.4."""
-    for angle in (0, 10, 37, 45, 80, 90, 120, 163, 179):
-        for width_px in (3, 5, 9):
-            mask = distance_map(line(length, angle + 90), length + 40, (0.1, 0.3)) <= width_px / 2
-            row = Filaments(mask).catalog()[0]
-            assert angle_between(row["orientation"], angle) < limit_deg
-            assert 0 <= row["orientation"] < 180
-
-
-@pytest.mark.parametrize(
-    ("axes", "centre"), [(("GLON-CAR", "GLAT-CAR"), (0.0, 0.0)), (("RA---TAN", "DEC--TAN"), (83.8, -5.4))]
-)
-def test_orientation_on_the_sky_is_the_galactic_position_angle(
-    axes: tuple[str, str], centre: tuple[float, float]
-) -> None:
-    header = galactic_header(200, 200)
-    header["CTYPE1"], header["CTYPE2"] = axes
-    header["CRVAL1"], header["CRVAL2"] = centre
-    header["CRPIX1"] = 100.5
-    wcs = WCS(header)
-    spine = line(120, 30)
-    mask = distance_map(spine, 200) <= 2.5
-    row = Filaments(mask).catalog(wcs=wcs)[0]
-    ends = wcs.pixel_to_world(*(spine[[0, -1]] + 100).T[::-1]).galactic
-    expected = ends[0].position_angle(ends[1]).deg
-    assert angle_between(row["orientation"], expected) < 0.5
-    middle = SkyCoord(row["l"], row["b"], unit="deg", frame="galactic")
-    assert middle.separation(wcs.pixel_to_world(100, 100).galactic).arcmin < 1
-    assert row["length_arcmin"] == pytest.approx(ends[0].separation(ends[1]).arcmin, abs=2 * 0.6)
-    assert row["area_arcmin2"] == pytest.approx(mask.sum() * 0.36, rel=1e-3)
-
-
-def test_orientation_is_of_the_sky_where_pixels_are_not_square() -> None:
-    header = galactic_header(200, 200)
-    header["CDELT2"] = 0.02
-    header["CRPIX1"] = 100.0
-    mask = distance_map(line(100, 135), 200) <= 2
-    row = Filaments(mask).catalog(wcs=WCS(header))[0]
-    assert angle_between(row["orientation"], np.rad2deg(np.arctan2(1, 2))) < 2
-
-
-def test_levels_are_of_the_filament_and_of_the_ring_around_it() -> None:
-    mask, image = bar()
-    image[12, 30] = 9
-    image[5, 25] = np.nan  # 5 pixels away
-    image[:, 48:] = 100  # 9 pixels away
-    image[8, 25] = 50  # 2 pixels away: its own wings
-    table = Filaments(mask).catalog(image, np.full(image.shape, 0.75, np.float32), unit="cm-2")
-    row = table[0]
-    assert row["mean"] == pytest.approx(3.06)
-    assert row["peak"] == 9
-    assert row["background"] == 2
-    assert row["contrast"] == pytest.approx(0.53)
-    assert row["probability"] == 0.75
-    assert row["area_px"] == 100
-    assert (row["x"], row["y"]) == pytest.approx((29.5, 12), abs=1)
-    assert str(table["mean"].unit) == "1 / cm2"
-
-
-def test_another_filament_is_no_background() -> None:
-    mask, image = bar()
-    mask[18:26, 15:45] = 1
-    image[18:26, 15:45] = 70
-    assert Filaments(mask).catalog(image)["background"][0] == 2
-
-
-def test_bands_do_not_change_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(5)
-    image = generator.normal(10, 1, (60, 50)).astype(np.float32)
-    mask = generator.uniform(size=image.shape) < 0.1
-    mask[5:50, 20:23] = True
-    whole = Filaments(mask).catalog(image, image)
-    monkeypatch.setattr("bigsf.filaments.catalogue._BAND_PIXELS", 3 * 50)
-    banded = Filaments(mask).catalog(lambda y0, y1: image[y0:y1], image)
-    for name in COLUMNS:
-        np.testing.assert_allclose(banded[name], whole[name], rtol=1e-6)
+from drawn_lines import bar
 
 
 def test_what_is_undefined_is_nan() -> None:

@@ -20,7 +20,7 @@ def length_of(mask: BoolArray) -> float:
 
 
 def lines(bend: Callable[[Line], Line] = np.zeros_like) -> Iterator[tuple[float, Line]]:
-    """Yield lengths and distance maps of lines at many angles, off the grid by parts of a pixel."""
+    """Yield lengths and distance maps of lines at many angles, shifted by fractions of a pixel."""
     generator = np.random.default_rng(3)
     for length in LENGTHS:
         for angle in ANGLES:
@@ -88,20 +88,20 @@ def test_a_skeleton_is_connected_as_its_mask_is(mask: BoolArray) -> None:
     skeleton = skeleton_of(mask)
     connected = np.ones((3, 3))
     assert not (skeleton & ~mask).any()
-    pieces, number = label(mask, connected)
+    components, number = label(mask, connected)
     assert label(skeleton, connected)[1] == number
-    assert set(pieces[skeleton]) == set(range(1, number + 1))
+    assert set(components[skeleton]) == set(range(1, number + 1))
 
 
 @given(arrays(np.bool_, (9, 14), elements=st.booleans()))
 def test_any_mask_has_a_length(mask: BoolArray) -> None:
-    pieces, number = label(mask, np.ones((3, 3)))
-    for piece in range(1, number + 1):
-        assert 0 <= length_of(pieces == piece) < mask.size
+    components, number = label(mask, np.ones((3, 3)))
+    for component in range(1, number + 1):
+        assert 0 <= length_of(components == component) < mask.size
 
 
 def test_oblique_filaments_of_any_width_keep_their_skeleton() -> None:
-    for width_px in (2, 3, 4, 6, 7):  # the thinning of Zhang & Suen loses all of some of these
+    for width_px in (2, 3, 4, 6, 7):  # the thinning of Zhang & Suen removes some of these completely
         for angle in (45, 135):
             for shift in (0.0, 0.25, 0.5):
                 mask = distance_map(line(80, angle), 120, (shift, 0.0)) <= width_px / 2

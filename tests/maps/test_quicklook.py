@@ -14,7 +14,6 @@ from bigsf.folds.folds import Folds
 from bigsf.maps import quicklook as pictures
 from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.components.trackers import draw_curves
 from conftest import galactic_header
 
 
@@ -84,25 +83,6 @@ def test_probability_is_shown_on_the_scale_from_zero_to_one(drawn: list[Any]) ->
     assert images_of(drawn[0])[1].get_clim() == (0, 1)
     labels = [axes.get_ylabel() for axes in drawn[0].axes]
     assert any("threshold 0.37" in label for label in labels)
-
-
-def test_curves_show_losses_beside_validation_scores(drawn: list[Any]) -> None:
-    history = [
-        {"epoch": n, "lr": 0.1, "train_loss": 1 / n, "val_loss": 2 / n, "val_dice": n / 4, "val_roc_auc": float("nan")}
-        for n in (1, 2, 3)
-    ]
-    draw_curves(history, Path("curves.png"), best_epoch=2)
-    losses, scores = drawn[0].axes
-    lines = {line.get_label(): list(line.get_ydata()) for axes in (losses, scores) for line in axes.lines}
-    assert lines["train loss"] == [1, 1 / 2, 1 / 3]
-    assert lines["val loss"] == [2, 1, 2 / 3]
-    assert lines["dice"] == [1 / 4, 1 / 2, 3 / 4]
-    assert "lr" not in lines
-    assert [list(axes.lines[-1].get_xdata()) for axes in (losses, scores)] == [[2, 2], [2, 2]]
-
-
-def test_curves_of_a_run_are_a_picture(trained: Path) -> None:
-    assert imread(trained / "curves.png").shape[1] > 1000
 
 
 def test_fold_map_has_a_colour_a_fold_and_white_where_data_are_missing(

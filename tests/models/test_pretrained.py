@@ -11,16 +11,17 @@ from astropy.io import fits
 from bigsf.errors import SnapshotError
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.models.model_config import build_model
 from bigsf.models.pretrained import FOLDER, NAMES, snapshot_path
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.ensemble import find_models
 from bigsf.segmentation.segment import segment
+from bigsf.simulation.galaxy import simulate_galaxy
 from bigsf.training.run_config import RunConfig
-from bigsf.training.snapshot import Snapshot, build_model
+from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from conftest import Sky, preprocess_config, shared_data
-from make_galaxy import write_galaxy
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +37,7 @@ def test_model_is_small_has_a_card_and_names_no_path(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_model_has_the_default_architecture(name: str) -> None:
-    Snapshot.load(name).load_weights(build_model(RunConfig.from_dict({"data": {"path": "any.h5"}})))
+    Snapshot.load(name).load_weights(build_model(RunConfig.from_dict({"data": {"path": "any.h5"}}).trainer.model))
 
 
 def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,9 +48,8 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
         find_models(["higal-small"])
 
 
-def test_it_finds_the_filaments_of_a_new_sky_better_than_what_needs_no_training(tmp_path: Path) -> None:
-    path = tmp_path / "sky.fits"
-    write_galaxy(path, 256, 256, seed=5)
+def test_it_finds_the_filaments_of_a_new_map_better_than_what_needs_no_training(tmp_path: Path) -> None:
+    path = simulate_galaxy(tmp_path / "simulated.fits", 256, 256, seed=5)
     preprocess(PreprocessConfig(image=path), tmp_path / "sky.h5")
     file = PatchFile(tmp_path / "sky.h5")
     found = fits.getdata(segment("higal-small", path, tmp_path / "out.fits", precision="fp32").output)
@@ -76,7 +76,7 @@ def test_fine_tuning_starts_from_it(run_in: Callable[..., dict[str, Any]], sky: 
     run |= {"data": {"path": str(tmp_path / "sky.h5"), "samples_per_epoch": 16}, "split": {"k": 4, "area_size": 32}}
     trainer = Trainer.from_config(run)
     there = Snapshot.load("higal-small").model_state
-    here = trainer.model.state_dict()
+    here = trainer.run.model.state_dict()
     assert all(np.allclose(here[key], there[key].float(), atol=1e-6) for key in there)
     trainer.train()
     assert RunConfig.from_yaml(trainer.folder.config).trainer.start_from == "higal-small"

@@ -20,6 +20,7 @@ from bigsf.training.build import Parts
 from bigsf.training.components.losses import LossSum
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World, join_world
+from bigsf.training.lock import lock_folder
 from bigsf.training.resume import warn_if_elsewhere
 from bigsf.training.run_config import Seconds
 from bigsf.training.snapshot import Snapshot
@@ -114,17 +115,17 @@ def test_one_process_is_a_world_of_its_own() -> None:
 
 
 def weights(trainer: Trainer) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    return [parameter.detach().clone() for parameter in trainer.run.model.parameters()]
 
 
 @pytest.mark.parametrize("parts", [2, 3, 100])
 def test_a_batch_cut_into_parts_gives_the_same_step(config: Path, parts: int) -> None:
     whole, cut = (Trainer.from_config(config, [f"trainer.accumulate={n}"], overwrite=True) for n in (1, parts))
     for trainer in (whole, cut):
-        assert trainer.step(0, 0) == len(trainer.dataset.batch_indices(0, 0))
+        assert trainer.step(0, 0) == len(trainer.run.dataset.batch_indices(0, 0))
     for one, other in zip(weights(whole), weights(cut), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
-    assert cut.state.partial_loss == pytest.approx(whole.state.partial_loss)
+    assert cut.run.state.partial_loss == pytest.approx(whole.run.state.partial_loss)
 
 
 def test_long_gradients_are_scaled_down(config: Path) -> None:
@@ -192,7 +193,8 @@ def test_a_signal_to_the_command_stops_it_in_order(config: Path, tmp_path: Path,
 def test_a_folder_in_use_is_refused_and_names_its_user(config: Path) -> None:
     trainer, other = Trainer.from_config(config), Trainer.from_config(config)
     trainer.folder.path.mkdir(parents=True)
-    with trainer.folder.lock(), pytest.raises(UsageError, match=rf"is in use by process {os.getpid()} on .* since 20"):
+    in_use = rf"is in use by process {os.getpid()} on .* since 20"
+    with lock_folder(trainer.folder.path), pytest.raises(UsageError, match=in_use):
         other.train()
     assert list(trainer.folder.path.iterdir()) == []
     other.train()
@@ -202,7 +204,7 @@ def test_going_on_elsewhere_is_said(config: Path) -> None:
     trainer = Trainer.from_config(config, ["trainer.epochs=1"])
     trainer.train()
     with pytest.warns(UserWarning, match=r"processes 1 there, 2 here\): it goes on, but no longer bit for bit"):
-        warn_if_elsewhere(trainer.machine, {**trainer.machine, "processes": World(size=2).size})
+        warn_if_elsewhere(trainer.run.machine, {**trainer.run.machine, "processes": World(size=2).size})
 
 
 @pytest.mark.parametrize(("code", "requeued"), [(75, True), (0, False), (4, False)])

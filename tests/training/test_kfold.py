@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
+from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
 
 Settings = Callable[..., dict[str, Any]]
@@ -27,20 +29,25 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.training.components.trackers.draw_curves", lambda _, path, *__: path.touch())
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
-    monkeypatch.setattr("bigsf.training.kfold.write_report", lambda *_: None)
+    monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda *_: None)
 
 
 @pytest.fixture
 def kfold_of(run_in: Settings, tmp_path: Path) -> Callable[..., KFold]:
     """Return a k-fold in tmp_path; `split` and `trainer` change the configuration."""
 
-    def make(split: dict[str, Any] | None = None, **trainer: Any) -> KFold:
+    def make(
+        split: dict[str, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
+        time_limit_s: float | None = None,
+        **trainer: Any,
+    ) -> KFold:
         run = run_in(tmp_path, **{"epochs": 1, **trainer})
         path = {"path": str(tmp_path / "other.folds.json")} if split else {}
-        return KFold(RunConfig.from_dict({**run, "split": {**run["split"], **path, **(split or {})}}))
+        config = RunConfig.from_dict({**run, "split": {**run["split"], **path, **(split or {})}})
+        return KFold.from_config(config, callbacks=callbacks, time_limit_s=time_limit_s)
 
     return make
 
@@ -55,28 +62,28 @@ def planes(folder: Path) -> dict[str, npt.NDArray[Any]]:
         return {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
 
 
-def rank_of_row(folder: Path, file: PatchFile) -> npt.NDArray[np.float32]:
+def predicted_by_each(folder: Path, file: PatchFile) -> npt.NDArray[np.float32]:
     """Return what each model of a k-fold makes of the whole map, `(models, ny, nx)`."""
     models = [Snapshot.load(path).build_model() for path in sorted(folder.glob("split_*/best.pt"))]
     predictor = SlidingWindowPredictor(models, file.patch_size, batch_size=64)
     return np.concatenate([values for _, _, values in predictor.predict_bands(file)], axis=1)
 
 
-def test_every_valid_pixel_is_judged_by_the_model_that_never_saw_its_fold(trained_kfold: Path, folds: Folds) -> None:
+def test_every_valid_pixel_is_predicted_by_the_model_that_never_saw_its_fold(trained_kfold: Path, folds: Folds) -> None:
     out, file = planes(trained_kfold), folds.patch_file
     valid, number = np.isfinite(file.image[0]), folds.rows(0, file.shape[0])
     np.testing.assert_array_equal(np.isfinite(out["PRIMARY"]), valid)
     np.testing.assert_array_equal(out["FOLD"], np.where(valid, number, 0))
-    each = rank_of_row(trained_kfold, file)
-    for predictor, (train, validation, test) in enumerate(folds.splits):
+    each = predicted_by_each(trained_kfold, file)
+    for model, (train, validation, test) in enumerate(folds.splits):
         where = np.isin(out["FOLD"], test)
         assert where.any()
-        np.testing.assert_allclose(out["PRIMARY"][where], each[predictor][where], atol=1e-6)
+        np.testing.assert_allclose(out["PRIMARY"][where], each[model][where], atol=1e-6)
         assert not set(test) & {*train, *validation}
-        assert not np.allclose(out["PRIMARY"][where], each[predictor - 1][where], atol=1e-3)
+        assert not np.allclose(out["PRIMARY"][where], each[model - 1][where], atol=1e-3)
 
 
-def test_mask_takes_the_threshold_of_each_judge(trained_kfold: Path, folds: Folds) -> None:
+def test_mask_takes_the_threshold_of_each_model(trained_kfold: Path, folds: Folds) -> None:
     out = planes(trained_kfold)
     for name, (_, _, test) in zip(NAMES, folds.splits, strict=True):
         threshold = np.float32(Snapshot.load(trained_kfold / name / "best.pt").thresholds.whole)
@@ -123,31 +130,26 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
 def test_done_splits_are_not_trained_again(
     trained_kfold: Path, kfold_of: Callable[..., KFold], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kfold = KFold(RunConfig.from_yaml(trained_kfold / "kfold.yaml"))
+    kfold = KFold.from_config(RunConfig.from_yaml(trained_kfold / "kfold.yaml"))
     before = (trained_kfold / "summary.json").read_text()
     monkeypatch.setattr(Trainer, "train", lambda _: pytest.fail("a split was trained again"))
     assert kfold.run() is not None
     assert (trained_kfold / "summary.json").read_text() == before
 
 
-def test_one_split_at_a_time_and_an_interrupted_one_is_continued(
-    kfold_of: Callable[..., KFold], monkeypatch: pytest.MonkeyPatch
-) -> None:
+class StopAfterAnEpoch(Callback):
+    def after_epoch(self, state: TrainingState) -> None:
+        raise InterruptedRunError("Stopped by the test.", 15)
+
+
+def test_one_split_at_a_time_and_an_interrupted_one_is_continued(kfold_of: Callable[..., KFold]) -> None:
     kfold = kfold_of(epochs=2)
     assert kfold.run(only=2) is None
     assert [path.name for path in sorted(kfold.path.iterdir())] == ["kfold.yaml", "split_2"]
     assert json.loads((kfold.path / "split_2" / "scores.json").read_text())["split"] == [[2, 3], [4], [1]]
 
-    end_epoch = Trainer._end_epoch
-
-    def interrupted(trainer: Trainer, *arguments: float) -> None:
-        end_epoch(trainer, *arguments)
-        raise InterruptedRunError("Stopped by the test.", 15)
-
-    monkeypatch.setattr(Trainer, "_end_epoch", interrupted)
     with pytest.raises(InterruptedRunError, match="Stopped by the test"):
-        kfold.run()
-    monkeypatch.setattr(Trainer, "_end_epoch", end_epoch)
+        kfold_of(epochs=2, callbacks=[StopAfterAnEpoch()]).run()
     started = (kfold.path / "split_1" / "environment.json").stat().st_mtime_ns
     assert Snapshot.load(kfold.path / "split_1" / "last.pt").epochs_run == 1
     for number in (1, 3, 4):
@@ -158,8 +160,7 @@ def test_one_split_at_a_time_and_an_interrupted_one_is_continued(
 
 
 def test_what_was_stopped_says_what_to_resume(kfold_of: Callable[..., KFold]) -> None:
-    kfold = kfold_of()
-    kfold.time_limit_s = 0.0
+    kfold = kfold_of(time_limit_s=0.0)
     with pytest.raises(InterruptedRunError, match=rf"Go on with: bigsf resume {kfold.path}$"):
         kfold.run()
     with pytest.raises(InterruptedRunError, match=rf"Go on with: bigsf resume {kfold.path}/split_3$"):
@@ -180,13 +181,13 @@ def test_folds_that_are_never_tested_are_nan(kfold_of: Callable[..., KFold]) -> 
     tested = np.isin(number, [4, 2]) & np.isfinite(kfold.patch_file.image[0])
     np.testing.assert_array_equal(np.isfinite(out["PRIMARY"]), tested)
     np.testing.assert_array_equal(out["FOLD"], np.where(tested, number, 0))
-    assert summary["predicted_pixels"] == tested.sum() < summary["valid_pixels"]
+    assert summary.predicted_pixels == tested.sum() < summary.valid_pixels
 
 
-def test_several_judges_of_a_pixel_vote(kfold_of: Callable[..., KFold]) -> None:
+def test_several_models_of_a_pixel_are_averaged(kfold_of: Callable[..., KFold]) -> None:
     kfold = kfold_of({"k_train": 1})
     kfold.run()
-    out, each = planes(kfold.path), rank_of_row(kfold.path, kfold.patch_file)
+    out, each = planes(kfold.path), predicted_by_each(kfold.path, kfold.patch_file)
     number = kfold.folds.rows(0, kfold.patch_file.shape[0])
     may = np.stack([np.isin(number, test) for _, _, test in kfold.folds.splits])
     assert (may.sum(axis=0) == 2).all()
@@ -241,7 +242,7 @@ def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map
     np.testing.assert_allclose(alone[where], out["PRIMARY"][where], atol=1e-6)
 
 
-def test_map_is_judged_anew_as_asked_without_training(
+def test_map_is_predicted_anew_as_asked_without_training(
     trained_kfold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "results" / "run"
@@ -250,7 +251,7 @@ def test_map_is_judged_anew_as_asked_without_training(
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("a split was trained again"))
     config = KFold.from_folder(folder).config
     for change in ({"tta": True}, {"stride": 8}):
-        KFold(config.model_copy(update={"out_of_fold": OutOfFoldConfig(**change)})).run()
+        KFold.from_config(config.model_copy(update={"out_of_fold": OutOfFoldConfig(**change)})).run()
         now = planes(folder)["PRIMARY"]
         assert 0 < np.nanmax(abs(now - before)) < 0.5
         before = now

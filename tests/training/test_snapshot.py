@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from bigsf.errors import ConfigError, SnapshotError
+from bigsf.models.model_config import build_model
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.run_config import RunConfig
-from bigsf.training.snapshot import FORMAT, FORMAT_VERSION, Snapshot, build_model
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.snapshot_file import FORMAT, FORMAT_VERSION
 
 KEYS = {
     "FORMAT",
@@ -182,8 +184,6 @@ def test_failed_save_leaves_the_previous_file_whole(
 
 
 def test_more_than_one_class_is_refused(snapshot: Snapshot) -> None:
-    config = snapshot.config
-    model = config.trainer.model.model_copy(update={"out_channels": 2})
-    trainer = config.trainer.model_copy(update={"model": model})
+    model = snapshot.config.trainer.model.model_copy(update={"out_channels": 2})
     with pytest.raises(ConfigError, match=r"out_channels is 2; BigSF separates one class: use 1"):
-        build_model(config.model_copy(update={"trainer": trainer}))
+        build_model(model)

@@ -17,7 +17,8 @@ from astropy.io import fits
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
 from bigsf.training.run_config import RunConfig
-from bigsf.training.snapshot import FORMAT_VERSION, Snapshot
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.snapshot_file import FORMAT_VERSION
 from bigsf.training.trainer import Trainer
 from conftest import ROOT
 
@@ -52,7 +53,7 @@ def train(patch_file: Path, folder: Path) -> Path:
             },
         }
     )
-    Trainer(config).train()
+    Trainer.from_config(config).train()
     return folder / "run" / "last.pt"
 
 
@@ -88,7 +89,7 @@ def test_a_kept_version_loads_goes_on_and_segments(kept: Path, tmp_path: Path) -
     for name in ("last.pt", "best.pt"):
         shutil.copy(kept, run / name)
     trainer = Trainer.from_snapshot(run, epochs=3, data=patch_file)
-    assert trainer.train()["epochs_run"] == 3
+    assert trainer.train().epochs_run == 3
     assert segment(run, tmp_path / "image.fits", tmp_path / "out.fits").valid == 48 * 64
     assert Snapshot.load(run / "last.pt").history[:2] == Snapshot.load(kept).history
 

@@ -14,11 +14,12 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.metric import metric_name
+from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.losses import BCEConfig
 from bigsf.training.run_config import TrainerConfig
-from bigsf.training.validation import Evaluation, evaluate
+from bigsf.training.validation import CHUNK_COLUMNS, Evaluation, Validator
 from conftest import StubModel
 
 Mask = npt.NDArray[np.bool_]
@@ -35,11 +36,15 @@ def folds(patch_path: Path, folds_path: Path) -> Folds:
 def evaluated(folds: Folds) -> Callable[..., Evaluation]:
     kinds: list[dict[str, Any]] = [{"type": "dice"}, {"type": "average_precision"}, {"type": "roc_auc"}]
 
-    def make(which: list[int], unlabelled_weight: float = 0.0, batch_size: int = 32) -> Evaluation:
+    def make(
+        which: list[int], unlabelled_weight: float = 0.0, batch_size: int = 32, chunk_columns: int = CHUNK_COLUMNS
+    ) -> Evaluation:
         metrics = TrainerConfig.from_dict({"metrics": kinds}).metrics
         built = {metric_name(metric): metric.build() for metric in metrics}
         predictor = SlidingWindowPredictor([PIXELWISE], 16, batch_size=batch_size)
-        return evaluate(predictor, folds, which, built, BCEConfig().build(), unlabelled_weight)
+        loss = BCEConfig().build()
+        validator = Validator(predictor, folds, built, loss, unlabelled_weight, chunk_columns=chunk_columns)
+        return validator.evaluate(which)
 
     return make
 
@@ -78,14 +83,11 @@ def test_scores_are_those_of_the_whole_map_at_once(
     assert whole != pytest.approx(found.metrics["average_precision"], abs=1e-3)
 
 
-def test_pieces_of_a_wide_map_score_the_same(
-    evaluated: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_of_a_wide_map_score_the_same(evaluated: Callable[..., Evaluation]) -> None:
     whole = evaluated([2, 4], 0.3)
-    monkeypatch.setattr("bigsf.training.validation._CHUNK_PX", 23)
-    cut = evaluated([2, 4], 0.3)
-    assert cut.quantities == pytest.approx(whole.quantities, rel=1e-6)
-    np.testing.assert_array_equal(cut.whole.positives, whole.whole.positives)
+    in_chunks = evaluated([2, 4], 0.3, chunk_columns=23)
+    assert in_chunks.quantities == pytest.approx(whole.quantities, rel=1e-6)
+    np.testing.assert_array_equal(in_chunks.whole.positives, whole.whole.positives)
 
 
 def test_every_pixel_of_the_folds_is_judged_once(
@@ -110,14 +112,14 @@ def test_unlabelled_pixels_weigh_in_the_loss_as_background(
 
 def test_thresholds_are_those_of_best_dice(evaluated: Callable[..., Evaluation]) -> None:
     found = evaluated([1, 2])
-    assert found.thresholds == {"whole": found.whole.best_dice()[1], "labelled": found.labelled.best_dice()[1]}
+    assert found.thresholds == Thresholds(whole=found.whole.best_dice()[1], labelled=found.labelled.best_dice()[1])
     assert found.quantities["whole_dice"] == found.whole.best_dice()[0]
 
 
 def test_folds_without_a_label_score_nan(evaluated: Callable[..., Evaluation]) -> None:
     found = evaluated([])
     assert all(math.isnan(value) for value in found.quantities.values())
-    assert found.thresholds == {"whole": 0.5, "labelled": 0.5}
+    assert found.thresholds == Thresholds(whole=0.5, labelled=0.5)
 
 
 @given(cuts=st.sets(st.integers(1, 29)), edges=st.sets(st.integers(1, 29)))

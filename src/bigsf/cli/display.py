@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
@@ -166,11 +166,8 @@ def _scores_row(name: str, kinds: Mapping[str, Mapping[str, float | None]]) -> l
     return [name, *map(_number, numbers), _number(kinds["whole"]["marked_ratio"], 2)]
 
 
-def print_scores(scores: "RunScores | dict[str, Any]") -> None:
+def print_scores(scores: "RunScores") -> None:
     """Print the test scores of one run."""
-    from bigsf.evaluation.records import RunScores
-
-    scores = RunScores.model_validate(scores)  # MERGE: drop it once Trainer.train() returns RunScores
     print_line(f"Test folds {scores.split.test}, best.pt of epoch {scores.best_epoch}:")
     for name, value in scores.test.items():
         print_line(f"  {name.replace('_', ' '):26} {_number(value)}")
@@ -180,11 +177,8 @@ def print_scores(scores: "RunScores | dict[str, Any]") -> None:
     _warn_if_beaten(scores.test["whole_average_precision"], scores.baselines)
 
 
-def print_summary(summary: "KFoldSummary | dict[str, Any]") -> None:
+def print_summary(summary: "KFoldSummary") -> None:
     """Print the scores of a k-fold: each run on its test folds, then the out-of-fold map beside the baselines."""
-    from bigsf.evaluation.records import KFoldSummary
-
-    summary = KFoldSummary.model_validate(summary)  # MERGE: drop it once KFold.run() returns KFoldSummary
     names = ["labelled_best_dice", "average_precision", "whole_average_precision", "whole_dice"]
     rows = [
         [str(run.split.test), str(run.best_epoch), *(_number(run.test.get(name)) for name in names)]

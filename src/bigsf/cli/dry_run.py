@@ -17,12 +17,13 @@ from bigsf.models.device import autocast
 from bigsf.models.segmentation_model import with_folded_norms
 
 if TYPE_CHECKING:
+    from bigsf.training.run import TrainingRun
     from bigsf.training.trainer import Trainer
 
 
 def describe_run(trainer: "Trainer") -> None:
     """Print the resolved configuration of a run, its data, and what it costs."""
-    _describe(trainer, [trainer.config.split.use], seconds_per_window(trainer))
+    _describe(trainer, [trainer.run.config.split.use], seconds_per_window(trainer.run))
     print_line(f"Would write {trainer.folder.path}.")
 
 
@@ -36,15 +37,16 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
     only
         The number of a split, from 1.
     """
-    folds, config = trainer.folds, trainer.config
-    numbers = [only] if only else list(range(1, len(folds.splits) + 1))
-    window_s = seconds_per_window(trainer)
+    run = trainer.run
+    numbers = [only] if only else list(range(1, len(run.folds.splits) + 1))
+    window_s = seconds_per_window(run)
     _describe(trainer, numbers, window_s)
     names = [f"split_{number}" for number in numbers]
     if not only:
-        stride = config.out_of_fold.stride_of(trainer.patch_file.patch_size)
-        windows = sum(count_windows(folds, split.test, stride) for split in folds.splits)
-        seconds = window_s * windows * (8 if config.out_of_fold.tta else 1)
+        out_of_fold = run.config.out_of_fold
+        stride = out_of_fold.stride_of(run.patch_file.patch_size)
+        windows = sum(count_windows(run.folds, split.test, stride) for split in run.folds.splits)
+        seconds = window_s * windows * (8 if out_of_fold.tta else 1)
         print_line(f"# the out-of-fold map takes about {duration(seconds)} (see out_of_fold), its report more")
         names += ["out_of_fold.fits", "out_of_fold.png", "summary.json", "report.html"]
     print_line(f"Would write {trainer.folder.path}: {', '.join(names)}.")
@@ -52,46 +54,46 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
 
 def _describe(trainer: "Trainer", numbers: list[int], window_s: float) -> None:
     """Print the configuration, the folds, the splits of these numbers (from 1), and the cost of training on them."""
-    folds, dataset, parameters = trainer.folds, trainer.dataset, sum(p.numel() for p in trainer.model.parameters())
+    run, folds, dataset = trainer.run, trainer.run.folds, trainer.run.dataset
     splits = [folds.splits[number - 1] for number in numbers]
-    print_line(trainer.config.to_yaml())
+    print_line(run.config.to_yaml())
     for fold, count in folds.counts.items():
         print_line(f"# fold {fold}: {count['patches']:,} patches, {count['labelled']:,} labelled pixels")
     for number, split in zip(numbers, splits, strict=True):
-        patches = len(folds.training_patches(split.train, trainer.config.data.straddle))
+        patches = len(folds.training_patches(split.train, run.config.data.straddle))
         print_line(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
     print_line(f"# {dataset.samples:,} training patches and {dataset.steps:,} steps per epoch")
-    dtype = str(trainer.dtype).removeprefix("torch.")
-    print_line(f"# network of {parameters:,} parameters in {dtype} on {trainer.device}")
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    dtype = str(run.dtype).removeprefix("torch.")
+    print_line(f"# network of {parameters:,} parameters in {dtype} on {run.device}")
     batch = dataset.batch(0, 0)
-    memory = decimal(trainer.model.training_bytes(batch.image, batch.position))
-    print_line(f"# a step of {trainer.config.trainer.batch_size} patches takes about {memory} of memory")
+    memory = decimal(run.model.training_bytes(batch.image, batch.position))
+    print_line(f"# a step of {run.config.trainer.batch_size} patches takes about {memory} of memory")
     _print_time(trainer, splits, window_s)
     print_line(f"# a snapshot takes {decimal(12 * parameters)}")  # a weight and two moments, 4 bytes each
 
 
 def _print_time(trainer: "Trainer", splits: list[Split], window_s: float) -> None:
-    training = seconds_per_step(trainer) * trainer.dataset.steps * trainer.epochs * len(splits)
-    windows = sum(count_windows(trainer.folds, split.validation, trainer.predictor.stride) for split in splits)
-    validation = window_s * trainer.epochs * windows
+    run, stride = trainer.run, trainer.validator.predictor.stride
+    training = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(splits)
+    windows = sum(count_windows(run.folds, split.validation, stride) for split in splits)
+    validation = window_s * run.epochs * windows
     runs = f" of {len(splits)} runs" if len(splits) > 1 else ""
-    print_line(
-        f"# {trainer.epochs} epochs{runs} take about {duration(training)}, and {duration(validation)} of validation"
-    )
+    print_line(f"# {run.epochs} epochs{runs} take about {duration(training)}, and {duration(validation)} of validation")
 
 
 def seconds_per_step(trainer: "Trainer") -> float:
     """Return the time that a training step takes, measured by taking two."""
-    return _time_second_call(lambda number: trainer.step(0, number % trainer.dataset.steps))
+    return _time_second_call(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
 
 
-def seconds_per_window(trainer: "Trainer") -> float:
+def seconds_per_window(run: "TrainingRun") -> float:
     """Return the time in which a window is predicted, measured by predicting a batch twice."""
-    batch = trainer.dataset.batch(0, 0)
-    model = with_folded_norms(trainer.model)
+    batch = run.dataset.batch(0, 0)
+    model = with_folded_norms(run.model)
 
     def predict(number: int) -> None:
-        with torch.inference_mode(), autocast(trainer.device, trainer.dtype):
+        with torch.inference_mode(), autocast(run.device, run.dtype):
             model.probabilities(batch.image, batch.position).cpu()
 
     return _time_second_call(predict) / len(batch.image)

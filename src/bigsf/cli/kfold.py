@@ -35,12 +35,12 @@ def kfold(
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 
-        trainer = Trainer(run, device, dry_run=True)
-        check_only(only, len(trainer.folds.splits))
+        trainer = Trainer.from_config(run, device=device, dry_run=True)
+        check_only(only, len(trainer.run.folds.splits))
         describe_kfold(trainer, only)
         return
     with join_world(device) as world:
-        run_kfold(KFold(run, device, world, seconds(time_limit)), only, overwrite)
+        run_kfold(KFold.from_config(run, device, world, seconds(time_limit)), only, overwrite)
 
 
 def run_kfold(runs: "KFold", only: int | None = None, overwrite: bool = False) -> None:

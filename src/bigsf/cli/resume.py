@@ -46,7 +46,8 @@ def _resume_kfold(path: Path, device: str | None, time_limit: str | None, trust:
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 
-        describe_kfold(Trainer(KFold.from_folder(path, device, trust=trust).config, device, dry_run=True))
+        config = KFold.from_folder(path, device, trust=trust).config
+        describe_kfold(Trainer.from_config(config, device=device, dry_run=True))
         return
     with join_world(device) as world:
         run_kfold(KFold.from_folder(path, device, world, seconds(time_limit), trust))
@@ -76,13 +77,13 @@ def _resume_run(
 
 def _print_progress(trainer: "Trainer", dry_run: bool) -> None:
     """Print how far a run has come, and whether anything is left to train."""
-    state, folder = trainer.state, trainer.folder.path
-    where = f"epoch {state.epochs_run} of {trainer.epochs}"
+    state, folder = trainer.run.state, trainer.folder.path
+    where = f"epoch {state.epochs_run} of {trainer.run.epochs}"
     where += f" and {plural(state.steps_run, 'step')} of the next" if state.steps_run else ""
     print_line(f"{folder} stands after {where}.")
     if state.stopped_early:
         print_line("Nothing is left to train: it stopped early.")
-    elif state.epochs_run >= trainer.epochs:
-        print_line(f"Nothing is left to train; --epochs {2 * trainer.epochs} would go on.")
+    elif state.epochs_run >= trainer.run.epochs:
+        print_line(f"Nothing is left to train; --epochs {2 * trainer.run.epochs} would go on.")
     elif dry_run:
         print_line(f"Would go on in {folder}.")

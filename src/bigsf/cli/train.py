@@ -43,10 +43,12 @@ def train(
     if dry_run:
         from bigsf.cli.dry_run import describe_run
 
-        describe_run(Trainer(run, device, dry_run=True))
+        describe_run(Trainer.from_config(run, device=device, dry_run=True))
         return
     with join_world(device) as world:
-        trainer = Trainer(run, device, overwrite, world=world)
+        trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)
         print_scores(trainer.train(seconds(time_limit)))
-    print_line(f"Wrote {trainer.folder.path}: best.pt, last.pt, metrics.csv, curves.png, scores.json.")
+    names = ["best.pt", "last.pt", "metrics.csv", "curves.png", "scores.json"]
+    written = [name for name in names if (trainer.folder.path / name).exists()]
+    print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")
     print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")

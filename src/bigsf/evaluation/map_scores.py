@@ -1,44 +1,46 @@
-"""Scores of a map beside the baselines, on the same pixels, at every threshold."""
+"""Probabilities + labels -> scores of a map at every threshold, next to those of the baselines on the same pixels."""
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bigsf.arrays import FloatArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, ThresholdCost
 from bigsf.folds.folds import Folds
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 
 MODEL = "BigSF"
 """The name of the model's map in tables."""
 
-
-Table = dict[str, dict[str, dict[str, float]]]
-"""From the name of a map and "labelled", "whole" or "truth" to its scores."""
-
-
-_SAMPLE = 1_000_000  # pixels from which the bins of a baseline are taken
-
-
+_SAMPLE = 1_000_000  # pixels from which the bins of a baseline's curve are computed
 _RECALLS = np.linspace(0.01, 1, 100)
-
-
 _THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
 class MapScores:
-    """Pools the scores of the model's map and of the baselines, band by band.
+    """Scores of the model's map and of the baselines, pooled over bands of rows.
 
-    They are counted on labelled pixels ("labelled"), on all valid pixels with unlabelled ones as background ("whole")
-    and, where the patch file holds it, against the truth ("truth"). Sky that the map shows a second time is left out.
+    There are up to three kinds of score:
+
+    - "labelled" counts pixels with a label;
+    - "whole" counts all valid pixels and takes those without a label as background;
+    - "truth" counts all valid pixels against the ground truth, where the patch file holds it.
+
+    Where a map shows the same sky twice, the repeated columns are not counted.
 
     Parameters
     ----------
     folds
-        Of a patch file with labels.
+        Folds of a patch file with labels.
+
+    Attributes
+    ----------
+    valid
+        Number of valid pixels so far.
+    predicted
+        Number of scored pixels so far.
     """
 
     def __init__(self, folds: Folds) -> None:
@@ -49,13 +51,13 @@ class MapScores:
         self._baselines = BaselineMaps(file)
         self.predicted = self.valid = 0
         self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
-        self._marked: dict[str, npt.NDArray[np.int64]] = {}
+        self._counts: dict[str, IntArray] = {}  # (true and marked, marked, true) pixels at the thresholds of validation
 
-    def _new_curves(self, edges: npt.NDArray[np.float64] | None = None) -> dict[str, ThresholdCurve]:
+    def _new_curves(self, edges: Float64Array | None = None) -> dict[str, ThresholdCurve]:
         return {kind: ThresholdCurve(edges) for kind in self.kinds}
 
-    def _edges(self, name: str) -> npt.NDArray[np.float64]:
-        """Return bin edges from some bands of a baseline."""
+    def _edges(self, name: str) -> Float64Array:
+        """Return the bin edges of a baseline's curve, from a sample of four bands of rows."""
         ny, nx = self.folds.patch_file.shape
         if ny * nx <= _SAMPLE:
             return quantile_edges(self._baselines.rows(name, 0, ny))
@@ -67,22 +69,22 @@ class MapScores:
         self,
         y0: int,
         y1: int,
-        predicted: npt.NDArray[np.bool_],
+        predicted: BoolArray,
         probability: FloatArray | None = None,
-        marked: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+        marked: Mapping[str, BoolArray] | None = None,
     ) -> None:
-        """Score rows y0 to y1.
+        """Score rows y0 to y1 (exclusive).
 
         Parameters
         ----------
         y0, y1
             The rows.
         predicted
-            Which pixels count, `(rows, nx)`.
+            Which pixels are scored, `(rows, nx)`.
         probability
-            The model's map, where there is one.
+            The model's map `(rows, nx)`. Without it the baselines alone are scored.
         marked
-            What it marks at thresholds that validation chose, "labelled" and "whole".
+            What the model marks at the thresholds of validation, `(rows, nx)`, for "labelled" and for "whole".
         """
         file = self.folds.patch_file
         valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
@@ -90,55 +92,58 @@ class MapScores:
         self.predicted += int(predicted.sum())
         predicted = predicted & self.folds.areas.first_sky
         target = self.target[y0:y1] > 0
-        pixels = {"labelled": ((self.labelled[y0:y1] > 0) & predicted, target), "whole": (predicted, target)}
+        scored = {"labelled": ((self.labelled[y0:y1] > 0) & predicted, target), "whole": (predicted, target)}
         if file.truth is not None:
-            pixels["truth"] = predicted, file.truth[y0:y1] > 0
+            scored["truth"] = predicted, file.truth[y0:y1] > 0
         maps = {} if probability is None else {MODEL: probability}
         maps |= {name: self._baselines.rows(name, y0, y1) for name in BASELINES}
-        for name, score in maps.items():
+        for name, values in maps.items():
             curves = self._curves.setdefault(name, self._new_curves())
-            for kind, (where, truth) in pixels.items():
-                curves[kind].update(score[where], truth[where])
+            for kind, (where, true) in scored.items():
+                curves[kind].update(values[where], true[where])
         for kind, mask in (marked or {}).items():
-            where, truth = pixels[kind]
-            counts = [(mask & truth & where).sum(), (mask & where).sum(), (truth & where).sum()]
-            self._marked[kind] = self._marked.get(kind, np.zeros(3, np.int64)) + counts
-
-    def table(self) -> Table:
-        """Return all scores, the model's first."""
-        return {name: {kind: _scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
+            where, true = scored[kind]
+            counts = [(mask & true & where).sum(), (mask & where).sum(), (true & where).sum()]
+            self._counts[kind] = self._counts.get(kind, np.zeros(3, np.int64)) + counts
 
     @property
     def _names(self) -> list[str]:
+        """The maps that were scored, the model's first."""
         return [name for name in (MODEL, *BASELINES) if name in self._curves]
 
-    def thresholds_cost(self) -> dict[str, dict[str, float]]:
-        """Return, for the thresholds that validation chose, Dice beside the best Dice of any one threshold."""
+    def table(self) -> ScoreTable:
+        """Return the scores of all maps, the model's first."""
+        return {name: {kind: _scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
+
+    def best_thresholds(self) -> dict[str, dict[str, float]]:
+        """Return the threshold of best Dice of each map, for each kind of score."""
+        return {
+            name: {kind: curve.best_dice()[1] for kind, curve in self._curves[name].items()} for name in self._names
+        }
+
+    def threshold_costs(self) -> dict[str, ThresholdCost]:
+        """Return, for "labelled" and "whole", how much Dice the thresholds of validation cost."""
         costs = {}
-        for kind, (both, marked, true) in self._marked.items():
+        for kind, (both, marked, true) in self._counts.items():
             dice = float(2 * both / (marked + true)) if marked + true else float("nan")
             best, threshold = self._curves[MODEL][kind].best_dice()
-            costs[kind] = {"dice": dice, "best_dice": best, "best_threshold": threshold, "cost": best - dice}
+            costs[kind] = ThresholdCost(dice=dice, best_dice=best, best_threshold=threshold, cost=best - dice)
         return costs
 
-    def curves(self) -> dict[str, Any]:
-        """Return what is drawn: precision against recall of all maps, and scores against threshold and calibration."""
-        ours = self._curves[MODEL]
-        found: dict[str, Any] = {
-            "precision_recall": {
+    def curves(self) -> Curves:
+        """Return precision against recall of all maps, and the model's scores against threshold and calibration."""
+        model = self._curves[MODEL]
+        return Curves(
+            precision_recall={
                 name: {kind: curve.by_recall(_RECALLS) for kind, curve in self._curves[name].items()}
                 for name in self._names
             },
-            "by_threshold": {kind: curve.by_threshold(_THRESHOLDS) for kind, curve in ours.items()},
-            "calibration": {},
-        }
-        for kind, curve in ours.items():
-            probability, frequency, pixels = (values.tolist() for values in curve.calibration())
-            found["calibration"][kind] = {"probability": probability, "frequency": frequency, "pixels": pixels}
-        return found
+            by_threshold={kind: curve.by_threshold(_THRESHOLDS) for kind, curve in model.items()},
+            calibration={kind: _calibration(curve) for kind, curve in model.items()},
+        )
 
 
-def _scores(curve: ThresholdCurve) -> dict[str, float]:
+def _scores(curve: ThresholdCurve) -> dict[str, Score]:
     dice, threshold = curve.best_dice()
     scores = curve.at(threshold)
     return {
@@ -150,11 +155,15 @@ def _scores(curve: ThresholdCurve) -> dict[str, float]:
     }
 
 
-def baseline_scores(folds: Folds, which: list[int]) -> Table:
-    """Return the scores of the baselines on the valid pixels of some folds."""
+def _calibration(curve: ThresholdCurve) -> Calibration:
+    probability, frequency, pixels = curve.calibration()
+    return Calibration(probability=probability.tolist(), frequency=frequency.tolist(), pixels=pixels.tolist())
+
+
+def baseline_scores(folds: Folds, which: list[int]) -> ScoreTable:
+    """Return the scores of the baselines on the valid pixels of the folds in `which`."""
     scores = MapScores(folds)
-    edges = folds.areas.y_edges
-    for y0, y1 in pairwise(edges):
+    for y0, y1 in pairwise(folds.areas.y_edges):
         valid = np.isfinite(folds.patch_file.read_rows(y0, y1)).all(axis=0)
         scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), which))
     return scores.table()

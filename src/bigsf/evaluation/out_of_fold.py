@@ -1,6 +1,8 @@
-"""The out-of-fold map: every pixel from the models for which its area was a test area."""
+"""The models of a k-fold -> the out-of-fold map: each area is predicted by the models that have it as a test area."""
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,106 +11,145 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from bigsf import console
-from bigsf.arrays import FloatArray
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.evaluation.map_scores import MapScores
-from bigsf.evaluation.seams import SeamContrast
+from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold
 from bigsf.files import atomic_path
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.maps.tiling import in_bands
+from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 from bigsf.provenance import provenance
-
-ModelThresholds = dict[str, FloatArray]
-"""The thresholds "labelled" and "whole" of each model, `(models, 1, 1)`."""
 
 
 @dataclass
 class OutOfFold:
-    """What was counted while the map was written, and small versions of it for pictures."""
+    """What was computed while the out-of-fold map was written."""
 
     scores: MapScores
-    jump: SeamContrast
+    """Scores of the map and of the baselines."""
+    seams: SeamContrast
+    """How much the map changes where the models change."""
     subsampled: SubsampledPlanes
+    """Small versions of the planes, for figures."""
     header: fits.Header
+    """The header of the map."""
 
 
 def write_out_of_fold(
-    path: Path, predictor: SlidingWindowPredictor, folds: Folds, cuts: ModelThresholds, config: str
+    path: Path, predictor: SlidingWindowPredictor, folds: Folds, thresholds: Sequence[Thresholds], config_yaml: str
 ) -> OutOfFold:
-    """Write the map, band by band, and a quicklook beside it, and score it on the way.
+    """Predict the out-of-fold map, write it and its quicklook, and score it.
+
+    The FITS file holds
+
+    - the probability in the primary HDU: the ensemble mean of the models that predicted a pixel, NaN where none did;
+    - MASK, 1 where the probability reaches the mean of the `whole` thresholds of these models;
+    - FOLD, the fold of each predicted pixel, 0 elsewhere;
+    - STD, the standard deviation of these models, only where a pixel has several.
 
     Parameters
     ----------
     path
-        The FITS file: probability, MASK (at each judge's own `whole` threshold), FOLD (the fold of each predicted pixel,
-        0 where there is none) and, where pixels have several predicts, STD.
+        The FITS file. The quicklook has the same name with the suffix `.png`.
     predictor
-        With one model a split.
+        One model for each split of the folds.
     folds
-        Of a patch file with labels.
-    cuts
-        The thresholds that validation chose.
-    config
-        YAML, for the provenance.
+        Folds of a patch file with labels.
+    thresholds
+        The thresholds that validation found for each model.
+    config_yaml
+        The configuration, for the provenance.
     """
     file = folds.patch_file
-    tests = [split.test for split in folds.splits]
-    votes = max(sum(fold in test for test in tests) for fold in range(1, int(folds.grid.max()) + 1))
-    entries = {"data identity": file.identity, "config": config}
+    entries = {"data identity": file.identity, "config": config_yaml}
     header, table = provenance(file.output_header(), "Out-of-fold probability of a filament", entries)
     kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
-    if votes > 1:
+    if _most_models(folds) > 1:
         kinds["STD"] = np.float32
-    predicts = ensemble_of_fold(folds)
-    made = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
+    by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
+    ensembles = ensemble_of_fold(folds)
+    result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
     with (
         atomic_path(path) as temporary,
         FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
         console.progress("out-of-fold map", file.shape[0], "rows") as advance,
     ):
-        for y0, y1, each in in_bands(predictor.predict_bands(file, test_pixels(folds), advance), folds.areas.y_edges):
-            mean, std, cut = ensemble_mean(each, cuts)
-            predicted, fold = np.isfinite(mean), np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
-            marked = {kind: mean >= value for kind, value in cut.items()}
+        bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
+        for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
+            mean, std = ensemble_mean(probabilities)
+            marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
+            predicted = np.isfinite(mean)
+            fold = np.where(predicted, folds.rows(y0, y1), 0)
             writer.write("PRIMARY", y0, mean)
             writer.write("MASK", y0, marked["whole"])
             writer.write("FOLD", y0, fold)
-            if votes > 1:
+            if "STD" in kinds:
                 writer.write("STD", y0, std)
-            made.scores.update(y0, y1, predicted, mean, marked)
-            made.jump.update(mean, predicts[fold])
-            made.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
-            made.subsampled.add(y0, target=file.labels()[0][y0:y1])
+            result.scores.update(y0, y1, predicted, mean, marked)
+            result.seams.update(mean, ensembles[fold])
+            result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
+            result.subsampled.add(y0, target=file.labels()[0][y0:y1])
     title = f"{file.path.name}, out of fold"
-    threshold = float(cuts["whole"].mean())
+    threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
     with atomic_path(path.with_suffix(".png")) as temporary:
-        draw_quicklook(made.subsampled, temporary, header, title, threshold, "out-of-fold probability")
-    return made
+        draw_quicklook(result.subsampled, temporary, header, title, threshold, "out-of-fold probability")
+    return result
 
 
-def test_pixels(folds: Folds) -> PixelMask:
-    """Return which model may predictor which pixel: those of its test folds."""
+def _most_models(folds: Folds) -> int:
+    """Return the largest number of models that predict one pixel."""
+    numbers = range(1, int(folds.grid.max()) + 1)
+    return max(sum(fold in split.test for split in folds.splits) for fold in numbers)
 
-    def allowed(y0: int, y1: int) -> npt.NDArray[np.bool_]:
+
+def mask_of_test_folds(folds: Folds) -> PixelMask:
+    """Return the pixel mask that lets each model predict the pixels of its test folds alone."""
+
+    def mask(y0: int, y1: int) -> BoolArray:
         number = folds.rows(y0, y1)
         return np.stack([np.isin(number, split.test) for split in folds.splits])
 
-    return allowed
+    return mask
 
 
-def ensemble_of_fold(folds: Folds) -> npt.NDArray[np.int64]:
-    """Return a number for each fold, equal where the same models predictor, `(256,)`; that of 0 is of no predictor."""
-    tests = [frozenset(i for i, split in enumerate(folds.splits) if fold in split.test) for fold in range(256)]
-    numbers = {predicts: number for number, predicts in enumerate(dict.fromkeys(tests))}
-    return np.array([numbers[predicts] for predicts in tests])
+def ensemble_mean(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard deviation of the models that predicted each pixel.
+
+    Parameters
+    ----------
+    probabilities
+        `(models, ny, nx)`, NaN where a model did not predict a pixel.
+
+    Returns
+    -------
+    mean, std : ndarray
+        `(ny, nx)`, NaN where no model predicted a pixel.
+    """
+    with _pixels_without_model():
+        return np.nanmean(probabilities, axis=0), np.nanstd(probabilities, axis=0)
 
 
-def ensemble_mean(each: FloatArray, cuts: ModelThresholds) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-    """Return mean and deviation of the models that predicted each pixel, and their mean thresholds; NaN without any."""
+def mean_threshold(probabilities: FloatArray, thresholds: Sequence[float]) -> FloatArray:
+    """Return the mean threshold of the models that predicted each pixel, `(ny, nx)`, NaN where none did.
+
+    Parameters
+    ----------
+    probabilities
+        `(models, ny, nx)`, NaN where a model did not predict a pixel.
+    thresholds
+        The threshold of each model.
+    """
+    values = np.array(thresholds, np.float32)[:, None, None]
+    with _pixels_without_model():
+        return np.asarray(np.nanmean(np.where(np.isfinite(probabilities), values, np.float32(np.nan)), axis=0))
+
+
+@contextmanager
+def _pixels_without_model() -> Iterator[None]:
+    """Silence numpy's warning about pixels that no model predicted: they are NaN, as they should be."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without a predictor is NaN, as it should be
-        mean, std = np.nanmean(each, axis=0), np.nanstd(each, axis=0)
-        cut = {kind: np.nanmean(np.where(np.isfinite(each), values, np.nan), axis=0) for kind, values in cuts.items()}
-    return mean, std, cut
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield

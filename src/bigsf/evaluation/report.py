@@ -1,15 +1,17 @@
-"""summary.json -> report.html: one file with all tables and pictures, which needs no network."""
+"""The summary of a k-fold -> report.html: one file with all tables and figures, which needs no network to be read."""
 
 import base64
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import OutOfFold
+from bigsf.evaluation.records import AreaScores, KFoldSummary, Recovery, Score, ScoreTable
 from bigsf.evaluation.report_figures import (
     areas_figure,
     bins_figure,
@@ -35,7 +37,6 @@ th:first-child, td:first-child { text-align: left; } tr.ours td { font-weight: 6
 img { max-width: 100%; } pre { background: #f5f5f5; padding: 1rem; overflow: auto; } .note { color: #555; }
 """
 
-
 _SCORES = {
     "average_precision": "AP",
     "roc_auc": "AUC",
@@ -47,63 +48,63 @@ _SCORES = {
     "marked_ratio": "marked / true",
 }
 
-
-_LINES = {"cldice": "clDice", "mssim": "MSSIM"} | {
-    f"{share}_{radius}px": f"{share} {radius} px" for share in ("completeness", "purity") for radius in (1, 2, 3)
+_SKELETON_SCORES = {"cldice": "clDice", "mssim": "MSSIM"} | {
+    f"{score}_{radius}px": f"{score} {radius} px" for score in ("completeness", "purity") for radius in (1, 2, 3)
 }
-
 
 _KINDS = {
     "labelled": "Labelled pixels",
     "whole": "Whole map, against the target",
-    "truth": "Whole map, against the truth",
+    "truth": "Whole map, against the ground truth",
 }
-
 
 _NOTES = {
-    "labelled": "Only pixels with a label count. A high score here proves little: see the baselines.",
-    "whole": "Unlabelled pixels count as background: with incomplete labels some that are called false are true, and "
-    "copying the catalogue is rewarded.",
-    "truth": "The truth is known here (a made sky, or injected structures): this is the table that leads.",
+    "labelled": "Only pixels with a label count. A high score here proves little: compare it with the baselines.",
+    "whole": "Pixels without a label count as background. Where labels are incomplete, some pixels that are counted as "
+    "false are true filaments, and a model that copies the catalogue is rewarded.",
+    "truth": "The ground truth is known, because the map is simulated or structures were injected. This table says "
+    "most about a model.",
 }
 
 
-def write_report(path: Path, summary: dict[str, Any], folds: Folds, made: OutOfFold, config: str) -> None:
+def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: OutOfFold, config_yaml: str) -> None:
     """Write the report of a k-fold.
 
     Parameters
     ----------
     path
-        The HTML file, beside out_of_fold.fits.
+        The HTML file. out_of_fold.fits lies in the same folder.
     summary
-        What summary.json holds.
+        All numbers of the k-fold.
     folds
-        Of the k-fold.
-    made
-        What was counted while the out-of-fold map was written.
-    config
-        YAML.
+        The folds of the k-fold.
+    out_of_fold
+        What was computed while the out-of-fold map was written.
+    config_yaml
+        The configuration.
     """
-    against = "truth" if "truth" in summary["out_of_fold"][MODEL] else "whole"
-    with FitsImage(path.with_name("out_of_fold.fits")) as written:
-        areas = summary["worst_areas"]
-        worst = _picture(areas_figure(areas, folds, written), "the worst areas") if areas else "<p>None.</p>"
+    against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
+    with FitsImage(path.with_name("out_of_fold.fits")) as probability:
+        areas = summary.worst_areas
+        worst = _image(areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
     sections = {
         "What was done": _facts(summary, folds),
-        **{_KINDS[kind]: _scores_table(summary, kind) for kind in summary["out_of_fold"][MODEL]},
-        "Scores against threshold": _picture(curves_figure(summary["curves"]), "precision, recall and Dice"),
-        "Calibration": "<p class=note>Fraction of true pixels among those of each range of probability.</p>"
-        + _picture(calibration_figure(summary["curves"]["calibration"]), "calibration"),
+        **{_KINDS[kind]: _scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
+        "Scores against threshold": _image(curves_figure(summary.curves), "precision, recall and Dice"),
+        "Calibration": _note("The fraction of true pixels in each range of probability.")
+        + _image(calibration_figure(summary.curves.calibration), "calibration"),
         "Thresholds": _thresholds_table(summary),
-        "Where it is good": f"<p class=note>{escape(_KINDS[against])}; each map at its own threshold of best Dice. "
-        "Bins of column density hold equally many valid pixels, bins of contrast equally many true ones.</p>"
-        + _picture(bins_figure(summary["by"], against), "completeness and purity"),
-        "Injected filaments": _recovery(summary["injected"]),
+        "Where the map is good": _note(
+            f"{_KINDS[against]}; each map at its own threshold of best Dice. Bins of column density hold equal numbers "
+            "of valid pixels, and bins of local contrast equal numbers of true pixels."
+        )
+        + _image(bins_figure(summary.by, against), "completeness and purity"),
+        "Injected filaments": _injected_section(summary.injected),
         "Runs": _runs_table(summary),
-        "Folds": _folds_table(summary) + _picture(folds_figure(folds), "folds"),
-        "The map": _picture(contours_figure(made.subsampled, made.header), "map with outlines"),
+        "Folds": _folds_table(summary) + _image(folds_figure(folds), "folds"),
+        "The map": _image(contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
         "The ten areas that differ most from the target": _areas_table(areas) + worst,
-        "Configuration": f"<details><summary>YAML</summary><pre>{escape(config)}</pre></details>",
+        "Configuration": f"<details><summary>YAML</summary><pre>{escape(config_yaml)}</pre></details>",
     }
     name = escape(path.parent.name)
     body = "".join(f"<h2>{escape(title)}</h2>{content}" for title, content in sections.items())
@@ -115,97 +116,113 @@ def write_report(path: Path, summary: dict[str, Any], folds: Folds, made: OutOfF
     )
 
 
-def _facts(summary: dict[str, Any], folds: Folds) -> str:
-    jump = summary["seam_contrast"]
-    clear = summary["clear_px"]
+def _facts(summary: KFoldSummary, folds: Folds) -> str:
+    """Return the list of what was trained and predicted on which pixels."""
+    ny, nx = folds.patch_file.shape
+    seams = summary.seam_contrast
+    clear = "-" if summary.clear_px is None else summary.clear_px
     facts = [
-        f"{Path(summary['data']).name}: {folds.patch_file.shape[1]:,} x {folds.patch_file.shape[0]:,} pixels (x, y), "
-        f"data identity {summary['data_identity'][:12]}; bigsf {summary['bigsf']}.",
-        f"{summary['predicted_pixels']:,} of {summary['valid_pixels']:,} valid pixels were predicted, each by models for "
-        "which its area was a test area.",
-        f"Folds share {summary['shared_pixels']:,} pixels; training and test patches stay "
-        f"{'-' if clear is None else clear} clear pixels apart, or more; {summary['labelled_uncovered']:,} labelled "
-        "pixels lie in no patch that lies whole in its area.",
-        f"Where the predictor changes, neighbouring pixels differ by {_number(jump['across'])} in probability on average, "
-        f"and by {_number(jump['beside'])} just beside ({jump['pairs']:,} pairs across).",
+        f"{Path(summary.data).name}: {nx:,} x {ny:,} pixels (x, y), data identity {summary.data_identity[:12]}; "
+        f"bigsf {summary.bigsf}.",
+        f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels were predicted, each by models for "
+        "which its area was a test area. Where there are several such models, the map is their ensemble mean.",
+        f"Folds share {summary.shared_pixels:,} pixels. At least {clear} clear pixels lie between training and test "
+        f"patches. {summary.labelled_uncovered:,} labelled pixels lie outside all patches that are completely inside "
+        "one area.",
+        f"Seam contrast: across the seams between models, neighbouring pixels differ by {_number(seams.across)} in "
+        f"probability on average, and next to the seams by {_number(seams.beside)} ({seams.pairs:,} pairs of pixels "
+        "across seams).",
     ]
     return f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>"
 
 
-def _scores_table(summary: dict[str, Any], kind: str) -> str:
-    def table(columns: dict[str, str], scores: dict[str, Any]) -> str:
-        rows = [[name, *(_number(kinds[kind][column]) for column in columns)] for name, kinds in scores.items()]
-        return _table(["map", *columns.values()], rows)
-
-    pixels = f"<p class=note>{escape(_NOTES[kind])}</p>" + table(_SCORES, summary["out_of_fold"])
+def _scores_section(summary: KFoldSummary, kind: str) -> str:
+    """Return the tables of scores on "labelled" pixels, on the "whole" map, or against the ground "truth"."""
+    pixels = _note(_NOTES[kind]) + _score_table(_SCORES, summary.out_of_fold, kind)
     if kind == "labelled":
         return pixels
-    note = "At the same thresholds; completeness and purity are those of skeletons that run within so many pixels."
-    return f"{pixels}<p class=note>{note}</p>" + table(_LINES, summary["skeletons"])
+    note = (
+        "Skeletons at the same thresholds. Completeness and purity count the pixels of one skeleton within the given "
+        "distance from the other."
+    )
+    return pixels + _note(note) + _score_table(_SKELETON_SCORES, summary.skeletons, kind)
 
 
-def _thresholds_table(summary: dict[str, Any]) -> str:
+def _score_table(columns: Mapping[str, str], scores: ScoreTable, kind: str) -> str:
+    rows = [[name, *(_number(kinds[kind][column]) for column in columns)] for name, kinds in scores.items()]
+    return _table(["map", *columns.values()], rows)
+
+
+def _thresholds_table(summary: KFoldSummary) -> str:
     rows = [
-        [_KINDS[kind], *(_number(cost[name]) for name in ("dice", "best_dice", "cost", "best_threshold"))]
-        for kind, cost in summary["thresholds"].items()
+        [_KINDS[kind], *map(_number, (cost.dice, cost.best_dice, cost.cost, cost.best_threshold))]
+        for kind, cost in summary.thresholds.items()
     ]
     note = (
-        "Each split chose its thresholds on its validation folds, which are stored in its snapshot and used by "
-        "segment. The best threshold here is chosen on the scored pixels themselves: the difference is what an "
-        "honest threshold costs."
+        "The thresholds of each model were chosen on its validation folds. They are stored in its snapshot, and bigsf "
+        "segment uses them. The best threshold in this table was chosen on the scored pixels themselves. The cost is "
+        "the Dice that is lost because thresholds are chosen on other pixels than those that are scored."
     )
     columns = ["", "Dice at the thresholds of validation", "best Dice", "cost", "best threshold"]
-    return f"<p class=note>{escape(note)}</p>" + _table(columns, rows)
+    return _note(note) + _table(columns, rows)
 
 
-def _recovery(injected: dict[str, Any]) -> str:
-    if not injected["filaments"]:
-        return "<p>There was no room for any.</p>"
+def _injected_section(injected: Recovery) -> str:
+    if not injected.filaments:
+        return "<p>There was no room for injected filaments.</p>"
     note = (
-        f"{sum(injected['filaments'])} filaments were added to the map, where nothing was known, and predicted by models "
-        "for which their place was a test area: the part of each that is marked at the thresholds of validation, "
-        "averaged, against its peak excess over the local background. Dotted: the same pixels before. The baselines "
-        f"mark as much of the map as the model does, {injected['marked']:.1%}."
+        f"{sum(injected.filaments)} filaments were injected into the map, away from known structures, and predicted by "
+        "models for which their place was a test area. Shown is the fraction of each filament that is marked at the "
+        "thresholds of validation, averaged over filaments, against their peak excess over the local background. "
+        "Dotted lines show the same pixels before the injection. The baselines have thresholds at which they mark the "
+        f"same fraction of the map as the model, {injected.marked:.1%}."
     )
-    return f"<p class=note>{escape(note)}</p>" + _picture(
-        completeness_figure(injected), "completeness against contrast"
-    )
+    return _note(note) + _image(completeness_figure(injected), "completeness against contrast")
 
 
-def _runs_table(summary: dict[str, Any]) -> str:
-    runs = summary["runs"]
-    names = list(dict.fromkeys(name for run in runs.values() for name in run["test"]))
-    values = {name: [run["test"].get(name) for run in runs.values()] for name in names}
+def _runs_table(summary: KFoldSummary) -> str:
+    runs = summary.runs
+    names = list(dict.fromkeys(name for run in runs.values() for name in run.test))
     rows = [
         [
-            f"{run}: test folds {scores['split'][2]}, epoch {scores['best_epoch']}",
-            *(_number(v) for v in scores["test"].values()),
+            f"{name}: test folds {run.split.test}, epoch {run.best_epoch}",
+            *(_number(run.test.get(score, math.nan)) for score in names),
         ]
-        for run, scores in runs.items()
+        for name, run in runs.items()
     ]
-    numbers = {name: np.array([v for v in of if v is not None], float) for name, of in values.items()}
-    spread = ["mean ± standard deviation", *(_spread(of) for of in numbers.values())]
+    spread = [
+        "mean ± standard deviation",
+        *(_spread([run.test.get(name, math.nan) for run in runs.values()]) for name in names),
+    ]
     return _table(["run", *(name.replace("_", " ") for name in names)], [*rows, spread])
 
 
-def _spread(values: Any) -> str:
+def _spread(scores: Sequence[Score]) -> str:
+    values = np.array([score for score in scores if np.isfinite(score)])
     return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(values) > 1 else "-"
 
 
-def _folds_table(summary: dict[str, Any]) -> str:
-    folds = summary["folds"]
-    columns = list(next(iter(folds.values())))
-    rows = [[str(fold), *(f"{count[name]:,}" for name in columns)] for fold, count in folds.items()]
-    splits = [[str(number), *map(str, split)] for number, split in enumerate(summary["splits"], 1)]
-    return _table(["fold", *(c.replace("_", " ") for c in columns)], rows) + _table(
+def _folds_table(summary: KFoldSummary) -> str:
+    columns = list(next(iter(summary.folds.values())))
+    rows = [[str(fold), *(f"{counts[name]:,}" for name in columns)] for fold, counts in summary.folds.items()]
+    splits = [[str(number), *map(str, split)] for number, split in enumerate(summary.splits, 1)]
+    return _table(["fold", *(column.replace("_", " ") for column in columns)], rows) + _table(
         ["split", "train", "valid", "test"], splits
     )
 
 
-def _areas_table(areas: Sequence[dict[str, Any]]) -> str:
+def _areas_table(areas: Sequence[AreaScores]) -> str:
     rows = [
-        [str(i), f"{a['x']}", f"{a['y']}", str(a["fold"]), f"{a['missed']:,}", f"{a['false']:,}", _number(a["dice"])]
-        for i, a in enumerate(areas, 1)
+        [
+            str(number),
+            str(list(area.x)),
+            str(list(area.y)),
+            str(area.fold),
+            f"{area.missed:,}",
+            f"{area.false:,}",
+            _number(area.dice),
+        ]
+        for number, area in enumerate(areas, 1)
     ]
     return _table(["", "x", "y", "fold", "missed px", "false px", "Dice"], rows)
 
@@ -219,9 +236,13 @@ def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+def _note(text: str) -> str:
+    return f"<p class=note>{escape(text)}</p>"
 
 
-def _picture(figure: "Figure", name: str) -> str:
+def _number(value: Score) -> str:
+    return "-" if not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def _image(figure: "Figure", name: str) -> str:
     return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(png_of(figure)).decode()}">'

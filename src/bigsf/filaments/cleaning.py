@@ -1,4 +1,4 @@
-"""A mask of filaments -> the same without what is too faint, too thin or too small."""
+"""A mask of filaments -> the same mask without the components that are too faint, too thin or too small."""
 
 from dataclasses import dataclass
 
@@ -6,36 +6,34 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_erosion, label
 
-from bigsf.arrays import BoolArray
+from bigsf.arrays import BoolArray, IntArray
 from bigsf.errors import ConfigError
-from bigsf.maps.tiling import bands
+from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 
 CONNECTED = np.ones((3, 3), np.bool_)
-"""A filament is connected to all eight neighbours."""
-
+"""Pixels of a filament are connected to all eight neighbours."""
 
 _SQUARE = np.ones((4, 4), np.bool_)
 
 
-_BAND_PIXELS = 4_000_000
-
-
 @dataclass(frozen=True)
 class Cleaning:
-    """Which pieces of a mask stay; each stays or goes as a whole.
+    """Which connected components of a mask are kept. Each is kept or removed as a whole.
 
-    All of it is off by default, because it erases filaments that are faint, thin or short.
+    All conditions are off by default, because they remove filaments that are faint, thin or short. Components must
+    meet all conditions that are on.
     """
 
     hysteresis: float | None = None
-    """A lower threshold: the mask grows from the pixels that reach the threshold over all that reach this one."""
+    """A lower threshold. The mask grows from the pixels that reach the threshold to all connected pixels that reach
+    this lower one."""
     reconstruct: bool = False
-    """Keep the pieces that hold a square of 4 x 4 pixels somewhere: opening by reconstruction (Vincent 1993)."""
+    """Keep components that contain a square of 4 x 4 pixels: opening by reconstruction (Vincent 1993)."""
     min_area: int = 1
-    """Keep the pieces of at least so many pixels."""
+    """Keep components of at least this number of pixels."""
 
     def check(self, threshold: float) -> None:
-        """Raise `ConfigError` where a value makes no sense beside the threshold."""
+        """Raise `ConfigError` where a value does not go with the threshold or is out of range."""
         if self.hysteresis is not None and not 0 <= self.hysteresis <= threshold:
             raise ConfigError(
                 f"--hysteresis {self.hysteresis:g}: expected a probability from 0 to the threshold, {threshold:.3g}; "
@@ -53,35 +51,38 @@ class Cleaning:
         parts += [f"min-area {self.min_area}"] if self.min_area > 1 else []
         return ", ".join(parts)
 
-    def __call__(self, mask: BoolArray, certain: BoolArray | None = None) -> BoolArray:
-        """Return the mask `(ny, nx)` that stays.
+    def __call__(
+        self, mask: BoolArray, certain: BoolArray | None = None, chunk_pixels: int = CHUNK_PIXELS
+    ) -> BoolArray:
+        """Return the mask of the components that are kept, `(ny, nx)`.
 
         Parameters
         ----------
         mask
-            What reaches the threshold, or the lower one of hysteresis.
+            The pixels that reach the threshold or, with hysteresis, the lower threshold.
         certain
-            What reaches the threshold, where `mask` is that of the lower one.
+            With hysteresis, the pixels that reach the threshold.
+        chunk_pixels
+            Bound on the pixels that are counted at a time. It does not change the result.
         """
         if not self:
             return mask
-        pieces, number = label(mask, CONNECTED)
-        stays = np.ones(number + 1, np.bool_)
+        components, number = label(mask, CONNECTED)
+        kept = np.ones(number + 1, np.bool_)
         if certain is not None:
-            stays &= _sizes(pieces, number, certain) > 0
+            kept &= _pixels_in(certain, components, number, chunk_pixels) > 0
         if self.reconstruct:
-            stays &= _sizes(pieces, number, binary_erosion(mask, _SQUARE)) > 0
+            kept &= _pixels_in(binary_erosion(mask, _SQUARE), components, number, chunk_pixels) > 0
         if self.min_area > 1:
-            stays &= _sizes(pieces, number, mask) >= self.min_area
-        stays[0] = False  # what is no piece
-        kept: BoolArray = stays[pieces]
-        return kept
+            kept &= _pixels_in(mask, components, number, chunk_pixels) >= self.min_area
+        kept[0] = False  # the pixels outside the mask
+        cleaned: BoolArray = kept[components]
+        return cleaned
 
 
-def _sizes(pieces: npt.NDArray[np.int32], number: int, where: BoolArray) -> npt.NDArray[np.int64]:
-    """Return how many pixels each piece has in a mask, `(number + 1,)`; counted by bands, to save memory."""
-    ny, nx = pieces.shape
-    sizes = np.zeros(number + 1, np.int64)
-    for y0, y1 in bands(ny, max(1, _BAND_PIXELS // nx)):
-        sizes += np.bincount(pieces[y0:y1][where[y0:y1]], minlength=number + 1)
-    return sizes
+def _pixels_in(mask: BoolArray, components: npt.NDArray[np.int32], number: int, chunk_pixels: int) -> IntArray:
+    """Return how many pixels of a mask lie in each component, `(number + 1,)`; index 0 is no component."""
+    pixels = np.zeros(number + 1, np.int64)
+    for y0, y1 in row_chunks(components.shape, chunk_pixels):
+        pixels += np.bincount(components[y0:y1][mask[y0:y1]], minlength=number + 1)
+    return pixels

@@ -1,4 +1,4 @@
-"""The spine of one filament: from a mask to its skeleton, the longest path through it, and the length of that path."""
+"""The mask of one filament -> its skeleton, the longest path through it, and the length of that path."""
 
 from typing import Any, NamedTuple
 
@@ -10,28 +10,25 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 from skimage.morphology import skeletonize
 
-BoolArray = npt.NDArray[np.bool_]
+from bigsf.arrays import BoolArray, Float64Array
 
-
-Points = npt.NDArray[np.float64]
-
+Points = Float64Array
+"""Points (y, x) in pixels, `(n, 2)`, or one of them, `(2,)`."""
 
 Pixels = npt.NDArray[np.integer[Any]]
+"""Pixels (y, x), `(n, 2)`."""
 
-
-_SMOOTHING_PX = 1.5  # standard deviation: takes out the stairs of pixels, and hardly the bends of a filament
-
-
-_STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))  # to half of the eight neighbours
+_SMOOTHING_PX = 1.5  # standard deviation: removes the stairs of pixels, and hardly changes the bends of a filament
+_STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))  # to half of the eight neighbours; the other half are the same pairs
 
 
 class Spine(NamedTuple):
     """The line along a filament."""
 
     path: Points
-    """Points (y, x) in pixels, `(n, 2)`, about one a pixel; smooth."""
+    """Points (y, x) in pixels along a smooth line, `(n, 2)`, about one per pixel."""
     length_px: float
-    """Length of the line whose dilation is the mask, so without the two half widths that the mask reaches beyond it."""
+    """Length of the line whose dilation is the mask. The mask reaches half a width farther at both ends."""
 
     @property
     def middle(self) -> Points:
@@ -43,7 +40,7 @@ def skeleton_of(mask: BoolArray) -> BoolArray:
     """Return the skeleton of a mask, one pixel wide and connected as the mask is.
 
     The thinning is that of Lee, Kashyap & Chu (1994, CVGIP 56, 462). The default of scikit-image (Zhang & Suen 1984)
-    erases oblique filaments of an even width from their ends, at times wholly.
+    shortens oblique filaments of an even width from their ends, and sometimes removes them completely.
     """
     skeleton: BoolArray = skeletonize(np.pad(mask, 1), method="lee")[1:-1, 1:-1] > 0
     return skeleton
@@ -52,23 +49,30 @@ def skeleton_of(mask: BoolArray) -> BoolArray:
 def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     """Measure the longest line along a filament.
 
-    The line is the longest shortest path through the skeleton, smoothed, for a chain of pixels is up to 8 % longer than
-    the oblique line that it stands for. A skeleton ends anywhere between the end of the line and the border of the
-    mask. So its last half widths are cut off, the line is taken on straight to the border, and the half width is taken
-    off there. The half width is half the area that lies nearest to the inner path, over the length of that path.
+    The line is the longest of the shortest paths between two pixels of the skeleton. It is smoothed, because a chain of
+    pixels is up to 8 % longer than the oblique line that it stands for.
+
+    A skeleton ends anywhere between the end of the line and the border of the mask. Therefore, at each end,
+
+    1. about half a width of the path is left out;
+    2. the rest is continued in a straight line to the border of the mask;
+    3. the half width is subtracted from its length.
+
+    The half width is measured on the inner path that step 1 leaves: half the area of the pixels nearest to it, over its
+    length.
 
     Parameters
     ----------
     pixels
         The pixels (y, x) of the filament, `(n, 2)`, in any order.
     skeleton
-        Those of its skeleton, `(m, 2)`, m > 0, connected.
+        The pixels of its skeleton, `(m, 2)`, m > 0, connected.
 
     Returns
     -------
     Spine
-        Within 2 pixels in length for filaments 3 to 9 pixels wide, except where they bend within a few widths. A
-        skeleton of one pixel has length 0.
+        The length is accurate to 2 pixels for filaments 3 to 9 pixels wide, except where they bend within a few widths.
+        A skeleton of one pixel has length 0.
     """
     chain = _longest_path(skeleton)
     path = _smooth(skeleton[chain].astype(np.float64))
@@ -76,28 +80,31 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     total = along[-1]
     if len(path) < 3:
         return Spine(path, float(total))
-    cut = min(len(pixels) / (2 * len(skeleton)), total / 4)
-    place = np.full(len(skeleton), np.nan)  # along the path; branches have none
+    omitted = min(len(pixels) / (2 * len(skeleton)), total / 4)  # at each end, about half a width
+    place = np.full(len(skeleton), np.nan)  # position along the path; NaN for branches
     place[chain] = along
-    place = place[cKDTree(skeleton).query(pixels)[1]]  # now of the pixels of the mask
-    inner = (along >= cut) & (along <= total - cut)
-    half_width = ((place >= cut) & (place <= total - cut)).sum() / (2 * np.gradient(along)[inner].sum())
-    length = total - 2 * cut
-    for end, before, tip in (
-        (cut, min(2 * cut + half_width + 2, total / 2), place < cut),
-        (total - cut, max(total - 2 * cut - half_width - 2, total / 2), place > total - cut),
+    place = place[cKDTree(skeleton).query(pixels)[1]]  # now for each pixel of the mask
+    inner = (along >= omitted) & (along <= total - omitted)
+    on_inner = (place >= omitted) & (place <= total - omitted)
+    half_width = on_inner.sum() / (2 * np.gradient(along)[inner].sum())
+    length = total - 2 * omitted
+    for end, inside, tip in (
+        (omitted, min(2 * omitted + half_width + 2, total / 2), place < omitted),
+        (total - omitted, max(total - 2 * omitted - half_width - 2, total / 2), place > total - omitted),
     ):
         start = _at(path, end)
-        direction = start - _at(path, before)
+        direction = start - _at(path, inside)
         direction /= np.hypot(*direction)
-        length += ((pixels[tip] - start) @ direction).max(initial=0) + 0.5 - half_width  # 0.5: to the pixel's edge
+        to_border = ((pixels[tip] - start) @ direction).max(initial=0) + 0.5  # 0.5: from the pixel's centre to its edge
+        length += to_border - half_width
     return Spine(path, max(0.0, float(length)))
 
 
 def _longest_path(skeleton: Pixels) -> npt.NDArray[np.intp]:
-    """Return the numbers of the pixels, in order, of the longest shortest path through a skeleton.
+    """Return the indices, in order, of the pixels of the longest of the shortest paths through a skeleton.
 
-    It is found by two sweeps, from any pixel to the farthest, and from there to the farthest: exact without loops.
+    Two searches find it: from any pixel to the farthest, and from there to the farthest again. This is exact for
+    skeletons without loops.
     """
     n = len(skeleton)
     pixels = skeleton - skeleton.min(axis=0) + 1
@@ -106,10 +113,11 @@ def _longest_path(skeleton: Pixels) -> npt.NDArray[np.intp]:
     order = np.argsort(flat)
     edges = []
     for dy, dx in _STEPS:
-        wanted = flat + dy * width + dx
-        found = np.minimum(np.searchsorted(flat, wanted, sorter=order), n - 1)
-        here = np.flatnonzero(flat[order[found]] == wanted)
-        edges.append((np.full(len(here), np.hypot(dy, dx)), here, order[found[here]]))
+        neighbour = flat + dy * width + dx
+        found = np.minimum(np.searchsorted(flat, neighbour, sorter=order), n - 1)
+        has_neighbour = np.flatnonzero(flat[order[found]] == neighbour)
+        lengths = np.full(len(has_neighbour), np.hypot(dy, dx))
+        edges.append((lengths, has_neighbour, order[found[has_neighbour]]))
     length, start, end = (np.concatenate(parts) for parts in zip(*edges, strict=True))
     graph = csr_array((length, (start, end)), shape=(n, n))
     first = int(np.argmax(dijkstra(graph, directed=False, indices=0)))
@@ -121,7 +129,7 @@ def _longest_path(skeleton: Pixels) -> npt.NDArray[np.intp]:
 
 
 def _smooth(path: Points) -> Points:
-    """Return a path smoothed along its length, its ends kept: it is continued by its mirror image in them."""
+    """Return a path smoothed along its length. Its ends stay, because it is continued by its mirror image there."""
     reach = min(len(path) - 1, 6)
     if reach < 2:
         return path
@@ -131,13 +139,13 @@ def _smooth(path: Points) -> Points:
     return smooth
 
 
-def _along(path: Points) -> Points:
-    """Return the length from the first point to each, `(n,)`."""
+def _along(path: Points) -> Float64Array:
+    """Return the length of the path from its first point to each point, `(n,)`."""
     steps = np.hypot(*np.diff(path, axis=0).T)
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def _at(path: Points, length: float) -> Points:
-    """Return the point at a length along a path."""
+    """Return the point (y, x) at a length along a path."""
     along = _along(path)
     return np.array([np.interp(length, along, axis) for axis in path.T])

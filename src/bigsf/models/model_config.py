@@ -2,11 +2,14 @@
 
 from typing import Annotated, cast
 
+import torch
 from pydantic import Field
 from torch import nn
 
 from bigsf.config import CustomConfig, ignore_tag_case
+from bigsf.errors import ConfigError
 from bigsf.models.network import NetworkConfig
+from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.unet import UNetConfig as UNetConfig
 from bigsf.models.unetpp import UNetPlusPlusConfig
 
@@ -26,3 +29,27 @@ ModelConfig = Annotated[
     Annotated[UNetConfig | UNetPlusPlusConfig | CustomNetworkConfig, Field(discriminator="type")],
     ignore_tag_case,
 ]
+
+
+def build_model(config: ModelConfig, network: nn.Module | None = None) -> SegmentationModel:
+    """Return an untrained model.
+
+    Parameters
+    ----------
+    config
+        The network, its normalization and its position encoder.
+    network
+        An object to use in place of the network that the configuration describes.
+
+    Raises
+    ------
+    ConfigError
+        Where the network has more than one output plane.
+    """
+    if config.out_channels != 1:
+        raise ConfigError(f"trainer.model.out_channels is {config.out_channels}; BigSF separates one class: use 1.")
+    coordinates = config.position.coordinates if config.position else None
+    normalization = config.normalization.build(config.in_channels)
+    model = SegmentationModel(network or config.build(), normalization, coordinates)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+    return model

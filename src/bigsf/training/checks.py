@@ -1,4 +1,4 @@
-"""Whether a configuration suits the data and itself: what can be known before training starts."""
+"""Configuration + data -> errors and warnings that can be known before training starts."""
 
 import warnings
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from bigsf.training.run_config import RunConfig, TrainerConfig
 
 
 def check_model(config: RunConfig, patch_file: PatchFile) -> None:
-    """Raise `ConfigError` when a network does not fit a patch file."""
+    """Raise `ConfigError` where a network does not fit a patch file."""
     model = config.trainer.model
     if model.in_channels != patch_file.channels:
         raise ConfigError(
@@ -30,7 +30,7 @@ def check_model(config: RunConfig, patch_file: PatchFile) -> None:
 
 
 def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
-    """Raise `ConfigError` when patches do not go through a network, with the nearest sizes that do."""
+    """Raise `ConfigError` where patches do not go through a network; name the nearest sizes that do."""
     if patch_size % multiple:
         below, above = patch_size // multiple * multiple, -(-patch_size // multiple) * multiple
         sizes = f"{below} or {above}" if below else str(above)
@@ -47,7 +47,7 @@ def takes_logarithm(model: ModelConfig) -> bool:
 
 
 def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
-    """Warn when a model takes the logarithm of a map whose values, of which these are some, are often not positive."""
+    """Warn where a model takes the logarithm of a map and a sample of its values is often not positive."""
     share = float((values <= 0).sum() / values.isfinite().sum().clamp(min=1))
     if takes_logarithm(model) and share > 0.01:
         warnings.warn(
@@ -60,7 +60,7 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
 
 
 def check_monitored(config: TrainerConfig, metrics: Iterable[str]) -> None:
-    """Raise `ConfigError` when a quantity that decides something will not be logged."""
+    """Raise `ConfigError` where a quantity that chooses best.pt, stops the run or sets its rate is not logged."""
     logged = ["epoch", "train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
     logged += ["val_whole_average_precision", "val_whole_dice"]
     monitored = {}

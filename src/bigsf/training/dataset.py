@@ -5,18 +5,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field, PositiveInt
 
-from bigsf.arrays import IntArray
+from bigsf.arrays import BoolArray, IntArray
 from bigsf.config import Config, ConfigPath, CustomConfig, default_tag, ignore_tag_case
 from bigsf.models.positions import Locate
 from bigsf.patches.patch_file import Patches, PatchFile
 from bigsf.training.components.batch import Augmentation, Batch
 
-VisiblePixels = Callable[[IntArray], npt.NDArray[np.bool_]]
-"""From indices of patches to which of their pixels may be seen, `(n, y, x)`."""
+VisiblePixels = Callable[[IntArray], BoolArray]
+"""A function from indices of patches to a mask `(n, y, x)`, True on the pixels that the model may see."""
 
 
 class SampledConfig(Config):
@@ -76,16 +75,16 @@ class PatchDataset:
         Seed of the order and of the augmentations.
     samples_per_epoch
         Train on a random part of this many patches each epoch.
-    own
-        From indices of patches to which of their pixels may be seen `(n, y, x)`; by default all.
+    visible_pixels
+        A function from indices of patches to a mask of the pixels that the model may see; by default all of them.
     augmentations
         Applied in this order.
     locate
-        Turns patch centres into positions; None for models without position.
+        A function from patch centres to positions; None for models without position.
     device
         Where batches go.
     rank, processes
-        A batch is dealt to this many processes; this is the one numbered `rank`.
+        The number of processes that share a batch, and the number of this one among them.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class PatchDataset:
         batch_size: int,
         seed: int = 0,
         samples_per_epoch: int | None = None,
-        own: VisiblePixels | None = None,
+        visible_pixels: VisiblePixels | None = None,
         augmentations: Sequence[Augmentation] = (),
         locate: Locate | None = None,
         device: torch.device | None = None,
@@ -103,7 +102,7 @@ class PatchDataset:
         processes: int = 1,
     ) -> None:
         self.patch_file, self.indices, self.seed = patch_file, indices, seed
-        self.rank, self.processes, self._visible = rank, processes, own
+        self.rank, self.processes, self._visible_pixels = rank, processes, visible_pixels
         self.samples = min(samples_per_epoch or len(indices), len(indices))
         self.steps = -(-self.samples // batch_size)
         self.augmentations, self.locate = augmentations, locate
@@ -111,15 +110,15 @@ class PatchDataset:
         self._order: tuple[int, list[IntArray]] = (-1, [])
 
     def read(self, indices: IntArray) -> Patches:
-        """Return patches of which only what may be seen is left: the rest is NaN and without label."""
+        """Return patches in which the pixels that the model may not see are NaN and without a label."""
         patches = self.patch_file.read(indices)
         assert patches.target is not None
         assert patches.labelled is not None
-        if self._visible is None:
+        if self._visible_pixels is None:
             return patches
-        own = self._visible(indices)
-        image = np.where(own[:, None], patches.image, np.float32(np.nan))
-        return patches._replace(image=image, target=patches.target * own, labelled=patches.labelled * own)
+        visible = self._visible_pixels(indices)
+        image = np.where(visible[:, None], patches.image, np.float32(np.nan))
+        return patches._replace(image=image, target=patches.target * visible, labelled=patches.labelled * visible)
 
     def batch_indices(self, epoch: int, step: int) -> IntArray:
         """Return the patches of a batch."""
@@ -149,12 +148,12 @@ class PatchDataset:
 
 
 class Prefetcher:
-    """Makes the next batch of an epoch in a thread while the network works on the last one.
+    """Prepares the next batch of an epoch in a thread while the network works on the last one.
 
     Parameters
     ----------
     dataset
-        Whose batches are functions of (seed, epoch, step), so that nothing depends on the thread.
+        Its batches are functions of (seed, epoch, step), so that no result depends on the thread.
     """
 
     def __init__(self, dataset: PatchDataset) -> None:
@@ -163,7 +162,7 @@ class Prefetcher:
         self._next: tuple[tuple[int, int], Future[Batch]] | None = None
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return a batch, and begin with the one after it."""
+        """Return a batch, and begin to prepare the one after it."""
         if self._next is not None and self._next[0] == (epoch, step):
             batch = self._next[1].result()
         else:

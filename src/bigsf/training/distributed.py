@@ -1,17 +1,19 @@
-"""Several processes that train one model, under torchrun or srun; or one process, which needs nothing of this."""
+"""Several processes that train one model, under torchrun or srun."""
 
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
 
 from bigsf import console
 from bigsf.errors import BigsfError, ConfigError, LostProcessError
+
+Result = TypeVar("Result")
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
@@ -48,29 +50,36 @@ class World:
         return [float(value) for value in tensor.tolist()]
 
     def gather(self, item: Any) -> list[Any]:
-        """Return an object of each process, in their order."""
+        """Return the object that each process gives, in the order of the processes."""
         items: list[Any] = [item] * self.size
         if self.size > 1:
             distributed.all_gather_object(items, item)
         return items
 
-    def first(self, work: Callable[[], object]) -> None:
-        """Let the first process do a piece of work while the others wait; an error of it is raised by all.
+    def first(self, work: Callable[[], Result]) -> Result | None:
+        """Let the first process do a piece of work while the others wait.
+
+        Returns
+        -------
+        object
+            The result of the work in the first process, None in the others.
 
         Raises
         ------
         BigsfError
-            What the work raised.
+            An error of the work, in all processes.
         """
         error: BigsfError | None = None
+        result: Result | None = None
         if self.is_first:
             try:
-                work()
+                result = work()
             except BigsfError as raised:
                 error = raised
         error = self.gather(error)[0]
         if error is not None:
             raise error
+        return result
 
     def wait(self) -> None:
         """Wait for all processes."""
@@ -78,14 +87,14 @@ class World:
             distributed.barrier()
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Give all processes the buffers of the first, e.g. the running statistics of batch norm."""
+        """Copy the buffers of the first process, e.g. the running statistics of batch norm, to all others."""
         if self.size > 1:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)
 
 
 def _numbers() -> tuple[int, int, int]:
-    """Return (rank, size, local rank) as torchrun or srun say; (0, 1, 0) for one process alone."""
+    """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone."""
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
@@ -99,7 +108,7 @@ def _numbers() -> tuple[int, int, int]:
 
 
 def _connection_lost(error: RuntimeError) -> bool:
-    """Say whether an error of gloo or nccl, which have no kind of their own for it, means that another is gone."""
+    """Say whether an error means that another process is gone; gloo and nccl have no class of their own for it."""
     return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
 
 
@@ -112,7 +121,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
     ConfigError
         Where several processes do not know where to meet.
     LostProcessError
-        Where another has died.
+        Where another process has died.
     """
     rank, size, local_rank = _numbers()
     if size == 1:

@@ -17,7 +17,7 @@ from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.components.losses import AnyLossConfig, BCEConfig
 from bigsf.training.components.optimizers import AdamWConfig, OptimizerConfig
 from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
-from bigsf.training.components.trackers import CSVConfig, TrackerConfig
+from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
 from bigsf.training.dataset import DataConfig
 
 _UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
@@ -112,7 +112,7 @@ class TrainerConfig(Config):
     ]
     """What is measured on labelled pixels of the validation and test folds."""
 
-    trackers: list[TrackerConfig] = [CSVConfig()]
+    trackers: list[TrackerConfig] = [CSVConfig(), CurvesConfig(type="curves")]
     """Where the quantities of each epoch are written."""
 
 

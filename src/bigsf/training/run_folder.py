@@ -1,14 +1,11 @@
-"""The folder of a run: what lies in it and where."""
+"""The folder of a run: its files, and what is written into it besides snapshots."""
 
-import fcntl
 import json
 import logging
-import math
 import os
 import platform
 import shutil
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -17,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from bigsf.console import logger
-from bigsf.errors import BigsfWarning, UsageError
+from bigsf.errors import UsageError
 from bigsf.files import atomic_path, write_text
 from bigsf.provenance import command_line, now
 from bigsf.training.run_config import RunConfig
 
 
 class RunFolder:
-    """`output_dir/run_name/` of one training.
+    """The folder `output_dir/run_name/` of one training.
 
     Parameters
     ----------
@@ -46,16 +43,16 @@ class RunFolder:
 
     @property
     def newest_snapshot(self) -> Path | None:
-        """last.pt; before its first save best.pt; None before that."""
+        """last.pt, or best.pt where there is no last.pt; None before the first save."""
         return next((path for path in (self.last, self.best) if path.exists()), None)
 
     @property
     def complete(self) -> bool:
-        """Whether the run has ended: its test scores are there."""
+        """Whether the run has ended, so that its test scores are there."""
         return self.scores.exists()
 
     def clear(self) -> None:
-        """Remove a run, and nothing else; killed halfway, what is left is not taken for a complete run."""
+        """Remove the files of a run, and nothing else. What is left after a kill is not taken for a complete run."""
         for file in (self.scores, self.last, self.best, self.metrics, self.curves, self.log, self.environment):
             file.unlink(missing_ok=True)
         if self.superseded.exists():
@@ -81,46 +78,11 @@ class RunFolder:
             self.clear()
         write_text(self.config, config.to_yaml())
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other runs out of the folder; the death of the process, however it comes, lets them in again.
-
-        Raises
-        ------
-        UsageError
-            Where another run is at work there, with its name.
-        """
-        path = self.path / ".lock"
-        while True:
-            try:
-                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            except OSError as error:
-                raise UsageError(f"{self.path} cannot be written: {error.strerror}.") from None
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # another holds it
-                holder = os.read(file, 200).decode(errors="replace") or "another run"  # that has not signed yet
-                os.close(file)
-                raise UsageError(f"{self.path} is in use by {holder}. Wait for it, or stop it first.") from None
-            except OSError as error:
-                os.close(file)
-                path.unlink(missing_ok=True)
-                warnings.warn(
-                    f"{self.path} cannot be locked ({error}); see to it that no other run uses it.",
-                    BigsfWarning,
-                    stacklevel=3,
-                )
-                yield
-                return
-            if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
-                break
-            os.close(file)  # its holder has removed it in between
-        try:
-            _sign(file, path)
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(file)
+    def take_over(self, config: RunConfig, still_to_train: bool) -> None:
+        """Record the configuration of a run that goes on; where it trains further, its old scores go."""
+        write_text(self.config, config.to_yaml())
+        if still_to_train:
+            self.scores.unlink(missing_ok=True)
 
     def set_aside(self, files: Iterable[Path], epochs: int) -> None:
         """Copy files that will be written anew to superseded/NAME_N_epochs."""
@@ -133,7 +95,7 @@ class RunFolder:
                 shutil.copyfile(file, temporary)
 
     def write_environment(self, machine: dict[str, Any]) -> None:
-        """Record what a later reader needs to repeat the run."""
+        """Record what is needed to repeat the run: versions, device, command."""
         packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
         environment = {
             "time": now(),
@@ -146,10 +108,6 @@ class RunFolder:
             "cpus": os.cpu_count(),
         }
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
-
-    def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        """Write a JSON file; NaN becomes null."""
-        write_text(path, to_json(content))
 
     @contextmanager
     def logging(self) -> Iterator[None]:
@@ -164,7 +122,7 @@ class RunFolder:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
-            with suppress(OSError):  # each line is flushed as it is written, and what went wrong then has been said
+            with suppress(OSError):  # each line is flushed as it is written, and raised an error there if it failed
                 handler.close()
 
 
@@ -177,31 +135,3 @@ class _RunLog(logging.FileHandler):
             super().handleError(record)
             return
         raise UsageError(f"{self.baseFilename} could not be written: {error.strerror}.") from error
-
-
-def _sign(file: int, path: Path) -> None:
-    """Write into a lock who holds it."""
-    try:
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
-    except OSError as error:
-        raise UsageError(f"{path} could not be written: {error.strerror}.") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that this package wrote."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def to_json(content: Any) -> str:
-    """Return JSON text in which NaN and infinities are null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"

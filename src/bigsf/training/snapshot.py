@@ -1,52 +1,28 @@
-"""One run in one file: versioned, safe to load, written whole or not at all."""
+"""The snapshot of a run: a trained model, and all that training needs to go on."""
 
-import pickle
-import zipfile
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from bigsf.config import Config
-from bigsf.errors import ConfigError, SnapshotError, out_of_memory
-from bigsf.files import atomic_path
-from bigsf.maps.fits_image import is_fits
+from bigsf.errors import ConfigError, SnapshotError
 from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.model_config import build_model
 from bigsf.models.pretrained import snapshot_path
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
-from bigsf.version import __version__
-
-FORMAT = "bigsf snapshot"
-
-
-FORMAT_VERSION = 2
-
-
-_EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
-
-
-def _straddling_nothing(data: dict[str, Any]) -> dict[str, Any]:
-    """Say of a snapshot of format 1 that it learnt from no patch that straddles areas."""
-    config = data.get("GLOBAL_CONFIG")
-    if isinstance(config, dict) and isinstance(config.get("data"), dict):
-        config["data"].setdefault("straddle", False)
-    return data
-
-
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _straddling_nothing}
-"""From a format version to what turns its dictionary into that of the next."""
+from bigsf.training.snapshot_file import read_fields, write_fields
+from bigsf.training.trust import refuse_custom
 
 
 @dataclass
 class Snapshot:
-    """All of a run that survives a restart, and a self-contained model.
+    """The state of a run that survives a restart, and a self-contained model.
 
-    Randomness is a function of (seed, epoch, step), so no generator state is among it.
+    Randomness is a function of (seed, epoch, step), so that the state of no random generator is needed.
     """
 
     model_state: dict[str, torch.Tensor]
@@ -70,7 +46,7 @@ class Snapshot:
     history: list[dict[str, Any]]
     """Logged quantities, a row a completed epoch."""
     best: dict[str, float]
-    """Best value of the quantity that chooses best.pt, and its epoch; empty before the first."""
+    """`value` of the quantity that chooses best.pt, and its `epoch`; empty before the first best.pt."""
     thresholds: Thresholds
     """Thresholds of best Dice on the validation folds."""
     patch_size: int
@@ -84,24 +60,14 @@ class Snapshot:
     stopped_early: bool
     """Whether early stopping has ended the run."""
     machine: dict[str, Any]
-    """What the run is repeatable on bit for bit: device, processes, threads, number format, version of torch."""
+    """The conditions for repeating the run bit for bit: device, processes, threads, number format, version of torch."""
     network_handed_in: bool
     """Whether the network was an object handed to the trainer, so that the config cannot build it."""
 
     def save(self, path: Path) -> None:
         """Write the snapshot, whole or not at all."""
-        data = {field.name.upper(): getattr(self, field.name) for field in fields(self)}
-        data |= {
-            "THRESHOLDS": asdict(self.thresholds),
-            "FORMAT": FORMAT,
-            "FORMAT_VERSION": FORMAT_VERSION,
-            "BIGSF_VERSION": __version__,
-        }
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            try:
-                torch.save(data, file)  # into a file of Python's, which says in an OSError when the disk is full
-            except RuntimeError as error:  # torch's, as it closes its archive after that
-                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_fields(path, values | {"thresholds": asdict(self.thresholds)})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -113,56 +79,14 @@ class Snapshot:
             Where the file is no snapshot, is cut short, holds more than plain data, or has a newer format.
         """
         path = snapshot_path(path)
-        if is_fits(path):
-            raise SnapshotError(f"{path} is a FITS file; expected a snapshot. Models come first, the map last.")
-        try:
-            if path.exists() and not zipfile.is_zipfile(path):
-                raise SnapshotError(
-                    f"{path} is not a snapshot: it is no PyTorch file, or it was cut short. "
-                    "Expected e.g. best.pt of a run folder."
-                )
-            data = torch.load(path, map_location="cpu", weights_only=True)
-        except SnapshotError:
-            raise
-        except FileNotFoundError:
-            raise SnapshotError(f"{path} does not exist.") from None
-        except pickle.UnpicklingError:
-            raise SnapshotError(
-                f"{path} holds more than plain data (a pickle that could run code), or is damaged. It was not loaded."
-            ) from None
-        except Exception as error:  # torch raises many kinds for a file that is none of its own
-            if out_of_memory(error):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SnapshotError(f"{path} is not a snapshot that can be read: {reason}") from error
-        if not isinstance(data, dict) or data.get("FORMAT") != FORMAT:
-            raise SnapshotError(f"{path} is a PyTorch file but no snapshot of BigSF.")
-        if not isinstance(data.get("FORMAT_VERSION"), int) or data["FORMAT_VERSION"] < 1:
-            raise SnapshotError(f"{path} is damaged: its format version is {data.get('FORMAT_VERSION')!r}.")
-        if data["FORMAT_VERSION"] > FORMAT_VERSION:
-            raise SnapshotError(
-                f"{path} has format {data['FORMAT_VERSION']}, written by bigsf {data.get('BIGSF_VERSION')}; this is "
-                f"{__version__}, which reads up to {FORMAT_VERSION}. Update bigsf."
-            )
-        for version in range(data["FORMAT_VERSION"], FORMAT_VERSION):
-            data = _UPGRADES[version](data)
-        for field in fields(cls):
-            try:
-                kind: Any = dict[str, float] if field.type is Thresholds else field.type
-                TypeAdapter(kind, config=_EXACT).validate_python(data[field.name.upper()])
-                if field.type is Thresholds:
-                    data["THRESHOLDS"] = TypeAdapter(Thresholds).validate_python(data["THRESHOLDS"])
-            except KeyError:
-                raise SnapshotError(f"{path} is damaged: it has no {field.name.upper()!r}.") from None
-            except ValidationError as error:
-                raise SnapshotError(f"{path} is damaged: {field.name.upper()}: {error.errors()[0]['msg']}.") from None
-        if data["PATCH_SIZE"] < 1:
-            raise SnapshotError(f"{path} is damaged: its patch size is {data['PATCH_SIZE']}.")
-        return cls(**{field.name: data[field.name.upper()] for field in fields(cls)})
+        snapshot = cls(**read_fields(path, cls))
+        if snapshot.patch_size < 1:
+            raise SnapshotError(f"{path} is damaged: its patch size is {snapshot.patch_size}.")
+        return snapshot
 
     @property
     def config(self) -> RunConfig:
-        """The config, validated again."""
+        """The configuration, validated again."""
         try:
             return RunConfig.from_dict(self.global_config)
         except ConfigError as error:
@@ -190,7 +114,7 @@ class Snapshot:
             )
         config = self.config
         refuse_custom(config.trainer.model, "The snapshot", trust)
-        model = build_model(config, network)
+        model = build_model(config.trainer.model, network)
         self.load_weights(model)
         return model
 
@@ -211,37 +135,3 @@ class Snapshot:
                 f"of {len(here)} differ."
             )
         model.load_state_dict(self.model_state)
-
-
-def refuse_custom(config: Config, whose: str, trust: bool | Config) -> None:
-    """Raise `SnapshotError` where a stored config names code to import and run, and is not trusted.
-
-    `trust` may be a config that is trusted: what it names may be run, and nothing else.
-    """
-    trusted = set(_targets(trust.model_dump(mode="json"))) if isinstance(trust, Config) else set()
-    named = set() if trust is True else set(_targets(config.model_dump(mode="json")))
-    targets = sorted(named - trusted)
-    if targets:
-        raise SnapshotError(
-            f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "
-            "(in Python trust=True)."
-        )
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Yield the targets of the custom parts in a dumped config, and where they are imported from."""
-    if isinstance(node, dict) and node.get("type") == "custom":
-        yield f"{node['target']} in {node['folder']}"
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _targets(child)
-
-
-def build_model(config: RunConfig, network: nn.Module | None = None) -> SegmentationModel:
-    """Return an untrained model of the config's network, or of another."""
-    model = config.trainer.model
-    if model.out_channels != 1:
-        raise ConfigError(f"trainer.model.out_channels is {model.out_channels}; BigSF separates one class: use 1.")
-    coordinates = model.position.coordinates if model.position else None
-    built = SegmentationModel(network or model.build(), model.normalization.build(model.in_channels), coordinates)
-    built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
-    return built

@@ -1,8 +1,8 @@
-"""All of a run that survives a restart, alive: the bridge between the trainer and its snapshots."""
+"""The state of a training between two steps, and its way to a snapshot and back."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch.optim import Optimizer
@@ -15,11 +15,20 @@ from bigsf.training.components.schedulers import Scheduler
 from bigsf.training.snapshot import Snapshot
 
 
+class Best(NamedTuple):
+    """The model that best.pt holds."""
+
+    value: float
+    """Its value of the quantity that chooses best.pt."""
+    epoch: int
+    """The epoch after which it was saved, from 1."""
+
+
 @dataclass
 class TrainingState:
     """A run between two steps.
 
-    Randomness is a function of (seed, epoch, step), so that this is all there is.
+    Randomness is a function of (seed, epoch, step), so that a run has no other state.
     """
 
     model: SegmentationModel
@@ -35,9 +44,9 @@ class TrainingState:
     """Loss sum and weight of those steps, over all processes."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Logged quantities, a row a completed epoch."""
-    best: dict[str, float] = field(default_factory=dict)
-    """Value and epoch of the best model so far; empty before the first."""
-    thresholds: dict[str, float] = field(default_factory=lambda: {"whole": 0.5, "labelled": 0.5})
+    best: Best | None = None
+    """The best model so far; None before the first."""
+    thresholds: Thresholds = field(default_factory=lambda: Thresholds(whole=0.5, labelled=0.5))
     """Thresholds of best Dice in the last validation."""
     stopped_early: bool = False
     """Whether early stopping has ended the run."""
@@ -47,15 +56,20 @@ class TrainingState:
         """Whether no step was taken yet."""
         return not self.epochs_run and not self.steps_run
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the epoch that ended last is the best so far."""
+        return self.best is not None and self.best.epoch == self.epochs_run
+
     def set_learning_rate(self, epoch: float) -> None:
-        """Set the learning rate to the schedule's at a time in epochs."""
+        """Set the learning rate of the schedule at a time in epochs."""
         if self.scheduler:
             factor = self.scheduler.factor(epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-    def end_epoch(self, quantities: dict[str, float], thresholds: dict[str, float], best_by: str) -> bool:
-        """Log an epoch and say whether its model is the best so far; one without a validation loss is not."""
+    def end_epoch(self, quantities: dict[str, float], thresholds: Thresholds, best_by: str) -> None:
+        """Log an epoch, and note its model as the best so far where it is; without a validation loss it is not."""
         self.epochs_run, self.steps_run, self.partial_loss = self.epochs_run + 1, 0, (0.0, 0.0)
         self.history.append({"epoch": self.epochs_run, "lr": self.optimizer.param_groups[0]["lr"], **quantities})
         self.thresholds = thresholds
@@ -65,14 +79,12 @@ class TrainingState:
             self.stopped_early = self.early_stopping.should_stop(quantities)
         value = self.history[-1][best_by]
         sign = 1 if higher_is_better(best_by) else -1
-        better = not self.best or sign * value > sign * self.best["value"]
-        improved = better and math.isfinite(value) and math.isfinite(quantities["val_loss"])
-        if improved:
-            self.best = {"value": value, "epoch": self.epochs_run}
-        return improved
+        better = self.best is None or sign * value > sign * self.best.value
+        if better and math.isfinite(value) and math.isfinite(quantities["val_loss"]):
+            self.best = Best(value, self.epochs_run)
 
     def snapshot(self, **identity: Any) -> Snapshot:
-        """Return the run as a snapshot; `identity` are the fields of it that a state does not know."""
+        """Return the run as a snapshot; `identity` holds the fields that are not part of the state."""
         return Snapshot(
             model_state=self.model.state_dict(),
             optimizer_state=self.optimizer.state_dict(),
@@ -83,19 +95,19 @@ class TrainingState:
             steps_run=self.steps_run,
             partial_loss=self.partial_loss,
             history=self.history,
-            best=self.best,
-            thresholds=Thresholds(**self.thresholds),
+            best={} if self.best is None else self.best._asdict(),
+            thresholds=self.thresholds,
             stopped_early=self.stopped_early,
             **identity,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go to where a snapshot stands.
+        """Take up the state of a snapshot.
 
         Raises
         ------
         SnapshotError
-            Where its states are not those of this model, optimizer and scheduler.
+            Where it is not a state of this model, optimizer and scheduler.
         """
         snapshot.load_weights(self.model)
         try:
@@ -105,7 +117,7 @@ class TrainingState:
             if self.early_stopping:
                 self.early_stopping.load_state(snapshot.early_stopping_state)
             self.scaler.load_state_dict(snapshot.scaler_state)
-        except Exception as error:  # each part has its own way of not finding what it expects
+        except Exception as error:  # each part raises another kind for a state that is not its own
             if out_of_memory(error):
                 raise
             raise SnapshotError(
@@ -117,5 +129,6 @@ class TrainingState:
             snapshot.steps_run,
             snapshot.partial_loss,
         )
-        self.history, self.best = list(snapshot.history), dict(snapshot.best)
-        self.thresholds, self.stopped_early = asdict(snapshot.thresholds), snapshot.stopped_early
+        self.history = list(snapshot.history)
+        self.best = Best(snapshot.best["value"], int(snapshot.best["epoch"])) if snapshot.best else None
+        self.thresholds, self.stopped_early = snapshot.thresholds, snapshot.stopped_early

@@ -1,4 +1,4 @@
-"""One step of training: a batch, its loss over all processes, its gradient, an update."""
+"""Batch -> updated weights: one step of training, shared by all processes."""
 
 import gc
 import math
@@ -24,7 +24,7 @@ class TrainingStep:
     """Takes steps.
 
     Losses are sums over the pixels of the whole batch divided by the sum of their weights, so that it does not matter
-    how a batch is dealt to processes or cut into parts, for networks without batch statistics and losses that are
+    how a batch is divided among processes or into parts, for networks without batch statistics and losses that are
     sums over pixels; for others the result is only close.
 
     Parameters
@@ -32,11 +32,11 @@ class TrainingStep:
     config
         How a model is trained.
     dataset
-        Gives this process's part of each batch.
+        The batches; this process gets its part of each.
     loss
-        What is made small.
+        The loss.
     state
-        What is updated.
+        The state that steps update.
     device, dtype
         Where and in which number format the network runs.
     world
@@ -60,13 +60,13 @@ class TrainingStep:
         self._parallel: DistributedDataParallel | None = None
 
     def __enter__(self) -> Self:
-        """Join the processes of the world; without it, each takes steps of its own."""
+        """Join the processes of the world; without that, each process takes steps of its own."""
         if self.world.size > 1:
             self._parallel = DistributedDataParallel(self.model)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Let go of the process group, whose threads must end before the interpreter does."""
+        """Release the process group; its threads must end before the interpreter does."""
         self._parallel = None
         self._prefetched.close()
         gc.collect()  # DistributedDataParallel refers to itself
@@ -109,7 +109,7 @@ class TrainingStep:
         return torch.where(batch.labelled & valid, 1.0, unlabelled)
 
     def _backward(self, batch: Batch, weight: torch.Tensor, part: slice, whole_weight: float, left: int) -> float:
-        """Add the gradient of a part of a batch, of which `left` are still to come, this one included.
+        """Add the gradient of one part of a batch; `left` parts are still to come, this one included.
 
         Returns
         -------
@@ -118,7 +118,7 @@ class TrainingStep:
         """
         image, target, weight = batch.image[part], batch.target[part], weight[part]
         position = None if batch.position is None else batch.position[part]
-        if not len(image):  # no patch for this process: it predicts one without weight, to take part in the exchange
+        if not len(image):  # this process has no patch; it takes one without weight, since all must exchange gradients
             image, target, weight = (plane.new_zeros((1, *plane.shape[1:])) for plane in (image, target, weight))
             position = None if position is None else position.new_zeros((1, 2))
         with ExitStack() as stack:

@@ -4,7 +4,6 @@ import torch
 
 from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
 from bigsf.training.components.batch import Augmentation, Batch
-from bigsf.training.components.filament_augmentation import FilamentsConfig
 from conftest import own_members
 
 each_augmentation = pytest.mark.parametrize("config", own_members(AugmentationConfig), ids=lambda config: config.type)
@@ -114,31 +113,3 @@ def test_processes_that_share_a_batch_do_the_same(config: AugmentationConfig) ->
     torch.testing.assert_close(part.image, whole.image[4:], equal_nan=True)
     assert torch.equal(part.target, whole.target[4:])
     assert torch.equal(part.labelled, whole.labelled[4:])
-
-
-def test_added_filaments_are_brighter_than_a_negative_map_too() -> None:
-    config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
-    image = torch.full((20, 1, 64, 64), -2.0)
-    before = Batch(image, torch.zeros_like(image), torch.zeros_like(image, dtype=torch.bool), None)
-    after = augmented([config.build()], before)
-    added = after.labelled
-    assert added.any()
-    assert (after.image[added] >= -1.5 - 1e-3).all()
-    assert after.image.max() == pytest.approx(-1, abs=1e-3)
-
-
-def test_added_filaments_are_as_bright_and_wide_as_their_labels_say() -> None:
-    config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
-    n = 40
-    image = torch.full((n, 1, 64, 64), 2e22)
-    image[:, :, :8] = torch.nan
-    before = Batch(image, torch.zeros_like(image), torch.zeros_like(image, dtype=torch.bool), None)
-    after = augmented([config.build()], before)
-    excess = (after.image / before.image - 1).nan_to_num()
-    drawn = excess.amax(dim=(1, 2, 3)) > 0.4
-    assert 0.3 * n < drawn.sum() < 0.7 * n  # half of the patches draw none, and some lie in the hole
-    assert excess.max() == pytest.approx(0.5, abs=1e-3)
-    assert torch.equal(after.target > 0, after.labelled)
-    assert torch.equal(after.labelled, (excess >= 0.25) & image.isfinite())
-    area = after.target.sum(dim=(1, 2, 3))
-    assert area.max() == pytest.approx(30 * 5 + np.pi * 2.5**2, rel=0.07)

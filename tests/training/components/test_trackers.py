@@ -3,17 +3,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
-from bigsf.errors import ConfigError
+from bigsf.errors import BigsfWarning, ConfigError
 from bigsf.training.components.trackers import (
     CSVConfig,
+    CurvesTracker,
     History,
     MLflowTracker,
     TensorBoardTracker,
     Tracker,
     TrackerConfig,
     WandBTracker,
+    best_epoch,
+    learning_curves,
 )
 from conftest import own_members
 
@@ -84,10 +89,56 @@ def test_other_trackers_log_the_newest_row(kind: Any, calls: list[tuple[Any, ...
     assert recorder.calls == calls
 
 
-@pytest.mark.parametrize("config", own_members(TrackerConfig)[1:], ids=lambda config: config.type)
+OPTIONAL = [config for config in own_members(TrackerConfig) if config.type not in ("csv", "curves")]
+
+
+@pytest.mark.parametrize("config", OPTIONAL, ids=lambda config: config.type)
 def test_package_that_is_not_installed_is_named(
     config: TrackerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, config.type, None)
     with pytest.raises(ConfigError, match=rf"pip install 'bigsf\[{config.type}\]'"):
         config.build(tmp_path, "run", {})
+
+
+def test_curves_show_losses_beside_validation_scores() -> None:
+    history = [
+        {"epoch": n, "lr": 0.1, "train_loss": 1 / n, "val_loss": 2 / n, "val_dice": n / 4, "val_roc_auc": float("nan")}
+        for n in (1, 2, 3)
+    ]
+    losses, scores = learning_curves(history, best=2).axes
+    lines: dict[Any, Any] = {line.get_label(): line.get_ydata() for axes in (losses, scores) for line in axes.lines}
+    assert list(lines["train loss"]) == [1, 1 / 2, 1 / 3]
+    assert list(lines["val loss"]) == [2, 1, 2 / 3]
+    assert list(lines["dice"]) == [1 / 4, 1 / 2, 3 / 4]
+    assert "lr" not in lines
+    assert [np.asarray(axes.lines[-1].get_xdata()).tolist() for axes in (losses, scores)] == [[2, 2], [2, 2]]
+
+
+def test_curves_of_a_run_are_a_figure(trained: Path) -> None:
+    assert imread(trained / "curves.png").shape[1] > 1000
+
+
+@pytest.mark.parametrize(
+    ("best_by", "epoch"), [("epoch", 4), ("val_loss", 2), ("val_dice", 1), ("val_nothing_finite", None)]
+)
+def test_the_epoch_of_best_pt_is_marked(best_by: str, epoch: int | None) -> None:
+    losses, dices = [0.5, 0.3, float("nan"), 0.4], [0.9, 0.8, 0.95, 0.9]
+    history = [
+        {"epoch": n, "val_loss": loss, "val_dice": dice, "val_nothing_finite": float("inf")}
+        for n, (loss, dice) in enumerate(zip(losses, dices, strict=True), 1)
+    ]
+    assert best_epoch(history, best_by) == epoch
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path: Path) -> None:
+    tracker = CurvesTracker(tmp_path / "curves.png", "epoch")
+    tracker.write([{"epoch": 1, "val_loss": 0.5, "val_dice": object()}])
+    with pytest.warns(BigsfWarning, match=r"curves\.png could not be drawn"):
+        tracker.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_an_epoch_has_no_curves(tmp_path: Path) -> None:
+    CurvesTracker(tmp_path / "curves.png", "epoch").close()
+    assert list(tmp_path.iterdir()) == []

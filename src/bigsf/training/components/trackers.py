@@ -1,47 +1,26 @@
-"""Where the quantities of each epoch are written: the family of trackers."""
+"""Quantities of each epoch -> a file, a figure, or an experiment tracker: the family of trackers."""
 
-import io
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
 import csv
 import importlib
-from typing import Annotated, Literal, Protocol, cast
+import io
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 from pydantic import Field
 
 from bigsf.config import Config, CustomConfig, ignore_tag_case
-from bigsf.errors import ConfigError
-from bigsf.files import write_text
+from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.files import atomic_path, write_text
 from bigsf.maps.quicklook import new_figure, save_figure
+from bigsf.training.components.early_stopping import higher_is_better
 
-
-def draw_curves(history: Sequence[dict[str, Any]], path: Path, best_epoch: int) -> None:
-    """Draw the losses and the validation metrics of a run against the epoch."""
-    epochs = [row["epoch"] for row in history]
-    figure = new_figure(10, 4)
-    losses, metrics = figure.subplots(1, 2)
-    for name in history[0]:
-        values = [row[name] for row in history]
-        if name.endswith("loss"):
-            losses.plot(epochs, values, ".-", label=name.replace("_", " "))
-        elif name.startswith("val_"):
-            metrics.plot(epochs, values, ".-", label=name.removeprefix("val_").replace("_", " "))
-    losses.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
-    metrics.set(xlabel="epoch", ylabel="score", title="validation folds")
-    for axes in (losses, metrics):
-        axes.axvline(best_epoch, color="0.7", zorder=0, label="best.pt")
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    save_figure(figure, path)
-
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 History = list[dict[str, Any]]
-"""One row of logged quantities an epoch."""
+"""Logged quantities, one row per epoch."""
 
 
 class Tracker(Protocol):
@@ -79,6 +58,77 @@ class CSVTracker(Tracker):
             writer.writeheader()
             writer.writerows(history)
         write_text(self.path, text.getvalue())
+
+
+class CurvesConfig(Config):
+    """curves.png in the run folder: losses and validation scores against the epoch."""
+
+    type: Literal["curves"]
+
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker."""
+        return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
+
+
+class CurvesTracker(Tracker):
+    """Draws the learning curves once the run ends or is stopped.
+
+    Parameters
+    ----------
+    path
+        The PNG file.
+    best_by
+        The logged quantity that chooses best.pt, whose epoch is marked.
+    """
+
+    def __init__(self, path: Path, best_by: str) -> None:
+        self.path, self.best_by = path, best_by
+        self._history: History = []
+
+    def write(self, history: History) -> None:
+        """Keep the history; drawing each epoch would take longer than a short epoch."""
+        self._history = list(history)
+
+    def close(self) -> None:
+        """Draw the figure; one that cannot be drawn is a warning, because it must not cost a result."""
+        if not self._history:
+            return
+        try:
+            with atomic_path(self.path) as temporary:
+                save_figure(learning_curves(self._history, best_epoch(self._history, self.best_by)), temporary)
+        except UsageError:  # the disk is full, or the folder read-only
+            raise
+        except Exception as error:
+            warnings.warn(f"{self.path.name} could not be drawn: {error}", BigsfWarning, stacklevel=2)
+
+
+def best_epoch(history: History, best_by: str) -> int | None:
+    """Return the epoch whose model is the best; None where no epoch has a finite value."""
+    sign = 1 if higher_is_better(best_by) else -1
+    values = [(sign * row[best_by], -row["epoch"]) for row in history if math.isfinite(row[best_by] + row["val_loss"])]
+    return -max(values)[1] if values else None
+
+
+def learning_curves(history: History, best: int | None) -> "Figure":
+    """Return a figure of the losses and the validation scores of a run against the epoch, the best one marked."""
+    epochs = [row["epoch"] for row in history]
+    figure = new_figure(10, 4)
+    losses, metrics = figure.subplots(1, 2)
+    for name in history[0]:
+        values = [row[name] for row in history]
+        if name.endswith("loss"):
+            losses.plot(epochs, values, ".-", label=name.replace("_", " "))
+        elif name.startswith("val_"):
+            metrics.plot(epochs, values, ".-", label=name.removeprefix("val_").replace("_", " "))
+    losses.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
+    metrics.set(xlabel="epoch", ylabel="score", title="validation folds")
+    for axes in (losses, metrics):
+        if best is not None:
+            axes.axvline(best, color="0.7", zorder=0, label="best.pt")
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
 
 
 class TensorBoardConfig(Config):
@@ -221,7 +271,7 @@ class CustomTrackerConfig(CustomConfig):
 
 TrackerConfig = Annotated[
     Annotated[
-        CSVConfig | TensorBoardConfig | MLflowConfig | WandBConfig | CustomTrackerConfig,
+        CSVConfig | CurvesConfig | TensorBoardConfig | MLflowConfig | WandBConfig | CustomTrackerConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,
