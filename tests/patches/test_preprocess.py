@@ -304,7 +304,7 @@ def test_multi_extension_file_brings_its_own_planes(sky: Sky, patch_path: Path, 
 def test_sources_and_sky_are_written_into_the_file(patch_path: Path, sky: Sky) -> None:
     with h5py.File(patch_path) as file:
         sources = json.loads(file.attrs["sources"])
-        assert "GLON-CAR" in file.attrs["wcs"]
+        assert b"GLON-CAR" in file.attrs["wcs"]
     assert set(sources) == {"image", "target", "background", "valid"}
     assert sources["image"]["path"] == str(sky.path("image"))
     assert len(sources["image"]["sha256"]) == 64
