@@ -3,12 +3,14 @@ import math
 import numpy as np
 import pytest
 
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
-from bigsf.metrics.metric import DiceConfig, Mask, Metric, MetricConfig, Probability, build_metrics, metric_name
+from bigsf.metrics.config import DiceConfig, MetricConfig, build_metrics, metric_name
+from bigsf.metrics.metric import Metric
 from bigsf.training.run_config import TrainerConfig
 from conftest import own_members
 
-Piece = tuple[Probability, Mask, Mask]
+Piece = tuple[FloatArray, BoolArray, BoolArray]
 
 each_metric = pytest.mark.parametrize("config", own_members(MetricConfig), ids=metric_name)
 

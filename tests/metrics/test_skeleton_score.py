@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigsf.metrics.skeleton_score import Mask, SkeletonScore
+from bigsf.arrays import BoolArray
+from bigsf.metrics.skeleton_score import SkeletonScore
 
 
-def line(y: int, x0: int = 5, x1: int = 35) -> Mask:
+def line(y: int, x0: int = 5, x1: int = 35) -> BoolArray:
     mask = np.zeros((30, 40), np.bool_)
     mask[y, x0:x1] = True
     return mask
@@ -15,7 +16,7 @@ def line(y: int, x0: int = 5, x1: int = 35) -> Mask:
 everywhere = np.ones((30, 40), np.bool_)
 
 
-def scored(found: Mask, true: Mask, predicted: Mask = everywhere) -> dict[str, float]:
+def scored(found: BoolArray, true: BoolArray, predicted: BoolArray = everywhere) -> dict[str, float]:
     score = SkeletonScore()
     score.update(found, true, predicted)
     return score.table()

@@ -54,7 +54,7 @@ def test_last_layer_stays_in_float32_under_mixed_precision() -> None:
 
 
 def test_features_double_at_each_step_down() -> None:
-    widths = [block[0].out_channels for block in UNetConfig(features=6, depth=3).build().down]  # type: ignore[index]
+    widths = [block[0].out_channels for block in UNetConfig(features=6, depth=3).build().down]  # type: ignore[union-attr]
     assert widths == [6, 12, 24, 48]
 
 

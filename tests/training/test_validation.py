@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
 from bigsf.maps.tiling import in_bands
-from bigsf.metrics.metric import metric_name
+from bigsf.metrics.config import metric_name
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile

@@ -1,6 +1,7 @@
 """YAML -> validated configuration, with messages that say what to do."""
 
 from bigsf.config.base import (
+    Component,
     Config,
     ConfigPath,
     CustomConfig,
@@ -11,4 +12,14 @@ from bigsf.config.base import (
     members,
 )
 
-__all__ = ["Config", "ConfigPath", "CustomConfig", "aliased", "default_tag", "ignore_tag_case", "matching", "members"]
+__all__ = [
+    "Component",
+    "Config",
+    "ConfigPath",
+    "CustomConfig",
+    "aliased",
+    "default_tag",
+    "ignore_tag_case",
+    "matching",
+    "members",
+]

@@ -8,9 +8,9 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import yaml
 from pydantic import (
@@ -23,9 +23,10 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
+from typing_extensions import override
 
 from bigsf.config.messages import Location, allowed_classes, as_option, explain, field_names, shown
-from bigsf.config.yaml_source import Dumper, override, read_yaml
+from bigsf.config.yaml_source import Dumper, read_yaml, with_setting
 from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
 
@@ -109,7 +110,7 @@ class Config(BaseModel):
         if not isinstance(data, Mapping):
             raise ConfigError(f"{name} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
         for setting in overrides:
-            data = override(data, setting)
+            data = with_setting(data, setting)
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:
@@ -162,7 +163,45 @@ def matching(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-class CustomConfig(Config):
+Built = TypeVar("Built")
+
+
+class Component(Config, Generic[Built]):
+    """A member of a family: what the YAML says of an object that a run needs.
+
+    The class keyword `builds` names the class, or the function, that makes the object. It is called with what is known
+    only at run time, and with the fields of the configuration as keyword arguments.
+
+    Examples
+    --------
+    >>> class Gain:
+    ...     def __init__(self, factor: float) -> None:
+    ...         self.factor = factor
+    >>> class GainConfig(Component[Gain], builds=Gain):
+    ...     type: Literal["gain"] = "gain"
+    ...     factor: float = 2.0
+    >>> GainConfig(factor=3).build().factor
+    3.0
+    """
+
+    builds: ClassVar[Callable[..., Any] | None] = None
+    """Makes the object."""
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type"})
+    """Fields that are not arguments of it."""
+
+    def __init_subclass__(cls, builds: Callable[..., Any] | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if builds is not None:
+            cls.builds = staticmethod(builds)
+
+    def build(self, *args: Any, **kwargs: Any) -> Built:
+        """Return the object that this configuration describes, made with arguments of the run."""
+        assert self.builds is not None, f"{type(self).__name__} has no class keyword `builds`"
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name not in self.not_arguments}
+        return cast(Built, self.builds(*args, **kwargs, **fields))
+
+
+class CustomConfig(Component[Any]):
     """The open door of every family: any callable of the user's own, imported when it is built."""
 
     type: Literal["custom"]
@@ -195,8 +234,9 @@ class CustomConfig(Config):
                 f"Looked in {self.folder} and the installed packages."
             ) from error
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Import the target and call it with arguments of the family and the `kwargs` of the configuration.
+    @override
+    def build(self, *args: Any, **kwargs: Any) -> Any:
+        """Import the target and call it with arguments of the run and the `kwargs` of the configuration.
 
         Raises
         ------

@@ -113,7 +113,7 @@ def _lines(node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
             yield from _lines(value, (*path, index))
 
 
-def override(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
+def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """Return data with one key set, by a setting such as "trainer.optimizer.lr=1e-4".
 
     Raises

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, NonNegativeInt, PositiveInt
 from scipy.optimize import linear_sum_assignment
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, Config, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
 
 Grid = npt.NDArray[np.int64]
@@ -51,20 +52,7 @@ class Strategy(Protocol):
         ...
 
 
-class RandomStrategyConfig(Config):
-    """Areas are dealt round-robin along the map, shuffled inside each round: every fold samples the whole map."""
-
-    type: Literal["random"] = "random"
-
-    seed: NonNegativeInt = 0
-    """Another seed gives another deal."""
-
-    def build(self) -> Strategy:
-        """Return the strategy."""
-        return RandomStrategy(self.seed)
-
-
-class RandomStrategy:
+class RandomStrategy(Strategy):
     """Round-robin over the occupied areas, then the empty ones; each round of k areas is shuffled.
 
     Round-robin in file order would make stripes; shuffling the whole would leave parts of the map to one fold.
@@ -73,7 +61,8 @@ class RandomStrategy:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
+    @override
+    def __call__(self, contents: AreaContents, k: int) -> Grid:
         generator = np.random.default_rng(self.seed)
         grid = np.zeros_like(contents.patches)
         areas = contents.snake_order()
@@ -83,14 +72,13 @@ class RandomStrategy:
         return grid
 
 
-class NaiveStrategyConfig(Config):
-    """The map is cut into k equal, contiguous parts along its longer axis; `area_size` plays no part."""
+class RandomStrategyConfig(Component[Strategy], builds=RandomStrategy):
+    """Areas are dealt round-robin along the map, shuffled inside each round: every fold samples the whole map."""
 
-    type: Literal["naive"]
+    type: Literal["random"] = "random"
 
-    def build(self) -> Strategy:
-        """Return the strategy."""
-        return naive_strategy
+    seed: NonNegativeInt = 0
+    """Another seed gives another deal."""
 
 
 def naive_strategy(contents: AreaContents, k: int) -> Grid:
@@ -98,20 +86,13 @@ def naive_strategy(contents: AreaContents, k: int) -> Grid:
     return np.arange(1, k + 1).reshape(contents.patches.shape)
 
 
-class BalancedStrategyConfig(Config):
-    """Like `random`, but each round goes to the folds so as to even out patches, target and background pixels."""
+class NaiveStrategyConfig(Component[Strategy], builds=lambda: naive_strategy):
+    """The map is cut into k equal, contiguous parts along its longer axis; `area_size` plays no part."""
 
-    type: Literal["balanced"]
-
-    seed: NonNegativeInt = 0
-    """Breaks ties; another seed gives another deal of almost equal balance."""
-
-    def build(self) -> Strategy:
-        """Return the strategy."""
-        return BalancedStrategy(self.seed)
+    type: Literal["naive"]
 
 
-class BalancedStrategy:
+class BalancedStrategy(Strategy):
     """Rounds as in `RandomStrategy`; in each, the assignment of areas to folds that leaves the folds most even.
 
     With totals T (fold, quantity) before a round and contents a (area, quantity) of it, the sum of squares of the
@@ -121,7 +102,8 @@ class BalancedStrategy:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
+    @override
+    def __call__(self, contents: AreaContents, k: int) -> Grid:
         generator = np.random.default_rng(self.seed)
         quantities = np.stack([contents.patches, contents.target, contents.background], axis=-1).astype(float)
         quantities /= np.maximum(quantities.sum(axis=(0, 1)), 1)
@@ -135,6 +117,15 @@ class BalancedStrategy:
                 grid[rows[row]] = fold + 1
                 totals[fold] += amounts[row]
         return grid
+
+
+class BalancedStrategyConfig(Component[Strategy], builds=BalancedStrategy):
+    """Like `random`, but each round goes to the folds so as to even out patches, target and background pixels."""
+
+    type: Literal["balanced"]
+
+    seed: NonNegativeInt = 0
+    """Breaks ties; another seed gives another deal of almost equal balance."""
 
 
 class Region(Config):
@@ -156,20 +147,7 @@ class Region(Config):
         return np.asarray((whole | along) & (latitude >= self.b[0]) & (latitude < self.b[1]))
 
 
-class RegionsStrategyConfig(Config):
-    """Explicit regions by Galactic coordinates: an area goes to the first region that holds its centre."""
-
-    type: Literal["regions"]
-
-    regions: list[Region] = Field(min_length=1)
-    """One without `l` and `b`, as the last, takes the rest."""
-
-    def build(self) -> Strategy:
-        """Return the strategy."""
-        return RegionsStrategy(self.regions)
-
-
-class RegionsStrategy:
+class RegionsStrategy(Strategy):
     """Deals areas by where on the sky they lie.
 
     Raises
@@ -181,7 +159,8 @@ class RegionsStrategy:
     def __init__(self, regions: Sequence[Region]) -> None:
         self.regions = regions
 
-    def __call__(self, contents: AreaContents, k: int) -> Grid:  # noqa: D102
+    @override
+    def __call__(self, contents: AreaContents, k: int) -> Grid:
         if contents.galactic is None:
             raise ConfigError("The split strategy regions needs a map with a celestial WCS; this one has none.")
         if sorted({region.fold for region in self.regions}) != list(range(1, k + 1)):
@@ -202,12 +181,17 @@ class RegionsStrategy:
         return np.where(grid > 0, grid, 1)  # areas without a patch
 
 
+class RegionsStrategyConfig(Component[Strategy], builds=RegionsStrategy):
+    """Explicit regions by Galactic coordinates: an area goes to the first region that holds its centre."""
+
+    type: Literal["regions"]
+
+    regions: list[Region] = Field(min_length=1)
+    """One without `l` and `b`, as the last, takes the rest."""
+
+
 class CustomStrategyConfig(CustomConfig):
     """A callable of your own: called with `kwargs`, it returns a `Strategy`."""
-
-    def build(self) -> Strategy:
-        """Import and call the target."""
-        return cast(Strategy, self.call())
 
 
 StrategyConfig = Annotated[

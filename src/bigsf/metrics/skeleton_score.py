@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
+from bigsf.arrays import BoolArray
 from bigsf.filaments.spine import skeleton_of
-
-Mask = npt.NDArray[np.bool_]
 
 
 class SkeletonScore:
@@ -40,7 +38,9 @@ class SkeletonScore:
         self.length = np.zeros(2, np.int64)
         self.near = np.zeros((len(self.radii_px), 2), np.int64)
 
-    def update(self, found: Mask, true: Mask, predicted: Mask, true_line: Mask | None = None) -> None:
+    def update(
+        self, found: BoolArray, true: BoolArray, predicted: BoolArray, true_line: BoolArray | None = None
+    ) -> None:
         """Compare a piece of two masks, `(ny, nx)`; lines are drawn on the whole piece and counted where predicted.
 
         The skeleton of the true mask may be given, where several found ones are compared with it.

@@ -3,9 +3,11 @@
 from typing import Any, Self
 
 import torch
+from typing_extensions import override
 
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
-from bigsf.metrics.metric import Mask, Metric, Probability
+from bigsf.metrics.metric import Metric
 
 
 class TorchMetric(Metric):
@@ -36,14 +38,18 @@ class TorchMetric(Metric):
             raise ConfigError(f"torchmetrics {torchmetrics.__version__} has no metric {name!r}.")
         self.metric = kind(**kwargs)
 
-    def update(self, probability: Probability, target: Mask, labelled: Mask) -> None:  # noqa: D102
+    @override
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
         self.metric.update(torch.from_numpy(probability[labelled]), torch.from_numpy(target[labelled].astype(int)))
 
-    def compute(self) -> float:  # noqa: D102
+    @override
+    def compute(self) -> float:
         return float(self.metric.compute())
 
-    def reset(self) -> None:  # noqa: D102
+    @override
+    def reset(self) -> None:
         self.metric.reset()
 
-    def merge(self, other: Self) -> None:  # noqa: D102
+    @override
+    def merge(self, other: Self) -> None:
         self.metric.merge_state(other.metric)

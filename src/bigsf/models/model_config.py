@@ -1,6 +1,6 @@
 """Batch of raw patches -> probabilities: networks, normalizations, position encoders, and the model they form."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -19,10 +19,6 @@ class CustomNetworkConfig(NetworkConfig, CustomConfig):
 
     It is called with `kwargs` alone.
     """
-
-    def build(self) -> nn.Module:
-        """Import and call the target."""
-        return cast(nn.Module, self.call())
 
 
 ModelConfig = Annotated[

@@ -1,16 +1,19 @@
 """What every network shares: its planes in and out, and the normalization in front of it."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import PositiveInt
+from torch import nn
 
-from bigsf.config import Config, aliased, default_tag
+from bigsf.config import Component, aliased, default_tag
 from bigsf.models.normalizations import LogConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
 
 
-class NetworkConfig(Config):
+class NetworkConfig(Component[nn.Module]):
     """The part common to all networks."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "normalization", "position"})
 
     in_channels: PositiveInt = 1
     """Image planes of the patch file; checked against it."""

@@ -10,8 +10,9 @@ from typing import Annotated, Literal, cast
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import DataError
 
 
@@ -26,43 +27,26 @@ class Normalization(nn.Module):
         """Learn from a sample of the valid pixels of the training folds, `(c, n)` in float64, NaN where missing."""
 
 
-class NoneConfig(Config):
+class NoneConfig(Component[Normalization], builds=lambda channels: Normalization()):
     """The values as they are."""
 
     type: Literal["none"]
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return Normalization()
-
-
-class MinMaxConfig(Config):
-    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
-
-    type: Literal["minmax"] = "minmax"
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return MinMax()
 
 
 class MinMax(Normalization):
     """Scale each patch and channel to [0, 1]; a constant patch becomes 0."""
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         low = image.masked_fill(~valid, torch.inf).amin(dim=(2, 3), keepdim=True)
         high = image.masked_fill(~valid, -torch.inf).amax(dim=(2, 3), keepdim=True)
         return (image - low) / torch.where(high > low, high - low, torch.inf)
 
 
-class LogConfig(Config):
-    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
+class MinMaxConfig(Component[Normalization], builds=lambda channels: MinMax()):
+    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
 
-    type: Literal["log"]
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return Log()
+    type: Literal["minmax"] = "minmax"
 
 
 class Log(Normalization):
@@ -72,27 +56,25 @@ class Log(Normalization):
         super().__init__()
         self.minmax = MinMax()
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         positive = valid & (image > 0)
         floor = image.masked_fill(~positive, torch.inf).amin(dim=(2, 3), keepdim=True)
         floor = torch.where(floor.isfinite(), floor, 1.0)
         return cast(Tensor, self.minmax(torch.log10(torch.where(positive, image, floor)), valid))
 
 
-class ZScoreConfig(Config):
-    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
+class LogConfig(Component[Normalization], builds=lambda channels: Log()):
+    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
 
-    type: Literal["zscore"]
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return ZScore()
+    type: Literal["log"]
 
 
 class ZScore(Normalization):
     """Standardise each patch and channel, in float64; a constant patch becomes 0."""
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         values = torch.where(valid, image, 0).double()
         count = valid.sum(dim=(2, 3), keepdim=True).clamp(min=1)
         mean = values.sum(dim=(2, 3), keepdim=True) / count
@@ -101,17 +83,10 @@ class ZScore(Normalization):
         return (centred / torch.where(std > 0, std, torch.inf)).float()
 
 
-class AsinhConfig(Config):
-    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
+class ZScoreConfig(Component[Normalization], builds=lambda channels: ZScore()):
+    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
 
-    type: Literal["asinh"]
-
-    softening: PositiveFloat = 1.0
-    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return Asinh(self.softening)
+    type: Literal["zscore"]
 
 
 class Asinh(Normalization):
@@ -122,23 +97,20 @@ class Asinh(Normalization):
         self.softening = softening
         self.minmax = MinMax()
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         scale = image.abs().masked_fill(~valid, torch.nan).flatten(2).nanmedian(dim=2).values[..., None, None]
         scale = torch.where(scale > 0, scale * self.softening, 1.0)
         return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
 
 
-class GlobalConfig(Config):
-    """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
+class AsinhConfig(Component[Normalization], builds=lambda channels, softening: Asinh(softening)):
+    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
 
-    type: Literal["global"]
+    type: Literal["asinh"]
 
-    log: bool = False
-    """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization, to be fitted."""
-        return Global(channels, self.log)
+    softening: PositiveFloat = 1.0
+    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
 
 
 class Global(Normalization):
@@ -154,7 +126,8 @@ class Global(Normalization):
         for name, value in (("floor", 1.0), ("mean", 0.0), ("std", 1.0)):
             self.register_buffer(name, torch.full((channels,), value, dtype=torch.float64))
 
-    def fit(self, values: Tensor) -> None:  # noqa: D102
+    @override
+    def fit(self, values: Tensor) -> None:
         for channel, row in enumerate(values):
             row = row[row.isfinite() & (row > 0)] if self.log else row[row.isfinite()]
             if not len(row):
@@ -166,19 +139,25 @@ class Global(Normalization):
             mean, std = row.mean(), row.std(correction=0)
             self.mean[channel], self.std[channel] = mean, torch.where(std > 1e-6 * mean.abs(), std, torch.inf)
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         values = torch.where(valid, image, 0).double()
         if self.log:
             values = torch.maximum(values, self.floor.view(1, -1, 1, 1)).log10()
         return ((values - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)).float()
 
 
+class GlobalConfig(Component[Normalization], builds=Global):
+    """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
+
+    type: Literal["global"]
+
+    log: bool = False
+    """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
+
+
 class CustomNormalizationConfig(CustomConfig):
     """A `Normalization` of your own: called with `channels` and `kwargs`."""
-
-    def build(self, channels: int) -> Normalization:
-        """Import and call the target."""
-        return cast(Normalization, self.call(channels=channels))
 
 
 NormalizationConfig = Annotated[

@@ -1,6 +1,6 @@
 """Positions of pixels, as models with position encoding take them."""
 
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,9 @@ import torch
 from astropy.wcs import WCS
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, aliased, ignore_tag_case
+from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
 from bigsf.errors import DataError
 from bigsf.maps.wcs import galactic_lb
 
@@ -29,7 +30,7 @@ def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
     return torch.from_numpy(np.asarray(pixels, np.float64))
 
 
-class GalacticCoordinates:
+class GalacticCoordinates(Locate):
     """Galactic longitude and latitude (l, b) in degrees.
 
     Parameters
@@ -41,7 +42,8 @@ class GalacticCoordinates:
     def __init__(self, wcs: WCS) -> None:
         self.wcs = wcs
 
-    def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:  # noqa: D102
+    @override
+    def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
         return torch.from_numpy(galactic_lb(self.wcs, pixels))
 
 
@@ -69,69 +71,6 @@ def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Return pixels (y, x) of the centre of a map, then of its corners and the middles of its sides, `(9, 2)`."""
     y, x = (np.array([(n - 1) / 2, 0, n - 1]) for n in shape)
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
-class PositionConfig(Config):
-    """The part common to all position encoders."""
-
-    coordinates: CoordinateSystem = aliased("galactic", "coordinates", "of")
-    """`galactic`: (l, b) from the WCS, so that a model can be used on other maps; `pixel`: (y, x) in the map."""
-
-    join: Literal["before", "middle", "after"] = "middle"
-    """Where the encoding enters: as planes beside the image, at the lowest level, or before the last layer."""
-
-
-class IdentityPositionConfig(PositionConfig):
-    """The two scaled coordinates themselves."""
-
-    type: Literal["identity"]
-
-    def build(self) -> "PositionEncoder":
-        """Return the encoder."""
-        return PositionEncoder(self.coordinates)
-
-
-class LinearPositionConfig(PositionConfig):
-    """A learned linear map of the two coordinates."""
-
-    type: Literal["linear"] = "linear"
-
-    features: PositiveInt = 16
-    """Numbers that encode a position."""
-
-    def build(self) -> "PositionEncoder":
-        """Return the encoder."""
-        return LinearEncoder(self.coordinates, self.features)
-
-
-class SinePositionConfig(PositionConfig):
-    """Sines and cosines of the two coordinates at doubling frequencies (Vaswani et al. 2017)."""
-
-    type: Literal["sine"]
-
-    frequencies: PositiveInt = 4
-    """Number of frequencies; each further one tells positions half as far apart."""
-
-    def build(self) -> "PositionEncoder":
-        """Return the encoder."""
-        return SineEncoder(self.coordinates, self.frequencies)
-
-
-class CustomPositionConfig(PositionConfig, CustomConfig):
-    """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
-
-    def build(self) -> "PositionEncoder":
-        """Import and call the target."""
-        return cast(PositionEncoder, self.call(coordinates=self.coordinates))
-
-
-AnyPositionConfig = Annotated[
-    Annotated[
-        IdentityPositionConfig | LinearPositionConfig | SinePositionConfig | CustomPositionConfig,
-        Field(discriminator="type"),
-    ],
-    ignore_tag_case,
-]
 
 
 class PositionEncoder(nn.Module):
@@ -180,7 +119,8 @@ class LinearEncoder(PositionEncoder):
         self.width = features
         self.linear = nn.Linear(2, features)
 
-    def forward(self, position: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, position: Tensor) -> Tensor:
         return cast(Tensor, self.linear(super().forward(position)))
 
 
@@ -192,7 +132,8 @@ class SineEncoder(PositionEncoder):
         self.width = 4 * frequencies
         self.frequencies = frequencies
 
-    def forward(self, position: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, position: Tensor) -> Tensor:
         factors = torch.pi / 2 * 2.0 ** torch.arange(self.frequencies, device=position.device)
         angle = (super().forward(position)[:, :, None] * factors).flatten(1)
         return torch.cat([angle.sin(), angle.cos()], dim=1)
@@ -227,3 +168,56 @@ class PositionJoin(nn.Module):
             return torch.cat([features, encoded.expand(-1, -1, *features.shape[2:])], dim=1)
         added: Tensor = features + encoded
         return added
+
+
+class PositionConfig(Component[PositionEncoder]):
+    """The part common to all position encoders."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "join"})
+
+    coordinates: CoordinateSystem = aliased("galactic", "coordinates", "of")
+    """`galactic`: (l, b) from the WCS, so that a model can be used on other maps; `pixel`: (y, x) in the map."""
+
+    join: Literal["before", "middle", "after"] = "middle"
+    """Where the encoding enters: as planes beside the image, at the lowest level, or before the last layer."""
+
+
+class IdentityPositionConfig(PositionConfig, builds=PositionEncoder):
+    """The two scaled coordinates themselves."""
+
+    type: Literal["identity"]
+
+
+class LinearPositionConfig(PositionConfig, builds=LinearEncoder):
+    """A learned linear map of the two coordinates."""
+
+    type: Literal["linear"] = "linear"
+
+    features: PositiveInt = 16
+    """Numbers that encode a position."""
+
+
+class SinePositionConfig(PositionConfig, builds=SineEncoder):
+    """Sines and cosines of the two coordinates at doubling frequencies (Vaswani et al. 2017)."""
+
+    type: Literal["sine"]
+
+    frequencies: PositiveInt = 4
+    """Number of frequencies; each further one tells positions half as far apart."""
+
+
+class CustomPositionConfig(PositionConfig, CustomConfig):
+    """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
+
+    @override
+    def build(self) -> PositionEncoder:
+        return cast(PositionEncoder, super().build(coordinates=self.coordinates))
+
+
+AnyPositionConfig = Annotated[
+    Annotated[
+        IdentityPositionConfig | LinearPositionConfig | SinePositionConfig | CustomPositionConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]

@@ -9,29 +9,6 @@ from bigsf.models.positions import PositionEncoder, PositionJoin
 from bigsf.models.unet import ConvBlock, Head, LevelsConfig, Norm
 
 
-class UNetPlusPlusConfig(LevelsConfig):
-    """A UNet++ (Zhou et al. 2018)."""
-
-    type: Literal["unetpp", "unet++"]
-
-    deep_supervision: bool = True
-    """Train each nested U-Net to give the answer by itself; the model's answer is their mean."""
-
-    def build(self) -> "UNetPlusPlus":
-        """Return an untrained network."""
-        encoder, join = self.build_position()
-        return UNetPlusPlus(
-            self.in_channels,
-            self.out_channels,
-            self.features,
-            self.depth,
-            self.norm,
-            self.deep_supervision,
-            encoder,
-            join,
-        )
-
-
 class UNetPlusPlus(nn.Module):
     """A UNet++.
 
@@ -98,3 +75,12 @@ class UNetPlusPlus(nn.Module):
 
     def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
         return x if self.position is None else self.position(x, position, place)
+
+
+class UNetPlusPlusConfig(LevelsConfig, builds=UNetPlusPlus):
+    """A UNet++ (Zhou et al. 2018)."""
+
+    type: Literal["unetpp", "unet++"]
+
+    deep_supervision: bool = True
+    """Train each nested U-Net to give the answer by itself; the model's answer is their mean."""

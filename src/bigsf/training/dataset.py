@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
 
 from bigsf.arrays import BoolArray, IntArray
-from bigsf.config import Config, ConfigPath, CustomConfig, default_tag, ignore_tag_case
+from bigsf.config import Component, ConfigPath, CustomConfig, default_tag, ignore_tag_case
 from bigsf.models.positions import Locate
 from bigsf.patches.patch_file import Patches, PatchFile
 from bigsf.training.components.batch import Augmentation, Batch
@@ -18,8 +18,10 @@ VisiblePixels = Callable[[IntArray], BoolArray]
 """A function from indices of patches to a mask `(n, y, x)`, True on the pixels that the model may see."""
 
 
-class SampledConfig(Config):
+class SampledConfig(Component[PatchFile]):
     """Which patches are trained on."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "samples_per_epoch", "straddle"})
 
     samples_per_epoch: PositiveInt | None = None
     """Train on a random part of the training patches each epoch; null: on all."""
@@ -29,7 +31,7 @@ class SampledConfig(Config):
     outside is masked as missing."""
 
 
-class PatchesConfig(SampledConfig):
+class PatchesConfig(SampledConfig, builds=PatchFile):
     """The patches of a patch file."""
 
     type: Literal["patches"] = "patches"
@@ -40,17 +42,9 @@ class PatchesConfig(SampledConfig):
     in_memory: bool = False
     """Read the planes into memory instead of mapping them: for file systems that are slow at random reads."""
 
-    def build(self) -> PatchFile:
-        """Open the patch file."""
-        return PatchFile(self.path, self.in_memory)
-
 
 class CustomDataConfig(SampledConfig, CustomConfig):
     """A `PatchFile` of your own: called with `kwargs`."""
-
-    def build(self) -> PatchFile:
-        """Import and call the target."""
-        return cast(PatchFile, self.call())
 
 
 DataConfig = Annotated[

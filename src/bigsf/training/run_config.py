@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
 from bigsf.folds.splits import SplitConfig
-from bigsf.metrics.metric import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
+from bigsf.metrics.config import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
 from bigsf.models.device import Precision
 from bigsf.models.model_config import ModelConfig
 from bigsf.models.unet import UNetConfig

@@ -5,36 +5,29 @@ is a function of (seed, epoch, step); then it applies those of the patches at ha
 and so do two processes that share a batch.
 """
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.training.components.batch import Augmentation, Batch, Draw
 from bigsf.training.components.filament_augmentation import FilamentsConfig
-
-
-class FlipConfig(Config):
-    """Mirror each patch left to right, top to bottom, both or not, with equal odds."""
-
-    type: Literal["flip"] = "flip"
-
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return Flip()
 
 
 class Flip(Augmentation):
     """Mirror along y, x, both or neither."""
 
-    def draw(self, generator: np.random.Generator, n: int) -> Draw:  # noqa: D102
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
         return generator.integers(0, 2, (n, 2)).astype(bool)
 
-    def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
         def flipped(plane: Tensor) -> Tensor:
             for axis in (2, 3):
                 plane = torch.where(draw[:, axis - 2].view(-1, 1, 1, 1), plane.flip(axis), plane)
@@ -43,23 +36,21 @@ class Flip(Augmentation):
         return batch.move(flipped)
 
 
-class Rotate90Config(Config):
-    """Turn each patch by 0, 90, 180 or 270 degrees, with equal odds."""
+class FlipConfig(Component[Augmentation], builds=Flip):
+    """Mirror each patch left to right, top to bottom, both or not, with equal odds."""
 
-    type: Literal["rotate90"]
-
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return Rotate90()
+    type: Literal["flip"] = "flip"
 
 
 class Rotate90(Augmentation):
     """Turn by quarter turns."""
 
-    def draw(self, generator: np.random.Generator, n: int) -> Draw:  # noqa: D102
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
         return generator.integers(0, 4, n)
 
-    def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
         def turned(plane: Tensor) -> Tensor:
             result = plane.clone()
             for quarters in (1, 2, 3):
@@ -70,23 +61,10 @@ class Rotate90(Augmentation):
         return batch.move(turned)
 
 
-class RotateConfig(Config):
-    """Turn each patch by any angle and scale it; the corners that come from outside are missing.
+class Rotate90Config(Component[Augmentation], builds=Rotate90):
+    """Turn each patch by 0, 90, 180 or 270 degrees, with equal odds."""
 
-    Turned pixels are interpolated, which smooths the map a little: prefer flips and quarter turns where they suffice.
-    """
-
-    type: Literal["rotate"]
-
-    degrees: float = Field(default=180.0, ge=0, le=180)
-    """Largest angle, to either side."""
-
-    zoom: float = Field(default=1.0, ge=1, le=4)
-    """Largest magnification, and its inverse: 1 keeps the scale, 1.5 mixes scales from 1/1.5 to 1.5."""
-
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return Rotate(self.degrees, self.zoom)
+    type: Literal["rotate90"]
 
 
 class Rotate(Augmentation):
@@ -103,12 +81,14 @@ class Rotate(Augmentation):
     def __init__(self, degrees: float, zoom: float) -> None:
         self.degrees, self.zoom = degrees, zoom
 
-    def draw(self, generator: np.random.Generator, n: int) -> Draw:  # noqa: D102
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
         angle = np.deg2rad(generator.uniform(-self.degrees, self.degrees, n))
         scale = self.zoom ** generator.uniform(-1, 1, n)
         return np.stack([np.cos(angle), np.sin(angle)], axis=1) / scale[:, None]
 
-    def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
         cosine, sine = draw.float().unbind(dim=1)
         zero = torch.zeros_like(cosine)
         matrix = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(-1, 2, 3)
@@ -131,17 +111,19 @@ class Rotate(Augmentation):
         )
 
 
-class NoiseConfig(Config):
-    """Add Gaussian noise in proportion to the signal: each pixel is multiplied by 1 + noise."""
+class RotateConfig(Component[Augmentation], builds=Rotate):
+    """Turn each patch by any angle and scale it; the corners that come from outside are missing.
 
-    type: Literal["noise"]
+    Turned pixels are interpolated, which smooths the map a little: prefer flips and quarter turns where they suffice.
+    """
 
-    fraction: PositiveFloat = 0.02
-    """Largest standard deviation as a fraction of the signal; each patch draws its own below it."""
+    type: Literal["rotate"]
 
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return Noise(self.fraction)
+    degrees: float = Field(default=180.0, ge=0, le=180)
+    """Largest angle, to either side."""
+
+    zoom: float = Field(default=1.0, ge=1, le=4)
+    """Largest magnification, and its inverse: 1 keeps the scale, 1.5 mixes scales from 1/1.5 to 1.5."""
 
 
 class Noise(Augmentation):
@@ -156,26 +138,24 @@ class Noise(Augmentation):
     def __init__(self, fraction: float) -> None:
         self.fraction = fraction
 
-    def draw(self, generator: np.random.Generator, n: int) -> Draw:  # noqa: D102
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
         return np.stack([generator.uniform(0, self.fraction, n), generator.integers(0, 2**53, n)], axis=1)
 
-    def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
         noise = torch.stack([_normal(int(seed), batch.image.shape[1:]) for seed in draw[:, 1].tolist()])
         size = draw[:, 0].float().view(-1, 1, 1, 1)
         return batch._replace(image=batch.image * (1 + size * noise.to(batch.image.device)))
 
 
-class GainConfig(Config):
-    """Multiply each patch by a smooth field, e.g. as a wrong zero level or a gradient of the background would."""
+class NoiseConfig(Component[Augmentation], builds=Noise):
+    """Add Gaussian noise in proportion to the signal: each pixel is multiplied by 1 + noise."""
 
-    type: Literal["gain"]
+    type: Literal["noise"]
 
-    fraction: PositiveFloat = 0.3
-    """Standard deviation of the logarithm of the field at its 3 x 3 knots."""
-
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return Gain(self.fraction)
+    fraction: PositiveFloat = 0.02
+    """Largest standard deviation as a fraction of the signal; each patch draws its own below it."""
 
 
 class Gain(Augmentation):
@@ -190,25 +170,23 @@ class Gain(Augmentation):
     def __init__(self, fraction: float) -> None:
         self.fraction = fraction
 
-    def draw(self, generator: np.random.Generator, n: int) -> Draw:  # noqa: D102
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
         return generator.normal(0, self.fraction, (n, 1, 3, 3))
 
-    def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
         field = F.interpolate(draw.float(), batch.image.shape[2:], mode="bicubic", align_corners=True)
         return batch._replace(image=batch.image * field.exp())
 
 
-class BlurConfig(Config):
-    """Smooth each patch with a Gaussian, as a larger beam would; missing pixels do not spread."""
+class GainConfig(Component[Augmentation], builds=Gain):
+    """Multiply each patch by a smooth field, e.g. as a wrong zero level or a gradient of the background would."""
 
-    type: Literal["blur"]
+    type: Literal["gain"]
 
-    sigma: PositiveFloat = 1.0
-    """Largest sigma in pixels; each patch draws its own below it."""
-
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return Blur(self.sigma)
+    fraction: PositiveFloat = 0.3
+    """Standard deviation of the logarithm of the field at its 3 x 3 knots."""
 
 
 class Blur(Augmentation):
@@ -223,10 +201,12 @@ class Blur(Augmentation):
     def __init__(self, sigma: float) -> None:
         self.sigma = sigma
 
-    def draw(self, generator: np.random.Generator, n: int) -> Draw:  # noqa: D102
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
         return generator.uniform(0, self.sigma, n)
 
-    def apply(self, batch: Batch, draw: Tensor) -> Batch:  # noqa: D102
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
         reach = int(np.ceil(3 * self.sigma))
         x = torch.arange(-reach, reach + 1, device=draw.device)
         kernel = torch.exp(-0.5 * (x / draw.float().clamp(min=1e-3)[:, None]) ** 2)
@@ -235,6 +215,15 @@ class Blur(Augmentation):
         scale = torch.where(valid, batch.image, 0).abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
         smooth = _convolved(torch.where(valid, batch.image / scale, 0), kernel) * scale
         return batch._replace(image=torch.where(valid, smooth / _convolved(valid.float(), kernel), torch.nan))
+
+
+class BlurConfig(Component[Augmentation], builds=Blur):
+    """Smooth each patch with a Gaussian, as a larger beam would; missing pixels do not spread."""
+
+    type: Literal["blur"]
+
+    sigma: PositiveFloat = 1.0
+    """Largest sigma in pixels; each patch draws its own below it."""
 
 
 def _convolved(planes: Tensor, kernel: Tensor) -> Tensor:
@@ -252,10 +241,6 @@ def _normal(seed: int, shape: torch.Size) -> Tensor:
 
 class CustomAugmentationConfig(CustomConfig):
     """An `Augmentation` of your own: called with `kwargs`."""
-
-    def build(self) -> Augmentation:
-        """Import and call the target."""
-        return cast(Augmentation, self.call())
 
 
 AugmentationConfig = Annotated[

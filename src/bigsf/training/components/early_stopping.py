@@ -1,14 +1,17 @@
 """When to stop before the budget is spent: the family of early stopping."""
 
 import math
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
+
+Mode = Literal["auto", "min", "max"]
 
 
-def higher_is_better(quantity: str, mode: Literal["auto", "min", "max"] = "auto") -> bool:
+def higher_is_better(quantity: str, mode: Mode = "auto") -> bool:
     """Say in which direction a logged quantity is better: losses are to fall, all else to rise."""
     return mode == "max" or (mode == "auto" and not quantity.endswith("loss"))
 
@@ -29,7 +32,46 @@ class EarlyStopping(Protocol):
         ...
 
 
-class PatienceConfig(Config):
+class Patience(EarlyStopping):
+    """Counts epochs without a better value.
+
+    Parameters
+    ----------
+    monitor
+        The logged quantity.
+    patience
+        Epochs to wait.
+    min_delta
+        The least change that counts.
+    mode
+        Whether lower ("min") or higher ("max") is better; "auto": losses are to fall, all else to rise.
+    """
+
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, mode: Mode = "auto") -> None:
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.higher = higher_is_better(monitor, mode)
+        self._state = {"best_cost": math.inf, "waited": 0.0}
+
+    @override
+    def should_stop(self, quantities: dict[str, float]) -> bool:
+        value = quantities[self.monitor]
+        cost = -value if self.higher else value
+        if cost < self._state["best_cost"] - self.min_delta:
+            self._state = {"best_cost": cost, "waited": 0.0}
+        else:  # a NaN lands here
+            self._state["waited"] += 1
+        return self._state["waited"] >= self.patience
+
+    @override
+    def state(self) -> dict[str, float]:
+        return dict(self._state)
+
+    @override
+    def load_state(self, state: dict[str, float]) -> None:
+        self._state |= state
+
+
+class PatienceConfig(Component[EarlyStopping], builds=Patience):
     """Stop when a quantity has not become better for some epochs."""
 
     type: Literal["patience"] = "patience"
@@ -43,55 +85,12 @@ class PatienceConfig(Config):
     min_delta: NonNegativeFloat = 0.0
     """The least change that counts as better."""
 
-    mode: Literal["auto", "min", "max"] = "auto"
+    mode: Mode = "auto"
     """Whether lower or higher is better; `auto`: losses are to fall, all else to rise."""
-
-    def build(self) -> EarlyStopping:
-        """Return the early stopping."""
-        return Patience(self.monitor, self.patience, self.min_delta, higher_is_better(self.monitor, self.mode))
-
-
-class Patience(EarlyStopping):
-    """Counts epochs without a better value.
-
-    Parameters
-    ----------
-    monitor
-        The logged quantity.
-    patience
-        Epochs to wait.
-    min_delta
-        The least change that counts.
-    higher
-        Whether higher is better.
-    """
-
-    def __init__(self, monitor: str, patience: int, min_delta: float, higher: bool) -> None:
-        self.monitor, self.patience, self.min_delta, self.higher = monitor, patience, min_delta, higher
-        self._state = {"best_cost": math.inf, "waited": 0.0}
-
-    def should_stop(self, quantities: dict[str, float]) -> bool:  # noqa: D102
-        value = quantities[self.monitor]
-        cost = -value if self.higher else value
-        if cost < self._state["best_cost"] - self.min_delta:
-            self._state = {"best_cost": cost, "waited": 0.0}
-        else:  # a NaN lands here
-            self._state["waited"] += 1
-        return self._state["waited"] >= self.patience
-
-    def state(self) -> dict[str, float]:  # noqa: D102
-        return dict(self._state)
-
-    def load_state(self, state: dict[str, float]) -> None:  # noqa: D102
-        self._state |= state
 
 
 class CustomEarlyStoppingConfig(CustomConfig):
     """An `EarlyStopping` of your own: called with `kwargs`."""
-
-    def build(self) -> EarlyStopping:
-        """Import and call the target."""
-        return cast(EarlyStopping, self.call())
 
 
 EarlyStoppingConfig = Annotated[

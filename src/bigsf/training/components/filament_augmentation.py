@@ -8,32 +8,10 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bigsf.config import Config
+from bigsf.config import Component
 from bigsf.training.components.batch import Augmentation, Batch, Draw
 
 _SEGMENTS = 8  # straight segments of an arc
-
-
-class FilamentsConfig(Config):
-    """Add filaments of known place and label them, faint ones included: what an incomplete catalogue does not teach."""
-
-    type: Literal["filaments"]
-
-    number: PositiveInt = 3
-    """Most filaments in a patch; each patch draws its own number, from 0 on."""
-
-    contrast: tuple[PositiveFloat, PositiveFloat] = (0.05, 1.0)
-    """Range of the peak excess, in units of what is there; log-uniform. The lowest is what the model learns to find."""
-
-    width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
-    """Range of the full width at half maximum, in pixels of the map; uniform."""
-
-    length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
-    """Range of the length; log-uniform."""
-
-    def build(self) -> Augmentation:
-        """Return the augmentation."""
-        return AddFilaments(self.number, self.contrast, self.width_px, self.length_px)
 
 
 class AddFilaments(Augmentation):
@@ -88,6 +66,24 @@ class AddFilaments(Augmentation):
             batch.labelled | inside,
             batch.position,
         )
+
+
+class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
+    """Add filaments of known place and label them, faint ones included: what an incomplete catalogue does not teach."""
+
+    type: Literal["filaments"]
+
+    number: PositiveInt = 3
+    """Most filaments in a patch; each patch draws its own number, from 0 on."""
+
+    contrast: tuple[PositiveFloat, PositiveFloat] = (0.05, 1.0)
+    """Range of the peak excess, in units of what is there; log-uniform. The lowest is what the model learns to find."""
+
+    width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
+    """Range of the full width at half maximum, in pixels of the map; uniform."""
+
+    length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
+    """Range of the length; log-uniform."""
 
 
 def arc_steps(length: Tensor, heading: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,13 +6,14 @@ pixels (bce, focal). Overlap losses (dice, tversky, cldice) compare whole batche
 A batch without labelled pixels has sum 0 and weight 0: it contributes nothing and makes no NaN.
 """
 
-from typing import Annotated, Literal, NamedTuple, Protocol, cast
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 
 class LossSum(NamedTuple):
@@ -44,22 +45,14 @@ class Loss(Protocol):
         ...
 
 
-class LossConfig(Config):
+class LossConfig(Component[Loss]):
     """The part common to all losses."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "unlabelled_weight"})
 
     unlabelled_weight: NonNegativeFloat = 0.3
     """Weight of valid pixels without a label, taken as background; labelled ones have 1. Above 0 the model marks less
     of the map: catalogues are incomplete, but most of the sky is background."""
-
-
-class BCEConfig(LossConfig):
-    """Binary cross-entropy of each pixel."""
-
-    type: Literal["bce"] = "bce"
-
-    def build(self) -> Loss:
-        """Return the loss."""
-        return bce
 
 
 def bce(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
@@ -67,7 +60,26 @@ def bce(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
     return LossSum(F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum"), weight.sum())
 
 
-class FocalConfig(LossConfig):
+class BCEConfig(LossConfig, builds=lambda: bce):
+    """Binary cross-entropy of each pixel."""
+
+    type: Literal["bce"] = "bce"
+
+
+class Focal(Loss):
+    """(1 - probability of the truth)**gamma times the binary cross-entropy, summed over pixels."""
+
+    def __init__(self, gamma: float) -> None:
+        self.gamma = gamma
+
+    @override
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        wrong = (target - logits.sigmoid()).abs()
+        return LossSum((weight * wrong**self.gamma * entropy).sum(), weight.sum())
+
+
+class FocalConfig(LossConfig, builds=Focal):
     """Binary cross-entropy that fades for pixels that are right already (Lin et al. 2017)."""
 
     type: Literal["focal"]
@@ -75,24 +87,24 @@ class FocalConfig(LossConfig):
     gamma: NonNegativeFloat = 2.0
     """How fast easy pixels fade; 0 is bce."""
 
-    def build(self) -> Loss:
-        """Return the loss."""
-        return Focal(self.gamma)
+
+class Tversky(Loss):
+    """The Tversky loss of a whole batch; alpha = beta = 1/2 is the Dice loss."""
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        self.alpha, self.beta = alpha, beta
+
+    @override
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        probability = logits.sigmoid()
+        true = (weight * probability * target).sum()
+        false_positive = (weight * probability * (1 - target)).sum()
+        false_negative = (weight * (1 - probability) * target).sum()
+        whole = true + self.alpha * false_positive + self.beta * false_negative
+        return _of_batch(1 - (true + _SMOOTH) / (whole + _SMOOTH), weight)
 
 
-class Focal:
-    """(1 - probability of the truth)**gamma times the binary cross-entropy, summed over pixels."""
-
-    def __init__(self, gamma: float) -> None:
-        self.gamma = gamma
-
-    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
-        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        wrong = (target - logits.sigmoid()).abs()
-        return LossSum((weight * wrong**self.gamma * entropy).sum(), weight.sum())
-
-
-class TverskyConfig(LossConfig):
+class TverskyConfig(LossConfig, builds=Tversky):
     """1 - TP / (TP + alpha FP + beta FN), with probabilities for counts (Salehi et al. 2017)."""
 
     type: Literal["tversky"]
@@ -103,72 +115,21 @@ class TverskyConfig(LossConfig):
     beta: NonNegativeFloat = 0.7
     """Cost of a false negative; more of it marks more."""
 
-    def build(self) -> Loss:
-        """Return the loss."""
-        return Tversky(self.alpha, self.beta)
 
-
-class DiceLossConfig(LossConfig):
+class DiceLossConfig(LossConfig, builds=lambda: Tversky(0.5, 0.5)):
     """1 - Dice, with probabilities for counts (Milletari et al. 2016)."""
 
     type: Literal["dice"]
 
-    def build(self) -> Loss:
-        """Return the loss."""
-        return Tversky(0.5, 0.5)
 
-
-class Tversky:
-    """The Tversky loss of a whole batch; alpha = beta = 1/2 is the Dice loss."""
-
-    def __init__(self, alpha: float, beta: float) -> None:
-        self.alpha, self.beta = alpha, beta
-
-    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
-        probability = logits.sigmoid()
-        true = (weight * probability * target).sum()
-        false_positive = (weight * probability * (1 - target)).sum()
-        false_negative = (weight * (1 - probability) * target).sum()
-        whole = true + self.alpha * false_positive + self.beta * false_negative
-        return _of_batch(1 - (true + _SMOOTH) / (whole + _SMOOTH), weight)
-
-
-class BCEDiceConfig(LossConfig):
-    """The mean of bce and dice, weighted."""
-
-    type: Literal["bce_dice"]
-
-    dice_weight: float = Field(default=0.5, ge=0, le=1)
-    """Share of dice; the rest is bce."""
-
-    def build(self) -> Loss:
-        """Return the loss."""
-        return Mixed(bce, Tversky(0.5, 0.5), self.dice_weight)
-
-
-class CLDiceConfig(LossConfig):
-    """Dice and centreline Dice, weighted: the latter compares soft skeletons, so that thin structures stay whole."""
-
-    type: Literal["cldice"]
-
-    cldice_weight: float = Field(default=0.5, ge=0, le=1)
-    """Share of centreline Dice; the rest is Dice."""
-
-    iterations: PositiveInt = 5
-    """Steps of the soft skeleton: half the width in pixels of the widest structure."""
-
-    def build(self) -> Loss:
-        """Return the loss."""
-        return Mixed(Tversky(0.5, 0.5), CLDice(self.iterations), self.cldice_weight)
-
-
-class CLDice:
+class CLDice(Loss):
     """Centreline Dice on soft skeletons (Shit et al. 2021), of pixels that have weight."""
 
     def __init__(self, iterations: int) -> None:
         self.iterations = iterations
 
-    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
+    @override
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
         counted = (weight > 0).float()
         probability, truth = logits.sigmoid() * counted, target * counted
         found_line, true_line = (soft_skeleton(mask, self.iterations) for mask in (probability, truth))
@@ -188,23 +149,43 @@ def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
     return skeleton
 
 
-class Mixed:
+class Mixed(Loss):
     """Two losses of the same pixels, weighted by their shares."""
 
     def __init__(self, first: Loss, second: Loss, share_of_second: float) -> None:
         self.first, self.second, self.share = first, second, share_of_second
 
-    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:  # noqa: D102
+    @override
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
         first, second = self.first(logits, target, weight), self.second(logits, target, weight)
         return LossSum((1 - self.share) * first.total + self.share * second.total, first.weight)
 
 
+class BCEDiceConfig(LossConfig, builds=lambda dice_weight: Mixed(bce, Tversky(0.5, 0.5), dice_weight)):
+    """The mean of bce and dice, weighted."""
+
+    type: Literal["bce_dice"]
+
+    dice_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of dice; the rest is bce."""
+
+
+class CLDiceConfig(
+    LossConfig, builds=lambda cldice_weight, iterations: Mixed(Tversky(0.5, 0.5), CLDice(iterations), cldice_weight)
+):
+    """Dice and centreline Dice, weighted: the latter compares soft skeletons, so that thin structures stay whole."""
+
+    type: Literal["cldice"]
+
+    cldice_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of centreline Dice; the rest is Dice."""
+
+    iterations: PositiveInt = 5
+    """Steps of the soft skeleton: half the width in pixels of the widest structure."""
+
+
 class CustomLossConfig(LossConfig, CustomConfig):
     """A `Loss` of your own: the target is called with `kwargs` and returns it."""
-
-    def build(self) -> Loss:
-        """Import and call the target."""
-        return cast(Loss, self.call())
 
 
 AnyLossConfig = Annotated[

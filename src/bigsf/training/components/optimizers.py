@@ -1,19 +1,19 @@
 """How weights follow gradients: the family of optimizers, torch's own."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.optim import Optimizer
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 Parameters = Iterable[nn.Parameter]
 
 
-class AdamConfig(Config):
+class AdamConfig(Component[Optimizer], builds=torch.optim.Adam):
     """Adam (Kingma & Ba 2015)."""
 
     type: Literal["adam"] = "adam"
@@ -24,12 +24,8 @@ class AdamConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty on the weights, added to the gradients."""
 
-    def build(self, parameters: Parameters) -> Optimizer:
-        """Return the optimizer."""
-        return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
-
-class AdamWConfig(Config):
+class AdamWConfig(Component[Optimizer], builds=torch.optim.AdamW):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     type: Literal["adamw"]
@@ -40,12 +36,8 @@ class AdamWConfig(Config):
     weight_decay: NonNegativeFloat = 0.01
     """Fraction by which weights shrink a step, times the learning rate."""
 
-    def build(self, parameters: Parameters) -> Optimizer:
-        """Return the optimizer."""
-        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
-
-class SGDConfig(Config):
+class SGDConfig(Component[Optimizer], builds=torch.optim.SGD):
     """Stochastic gradient descent."""
 
     type: Literal["sgd"]
@@ -62,18 +54,8 @@ class SGDConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty on the weights, added to the gradients."""
 
-    def build(self, parameters: Parameters) -> Optimizer:
-        """Return the optimizer."""
-        return torch.optim.SGD(
-            parameters,
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-        )
 
-
-class RMSpropConfig(Config):
+class RMSpropConfig(Component[Optimizer], builds=torch.optim.RMSprop):
     """RMSprop (Hinton 2012)."""
 
     type: Literal["rmsprop"]
@@ -87,17 +69,9 @@ class RMSpropConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty on the weights, added to the gradients."""
 
-    def build(self, parameters: Parameters) -> Optimizer:
-        """Return the optimizer."""
-        return torch.optim.RMSprop(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-
 
 class CustomOptimizerConfig(CustomConfig):
     """An optimizer of your own: called with the parameters and `kwargs`."""
-
-    def build(self, parameters: Parameters) -> Optimizer:
-        """Import and call the target."""
-        return cast(Optimizer, self.call(parameters))
 
 
 OptimizerConfig = Annotated[

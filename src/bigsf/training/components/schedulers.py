@@ -1,15 +1,17 @@
-"""How the learning rate changes: the family of schedulers.
+"""Epoch -> learning rate: the family of schedulers.
 
 A schedule is a factor on the optimizer's learning rate as a function of the step, so that a resumed run cannot differ
 from an undisturbed one; only `plateau` keeps a state, which is saved.
 """
 
 import math
-from typing import Annotated, Literal, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 
 class Scheduler(Protocol):
@@ -32,7 +34,107 @@ class Scheduler(Protocol):
         return
 
 
-class SchedulerConfig(Config):
+class Schedule(Scheduler):
+    """A factor that is a function of time alone.
+
+    Parameters
+    ----------
+    warmup
+        Epochs of linear growth from 0.
+    curve
+        The factor as a function of the time in epochs.
+    """
+
+    def __init__(self, warmup: float, curve: Callable[[float], float]) -> None:
+        self.warmup, self.curve = warmup, curve
+
+    @override
+    def factor(self, epoch: float) -> float:
+        return self.curve(epoch) * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
+
+
+def step_schedule(epochs: int, warmup: float, every: int, gamma: float) -> Scheduler:
+    """Return a schedule that multiplies the learning rate by `gamma` every `every` epochs."""
+    return Schedule(warmup, lambda epoch: gamma ** (math.floor(epoch) // every))
+
+
+def multistep_schedule(epochs: int, warmup: float, milestones: Sequence[int], gamma: float) -> Scheduler:
+    """Return a schedule that multiplies the learning rate by `gamma` at each milestone."""
+    return Schedule(warmup, lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones))
+
+
+def exponential_schedule(epochs: int, warmup: float, gamma: float) -> Scheduler:
+    """Return a schedule that multiplies the learning rate by `gamma` each epoch."""
+    return Schedule(warmup, lambda epoch: gamma ** math.floor(epoch))
+
+
+def cosine_schedule(epochs: int, warmup: float, final: float) -> Scheduler:
+    """Return a schedule that falls along half a cosine to `final` at the end of the run."""
+    return Schedule(warmup, lambda epoch: _cosine(1.0, final, epoch / epochs))
+
+
+def onecycle_schedule(epochs: int, warmup: float, rise: float, initial: float, final: float) -> Scheduler:
+    """Return a schedule that grows from `initial` to 1 in a part `rise` of the run, and then falls to `final`."""
+
+    def curve(epoch: float) -> float:
+        done = epoch / epochs
+        if done < rise:
+            return _cosine(initial, 1.0, done / rise)
+        return _cosine(1.0, final, (done - rise) / (1 - rise))
+
+    return Schedule(warmup, curve)
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+class Plateau(Scheduler):
+    """A factor that falls when a quantity stays.
+
+    Parameters
+    ----------
+    epochs
+        Epochs of the run; they have no effect.
+    warmup
+        Epochs of linear growth from 0.
+    monitor
+        The logged quantity.
+    patience
+        Epochs to wait for a better value.
+    gamma
+        Factor of each step.
+    """
+
+    def __init__(self, epochs: int, warmup: float, monitor: str, patience: int, gamma: float) -> None:
+        self.warmup, self.monitor, self.patience, self.gamma = warmup, monitor, patience, gamma
+        self._state = {"factor": 1.0, "best": math.inf, "waited": 0.0}
+
+    @override
+    def factor(self, epoch: float) -> float:
+        return self._state["factor"] * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
+
+    @override
+    def end_of_epoch(self, quantities: dict[str, float]) -> None:
+        value = quantities[self.monitor]
+        cost = value if self.monitor.endswith("loss") else -value
+        if cost < self._state["best"]:
+            self._state |= {"best": cost, "waited": 0.0}
+        else:
+            self._state["waited"] += 1
+        if self._state["waited"] >= self.patience:
+            self._state |= {"factor": self._state["factor"] * self.gamma, "waited": 0.0}
+
+    @override
+    def state(self) -> dict[str, float]:
+        return dict(self._state)
+
+    @override
+    def load_state(self, state: dict[str, float]) -> None:
+        self._state |= state
+
+
+class SchedulerConfig(Component[Scheduler]):
     """The part common to all schedulers."""
 
     warmup: NonNegativeFloat = 0.0
@@ -44,7 +146,7 @@ class SchedulerConfig(Config):
         return False
 
 
-class StepConfig(SchedulerConfig):
+class StepConfig(SchedulerConfig, builds=step_schedule):
     """Multiply the learning rate by `gamma` every `every` epochs."""
 
     type: Literal["step"]
@@ -55,12 +157,8 @@ class StepConfig(SchedulerConfig):
     gamma: PositiveFloat = 0.1
     """Factor of each step."""
 
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return Schedule(self.warmup, lambda epoch: self.gamma ** (math.floor(epoch) // self.every))
 
-
-class MultiStepConfig(SchedulerConfig):
+class MultiStepConfig(SchedulerConfig, builds=multistep_schedule):
     """Multiply the learning rate by `gamma` at each milestone."""
 
     type: Literal["multistep"]
@@ -71,12 +169,8 @@ class MultiStepConfig(SchedulerConfig):
     gamma: PositiveFloat = 0.1
     """Factor of each step."""
 
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return Schedule(self.warmup, lambda epoch: self.gamma ** sum(epoch >= m for m in self.milestones))
 
-
-class ExponentialConfig(SchedulerConfig):
+class ExponentialConfig(SchedulerConfig, builds=exponential_schedule):
     """Multiply the learning rate by `gamma` each epoch."""
 
     type: Literal["exponential"]
@@ -84,12 +178,8 @@ class ExponentialConfig(SchedulerConfig):
     gamma: PositiveFloat = 0.95
     """Factor of each epoch."""
 
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return Schedule(self.warmup, lambda epoch: self.gamma ** math.floor(epoch))
 
-
-class CosineConfig(SchedulerConfig):
+class CosineConfig(SchedulerConfig, builds=cosine_schedule):
     """Lower the learning rate along half a cosine to `final` (Loshchilov & Hutter 2017)."""
 
     type: Literal["cosine"]
@@ -102,12 +192,8 @@ class CosineConfig(SchedulerConfig):
         """It ends with the run."""
         return True
 
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return Schedule(self.warmup, lambda epoch: _cosine(1.0, self.final, epoch / epochs))
 
-
-class OneCycleConfig(SchedulerConfig):
+class OneCycleConfig(SchedulerConfig, builds=onecycle_schedule):
     """Raise the learning rate from `initial` to 1, then lower it to `final` (Smith & Topin 2019), along cosines."""
 
     type: Literal["onecycle"]
@@ -126,19 +212,8 @@ class OneCycleConfig(SchedulerConfig):
         """It ends with the run."""
         return True
 
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
 
-        def factor(epoch: float) -> float:
-            done = epoch / epochs
-            if done < self.rise:
-                return _cosine(self.initial, 1.0, done / self.rise)
-            return _cosine(1.0, self.final, (done - self.rise) / (1 - self.rise))
-
-        return Schedule(self.warmup, factor)
-
-
-class PlateauConfig(SchedulerConfig):
+class PlateauConfig(SchedulerConfig, builds=Plateau):
     """Multiply the learning rate by `gamma` when a quantity has not become better for `patience` epochs."""
 
     type: Literal["plateau"]
@@ -152,10 +227,6 @@ class PlateauConfig(SchedulerConfig):
     gamma: PositiveFloat = 0.1
     """Factor of each step."""
 
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return Plateau(self.warmup, self.monitor, self.patience, self.gamma)
-
 
 class CustomSchedulerConfig(CustomConfig):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
@@ -164,10 +235,6 @@ class CustomSchedulerConfig(CustomConfig):
     def depends_on_total(self) -> bool:
         """It is told the number of epochs."""
         return True
-
-    def build(self, epochs: int) -> Scheduler:
-        """Import and call the target."""
-        return cast(Scheduler, self.call(epochs=epochs))
 
 
 AnySchedulerConfig = Annotated[
@@ -183,68 +250,3 @@ AnySchedulerConfig = Annotated[
     ],
     ignore_tag_case,
 ]
-
-
-class _Curve(Protocol):
-    def __call__(self, epoch: float, /) -> float: ...
-
-
-class Schedule(Scheduler):
-    """A factor that is a function of time alone.
-
-    Parameters
-    ----------
-    warmup
-        Epochs of linear growth from 0.
-    curve
-        The factor as a function of the time in epochs.
-    """
-
-    def __init__(self, warmup: float, curve: _Curve) -> None:
-        self.warmup, self.curve = warmup, curve
-
-    def factor(self, epoch: float) -> float:  # noqa: D102
-        return self.curve(epoch) * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
-
-
-class Plateau(Scheduler):
-    """A factor that falls when a quantity stays.
-
-    Parameters
-    ----------
-    warmup
-        Epochs of linear growth from 0.
-    monitor
-        The logged quantity.
-    patience
-        Epochs to wait for a better value.
-    gamma
-        Factor of each step.
-    """
-
-    def __init__(self, warmup: float, monitor: str, patience: int, gamma: float) -> None:
-        self.warmup, self.monitor, self.patience, self.gamma = warmup, monitor, patience, gamma
-        self._state = {"factor": 1.0, "best": math.inf, "waited": 0.0}
-
-    def factor(self, epoch: float) -> float:  # noqa: D102
-        return self._state["factor"] * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
-
-    def end_of_epoch(self, quantities: dict[str, float]) -> None:  # noqa: D102
-        value = quantities[self.monitor]
-        cost = value if self.monitor.endswith("loss") else -value
-        if cost < self._state["best"]:
-            self._state |= {"best": cost, "waited": 0.0}
-        else:
-            self._state["waited"] += 1
-        if self._state["waited"] >= self.patience:
-            self._state |= {"factor": self._state["factor"] * self.gamma, "waited": 0.0}
-
-    def state(self) -> dict[str, float]:  # noqa: D102
-        return dict(self._state)
-
-    def load_state(self, state: dict[str, float]) -> None:  # noqa: D102
-        self._state |= state
-
-
-def _cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2

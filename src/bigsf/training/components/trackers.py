@@ -6,11 +6,12 @@ import io
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.files import atomic_path, write_text
 from bigsf.maps.quicklook import new_figure, save_figure
@@ -35,23 +36,14 @@ class Tracker(Protocol):
         return
 
 
-class CSVConfig(Config):
-    """metrics.csv in the run folder: a row an epoch."""
-
-    type: Literal["csv"] = "csv"
-
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker."""
-        return CSVTracker(folder / "metrics.csv")
-
-
 class CSVTracker(Tracker):
     """Rewrites a CSV file whole each epoch, so that it is never cut short and always agrees with the snapshot."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, history: History) -> None:  # noqa: D102
+    @override
+    def write(self, history: History) -> None:
         text = io.StringIO()
         if history:
             writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
@@ -60,14 +52,15 @@ class CSVTracker(Tracker):
         write_text(self.path, text.getvalue())
 
 
-class CurvesConfig(Config):
-    """curves.png in the run folder: losses and validation scores against the epoch."""
+def csv_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+    """Return a tracker that writes metrics.csv in the run folder."""
+    return CSVTracker(folder / "metrics.csv")
 
-    type: Literal["curves"]
 
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker."""
-        return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
+class CSVConfig(Component[Tracker], builds=csv_tracker):
+    """metrics.csv in the run folder: a row an epoch."""
+
+    type: Literal["csv"] = "csv"
 
 
 class CurvesTracker(Tracker):
@@ -131,17 +124,15 @@ def learning_curves(history: History, best: int | None) -> "Figure":
     return figure
 
 
-class TensorBoardConfig(Config):
-    """TensorBoard event files in the run folder."""
+def curves_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+    """Return a tracker that draws curves.png in the run folder."""
+    return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
 
-    type: Literal["tensorboard"]
 
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker."""
-        _require("tensorboard")
-        from torch.utils.tensorboard import SummaryWriter
+class CurvesConfig(Component[Tracker], builds=curves_tracker):
+    """curves.png in the run folder: losses and validation scores against the epoch."""
 
-        return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
+    type: Literal["curves"]
 
 
 class TensorBoardTracker(Tracker):
@@ -156,35 +147,29 @@ class TensorBoardTracker(Tracker):
     def __init__(self, writer: Any) -> None:
         self.writer = writer
 
-    def write(self, history: History) -> None:  # noqa: D102
+    @override
+    def write(self, history: History) -> None:
         for name, value in _newest(history).items():
             self.writer.add_scalar(name, value, history[-1]["epoch"])
         self.writer.flush()
 
-    def close(self) -> None:  # noqa: D102
+    @override
+    def close(self) -> None:
         self.writer.close()
 
 
-class MLflowConfig(Config):
-    """A run of MLflow."""
+def tensorboard_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+    """Return a tracker that writes event files of TensorBoard in the run folder."""
+    _require("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
 
-    type: Literal["mlflow"]
+    return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
 
-    experiment: str = "bigsf"
-    """Name of the experiment."""
 
-    uri: str | None = None
-    """Tracking URI; null: MLflow's own default."""
+class TensorBoardConfig(Component[Tracker], builds=tensorboard_tracker):
+    """TensorBoard event files in the run folder."""
 
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker."""
-        mlflow = _require("mlflow")
-        if self.uri:
-            mlflow.set_tracking_uri(self.uri)
-        mlflow.set_experiment(self.experiment)
-        mlflow.start_run(run_name=run_name)
-        mlflow.log_dict(run_config, "config.json")
-        return MLflowTracker(mlflow)
+    type: Literal["tensorboard"]
 
 
 class MLflowTracker(Tracker):
@@ -199,31 +184,39 @@ class MLflowTracker(Tracker):
     def __init__(self, client: Any) -> None:
         self.client = client
 
-    def write(self, history: History) -> None:  # noqa: D102
+    @override
+    def write(self, history: History) -> None:
         if history:
             self.client.log_metrics(_newest(history), step=history[-1]["epoch"])
 
-    def close(self) -> None:  # noqa: D102
+    @override
+    def close(self) -> None:
         self.client.end_run()
 
 
-class WandBConfig(Config):
-    """A run of Weights & Biases."""
+def mlflow_tracker(
+    folder: Path, run_name: str, run_config: dict[str, Any], experiment: str, uri: str | None
+) -> Tracker:
+    """Return a tracker with a new run of MLflow."""
+    mlflow = _require("mlflow")
+    if uri:
+        mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment)
+    mlflow.start_run(run_name=run_name)
+    mlflow.log_dict(run_config, "config.json")
+    return MLflowTracker(mlflow)
 
-    type: Literal["wandb"]
 
-    project: str = "bigsf"
-    """Name of the project."""
+class MLflowConfig(Component[Tracker], builds=mlflow_tracker):
+    """A run of MLflow."""
 
-    mode: Literal["online", "offline"] = "offline"
-    """offline keeps all on this machine, for `wandb sync` later."""
+    type: Literal["mlflow"]
 
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker."""
-        wandb = _require("wandb")
-        return WandBTracker(
-            wandb.init(project=self.project, name=run_name, config=run_config, dir=str(folder), mode=self.mode)
-        )
+    experiment: str = "bigsf"
+    """Name of the experiment."""
+
+    uri: str | None = None
+    """Tracking URI; null: MLflow's own default."""
 
 
 class WandBTracker(Tracker):
@@ -238,12 +231,32 @@ class WandBTracker(Tracker):
     def __init__(self, run: Any) -> None:
         self.run = run
 
-    def write(self, history: History) -> None:  # noqa: D102
+    @override
+    def write(self, history: History) -> None:
         if history:
             self.run.log(_newest(history), step=history[-1]["epoch"])
 
-    def close(self) -> None:  # noqa: D102
+    @override
+    def close(self) -> None:
         self.run.finish()
+
+
+def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], project: str, mode: str) -> Tracker:
+    """Return a tracker with a new run of Weights & Biases."""
+    wandb = _require("wandb")
+    return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
+
+
+class WandBConfig(Component[Tracker], builds=wandb_tracker):
+    """A run of Weights & Biases."""
+
+    type: Literal["wandb"]
+
+    project: str = "bigsf"
+    """Name of the project."""
+
+    mode: Literal["online", "offline"] = "offline"
+    """offline keeps all on this machine, for `wandb sync` later."""
 
 
 def _newest(history: History) -> dict[str, float]:
@@ -263,10 +276,6 @@ def _require(package: str) -> Any:
 
 class CustomTrackerConfig(CustomConfig):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
-
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Import and call the target."""
-        return cast(Tracker, self.call(folder=folder, run_name=run_name, run_config=run_config))
 
 
 TrackerConfig = Annotated[
