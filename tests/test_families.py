@@ -32,12 +32,12 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "normalization": (NormalizationConfig, {"channels": 1}),
     "position": (AnyPositionConfig, {}),
     "loss": (AnyLossConfig, {}),
-    "optimizer": (OptimizerConfig, {"parameters": [nn.Parameter(torch.ones(1))]}),
+    "optimizer": (OptimizerConfig, {"params": [nn.Parameter(torch.ones(1))]}),
     "scheduler": (AnySchedulerConfig, {"epochs": 10}),
     "early_stopping": (EarlyStoppingConfig, {}),
     "augmentations": (AugmentationConfig, {}),
     "metrics": (MetricConfig, {}),
-    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {}}),
+    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {"trainer": {"best_by": "epoch"}}}),
 }
 """From the key in a configuration to the union and to what is known only when a member is built."""
 

@@ -104,10 +104,10 @@ def test_planes_in_memory_are_the_same(small: PatchFile) -> None:
 def test_file_explains_itself(small: PatchFile) -> None:
     with h5py.File(small.path) as file:
         attributes = dict(file.attrs)
-    assert attributes["format"] == "bigsf patches"
-    assert attributes["format_version"] == 1
+    assert attributes["format"] == b"bigsf patches"
+    assert attributes["format_version"] == 2
     assert attributes["patch_size_px"] == 4
-    assert attributes["identity"] == small.identity
+    assert attributes["identity"] == small.identity.encode()
 
 
 def test_header_and_wcs_are_kept(small: PatchFile, tmp_path: Path) -> None:
@@ -182,10 +182,30 @@ def edited(path: Path, original: Path) -> h5py.File:
 
 def test_newer_format_is_refused(small: PatchFile, tmp_path: Path) -> None:
     with edited(tmp_path / "new.h5", small.path) as file:
-        file.attrs.update(format_version=2, bigsf_version="9.0")
+        file.attrs["format_version"] = 3
         del file["image"]
-    with pytest.raises(DataError, match=r"new.h5 has format 2, written by bigsf 9.0; this is .*, which reads up to 1"):
+    with pytest.raises(DataError, match=r"new.h5 has format 3; this is bigsf .*, which reads format 2. Update bigsf"):
         PatchFile(tmp_path / "new.h5")
+
+
+def test_first_format_with_strings_of_variable_length_is_refused(small: PatchFile, tmp_path: Path) -> None:
+    with edited(tmp_path / "old.h5", small.path) as file:
+        for name in ("format", "bigsf_version", "identity", "unit", "sources"):
+            file.attrs[name] = file.attrs[name].decode()
+        file.attrs["format_version"] = 1
+        header = file["header"][()].decode()
+        del file["header"]
+        file["header"] = header
+    with pytest.raises(DataError, match=r"old.h5 has format 1, which is no longer read. Run bigsf preprocess again.$"):
+        PatchFile(tmp_path / "old.h5")
+
+
+def test_no_text_has_a_variable_length(small: PatchFile) -> None:
+    assert b"GCOL" not in small.path.read_bytes()  # how HDF5 begins a heap of strings
+    with h5py.File(small.path) as file:
+        kinds = {name: file.attrs.get_id(name).dtype.kind for name in file.attrs}
+        assert file["header"].dtype.kind == "S"
+    assert "O" not in kinds.values()
 
 
 def test_file_rewritten_by_another_tool_is_refused(small: PatchFile, tmp_path: Path) -> None:
@@ -208,13 +228,68 @@ def test_what_another_tool_adds_does_not_matter(small: PatchFile, tmp_path: Path
 def test_file_without_a_part_is_refused(small: PatchFile, tmp_path: Path, name: str) -> None:
     with edited(tmp_path / "part.h5", small.path) as file:
         del file[name]
-    with pytest.raises(DataError, match=f"part.h5 is not a patch file that can be read: .*{name}"):
+    with pytest.raises(DataError, match=f"part.h5 is damaged: it has no {name}"):
         PatchFile(tmp_path / "part.h5")
+    with edited(tmp_path / "group.h5", small.path) as file:
+        del file[name]
+        file.create_group(name)
+    with pytest.raises(DataError, match=f"group.h5 is damaged: it has no {name}"):
+        PatchFile(tmp_path / "group.h5")
 
 
 @pytest.mark.parametrize("name", ["patch_size_px", "identity", "sources"])
 def test_file_without_an_attribute_is_refused(small: PatchFile, tmp_path: Path, name: str) -> None:
     with edited(tmp_path / "bare.h5", small.path) as file:
         del file.attrs[name]
-    with pytest.raises(DataError, match=f"bare.h5 is not a patch file that can be read: '{name}'"):
+    with pytest.raises(DataError, match=f"bare.h5 is damaged: it has no attribute {name}"):
         PatchFile(tmp_path / "bare.h5")
+
+
+@pytest.mark.parametrize("value", ["text", ["a", "b"], 3, np.zeros(2, "S3")])
+@pytest.mark.parametrize("name", ["unit", "identity", "sources", "format"])
+def test_text_of_another_type_is_refused_before_it_is_read(
+    small: PatchFile, tmp_path: Path, name: str, value: Any
+) -> None:
+    with edited(tmp_path / "odd.h5", small.path) as file:
+        file.attrs[name] = value
+    with pytest.raises(DataError, match=f"odd.h5 is damaged: {name} is not a string"):
+        PatchFile(tmp_path / "odd.h5")
+
+
+@pytest.mark.parametrize("value", ["3", 3.0, [3, 3], np.bytes_(b"3")])
+@pytest.mark.parametrize("name", ["format_version", "patch_size_px", "stride_px"])
+def test_number_of_another_type_is_refused_before_it_is_read(
+    small: PatchFile, tmp_path: Path, name: str, value: Any
+) -> None:
+    with edited(tmp_path / "odd.h5", small.path) as file:
+        file.attrs[name] = value
+    with pytest.raises(DataError, match=f"odd.h5 is damaged: {name} is not a whole number"):
+        PatchFile(tmp_path / "odd.h5")
+
+
+@pytest.mark.parametrize("value", ["text", ["a"], 3.0, np.zeros(2, "S3")])
+def test_header_of_another_type_is_refused_before_it_is_read(small: PatchFile, tmp_path: Path, value: Any) -> None:
+    with edited(tmp_path / "odd.h5", small.path) as file:
+        del file["header"]
+        file["header"] = value
+    with pytest.raises(DataError, match=r"odd.h5 is damaged: header is not a string"):
+        PatchFile(tmp_path / "odd.h5")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("image", ">f4"), ("target", "i1"), ("positions", "i8")])
+def test_plane_of_another_type_is_refused(small: PatchFile, tmp_path: Path, name: str, dtype: str) -> None:
+    with edited(tmp_path / "odd.h5", small.path) as file:
+        values = file[name][...]
+        del file[name]
+        file.create_dataset(name, data=values.astype(dtype))
+    with pytest.raises(DataError, match=f"odd.h5 is damaged: {name} is {np.dtype(dtype)}, not"):
+        PatchFile(tmp_path / "odd.h5")
+
+
+def test_list_of_strings_for_a_string_is_refused(small: PatchFile, tmp_path: Path) -> None:
+    kind = h5py.h5t.vlen_create(h5py.h5t.py_create(h5py.string_dtype(), logical=True))
+    with edited(tmp_path / "odd.h5", small.path) as file:
+        del file.attrs["unit"]
+        h5py.h5a.create(file.id, b"unit", kind, h5py.h5s.create(h5py.h5s.SCALAR))
+    with pytest.raises(DataError, match=r"odd.h5 is damaged: unit is not a string"):
+        PatchFile(tmp_path / "odd.h5")

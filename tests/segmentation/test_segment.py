@@ -71,9 +71,7 @@ def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmen
         assert hdus[0].header["BTYPE"] == "probability"
 
 
-def test_provenance_holds_the_models_and_both_configurations(
-    segmented: Segmented, other_map: Path, trained: Path
-) -> None:
+def test_provenance_holds_models_and_configurations(segmented: Segmented, other_map: Path, trained: Path) -> None:
     report, _ = segmented(other_map)
     with fits.open(report.output) as hdus:
         entries, history = dict(hdus["PROVENANCE"].data), " ".join(hdus[0].header["HISTORY"])

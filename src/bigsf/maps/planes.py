@@ -1,22 +1,23 @@
-"""Planes of one grid: the channels of a map, and the masks that go with them."""
+"""FITS planes of one grid -> rows of a map with NaN where data are missing, and rows of its masks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.tiling import bands
+from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg
 
 
 class MapRows(Protocol):
-    """A map that can be read by rows: all that prediction, baselines and injection need of it."""
+    """A map that can be read by rows. Prediction, baselines and injection need no more."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -29,7 +30,7 @@ class MapRows(Protocol):
 
 
 class MapSource(MapRows, Protocol):
-    """A map with all that is known of it: a patch file, or planes in FITS files."""
+    """A map with its unit, WCS and identity: a patch file, or planes in FITS files."""
 
     @property
     def channels(self) -> int:
@@ -57,11 +58,11 @@ class MapSource(MapRows, Protocol):
 
 
 class OnGrid(Protocol):
-    """A plane, or the grid of one."""
+    """A plane, or the grid of a plane."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name for messages."""
         ...
 
     @property
@@ -75,64 +76,103 @@ class OnGrid(Protocol):
         ...
 
 
+class MapRead(NamedTuple):
+    """Rows of a map, and which of their pixels are valid."""
+
+    image: FloatArray
+    """Raw values `(c, rows, columns)`; a pixel that is not valid is NaN in all channels."""
+    finite: BoolArray
+    """Where every channel holds a finite value, `(rows, columns)`."""
+    declared: BoolArray | None
+    """Where the mask VALID is 1, `(rows, columns)`; None where the map has no such mask."""
+
+    @property
+    def valid(self) -> BoolArray:
+        """Where the map holds a value that counts, `(rows, columns)`."""
+        return self.finite if self.declared is None else self.finite & self.declared
+
+
 class FitsMap(MapSource):
-    """The channels of a map in FITS files, read by rows from top to bottom; rows read once are kept while needed.
+    """The channels of a map in FITS files, with the mask of its valid pixels.
 
     Parameters
     ----------
     images
-        MapRows of one grid.
+        Planes of one grid.
     valid
         A mask that is 1 where data are valid.
+    check_valid
+        Read the whole mask first and refuse one that looks inverted. A caller that reads all rows anyway can count
+        the pixels itself and call `check_not_inverted`.
+
+    Raises
+    ------
+    DataError
+        Where the planes do not share one grid, or the mask looks inverted.
     """
 
-    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None) -> None:
+    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None, check_valid: bool = True) -> None:
         for other in [*images[1:], *([valid] if valid else [])]:
             check_same_grid(images[0], other)
         self.images, self.valid = images, valid
-        if valid:
-            self._check_sense(valid)
+        if valid and check_valid:
+            self._check_valid(valid)
         self._top = 0
         self._held = np.empty((len(images), 0, images[0].shape[1]), np.float32)
 
-    def _check_sense(self, valid: FitsImage) -> None:
-        """Look at the whole mask before the long work begins."""
+    def _check_valid(self, valid: FitsImage, chunk_pixels: int = CHUNK_PIXELS) -> None:
+        """Refuse an inverted mask before the long work begins."""
         finite = missing = 0
-        for y0, y1 in bands(self.shape[0], max(1, int(16e6 / self.shape[1]))):
+        for y0, y1 in row_chunks(self.shape, chunk_pixels):
             here = np.isfinite(self.images[0].read(y0, y1))
             finite += int(here.sum())
             missing += int((here & ~read_mask(valid, "valid", y0, y1)).sum())
-        check_sense(valid, finite, missing)
+        check_not_inverted(valid, finite, missing)
 
     @property
+    def name(self) -> str:
+        """File and HDU of the first plane, for messages."""
+        return self.images[0].name
+
+    @property
+    @override
     def shape(self) -> tuple[int, int]:
-        """(ny, nx) in pixels."""
         return self.images[0].shape
 
     @property
+    @override
     def wcs(self) -> WCS | None:
-        """The celestial WCS of the map, or None."""
         return self.images[0].wcs
 
     @property
+    @override
     def channels(self) -> int:
-        """Number of image planes."""
         return len(self.images)
 
     @property
+    @override
     def unit(self) -> str:
-        """BUNIT of the first plane, or an empty string."""
         return self.images[0].unit
 
     @property
+    @override
     def image_sha256(self) -> str:
-        """SHA-256 of the file of the first plane."""
         return sha256(self.images[0].path)
 
+    @override
     def output_header(self) -> fits.Header:
-        """Return the header for a new 2-D image on the grid of the map, without its unit."""
         return self.images[0].output_header()
 
+    def read(self, y0: int, y1: int, columns: slice = slice(None)) -> MapRead:
+        """Read rows y0 to y1 (exclusive). A pixel that is missing in one channel, or in VALID, is NaN in all."""
+        image = np.stack([plane.read(y0, y1, columns) for plane in self.images])
+        finite = np.asarray(np.isfinite(image).all(axis=0))
+        declared = read_mask(self.valid, "valid", y0, y1, columns=columns) if self.valid else None
+        rows = MapRead(image, finite, declared)
+        image[:, ~rows.valid] = np.nan
+        return rows
+
+    @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing.
 
@@ -143,10 +183,7 @@ class FitsMap(MapSource):
         self._held, self._top = self._held[:, max(0, y0 - self._top) :], y0
         start = y0 + self._held.shape[1]
         if start < y1:
-            new = np.stack([image.read(start, y1) for image in self.images])
-            if self.valid:
-                new[:, ~read_mask(self.valid, "valid", start, y1)] = np.nan
-            self._held = np.concatenate([self._held, new], axis=1)
+            self._held = np.concatenate([self._held, self.read(start, y1).image], axis=1)
         rows: FloatArray = self._held[:, : y1 - y0]
         return rows
 
@@ -159,12 +196,23 @@ def read_mask(
     threshold: float | None = None,
     columns: slice = slice(None),
 ) -> BoolArray:
-    """Return rows y0 to y1 of a mask, `(rows, columns)`: where it is 1, or above a threshold; NaN is 0.
+    """Return rows y0 to y1 (exclusive) of a mask, `(rows, columns)`.
+
+    Parameters
+    ----------
+    plane
+        The plane of the mask.
+    role
+        What the mask marks, for messages: target, background, valid or truth.
+    y0, y1, columns
+        The part to read.
+    threshold
+        The mask is true above this value; by default where the plane is 1. NaN is false.
 
     Raises
     ------
     DataError
-        Where it holds values other than 0 and 1 and there is no threshold.
+        Where the plane holds values other than 0 and 1 and there is no threshold.
     """
     rows = plane.read(y0, y1, columns)
     if threshold is not None:
@@ -179,8 +227,18 @@ def read_mask(
     return mask
 
 
-def check_sense(valid: FitsImage, finite: int, missing: int) -> None:
-    """Raise `DataError` when a mask declares most of the finite pixels missing: it is likely inverted."""
+def check_not_inverted(valid: FitsImage, finite: int, missing: int) -> None:
+    """Raise `DataError` where a mask of valid pixels is likely inverted.
+
+    Parameters
+    ----------
+    valid
+        The mask.
+    finite
+        Pixels of the map with a finite value.
+    missing
+        Those of them that the mask declares missing.
+    """
     if missing > finite / 2:
         raise DataError(
             f"{valid.name} declares {missing:,} of {finite:,} finite pixels missing. This plane must be 1 where data "
@@ -199,7 +257,7 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
         return
     for y, x in _landmarks(first.shape):
         here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
-        if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # corners of an all-sky projection: no sky
+        if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # the corners of an all-sky map show no sky
             continue
         if not here.separation(there).deg <= 0.1 * pixel_scale_deg(first.wcs):
             raise DataError(
@@ -209,6 +267,6 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
 
 
 def _landmarks(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield the corners and two points inside."""
+    """Yield the (y, x) at which two grids are compared: the corners and two points inside."""
     ny, nx = shape
     yield from ((0, 0), (0, nx - 1), (ny - 1, 0), (ny - 1, nx - 1), (ny // 2, nx // 2), (ny // 2, nx // 3))

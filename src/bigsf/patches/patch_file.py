@@ -1,21 +1,12 @@
-"""The patch file: the planes of a map stored once in HDF5, and patches as windows onto them.
+"""A patch file -> patches of a map, and its planes.
 
-    image      float32 (channels, ny, nx)   raw values, NaN = missing
-    target     uint8 (ny, nx)               1 on known structures           (absent where there are no labels)
-    labelled   uint8 (ny, nx)               1 where the truth is known      (absent where there are no labels)
-    truth      uint8 (ny, nx)               1 on every structure, for scores only     (of made or injected skies)
-    positions  int32 (n, 2)                 top-left (y, x) of each kept patch
-    header     string                       the FITS header of the image
-
-MapRows are contiguous, so that they are memory-mapped past HDF5: any number of processes share one copy, no
-HDF5 handle outlives `PatchFile.__init__`, and a batch of patches is one indexing operation.
+The planes are contiguous, so that they are memory-mapped past HDF5: any number of processes share one copy, no HDF5
+handle outlives `PatchFile.__init__`, and a batch of patches is one indexing operation. `patch_format` describes the
+file.
 """
 
 import json
-import mmap
-import re
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -26,31 +17,19 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
+from typing_extensions import override
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import DataError, out_of_memory
 from bigsf.files import ChangeDetector
 from bigsf.maps.fits_guard import sound_cards
 from bigsf.maps.fits_image import is_fits
+from bigsf.maps.planes import MapSource
 from bigsf.maps.wcs import celestial_wcs
-from bigsf.version import __version__
+from bigsf.patches.patch_format import OpenPatchFile
 
-FORMAT = "bigsf patches"
-
-
-FORMAT_VERSION = 1
-
-
-_HEAP = re.compile(rb"GCOL\x01\0{3}(.{8})", re.DOTALL)
-
-
-_ENTRY = struct.Struct("<H6xQ")  # of a heap of HDF5: index and length, before the bytes; index 0 is free space
-
-
-_HDF5_BYTES = 16384  # more than HDF5 needs for its own records of a patch file
-
-
-MASKS = ("target", "labelled", "truth")
+_CACHE_IMAGE = "on disk image buffer"
+"""HDF5's word for a cache that BigSF never writes: a file that seems to hold a huge one is damaged."""
 
 
 class Patches(NamedTuple):
@@ -61,25 +40,42 @@ class Patches(NamedTuple):
     target: MaskArray | None
     """1 on known structures, `(b, y, x)`; None where the file has no labels."""
     labelled: MaskArray | None
-    """1 where the truth is known, `(b, y, x)`; None where the file has no labels."""
+    """1 where the label is known, `(b, y, x)`; None where the file has no labels."""
     position: npt.NDArray[np.int32]
     """Top-left pixel (y, x), `(b, 2)`."""
 
 
-class PatchFile:
-    """A patch file, opened for reading: a sequence of patches.
+class PatchFile(MapSource):
+    """A patch file, opened for reading: a sequence of patches, and a map that can be read by rows.
 
     Parameters
     ----------
     path
         The HDF5 file that `bigsf preprocess` wrote.
     in_memory
-        Read the planes into memory instead of mapping them: for file systems that are slow at random reads.
+        Read the planes into memory instead of mapping them, for file systems that are slow at random reads.
 
     Raises
     ------
     DataError
-        Where the file is none of BigSF's, is cut short, or has a newer format.
+        Where the file is no patch file of BigSF, is damaged or cut short, or has another format version.
+
+    Attributes
+    ----------
+    image
+        The planes of the map `(channels, ny, nx)`, raw values, NaN = missing.
+    target, labelled
+        Masks `(ny, nx)`: 1 on known structures, and 1 where the label is known; None where the file has no labels.
+    truth
+        The ground truth of a simulated map `(ny, nx)`, for scores only; None where it is not known.
+    positions
+        Top-left pixel (y, x) of each patch, `(n, 2)`.
+    patch_size, stride
+        Side of a patch, and the step from one patch to the next, in pixels.
+    identity
+        SHA-256 of planes (without the ground truth), positions and patch size.
+    header
+        The FITS header of the map.
     """
 
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:
@@ -91,78 +87,35 @@ class PatchFile:
             if not in_memory:
                 self._changes = ChangeDetector(self.path)
             with h5py.File(self.path, "r") as file:
-                datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-                self._check_strings(datasets)
-                self.attributes = self._attributes(file, datasets)
-                self._check_format(self.attributes)
-                self.header = sound_cards(fits.Header.fromstring(file["header"][()].decode(), sep="\n"))
-                self.image: FloatArray = self._plane(file["image"], in_memory)
-                masks = {name: self._plane(file[name], in_memory) for name in MASKS if name in file}
-                self.target: MaskArray | None = masks.get("target")
-                self.labelled: MaskArray | None = masks["labelled"] if "target" in masks else None
-                self.truth: MaskArray | None = masks.get("truth")
-                self.positions: npt.NDArray[np.int32] = self._plane(file["positions"], in_memory=True)
-            self.patch_size = int(self.attributes["patch_size_px"])
-            self.stride = int(self.attributes["stride_px"])
-            self.unit = str(self.attributes["unit"])
-            self.identity = str(self.attributes["identity"])
-            self.image_sha256 = str(json.loads(self.attributes["sources"])["image"]["sha256"])
-            self._check_consistent(list(masks.values()))
+                self._read(OpenPatchFile(self.path, file), in_memory)
         except DataError:
             raise
         except FileNotFoundError:
             raise DataError(f"{self.path} does not exist. Make it with bigsf preprocess.") from None
         except Exception as error:  # h5py raises many kinds for a file that is damaged
-            if out_of_memory(error):
+            if out_of_memory(error) and _CACHE_IMAGE not in str(error):
                 raise
             raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
 
-    def _check_strings(self, datasets: Mapping[str, h5py.Dataset]) -> None:
-        """Refuse heaps of strings with an entry of no length: libhdf5 (2.0) reads it over and over without an end."""
-        planes = [(dataset.id.get_offset(), dataset.nbytes) for dataset in datasets.values()]
-        at = 0
-        with self.path.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            for start, size in sorted(plane for plane in planes if plane[0] is not None):
-                self._check_heaps(view, at, start)
-                at = max(at, start + size)
-            self._check_heaps(view, at, len(view))
-
-    def _check_heaps(self, view: mmap.mmap, start: int, end: int) -> None:
-        for heap in _HEAP.finditer(view, start, end):
-            at, stop = heap.end(), heap.start() + int.from_bytes(heap[1], "little")
-            while at + _ENTRY.size <= min(stop, len(view)):
-                index, length = _ENTRY.unpack_from(view, at)
-                step = _ENTRY.size + -(-length // 8) * 8 if index else length
-                if not 0 < step <= stop - at:
-                    raise DataError(f"{self.path} is damaged: its strings cannot be read. Copy or make it again.")
-                at += step
-
-    def _attributes(self, file: h5py.File, datasets: Mapping[str, h5py.Dataset]) -> dict[str, Any]:
-        """Return the attributes; libhdf5 (2.0) crashes where one is a sequence of strings that was a string."""
-        kinds = {name: file.attrs.get_id(name).dtype for name in file.attrs}
-        kinds |= {name: dataset.dtype for name, dataset in datasets.items()}
-        for name, kind in kinds.items():
-            if kind.kind == "O" and h5py.check_string_dtype(kind) is None:
-                raise DataError(f"{self.path} is damaged: {name} is not a string.")
-        return dict(file.attrs)
-
-    def _check_format(self, attributes: dict[str, Any]) -> None:
-        if attributes.get("format") != FORMAT:
-            raise DataError(f"{self.path} is an HDF5 file but no patch file of BigSF. Make one with bigsf preprocess.")
-        if int(attributes["format_version"]) > FORMAT_VERSION:
-            raise DataError(
-                f"{self.path} has format {attributes['format_version']}, written by bigsf "
-                f"{attributes.get('bigsf_version')}; this is {__version__}, which reads up to "
-                f"{FORMAT_VERSION}. Update bigsf or preprocess the map again."
-            )
+    def _read(self, file: OpenPatchFile, in_memory: bool) -> None:
+        self.patch_size, self.stride = file.number("patch_size_px"), file.number("stride_px")
+        self._unit, self.identity = file.text("unit"), file.text("identity")
+        self._image_sha256 = str(json.loads(file.text("sources"))["image"]["sha256"])
+        self.header = sound_cards(fits.Header.fromstring(file.header(), sep="\n"))
+        self.image: FloatArray = file.plane("image", in_memory)
+        self.target: MaskArray | None = file.plane("target", in_memory) if "target" in file else None
+        self.labelled: MaskArray | None = file.plane("labelled", in_memory) if "target" in file else None
+        self.truth: MaskArray | None = file.plane("truth", in_memory) if "truth" in file else None
+        self.positions: npt.NDArray[np.int32] = file.plane("positions", in_memory=True)
+        self._check_consistent([mask for mask in (self.target, self.labelled, self.truth) if mask is not None])
 
     def _check_consistent(self, masks: list[MaskArray]) -> None:
         """Refuse a file whose parts contradict each other, before a patch is sought outside the map."""
         y, x = (np.append(self.positions[:, axis], 0) for axis in (0, 1))
         consistent = (
-            (self.image.ndim, self.image.dtype) == (3, np.dtype(np.float32))
-            and all((mask.shape, mask.dtype) == (self.shape, np.dtype(np.uint8)) for mask in masks)
-            and (self.positions.shape, self.positions.dtype) == ((len(y) - 1, 2), np.dtype(np.int32))
+            self.image.ndim == 3
+            and all(mask.shape == self.shape for mask in masks)
+            and self.positions.shape == (len(y) - 1, 2)
             and self.channels >= 1
             and 1 <= self.patch_size <= min(self.shape)
             and self.stride >= 1
@@ -173,44 +126,48 @@ class PatchFile:
         if not consistent:
             raise DataError(f"{self.path} is damaged: its planes, patches and attributes do not fit together.")
 
-    def _plane(self, dataset: h5py.Dataset, in_memory: bool) -> Any:
-        offset = dataset.id.get_offset()
-        if offset is None and in_memory:
-            return dataset[...]
-        if offset is None:
-            raise DataError(f"{self.path} was rewritten by another tool: {dataset.name} is not contiguous.")
-        if self.path.stat().st_size < offset + dataset.nbytes:  # reading past the end of a map is a SIGBUS
-            raise DataError(f"{self.path} is cut short: {dataset.name} is not all there. Copy or make it again.")
-        return dataset[...] if in_memory else np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
-
     @property
+    @override
     def shape(self) -> tuple[int, int]:
-        """(ny, nx) of the map in pixels."""
         return self.image.shape[1], self.image.shape[2]
 
     @property
+    @override
     def channels(self) -> int:
-        """Number of image planes."""
         return int(self.image.shape[0])
 
-    @cached_property
+    @property
+    @override
+    def unit(self) -> str:
+        return self._unit
+
+    @property
+    @override
+    def image_sha256(self) -> str:
+        return self._image_sha256
+
+    @property
+    @override
     def wcs(self) -> WCS | None:
-        """The celestial WCS of the map, or None."""
+        return self._wcs
+
+    @cached_property
+    def _wcs(self) -> WCS | None:
         return celestial_wcs(self.header)
 
+    @override
     def output_header(self) -> fits.Header:
-        """Return the header for a new 2-D image on the grid of the map, without its unit."""
         header = self.header.copy()
         header.remove("BUNIT", ignore_missing=True)
         return header
 
+    @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive) of the image, `(c, rows, nx)`."""
         self.check_unchanged()
         return self.image[:, y0:y1]
 
     def check_unchanged(self) -> None:
-        """Raise `DataError` when the file was changed: to read what was cut off a memory map would be a bus error."""
+        """Raise `DataError` where the file was changed: reading beyond its new end would kill the process."""
         if self._changes:
             self._changes.check()
 

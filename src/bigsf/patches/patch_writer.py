@@ -1,4 +1,4 @@
-"""Planes by bands of rows -> patch file."""
+"""Rows of planes, then the positions of patches -> patch file."""
 
 import hashlib
 import json
@@ -14,12 +14,14 @@ from astropy.io import fits
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.files import allocate
-from bigsf.patches.patch_file import _HDF5_BYTES, FORMAT, FORMAT_VERSION
+from bigsf.patches.patch_format import DTYPES, FORMAT, FORMAT_VERSION, fixed_length
 from bigsf.version import __version__
+
+_HDF5_BYTES = 16384  # more than HDF5 needs for its own records of a patch file
 
 
 class PatchFileWriter:
-    """Writes a patch file: planes by bands of rows with plain writes, then the positions.
+    """Writes a patch file: first its planes, by bands of rows from top to bottom, then positions and header.
 
     Parameters
     ----------
@@ -38,19 +40,19 @@ class PatchFileWriter:
             allocate(file.fileno(), (4 * channels + len(masks)) * shape[0] * shape[1])
         self._path = path
         self._file = h5py.File(path, "w", libver=("earliest", "v110"))
-        self._planes = {"image": self._contiguous("image", (channels, *shape), np.float32)}
-        self._planes |= {name: self._contiguous(name, shape, np.uint8) for name in masks}
+        self._planes = {"image": self._contiguous("image", (channels, *shape))}
+        self._planes |= {name: self._contiguous(name, shape) for name in masks}
         self._hashes = {name: hashlib.sha256() for name in self._planes if name != "truth"}
         self._file.flush()
         with path.open("rb+") as file:
             allocate(file.fileno(), path.stat().st_size)
 
-    def _contiguous(self, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+    def _contiguous(self, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
         creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         creation.set_layout(h5py.h5d.CONTIGUOUS)
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(np.dtype(dtype))
+        space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(DTYPES[name])
         return h5py.Dataset(h5py.h5d.create(self._file.id, name.encode(), kind, space, creation))
 
     def write(self, y0: int, image: FloatArray, masks: Mapping[str, MaskArray]) -> None:
@@ -59,12 +61,26 @@ class PatchFileWriter:
         for name, rows in planes.items():
             self._planes[name][..., y0 : y0 + rows.shape[-2], :] = rows
             if name in self._hashes:
-                self._hashes[name].update(np.ascontiguousarray(np.moveaxis(rows, -2, 0)).data)  # row by row: no bands
+                self._hashes[name].update(
+                    np.ascontiguousarray(np.moveaxis(rows, -2, 0)).data
+                )  # by rows, whatever the bands
 
     def finish(self, positions: npt.NDArray[np.int32], header: fits.Header, attributes: dict[str, Any]) -> str:
         """Write the positions, the header and the attributes; return the identity of the data.
 
-        The identity is the SHA-256 of what is learnt from: planes (but the truth), positions, patch size.
+        Parameters
+        ----------
+        positions
+            Top-left pixel (y, x) of each kept patch, `(n, 2)`.
+        header
+            The FITS header of the image.
+        attributes
+            Texts and numbers, among them `patch_size_px`.
+
+        Returns
+        -------
+        str
+            The SHA-256 of all that a training reads: planes (without the ground truth), positions, patch size.
         """
         text = header.tostring(sep="\n", endcard=False, padding=False)
         self._file.flush()
@@ -72,20 +88,20 @@ class PatchFileWriter:
             needed = positions.nbytes + len(text) + len(json.dumps(attributes)) + _HDF5_BYTES
             allocate(file.fileno(), self._path.stat().st_size + needed)
         self._file["positions"] = positions
-        self._file["header"] = text
+        self._file["header"] = fixed_length(text)
         identity = hashlib.sha256(json.dumps(attributes["patch_size_px"]).encode())
         for name in sorted(self._hashes):
             identity.update(self._hashes[name].digest())
         identity.update(np.ascontiguousarray(positions).data)
-        self._file.attrs.update(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "bigsf_version": __version__,
-                "identity": identity.hexdigest(),
-                **attributes,
-            }
-        )
+        described = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "bigsf_version": __version__,
+            "identity": identity.hexdigest(),
+            **attributes,
+        }
+        for name, value in described.items():
+            self._file.attrs[name] = fixed_length(value) if isinstance(value, str) else value
         self._file.flush()
         os.truncate(self._path, self._file.id.get_filesize())
         return identity.hexdigest()

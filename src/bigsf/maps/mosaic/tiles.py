@@ -70,8 +70,7 @@ class Tile:
         }
         for mask in self.masks.values():
             check_same_grid(self.image, mask)
-        if "valid" in self.masks:
-            FitsMap([self.image], self.masks["valid"])  # which refuses an inverted mask
+        self._map = FitsMap([self.image], self.masks.get("valid"))
 
     def place(self, mosaic: SkyGrid) -> None:
         """Find the pixels of the mosaic, `box`, that the tile covers."""
@@ -110,13 +109,13 @@ class Tile:
         y0, y1, x0, x1 = block
         if self.shares_grid:
             top, _, left, _ = self.box
-            return self._piece(role, y0 - top, y1 - top, x0 - left, x1 - left)
+            return self._window(role, y0 - top, y1 - top, x0 - left, x1 - left)
         target = self.mosaic.window(*block)
         needed = self._needed(target)
         if needed is None:
             return np.full(target.shape, np.nan, np.float32)
         values: FloatArray = import_reproject().reproject_interp(
-            (self._piece(role, *needed), self.grid.window(*needed).wcs),
+            (self._window(role, *needed), self.grid.window(*needed).wcs),
             target.wcs,
             target.shape,
             order="bilinear" if role == "image" else "nearest-neighbor",
@@ -135,15 +134,13 @@ class Tile:
         needed = overlap((int(y0), int(y1) + 1, int(x0), int(x1) + 1), (0, ny, 0, nx))
         return needed if needed[0] < needed[1] and needed[2] < needed[3] else None
 
-    def _piece(self, role: str, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
+    def _window(self, role: str, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
         """Return a window of a plane of the file, float32; the map NaN where it is missing."""
         columns = slice(x0, x1)
         if role != "image":
             return read_mask(self.masks[role], role, y0, y1, self._threshold, columns).astype(np.float32)
-        piece = self.image.read(y0, y1, columns)
-        if "valid" in self.masks:
-            piece[~read_mask(self.masks["valid"], "valid", y0, y1, columns=columns)] = np.nan
-        return piece
+        image: FloatArray = self._map.read(y0, y1, columns).image[0]
+        return image
 
 
 def overlap(one: Block, other: Block) -> Block:
