@@ -1,4 +1,4 @@
-"""Which number format the network runs in."""
+"""Name of a device and of a precision -> where, in which number format and by which algorithms a network runs."""
 
 import os
 from collections.abc import Iterator
@@ -14,9 +14,15 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def pick_device(name: str | None = None, local_rank: int | None = None) -> torch.device:
-    """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
+    """Return a device.
 
-    One of several processes on a node, `local_rank`, takes the GPU of its number.
+    Parameters
+    ----------
+    name
+        "cpu", "cuda", "cuda:1", ...; by default the GPU, where there is one.
+    local_rank
+        The number of this process on its node, where several processes train together. Each of them takes the GPU
+        with its number.
 
     Raises
     ------
@@ -36,23 +42,28 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the number format of a precision: `auto` is bf16 where the device multiplies it in hardware."""
     if precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.get_device_capability(device) >= (8, 0)
-        else:
-            fast = device.type == "cpu" and (
-                torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-            )
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if _multiplies_bf16(device) else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    if not hasattr(torch.cpu, "get_capabilities"):  # not in every torch from 2.10 on; these private names are
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_tile") or capabilities.get("avx512_bf16"))
 
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Use only algorithms that give the same bits each time, on GPUs too, where wanted."""
+    """Use only algorithms that give the same bits each time, where wanted. CPUs always do; GPUs become slower."""
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -62,16 +73,18 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def compile_network(network: nn.Module) -> None:
-    """Let `torch.compile` make faster code of a network, at its first call for each size of batch.
+    """Compile a network with `torch.compile`, in place.
 
-    Sizes are fixed and all earlier code is forgotten, so that a resumed run computes with the same code as one that was
-    never stopped. Keys of the state stay as they are, and copies are not compiled.
+    The network is compiled at its first call, and again for each new batch size. Code that was compiled earlier in this
+    process is dropped, so that a resumed run computes with the same code as a run that was never stopped. The keys of
+    the state dictionary do not change. Copies of the network are not compiled.
 
     Raises
     ------
     ConfigError
-        Where there is no C++ compiler. Code for a CPU is made with it, and so is the code that calls a GPU.
+        Where there is no C++ compiler. Networks on a GPU need one too, for the code that starts the GPU's work.
     """
+    # torch has no public check for a compiler, and its own error comes minutes later and names none of our settings.
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 

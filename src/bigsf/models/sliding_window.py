@@ -1,18 +1,17 @@
-"""Models + a map -> probabilities, band by band: the one engine of validation, out-of-fold maps and segmentation.
+"""Models + a map -> probabilities, band by band. Validation, out-of-fold maps and segmentation all use it.
 
-Windows overlap, are predicted in batches, and are blended with a smooth weight. Memory is that of a band of rows.
+Windows overlap. They are predicted in batches and blended with a smooth weight. Only one band of rows is in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 from rich.filesize import decimal
 
-from bigsf.arrays import FloatArray, IntArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
@@ -20,35 +19,34 @@ from bigsf.models.device import autocast
 from bigsf.models.positions import locator
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
-PixelMask = Callable[[int, int], npt.NDArray[np.bool_]]
-"""From rows (y0, y1) to which model may predictor which pixel, `(models, rows, nx)`."""
+PixelMask = Callable[[int, int], BoolArray]
+"""A function from rows (y0, y1) to a mask `(models, y1 - y0, nx)`: True where the model may predict the pixel."""
 
 
 class SlidingWindowPredictor:
-    """Judges the pixels of a map with one model or more.
+    """Predicts the pixels of a map with one or more models.
 
     Parameters
     ----------
     models
-        Models on `device`; they are predicted with as they are when `predict_bands` begins, in evaluation mode.
+        Models on `device`. Each call of `predict_bands` uses their weights of that moment, in evaluation mode.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
         Pixels from one window to the next; by default half a window.
     batch_size
-        Windows at a time. It changes the speed, not the result.
+        Windows that are predicted together. It changes the speed, not the result.
     device, dtype
-        Where and in which number format the networks run.
+        The device and the number format in which the networks run.
     wcs
         The WCS of the map, for models that take Galactic positions.
-    symmetries
-        SlidingWindowPredictor each window in its eight orientations and take the mean: "test-time augmentation", for eight times the
-        work.
+    tta
+        Test-time augmentation: the mean over the eight orientations of each window. It takes eight times as long.
 
     Raises
     ------
     ConfigError
-        Where windows at such a stride would leave gaps.
+        Where windows at this stride would leave gaps.
     """
 
     def __init__(
@@ -60,7 +58,7 @@ class SlidingWindowPredictor:
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         wcs: WCS | None = None,
-        symmetries: bool = False,
+        tta: bool = False,
     ) -> None:
         stride = max(1, window // 2) if stride is None else stride
         if not 1 <= stride <= window:
@@ -70,31 +68,32 @@ class SlidingWindowPredictor:
         self.device, self.dtype = device or torch.device("cpu"), dtype
         self._locate = [locator(model.coordinates, wcs) for model in models]
         self._folded = self.models
-        self._look = _in_all_orientations if symmetries else _once
+        self._view_mean = _mean_over_orientations if tta else _one_view
         self._weight = blend_weight(window)
 
     def predict_bands(
         self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield bands of rows (y0, y1, probability), top to bottom, that together are the whole map.
+        """Yield the probabilities of the whole map in bands of rows, from the first row to the last.
 
         Parameters
         ----------
         planes
-            The map; one smaller than the window is padded with missing pixels.
+            The map. A map that is smaller than the window is padded with missing pixels.
         pixel_mask
-            Which model predicts which pixel; by default all predictor all. Windows without a pixel to predictor are skipped.
+            Which model predicts which pixel; by default every model predicts every pixel. Windows without any pixel to
+            predict are skipped.
         advance
-            Called with the number of rows done.
+            Called after each band with its number of rows.
 
         Yields
         ------
         y0, y1 : int
-            The rows.
+            The first row of the band, and the one after its last.
         probability : ndarray
-            float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not predictor.
+            float32 `(models, y1 - y0, nx)`. NaN where the map is missing or the mask excludes the pixel.
         """
-        self._folded = [with_folded_norms(model) for model in self.models]  # training may have gone on since last time
+        self._folded = [with_folded_norms(model) for model in self.models]  # weights may have changed
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
@@ -118,11 +117,10 @@ class SlidingWindowPredictor:
             yield top, end, np.where(wanted[:, rows, :nx], mean, np.float32(np.nan))
             advance(end - top)
 
-    def _wanted(
-        self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int
-    ) -> npt.NDArray[np.bool_]:
+    def _wanted(self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int) -> BoolArray:
+        """Return which pixels of a padded band `(c, rows, columns)` each model predicts, `(models, rows, columns)`."""
         valid = np.isfinite(band).all(axis=0, keepdims=True)
-        wanted: npt.NDArray[np.bool_] = np.repeat(valid, len(self.models), axis=0)
+        wanted: BoolArray = np.repeat(valid, len(self.models), axis=0)
         if pixel_mask is not None:
             wanted[:, : y1 - y0, :nx] &= pixel_mask(y0, y1)
         return wanted
@@ -131,13 +129,17 @@ class SlidingWindowPredictor:
         self,
         model: int,
         band: FloatArray,
-        wanted: npt.NDArray[np.bool_],
+        wanted: BoolArray,
         top: int,
         starts_y: IntArray,
         starts_x: IntArray,
         sums: FloatArray,
         weights: FloatArray,
     ) -> None:
+        """Predict the windows of a band with one model, and add them to its weighted sums and weights in place.
+
+        `starts_y` counts from the first row of the band, which is row `top` of the map.
+        """
         row, column = np.nonzero(count_in_windows(wanted, self.window, starts_y, starts_x))
         y, x = starts_y[row], starts_x[column]
         windows = sliding_window_view(band, (self.window, self.window), axis=(1, 2))
@@ -151,41 +153,43 @@ class SlidingWindowPredictor:
                 weights[place] += self._weight
 
     @torch.inference_mode()
-    def _probability(self, model: int, image: FloatArray, centre: npt.NDArray[np.float64]) -> FloatArray:
+    def _probability(self, model: int, image: FloatArray, centre: Float64Array) -> FloatArray:
         locate = self._locate[model]
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         with autocast(self.device, self.dtype):
-            probability = self._look(self._folded[model], batch, position)
+            probability = self._view_mean(self._folded[model], batch, position)
         return np.asarray(probability[:, 0].cpu().numpy())
 
 
-def _once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+def _one_view(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
     return model.probabilities(image, position)
 
 
-def _in_all_orientations(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+def _mean_over_orientations(
+    model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None
+) -> torch.Tensor:
     """Return the mean of the probabilities over the eight orientations of square windows."""
     total = torch.zeros_like(image[:, :1])
     for turns in range(4):
         for mirrored in (False, True):
             view = image.rot90(turns, (2, 3))
-            found = model.probabilities(view.flip(3) if mirrored else view, position)
-            total += (found.flip(3) if mirrored else found).rot90(-turns, (2, 3))
+            probability = model.probabilities(view.flip(3) if mirrored else view, position)
+            total += (probability.flip(3) if mirrored else probability).rot90(-turns, (2, 3))
     return total / 8
 
 
 def batch_size_within(
     memory_bytes: float, models: Sequence[SegmentationModel], window: int, channels: int, nx: int, most: int = 64
 ) -> int:
-    """Return how many windows at a time fit into a memory budget beside the band of the map that is being predicted.
+    """Return the largest batch of windows that fits into a memory budget, together with a band of the map.
 
     Parameters
     ----------
     memory_bytes
-        The budget, beside Python and its libraries.
+        The budget. It does not include Python and its libraries.
     models
-        On the CPU.
+        Models on the CPU.
     window
         Side of the windows in pixels.
     channels
@@ -193,12 +197,12 @@ def batch_size_within(
     nx
         Columns of the map.
     most
-        More windows at a time than this gain nothing.
+        Upper limit of the answer: larger batches are not faster.
 
     Raises
     ------
     ConfigError
-        Where not even one window fits.
+        Where the budget is too small for a single window.
     """
     band = 4 * max(nx, window) * 2 * window * (channels + 2 * len(models))
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
@@ -212,13 +216,13 @@ def batch_size_within(
 
 
 def _extended(plane: FloatArray, height: int) -> FloatArray:
-    """Return the plane `(m, rows, nx)` with zero rows added below, or as it is where it is high enough."""
+    """Return planes `(models, rows, nx)` with rows of zeros appended up to a height."""
     missing = max(0, height - plane.shape[1])
     return np.pad(plane, ((0, 0), (0, missing), (0, 0)))
 
 
 def _padded(band: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Return the band `(c, rows, nx)` with missing pixels added below and to the right."""
+    """Return the band `(c, rows, nx)` with missing pixels appended, as rows and columns, up to a shape."""
     below, right = shape[0] - band.shape[1], shape[1] - band.shape[2]
     if not below and not right:
         return band
