@@ -128,7 +128,7 @@ def held_out(model: Path, folder: Path, trainer: bigsf.Trainer, shape: tuple[int
     return {
         "pixels": int(predicted.sum()),
         "average_precision": curve.average_precision(),
-        "dice": curve.best_dice()[0],
+        "dice": curve.best_dice().dice,
     }
 
 

@@ -74,7 +74,7 @@ def out_of_fold_scores(kfold: KFold, window: int, stride: int) -> list[Any]:
         predicted = np.isfinite(score)
         curve.update(score[predicted], target[y0:y1][predicted] > 0)
     seconds = time.perf_counter() - started
-    return [f"{seconds:.1f}", f"{curve.average_precision():.4f}", f"{curve.best_dice()[0]:.4f}"]
+    return [f"{seconds:.1f}", f"{curve.average_precision():.4f}", f"{curve.best_dice().dice:.4f}"]
 
 
 def main() -> None:

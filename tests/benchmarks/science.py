@@ -208,7 +208,7 @@ def scores_of(score: FloatArray, sky: Sky, predicted: BoolArray) -> Scores:
 
 def _labelled(score: FloatArray, true: BoolArray, predicted: BoolArray) -> Scores:
     curve = _curve(score, true, predicted)
-    return {"labelled AP": curve.average_precision(), "labelled Dice": curve.best_dice()[0]}
+    return {"labelled AP": curve.average_precision(), "labelled Dice": curve.best_dice().dice}
 
 
 def _curve(score: FloatArray, true: BoolArray, predicted: BoolArray) -> ThresholdCurve:

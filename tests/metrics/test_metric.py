@@ -10,12 +10,12 @@ from bigsf.metrics.metric import Metric
 from bigsf.training.run_config import TrainerConfig
 from conftest import own_members
 
-Piece = tuple[FloatArray, BoolArray, BoolArray]
+Part = tuple[FloatArray, BoolArray, BoolArray]
 
 each_metric = pytest.mark.parametrize("config", own_members(MetricConfig), ids=metric_name)
 
 
-def piece(seed: int, density: float) -> Piece:
+def part(seed: int, density: float) -> Part:
     """Return a map of 17 x 29 pixels on which a fraction of the pixels is positive and most are labelled."""
     generator = np.random.default_rng(seed)
     target = generator.random((17, 29)) < density
@@ -23,14 +23,14 @@ def piece(seed: int, density: float) -> Piece:
     return probability, target, generator.random(target.shape) < 0.8
 
 
-def value(config: MetricConfig, *pieces: Piece) -> float:
+def value(config: MetricConfig, *parts: Part) -> float:
     metric = config.build()
-    for one in pieces:
+    for one in parts:
         metric.update(*one)
     return metric.compute()
 
 
-def pixels(probability: list[float], target: list[int], labelled: list[int]) -> Piece:
+def pixels(probability: list[float], target: list[int], labelled: list[int]) -> Part:
     return np.array([probability], np.float32), np.array([target]) == 1, np.array([labelled]) == 1
 
 
@@ -42,37 +42,37 @@ def one(**config: object) -> Metric:
 @each_metric
 def test_merging_equals_seeing_all(config: MetricConfig) -> None:
     first, second = config.build(), config.build()
-    first.update(*piece(1, 0.1))
-    second.update(*piece(2, 0.6))
+    first.update(*part(1, 0.1))
+    second.update(*part(2, 0.6))
     first.merge(second)
-    assert first.compute() == pytest.approx(value(config, piece(1, 0.1), piece(2, 0.6)), rel=1e-12)
+    assert first.compute() == pytest.approx(value(config, part(1, 0.1), part(2, 0.6)), rel=1e-12)
 
 
 @each_metric
-def test_the_order_of_the_pieces_does_not_matter(config: MetricConfig) -> None:
-    a, b = piece(1, 0.1), piece(2, 0.6)
+def test_the_order_of_the_parts_does_not_matter(config: MetricConfig) -> None:
+    a, b = part(1, 0.1), part(2, 0.6)
     assert value(config, a, b) == pytest.approx(value(config, b, a), rel=1e-12)
 
 
 @each_metric
 def test_reset_forgets(config: MetricConfig) -> None:
     metric = config.build()
-    metric.update(*piece(1, 0.1))
+    metric.update(*part(1, 0.1))
     metric.reset()
-    metric.update(*piece(2, 0.6))
-    assert metric.compute() == value(config, piece(2, 0.6))
+    metric.update(*part(2, 0.6))
+    assert metric.compute() == value(config, part(2, 0.6))
 
 
 @each_metric
-def test_a_piece_without_labels_contributes_nothing(config: MetricConfig) -> None:
-    probability, target, labelled = piece(2, 0.6)
+def test_a_part_without_labels_contributes_nothing(config: MetricConfig) -> None:
+    probability, target, labelled = part(2, 0.6)
     unlabelled = (np.full_like(probability, np.nan), target, np.zeros_like(labelled))
-    assert value(config, piece(1, 0.1), unlabelled) == value(config, piece(1, 0.1))
+    assert value(config, part(1, 0.1), unlabelled) == value(config, part(1, 0.1))
 
 
 @each_metric
 def test_nothing_labelled_is_nan(config: MetricConfig) -> None:
-    probability, target, labelled = piece(1, 0.1)
+    probability, target, labelled = part(1, 0.1)
     assert math.isnan(value(config, (probability, target, np.zeros_like(labelled))))
 
 

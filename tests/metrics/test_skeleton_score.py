@@ -40,7 +40,7 @@ def test_half_a_line_is_pure_and_half_complete() -> None:
     assert table["cldice"] == pytest.approx(2 / 3)
 
 
-def test_only_judged_pixels_count() -> None:
+def test_only_predicted_pixels_count() -> None:
     predicted = everywhere.copy()
     predicted[:, 20:] = False
     assert scored(line(10, 5, 20), line(10), predicted)["completeness_1px"] == 1
@@ -56,7 +56,7 @@ def test_absent_lines(found: bool, true: bool) -> None:
 
 
 @given(st.integers(0, 2**31))
-def test_pieces_add_up(seed: int) -> None:
+def test_parts_add_up(seed: int) -> None:
     found, true = np.random.default_rng(seed).random((2, 20, 20)) < 0.3
     left = np.arange(20) < 8
     whole, first, second = SkeletonScore(), SkeletonScore(), SkeletonScore()

@@ -1,42 +1,39 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+from bigsf.arrays import BoolArray, Float64Array
 from bigsf.metrics.threshold_curve import BINS, ThresholdCurve, quantile_edges
 
-Scores = npt.NDArray[np.float64]
-Truth = npt.NDArray[np.bool_]
 
-
-def curve_of(score: Scores, truth: Truth, edges: Scores | None = None) -> ThresholdCurve:
+def curve_of(score: Float64Array, truth: BoolArray, edges: Float64Array | None = None) -> ThresholdCurve:
     curve = ThresholdCurve(edges)
     curve.update(score, truth)
     return curve
 
 
-def exact(score: Scores, truth: Truth) -> list[float]:
+def exact(score: Float64Array, truth: BoolArray) -> list[float]:
     precision, recall, _ = precision_recall_curve(truth, score)
     dice = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
     return [average_precision_score(truth, score), roc_auc_score(truth, score), dice.max()]
 
 
 def binned(curve: ThresholdCurve) -> list[float]:
-    return [curve.average_precision(), curve.roc_auc(), curve.best_dice()[0]]
+    return [curve.average_precision(), curve.roc_auc(), curve.best_dice().dice]
 
 
-def sample(seed: int, positives: int, negatives: int, distance: float, offset: float) -> tuple[Scores, Truth]:
+def sample(seed: int, positives: int, negatives: int, distance: float, offset: float) -> tuple[Float64Array, BoolArray]:
     """Return logits of two overlapping populations."""
     generator = np.random.default_rng(seed)
     logits = np.concatenate([generator.normal(distance, 2, positives), generator.normal(0, 1, negatives)]) + offset
     return logits, np.arange(positives + negatives) < positives
 
 
-def sigmoid(logits: Scores) -> Scores:
+def sigmoid(logits: Float64Array) -> Float64Array:
     return np.asarray(1 / (1 + np.exp(-logits)))
 
 
@@ -86,10 +83,10 @@ def test_logits_out_of_range_count_as_the_outermost_bins(scale: float) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans())), st.integers(0, 50))
-def test_merging_two_curves_equals_counting_all_pixels(pixels: list[tuple[float, bool]], cut: int) -> None:
+def test_merging_two_curves_equals_counting_all_pixels(pixels: list[tuple[float, bool]], first: int) -> None:
     score, truth = np.array([s for s, _ in pixels], float), np.array([t for _, t in pixels], bool)
-    merged = curve_of(score[:cut], truth[:cut])
-    merged.merge(curve_of(score[cut:], truth[cut:]))
+    merged = curve_of(score[:first], truth[:first])
+    merged.merge(curve_of(score[first:], truth[first:]))
     pooled = curve_of(score, truth)
     np.testing.assert_array_equal(merged.positives, pooled.positives)
     np.testing.assert_array_equal(merged.negatives, pooled.negatives)
@@ -111,13 +108,13 @@ def test_what_is_undefined_is_nan(truth: list[bool], defined: list[str]) -> None
     values = {
         "average_precision": curve.average_precision(),
         "roc_auc": curve.roc_auc(),
-        "best_dice": curve.best_dice()[0],
+        "best_dice": curve.best_dice().dice,
     }
     assert [name for name, value in values.items() if not math.isnan(value)] == defined
 
 
 def test_threshold_without_positive_pixels_is_one_half() -> None:
-    assert curve_of(np.array([0.9]), np.array([False])).best_dice()[1] == 0.5
+    assert curve_of(np.array([0.9]), np.array([False])).best_dice().threshold == 0.5
 
 
 def test_reset_forgets() -> None:
@@ -132,7 +129,7 @@ def test_column_densities_score_exactly_on_edges_of_their_own() -> None:
     density = 1e22 * np.exp(logits)
     curve = curve_of(density, truth, quantile_edges(density))
     assert binned(curve) == pytest.approx(exact(density, truth), abs=1e-3)
-    assert density.min() <= curve.best_dice()[1] <= density.max()
+    assert density.min() <= curve.best_dice().threshold <= density.max()
 
 
 def test_constant_scores_have_one_bin_edge() -> None:
@@ -182,16 +179,16 @@ def test_calibration_of_honest_probabilities_is_the_diagonal() -> None:
     probability = generator.random(200_000)
     curve = ThresholdCurve()
     curve.update(probability, generator.random(200_000) < probability)
-    said, found, pixels = curve.calibration(groups=5)
-    np.testing.assert_allclose(said, [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.01)
-    np.testing.assert_allclose(found, said, atol=0.01)
+    predicted, frequency, pixels = curve.calibration(groups=5)
+    np.testing.assert_allclose(predicted, [0.1, 0.3, 0.5, 0.7, 0.9], atol=0.01)
+    np.testing.assert_allclose(frequency, predicted, atol=0.01)
     assert pixels.sum() == 200_000
 
 
 def test_calibration_is_for_probabilities_and_nan_where_there_are_no_pixels() -> None:
     curve = ThresholdCurve()
     curve.update(np.array([0.95]), np.array([True]))
-    assert np.isnan(curve.calibration()[1][:9]).all()
-    assert curve.calibration()[1][9] == 1
+    assert np.isnan(curve.calibration().frequency[:9]).all()
+    assert curve.calibration().frequency[9] == 1
     with pytest.raises(ValueError, match="only probabilities"):
         ThresholdCurve(np.array([1.0])).calibration()

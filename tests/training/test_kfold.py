@@ -122,7 +122,7 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
         curve = ThresholdCurve()
         curve.update(probability[where], target[where])
         assert table["BigSF"][kind]["average_precision"] == pytest.approx(curve.average_precision())
-        assert table["BigSF"][kind]["best_dice"] == pytest.approx(curve.best_dice()[0])
+        assert table["BigSF"][kind]["best_dice"] == pytest.approx(curve.best_dice().dice)
         for name in BASELINES:
             exact = average_precision_score(target[where], maps.rows(name, 0, file.shape[0])[where])
             assert table[name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)

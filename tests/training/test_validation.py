@@ -113,8 +113,10 @@ def test_unlabelled_pixels_weigh_in_the_loss_as_background(
 
 def test_thresholds_are_those_of_best_dice(evaluated: Callable[..., Evaluation]) -> None:
     found = evaluated([1, 2])
-    assert found.thresholds == Thresholds(whole=found.whole.best_dice()[1], labelled=found.labelled.best_dice()[1])
-    assert found.quantities["whole_dice"] == found.whole.best_dice()[0]
+    assert found.thresholds == Thresholds(
+        whole=found.whole.best_dice().threshold, labelled=found.labelled.best_dice().threshold
+    )
+    assert found.quantities["whole_dice"] == found.whole.best_dice().dice
 
 
 def test_folds_without_a_label_score_nan(evaluated: Callable[..., Evaluation]) -> None:

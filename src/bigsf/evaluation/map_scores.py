@@ -118,7 +118,8 @@ class MapScores:
     def best_thresholds(self) -> dict[str, dict[str, float]]:
         """Return the threshold of best Dice of each map, for each kind of score."""
         return {
-            name: {kind: curve.best_dice()[1] for kind, curve in self._curves[name].items()} for name in self._names
+            name: {kind: curve.best_dice().threshold for kind, curve in self._curves[name].items()}
+            for name in self._names
         }
 
     def threshold_costs(self) -> dict[str, ThresholdCost]:

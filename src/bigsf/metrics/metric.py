@@ -1,7 +1,8 @@
-"""What a metric is, and those of BigSF.
+"""Probabilities and labels -> one number: the interface of metrics, and the metrics of BigSF.
 
-The interface is that of torchmetrics (update, compute, reset) and `merge`. Metrics count labelled pixels only, pool
-their counts over the whole set, and see each pixel once, on maps blended from overlapping windows.
+The interface is that of torchmetrics (update, compute, reset) and a method `merge`. Metrics count labelled pixels only
+and pool their counts over the whole set. They get maps that are blended from overlapping windows, so that each pixel
+counts once.
 """
 
 from typing import Any, Literal, Protocol, Self, cast
@@ -16,22 +17,32 @@ from bigsf.metrics.threshold_curve import ThresholdCurve
 
 
 class Metric(Protocol):
-    """Pools maps into one number."""
+    """A score of maps, pooled over all of them into one number."""
 
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
-        """Take a piece of map, each array `(ny, nx)`; `labelled` says which pixels count."""
+        """Add a part of a map to the pooled counts.
+
+        Parameters
+        ----------
+        probability
+            float32 `(ny, nx)`; NaN where the map was not predicted.
+        target
+            True on known structures, `(ny, nx)`.
+        labelled
+            True on the pixels that count, `(ny, nx)`.
+        """
         ...
 
     def compute(self) -> float:
-        """Return the value over all that was taken; NaN where it is not defined."""
+        """Return the score of all parts that were added; NaN where it is not defined."""
         ...
 
     def reset(self) -> None:
-        """Forget all that was taken."""
+        """Forget all parts that were added."""
         ...
 
     def merge(self, other: Any) -> None:
-        """Take all that another metric of the same kind has taken."""
+        """Add all parts that were added to another metric of the same kind."""
         ...
 
 
@@ -70,7 +81,7 @@ class CountRatio(Metric):
 
 
 class CurveMetric(Metric):
-    """A number of a `ThresholdCurve`.
+    """A score that a `ThresholdCurve` computes over all thresholds.
 
     Parameters
     ----------
@@ -100,7 +111,10 @@ class CurveMetric(Metric):
 
 
 class MSSIM(Metric):
-    """Mean of the structural similarity index in 7 x 7 windows; pixels that were not predicted count as 0 in both."""
+    """Mean structural similarity (Wang et al. 2004) of probability and target, at the labelled pixels.
+
+    The similarity is that of windows of 7 x 7 pixels. Pixels that were not predicted are 0 in probability and target.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -129,7 +143,10 @@ class MSSIM(Metric):
 
 
 class CLDiceMetric(Metric):
-    """Harmonic mean of the shares of the found skeleton in the target and of the true skeleton in the found mask.
+    """Centreline Dice (Shit et al. 2021) of the labelled pixels.
+
+    It is the harmonic mean of two fractions: of the found skeleton inside the target, and of the target's skeleton
+    inside the found mask.
 
     Parameters
     ----------

@@ -1,13 +1,13 @@
-"""The probabilities from which pixels are marked."""
+"""The probability thresholds at and above which pixels are marked."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The thresholds of best Dice that validation found."""
+    """The thresholds with the best Dice on the validation folds."""
 
     whole: float
-    """On all valid pixels, those without a label taken as background: what a user of the map sees."""
+    """From all valid pixels, where those without a label count as background. This is what a user of the map sees."""
     labelled: float
-    """On labelled pixels alone, as in the papers; it marks several times more."""
+    """From labelled pixels alone, as in the papers. This threshold marks several times more pixels."""

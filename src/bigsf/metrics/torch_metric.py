@@ -1,4 +1,4 @@
-"""A metric of torchmetrics as one of BigSF."""
+"""A metric of torchmetrics -> a metric of BigSF."""
 
 from typing import Any, Self
 
@@ -11,7 +11,9 @@ from bigsf.metrics.metric import Metric
 
 
 class TorchMetric(Metric):
-    """A metric of torchmetrics, as a custom metric: ``target: bigsf.metrics:TorchMetric, kwargs: {name: ...}``.
+    """A metric of torchmetrics, on labelled pixels.
+
+    In a configuration it is a custom metric with ``target: bigsf.metrics:TorchMetric, kwargs: {name: ...}``.
 
     Parameters
     ----------

@@ -48,13 +48,13 @@ class Evaluation:
             "loss": self.loss,
             **self.metrics,
             "whole_average_precision": self.whole.average_precision(),
-            "whole_dice": self.whole.best_dice()[0],
+            "whole_dice": self.whole.best_dice().dice,
         }
 
     @property
     def thresholds(self) -> Thresholds:
         """The thresholds of best Dice."""
-        return Thresholds(whole=self.whole.best_dice()[1], labelled=self.labelled.best_dice()[1])
+        return Thresholds(whole=self.whole.best_dice().threshold, labelled=self.labelled.best_dice().threshold)
 
 
 class Validator:
@@ -181,7 +181,7 @@ def score_test_folds(run: TrainingRun, validator: Validator, thresholds: Thresho
         thresholds=thresholds,
         test={
             **evaluation.quantities,
-            "labelled_best_dice": evaluation.labelled.best_dice()[0],
+            "labelled_best_dice": evaluation.labelled.best_dice().dice,
             "marked_ratio_whole": evaluation.whole.at(thresholds.whole)["marked_ratio"],
             "marked_ratio_labelled": evaluation.whole.at(thresholds.labelled)["marked_ratio"],
         },
