@@ -191,12 +191,12 @@ def test_stride_that_would_leave_gaps_is_refused(stride: int) -> None:
 def test_mean_over_orientations_turns_with_the_map(unet: SegmentationModel) -> None:
     image = random_map(16, 16)
     turned = np.rot90(image)[:, ::-1].copy()
-    for symmetries in (True, False):
-        predictor = SlidingWindowPredictor([unet], 16, symmetries=symmetries)
+    for tta in (True, False):
+        predictor = SlidingWindowPredictor([unet], 16, tta=tta)
         same = np.allclose(
             predicted(predictor, turned), np.rot90(predicted(predictor, image), axes=(1, 2))[:, :, ::-1], atol=1e-6
         )
-        assert same == symmetries
+        assert same == tta
 
 
 def test_batch_size_comes_from_memory(unet: SegmentationModel) -> None:

@@ -1,9 +1,11 @@
-"""Which number format the network runs in."""
+"""Device, number format and compilation of a network."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 def pick_device(name: str | None = None, local_rank: int | None = None) -> torch.device:
     """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
 
-    One of several processes on a node, `local_rank`, takes the GPU of its number.
+    Of several processes on a node, each takes the GPU with the number of its `local_rank`.
 
     Raises
     ------
@@ -39,20 +41,24 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
         if device.type == "cuda":
             fast = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
-            fast = device.type == "cpu" and (
-                torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-            )
+            fast = device.type == "cpu" and _cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
+def _cpu_multiplies_bf16() -> bool:
+    """Say whether the CPU has instructions for bf16; versions of torch that cannot tell count as no."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_tile") or capabilities.get("avx512_bf16"))
+
+
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Use only algorithms that give the same bits each time, on GPUs too, where wanted."""
+    """Where wanted, use only algorithms that give the same bits each time, on GPUs too."""
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -62,26 +68,21 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def compile_network(network: nn.Module) -> None:
-    """Let `torch.compile` make faster code of a network, at its first call for each size of batch.
+    """Compile a network with `torch.compile`, at its first call for each size of batch.
 
-    Sizes are fixed and all earlier code is forgotten, so that a resumed run computes with the same code as one that was
-    never stopped. Keys of the state stay as they are, and copies are not compiled.
+    Sizes are fixed and all code compiled earlier is forgotten, so that a resumed run computes with the same code as one
+    that was never stopped. The keys of its state stay as they are, and its copies are not compiled.
 
     Raises
     ------
     ConfigError
-        Where there is no C++ compiler. Code for a CPU is made with it, and so is the code that calls a GPU.
+        Where there is no C++ compiler. It compiles the code for a CPU, and the code that calls a GPU.
     """
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
+    if not shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")):
         raise ConfigError(
-            "trainer.compile: true needs a C++ compiler, and none was found. Install g++ or clang++, name one in the "
-            "environment variable CXX, or set trainer.compile: false."
-        ) from None
+            "trainer.compile: true needs a C++ compiler, and none was found. Install g++ (on a Mac clang++), name "
+            "another in the environment variable CXX, or set trainer.compile: false."
+        )
     torch.compiler.reset()
     network.compile(dynamic=False)
 

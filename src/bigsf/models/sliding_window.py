@@ -1,6 +1,6 @@
-"""Models + a map -> probabilities, band by band: the one engine of validation, out-of-fold maps and segmentation.
+"""Models + map -> probabilities, band by band, for validation, out-of-fold maps and segmentation.
 
-Windows overlap, are predicted in batches, and are blended with a smooth weight. Memory is that of a band of rows.
+Windows overlap, are predicted in batches, and are blended with a smooth weight. One band of rows is held in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,25 +12,25 @@ from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 from rich.filesize import decimal
 
-from bigsf.arrays import FloatArray, IntArray
+from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
 from bigsf.models.device import autocast
-from bigsf.models.positions import locator
+from bigsf.models.positions import position_lookup
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
-PixelMask = Callable[[int, int], npt.NDArray[np.bool_]]
-"""From rows (y0, y1) to which model may predictor which pixel, `(models, rows, nx)`."""
+PixelMask = Callable[[int, int], BoolArray]
+"""A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
 
 
 class SlidingWindowPredictor:
-    """Judges the pixels of a map with one model or more.
+    """Predicts the pixels of a map with one model or several.
 
     Parameters
     ----------
     models
-        Models on `device`; they are predicted with as they are when `predict_bands` begins, in evaluation mode.
+        Models on `device`. Their weights at the start of `predict_bands` are used, in evaluation mode.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
@@ -41,8 +41,8 @@ class SlidingWindowPredictor:
         Where and in which number format the networks run.
     wcs
         The WCS of the map, for models that take Galactic positions.
-    symmetries
-        SlidingWindowPredictor each window in its eight orientations and take the mean: "test-time augmentation", for eight times the
+    tta
+        Test-time augmentation: predict each window in its eight orientations and take the mean, for eight times the
         work.
 
     Raises
@@ -60,7 +60,7 @@ class SlidingWindowPredictor:
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         wcs: WCS | None = None,
-        symmetries: bool = False,
+        tta: bool = False,
     ) -> None:
         stride = max(1, window // 2) if stride is None else stride
         if not 1 <= stride <= window:
@@ -68,9 +68,9 @@ class SlidingWindowPredictor:
         self.models = list(models)
         self.window, self.stride, self.batch_size = window, stride, batch_size
         self.device, self.dtype = device or torch.device("cpu"), dtype
-        self._locate = [locator(model.coordinates, wcs) for model in models]
+        self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
-        self._look = _in_all_orientations if symmetries else _once
+        self._predict_windows = _predict_in_all_orientations if tta else _predict_once
         self._weight = blend_weight(window)
 
     def predict_bands(
@@ -83,7 +83,8 @@ class SlidingWindowPredictor:
         planes
             The map; one smaller than the window is padded with missing pixels.
         pixel_mask
-            Which model predicts which pixel; by default all predictor all. Windows without a pixel to predictor are skipped.
+            Which model predicts which pixel; by default each model predicts all. Windows without such a pixel are
+            skipped.
         advance
             Called with the number of rows done.
 
@@ -92,9 +93,9 @@ class SlidingWindowPredictor:
         y0, y1 : int
             The rows.
         probability : ndarray
-            float32 `(models, y1 - y0, nx)`; NaN where the map is missing or the model may not predictor.
+            float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
-        self._folded = [with_folded_norms(model) for model in self.models]  # training may have gone on since last time
+        self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
@@ -118,11 +119,9 @@ class SlidingWindowPredictor:
             yield top, end, np.where(wanted[:, rows, :nx], mean, np.float32(np.nan))
             advance(end - top)
 
-    def _wanted(
-        self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int
-    ) -> npt.NDArray[np.bool_]:
+    def _wanted(self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int) -> BoolArray:
         valid = np.isfinite(band).all(axis=0, keepdims=True)
-        wanted: npt.NDArray[np.bool_] = np.repeat(valid, len(self.models), axis=0)
+        wanted: BoolArray = np.repeat(valid, len(self.models), axis=0)
         if pixel_mask is not None:
             wanted[:, : y1 - y0, :nx] &= pixel_mask(y0, y1)
         return wanted
@@ -131,7 +130,7 @@ class SlidingWindowPredictor:
         self,
         model: int,
         band: FloatArray,
-        wanted: npt.NDArray[np.bool_],
+        wanted: BoolArray,
         top: int,
         starts_y: IntArray,
         starts_x: IntArray,
@@ -156,44 +155,46 @@ class SlidingWindowPredictor:
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         with autocast(self.device, self.dtype):
-            probability = self._look(self._folded[model], batch, position)
+            probability = self._predict_windows(self._folded[model], batch, position)
         return np.asarray(probability[:, 0].cpu().numpy())
 
 
-def _once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+def _predict_once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
     return model.probabilities(image, position)
 
 
-def _in_all_orientations(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+def _predict_in_all_orientations(
+    model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None
+) -> torch.Tensor:
     """Return the mean of the probabilities over the eight orientations of square windows."""
     total = torch.zeros_like(image[:, :1])
     for turns in range(4):
         for mirrored in (False, True):
             view = image.rot90(turns, (2, 3))
-            found = model.probabilities(view.flip(3) if mirrored else view, position)
-            total += (found.flip(3) if mirrored else found).rot90(-turns, (2, 3))
+            probability = model.probabilities(view.flip(3) if mirrored else view, position)
+            total += (probability.flip(3) if mirrored else probability).rot90(-turns, (2, 3))
     return total / 8
 
 
 def batch_size_within(
     memory_bytes: float, models: Sequence[SegmentationModel], window: int, channels: int, nx: int, most: int = 64
 ) -> int:
-    """Return how many windows at a time fit into a memory budget beside the band of the map that is being predicted.
+    """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
 
     Parameters
     ----------
     memory_bytes
-        The budget, beside Python and its libraries.
+        The budget. Python and its libraries take memory besides.
     models
-        On the CPU.
+        The models, on the CPU.
     window
         Side of the windows in pixels.
     channels
-        Image planes.
+        Number of image planes.
     nx
-        Columns of the map.
+        Number of columns of the map.
     most
-        More windows at a time than this gain nothing.
+        The largest number to return; more windows at a time do not make prediction faster.
 
     Raises
     ------
@@ -212,7 +213,7 @@ def batch_size_within(
 
 
 def _extended(plane: FloatArray, height: int) -> FloatArray:
-    """Return the plane `(m, rows, nx)` with zero rows added below, or as it is where it is high enough."""
+    """Return the plane `(m, rows, nx)` with rows of zeros added below, up to a height."""
     missing = max(0, height - plane.shape[1])
     return np.pad(plane, ((0, 0), (0, missing), (0, 0)))
 

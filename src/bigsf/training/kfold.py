@@ -229,7 +229,7 @@ class KFold:
             device=device,
             dtype=resolve_precision(self.config.trainer.precision, device),
             wcs=self.patch_file.wcs,
-            symmetries=self.config.out_of_fold.tta,
+            tta=self.config.out_of_fold.tta,
         )
 
 
