@@ -9,12 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from bigsf.arrays import FloatArray
-from bigsf.folds.figure import draw_folds
-from bigsf.folds.folds import Folds
-from bigsf.maps import quicklook as pictures
+from bigsf.maps import quicklook
 from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
-from bigsf.patches.patch_file import PatchFile
-from bigsf.training.components.trackers import draw_curves
 from conftest import galactic_header
 
 
@@ -22,11 +18,11 @@ from conftest import galactic_header
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect figures instead of writing them."""
     figures: list[Any] = []
-    monkeypatch.setattr(pictures, "save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(quicklook, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 
-def thumbnails_of(image: FloatArray) -> SubsampledPlanes:
+def subsampled_planes(image: FloatArray) -> SubsampledPlanes:
     subsampled = SubsampledPlanes((image.shape[0], image.shape[1]))
     subsampled.add(0, image=image, probability=np.clip(image / 1e23, 0, 1))
     return subsampled
@@ -40,13 +36,13 @@ def images_of(figure: Any) -> list[Any]:
     return [axes.images[0] for axes in figure.axes if axes.images]
 
 
-@given(ny=st.integers(1, 30), nx=st.integers(1, 30), cuts=st.sets(st.integers(1, 29)), longest=st.integers(1, 40))
-def test_thumbnails_are_every_nth_pixel_however_the_rows_come(ny: int, nx: int, cuts: set[int], longest: int) -> None:
+@given(ny=st.integers(1, 30), nx=st.integers(1, 30), edges_in=st.sets(st.integers(1, 29)), longest=st.integers(1, 40))
+def test_subsampled_planes_are_every_nth_pixel_however_the_rows_come(
+    ny: int, nx: int, edges_in: set[int], longest: int
+) -> None:
     plane = np.arange(ny * nx, dtype=np.float32).reshape(ny, nx)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pictures, "LONGEST_PX", longest)
-        subsampled = SubsampledPlanes((ny, nx))
-    edges = [0, *sorted(cut for cut in cuts if cut < ny), ny]
+    subsampled = SubsampledPlanes((ny, nx), longest)
+    edges = [0, *sorted(edge for edge in edges_in if edge < ny), ny]
     for y0, y1 in zip(edges, edges[1:], strict=False):  # noqa: RUF007
         subsampled.add(y0, image=plane[y0:y1])
     small = subsampled.plane("image")
@@ -55,8 +51,8 @@ def test_thumbnails_are_every_nth_pixel_however_the_rows_come(ny: int, nx: int, 
 
 
 @pytest.mark.parametrize("header", [fits.Header(), galactic_header(120, 60)], ids=["no WCS", "WCS"])
-def test_quicklook_is_a_picture(tmp_path: Path, header: fits.Header) -> None:
-    draw_quicklook(thumbnails_of(column_density(60, 120)), tmp_path / "map.png", header, "map", 0.5)
+def test_quicklook_is_an_image(tmp_path: Path, header: fits.Header) -> None:
+    draw_quicklook(subsampled_planes(column_density(60, 120)), tmp_path / "map.png", header, "map", 0.5)
     pixels = imread(tmp_path / "map.png")
     assert min(pixels.shape[:2]) > 200
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
@@ -65,7 +61,7 @@ def test_quicklook_is_a_picture(tmp_path: Path, header: fits.Header) -> None:
 @pytest.mark.parametrize("shape", [(60, 60), (60, 150), (120, 40), (20, 1000)])
 def test_quicklook_shows_every_pixel_of_map_and_probability_once(drawn: list[Any], shape: tuple[int, int]) -> None:
     image = column_density(*shape)
-    draw_quicklook(thumbnails_of(image), Path("map.png"), galactic_header(*shape[::-1]), "map", 0.5)
+    draw_quicklook(subsampled_planes(image), Path("map.png"), galactic_header(*shape[::-1]), "map", 0.5)
     shown = [np.asarray(one.get_array()) for one in images_of(drawn[0])]
     np.testing.assert_allclose(np.concatenate(shown[::2], axis=1), np.log10(image), rtol=1e-6)
     np.testing.assert_allclose(np.concatenate(shown[1::2], axis=1), np.clip(image / 1e23, 0, 1), rtol=1e-6)
@@ -74,54 +70,13 @@ def test_quicklook_shows_every_pixel_of_map_and_probability_once(drawn: list[Any
 
 @pytest.mark.parametrize("value", [np.nan, -1.0, 0.0, 1e22])
 def test_quicklook_of_flat_empty_and_negative_maps(tmp_path: Path, value: float) -> None:
-    subsampled = thumbnails_of(np.full((20, 30), value, np.float32))
+    subsampled = subsampled_planes(np.full((20, 30), value, np.float32))
     draw_quicklook(subsampled, tmp_path / "map.png", fits.Header(), "map", 0.5)
     assert imread(tmp_path / "map.png").size
 
 
 def test_probability_is_shown_on_the_scale_from_zero_to_one(drawn: list[Any]) -> None:
-    draw_quicklook(thumbnails_of(column_density(30, 40)), Path("map.png"), fits.Header(), "map", 0.37)
+    draw_quicklook(subsampled_planes(column_density(30, 40)), Path("map.png"), fits.Header(), "map", 0.37)
     assert images_of(drawn[0])[1].get_clim() == (0, 1)
     labels = [axes.get_ylabel() for axes in drawn[0].axes]
     assert any("threshold 0.37" in label for label in labels)
-
-
-def test_curves_show_losses_beside_validation_scores(drawn: list[Any]) -> None:
-    history = [
-        {"epoch": n, "lr": 0.1, "train_loss": 1 / n, "val_loss": 2 / n, "val_dice": n / 4, "val_roc_auc": float("nan")}
-        for n in (1, 2, 3)
-    ]
-    draw_curves(history, Path("curves.png"), best_epoch=2)
-    losses, scores = drawn[0].axes
-    lines = {line.get_label(): list(line.get_ydata()) for axes in (losses, scores) for line in axes.lines}
-    assert lines["train loss"] == [1, 1 / 2, 1 / 3]
-    assert lines["val loss"] == [2, 1, 2 / 3]
-    assert lines["dice"] == [1 / 4, 1 / 2, 3 / 4]
-    assert "lr" not in lines
-    assert [list(axes.lines[-1].get_xdata()) for axes in (losses, scores)] == [[2, 2], [2, 2]]
-
-
-def test_curves_of_a_run_are_a_picture(trained: Path) -> None:
-    assert imread(trained / "curves.png").shape[1] > 1000
-
-
-def test_fold_map_has_a_colour_a_fold_and_white_where_data_are_missing(
-    patch_path: Path, folds_path: Path, drawn: list[Any]
-) -> None:
-    folds = Folds.load(folds_path, PatchFile(patch_path))
-    draw_folds(folds, Path("folds.png"))
-    shown, number = images_of(drawn[0])[0].get_array(), folds.rows(0, folds.patch_file.shape[0])
-    missing = np.isnan(folds.patch_file.image[0])
-    assert (np.asarray(shown[missing]) == 1.0).all()
-    colours = shown / np.maximum(shown.max(axis=-1, keepdims=True), 1e-9)
-    for fold in range(1, 5):
-        where = (number == fold) & ~missing
-        assert np.ptp(np.asarray(colours[where]), axis=0).max() < 1e-6
-    assert len({tuple(np.round(colours[(number == fold) & ~missing][0], 3)) for fold in range(1, 5)}) == 4
-    texts = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert texts[0].startswith(f"fold 1: {folds.counts[1]['patches']} patches")
-
-
-def test_fold_map_is_written(patch_path: Path, folds_path: Path, tmp_path: Path) -> None:
-    draw_folds(Folds.load(folds_path, PatchFile(patch_path)), tmp_path / "folds.png")
-    assert imread(tmp_path / "folds.png").ndim == 3
