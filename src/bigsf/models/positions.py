@@ -1,4 +1,10 @@
-"""Positions of pixels, as models with position encoding take them."""
+"""Pixels -> positions -> encodings that a network takes: the family of position encoders (Berthelot et al. 2024).
+
+A position is that of the centre of a patch: pixel (y, x), or Galactic (l, b) in degrees. An encoder scales it to about
+[-1, 1] over the training map. Its origin and scale are saved in the snapshot, so that a cut-out of the map gets the
+encoding that the map itself got. Longitudes count from the origin by the shorter way round, so that they do not jump
+where the map crosses l = 0.
+"""
 
 from typing import Annotated, ClassVar, Literal, Protocol, cast
 
@@ -17,8 +23,8 @@ from bigsf.maps.wcs import galactic_lb
 CoordinateSystem = Literal["pixel", "galactic"]
 
 
-class Locate(Protocol):
-    """Turns pixels into positions."""
+class PositionLookup(Protocol):
+    """A function from pixels to positions."""
 
     def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
         """Return positions `(n, 2)`, float64, of pixels `(n, 2)`, (y, x)."""
@@ -26,11 +32,11 @@ class Locate(Protocol):
 
 
 def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-    """Return (y, x)."""
+    """Return the pixels (y, x) themselves as positions."""
     return torch.from_numpy(np.asarray(pixels, np.float64))
 
 
-class GalacticCoordinates(Locate):
+class GalacticCoordinates(PositionLookup):
     """Galactic longitude and latitude (l, b) in degrees.
 
     Parameters
@@ -47,8 +53,8 @@ class GalacticCoordinates(Locate):
         return torch.from_numpy(galactic_lb(self.wcs, pixels))
 
 
-def locator(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | None:
-    """Return what turns pixels into positions of a system, or None for models without position.
+def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> PositionLookup | None:
+    """Return the function from pixels to positions of a coordinate system; None for models without position.
 
     Raises
     ------
@@ -61,8 +67,8 @@ def locator(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | N
         return pixel_coordinates
     if wcs is None:
         raise DataError(
-            "The model encodes Galactic positions but the map has no celestial WCS. Use trainer.model.position.coordinates: "
-            "pixel, a model without position, or a map with a WCS."
+            "The model encodes Galactic positions but the map has no celestial WCS. Use "
+            "trainer.model.position.coordinates: pixel, a model without position, or a map with a WCS."
         )
     return GalacticCoordinates(wcs)
 
@@ -74,16 +80,16 @@ def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
 
 
 class PositionEncoder(nn.Module):
-    """Scales positions; the base of the encoders.
+    """An encoder that only scales positions; the base of the others.
 
     Parameters
     ----------
     coordinates
-        The coordinates.
+        The coordinate system of the positions.
     """
 
     width: int = 2
-    """Numbers that encode a position."""
+    """How many numbers encode a position."""
 
     origin: Tensor
     scale: Tensor
@@ -140,7 +146,7 @@ class SineEncoder(PositionEncoder):
 
 
 class PositionJoin(nn.Module):
-    """Joins an encoded position to features: as constant planes before the network, else added to each feature map.
+    """Joins an encoded position to features: as constant planes before the network, elsewhere by addition.
 
     Parameters
     ----------
@@ -149,7 +155,7 @@ class PositionJoin(nn.Module):
     join
         Where the encoding enters.
     channels
-        Feature maps there; unused before the network.
+        Number of feature maps there; it has no effect before the network.
     """
 
     def __init__(self, encoder: PositionEncoder, join: str, channels: int) -> None:
@@ -158,7 +164,7 @@ class PositionJoin(nn.Module):
         self.project = nn.Identity() if join == "before" else nn.Linear(encoder.width, channels)
 
     def forward(self, features: Tensor, position: Tensor | None, place: str) -> Tensor:
-        """Return the features `(b, c, y, x)` joined with the position when this is the place."""
+        """Return features `(b, c, y, x)`, joined with the position where `place` is that of `join`."""
         if place != self.join:
             return features
         if position is None:
@@ -194,7 +200,7 @@ class LinearPositionConfig(PositionConfig, builds=LinearEncoder):
     type: Literal["linear"] = "linear"
 
     features: PositiveInt = 16
-    """Numbers that encode a position."""
+    """How many numbers encode a position."""
 
 
 class SinePositionConfig(PositionConfig, builds=SineEncoder):
