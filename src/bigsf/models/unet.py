@@ -21,15 +21,15 @@ class LevelsConfig(NetworkConfig):
     """Feature maps at full resolution, doubled at each step down. Time grows with its square."""
 
     depth: int = aliased(4, "depth", "num_blocks", ge=1, le=7)
-    """Down-sampling steps; patches must be a multiple of 2**depth pixels. Deeper sees further."""
+    """Down-sampling steps; patches must be a multiple of 2**depth pixels. A deeper network sees further."""
 
     norm: Norm = "batch"
-    """Normalization of the features. `batch` is fastest; `group` and `instance` do not depend on the batch, so that
-    several processes give the losses of one."""
+    """Normalization of the features. `batch` is the fastest. `group` and `instance` do not depend on the batch, so that
+    several processes give the same losses as one."""
 
     @property
     def patch_multiple(self) -> int:
-        """Patches must be a multiple of this many pixels."""
+        """Sides of patches must be a multiple of this many pixels."""
         return int(2**self.depth)
 
     @override
@@ -44,7 +44,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        MapRows in and out.
+        Image planes in and output planes.
     features
         Feature maps at full resolution.
     depth
@@ -54,7 +54,7 @@ class UNet(nn.Module):
     dropout
         Fraction of feature maps dropped in training at the lowest level.
     position, join
-        Encoder of positions and where it enters: "before", "middle" or "after".
+        Encoder of positions, and where it enters: "before", "middle" or "after".
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Head(nn.Conv2d):
-    """The last convolution, in float32 under mixed precision: bf16 logits would round probabilities to 3 digits."""
+    """The last convolution. It stays in float32 under mixed precision: bf16 logits round probabilities to 3 digits."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)
