@@ -10,8 +10,8 @@ from bigsf.models.positions import (
     GalacticCoordinates,
     IdentityPositionConfig,
     border,
-    locator,
     pixel_coordinates,
+    position_lookup,
 )
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -43,7 +43,7 @@ def test_without_an_encoder_position_does_nothing() -> None:
 
 @each_encoder
 def test_encoding_is_of_its_width_and_of_order_one_over_the_map(config: AnyPositionConfig) -> None:
-    encoder = config.model_copy(update={"of": "pixel"}).build()
+    encoder = config.model_copy(update={"coordinates": "pixel"}).build()
     positions = pixel_coordinates(border((1800, 114000)))
     encoder.fit(positions)
     encoded = encoder(positions)
@@ -91,5 +91,5 @@ def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
 
 def test_galactic_positions_need_a_wcs() -> None:
     with pytest.raises(DataError, match="encodes Galactic positions but the map has no celestial WCS"):
-        locator("galactic", None)
-    assert locator(None, None) is None
+        position_lookup("galactic", None)
+    assert position_lookup(None, None) is None

@@ -1,4 +1,4 @@
-"""Positions of pixels, as models with position encoding take them."""
+"""Pixels -> positions on the map or the sky -> their encoding, for networks with position encoding."""
 
 from typing import Annotated, ClassVar, Literal, Protocol, cast
 
@@ -18,25 +18,25 @@ CoordinateSystem = Literal["pixel", "galactic"]
 
 
 class Locate(Protocol):
-    """Turns pixels into positions."""
+    """A function from pixels to positions."""
 
     def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-        """Return positions `(n, 2)`, float64, of pixels `(n, 2)`, (y, x)."""
+        """Return the positions `(n, 2)`, float64, of pixels (y, x) `(n, 2)`."""
         ...
 
 
 def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-    """Return (y, x)."""
+    """Return the pixels (y, x) themselves as positions, `(n, 2)`."""
     return torch.from_numpy(np.asarray(pixels, np.float64))
 
 
 class GalacticCoordinates(Locate):
-    """Galactic longitude and latitude (l, b) in degrees.
+    """Positions in Galactic longitude and latitude (l, b), in degrees.
 
     Parameters
     ----------
     wcs
-        Any celestial WCS.
+        The WCS of the map, in any celestial frame.
     """
 
     def __init__(self, wcs: WCS) -> None:
@@ -47,13 +47,13 @@ class GalacticCoordinates(Locate):
         return torch.from_numpy(galactic_lb(self.wcs, pixels))
 
 
-def locator(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | None:
-    """Return what turns pixels into positions of a system, or None for models without position.
+def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | None:
+    """Return the function from pixels to positions that a model needs; None for a model without positions.
 
     Raises
     ------
     DataError
-        Where Galactic positions are asked for and the map has no WCS.
+        Where a model needs Galactic positions and the map has no WCS.
     """
     if coordinates is None:
         return None
@@ -61,25 +61,25 @@ def locator(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | N
         return pixel_coordinates
     if wcs is None:
         raise DataError(
-            "The model encodes Galactic positions but the map has no celestial WCS. Use trainer.model.position.coordinates: "
-            "pixel, a model without position, or a map with a WCS."
+            "The model encodes Galactic positions but the map has no celestial WCS. Use "
+            "trainer.model.position.coordinates: pixel, a model without position, or a map with a WCS."
         )
     return GalacticCoordinates(wcs)
 
 
 def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Return pixels (y, x) of the centre of a map, then of its corners and the middles of its sides, `(9, 2)`."""
+    """Return nine pixels (y, x) of a map, `(9, 2)`: its centre, and then its corners and the middles of its sides."""
     y, x = (np.array([(n - 1) / 2, 0, n - 1]) for n in shape)
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 class PositionEncoder(nn.Module):
-    """Scales positions; the base of the encoders.
+    """The base of the encoders. It returns the positions scaled to the training map, whose border is at -1 and 1.
 
     Parameters
     ----------
     coordinates
-        The coordinates.
+        The coordinate system of the positions.
     """
 
     width: int = 2
@@ -95,7 +95,7 @@ class PositionEncoder(nn.Module):
         self.register_buffer("scale", torch.ones(2, dtype=torch.float64))
 
     def fit(self, border: Tensor) -> None:
-        """Learn origin and scale from positions `(n, 2)` along the border of the training map, its centre first."""
+        """Learn origin and scale from positions `(n, 2)` of the training map: its centre first, then its border."""
         self.origin.copy_(border[0])
         self.scale.copy_(self._offset(border).abs().amax(dim=0).clamp(min=1e-6))
 
@@ -140,16 +140,19 @@ class SineEncoder(PositionEncoder):
 
 
 class PositionJoin(nn.Module):
-    """Joins an encoded position to features: as constant planes before the network, else added to each feature map.
+    """Joins an encoded position to the features of a network.
+
+    Before the network the encoding becomes constant planes beside the image. At the other places a linear map of it is
+    added to each feature map.
 
     Parameters
     ----------
     encoder
         The encoder.
     join
-        Where the encoding enters.
+        Where the encoding enters: "before", "middle" or "after".
     channels
-        Feature maps there; unused before the network.
+        The number of feature maps at that place. It is not used before the network.
     """
 
     def __init__(self, encoder: PositionEncoder, join: str, channels: int) -> None:
@@ -158,7 +161,7 @@ class PositionJoin(nn.Module):
         self.project = nn.Identity() if join == "before" else nn.Linear(encoder.width, channels)
 
     def forward(self, features: Tensor, position: Tensor | None, place: str) -> Tensor:
-        """Return the features `(b, c, y, x)` joined with the position when this is the place."""
+        """Return features `(b, c, y, x)`, joined with the position `(b, 2)` where `place` is the place to join."""
         if place != self.join:
             return features
         if position is None:
@@ -206,12 +209,12 @@ class SinePositionConfig(PositionConfig, builds=SineEncoder):
     """Number of frequencies; each further one tells positions half as far apart."""
 
 
-class CustomPositionConfig(PositionConfig, CustomConfig):
+class CustomPositionConfig(PositionConfig, CustomConfig[PositionEncoder]):
     """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
 
     @override
     def build(self) -> PositionEncoder:
-        return cast(PositionEncoder, super().build(coordinates=self.coordinates))
+        return super().build(coordinates=self.coordinates)
 
 
 AnyPositionConfig = Annotated[

@@ -16,7 +16,7 @@ from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
 from bigsf.models.device import autocast
-from bigsf.models.positions import locator
+from bigsf.models.positions import position_lookup
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
@@ -66,7 +66,7 @@ class SlidingWindowPredictor:
         self.models = list(models)
         self.window, self.stride, self.batch_size = window, stride, batch_size
         self.device, self.dtype = device or torch.device("cpu"), dtype
-        self._locate = [locator(model.coordinates, wcs) for model in models]
+        self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
         self._view_mean = _mean_over_orientations if tta else _one_view
         self._weight = blend_weight(window)

@@ -19,7 +19,7 @@ from bigsf.folds.splits import Split
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
-from bigsf.models.positions import PositionEncoder, border, locator
+from bigsf.models.positions import PositionEncoder, border, position_lookup
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import check_model, check_monitored, warn_if_not_positive
@@ -156,7 +156,7 @@ def _build_dataset(
         data.samples_per_epoch,
         partial(folds.visible_pixels, folds=split.train) if data.straddle else None,
         [augmentation.build() for augmentation in trainer.augmentations],
-        locator(position.coordinates if position else None, patch_file.wcs),
+        position_lookup(position.coordinates if position else None, patch_file.wcs),
         device,
         world.rank,
         world.size,
@@ -220,7 +220,7 @@ def _build_state(
     return TrainingState(
         model,
         optimizer,
-        config.scheduler.build(epochs) if config.scheduler else None,
+        config.scheduler.build(epochs=epochs) if config.scheduler else None,
         config.early_stopping.build() if config.early_stopping else None,
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
     )
