@@ -32,7 +32,7 @@ RunDict = Callable[..., dict[str, Any]]
 
 def read_small_chunks() -> None:
     """Let preprocess read even a small map in several chunks."""
-    preprocessing._BAND_BYTES = 1
+    preprocessing.preprocess = partial(preprocessing.preprocess, chunk_pixels=1)
 
 
 def change_in_use(how: str, path: Path, reader: type, method: str, call: int) -> None:

@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -136,21 +135,6 @@ ConfigPath = Annotated[Path, AfterValidator(_resolve)]
 def aliased(default: Any, *names: str, **constraints: Any) -> Any:
     """Return a field that may be given under any of `names`. The first of them is the name of the field itself."""
     return Field(default=default, validation_alias=AliasChoices(*names), **constraints)
-
-
-def _lower_tag(value: object) -> object:
-    if isinstance(value, Mapping) and isinstance(value.get("type"), str):
-        return {**value, "type": value["type"].lower()}
-    return value
-
-
-ignore_tag_case = BeforeValidator(_lower_tag)
-"""Accept the `type` of a component in upper and lower case: ``UNet`` is ``unet``."""
-
-
-def default_tag(name: str) -> BeforeValidator:
-    """Take a component without a `type` as the member `name`."""
-    return BeforeValidator(lambda value: {"type": name, **value} if isinstance(value, Mapping) else value)
 
 
 def matching(pattern: str, words: str) -> AfterValidator:

@@ -1,4 +1,4 @@
-"""A member of a family: from what the YAML says of it to the object that runs.
+"""A member of a family -> the object that runs: the one `build()` of all families.
 
 A config is what the YAML says, and a class is what runs. `build()` leads from one to the other. Whatever is known only
 at run time is an argument of `build()` and never a field of the config.
@@ -7,10 +7,11 @@ at run time is an argument of `build()` and never a field of the config.
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
+from pydantic import BeforeValidator
 from typing_extensions import override
 
 from bigsf.config.base import Config, ConfigPath, matching
@@ -22,7 +23,7 @@ Built = TypeVar("Built")
 
 
 class Component(Config, Generic[Built]):
-    """The config of a member of a family.
+    """A member of a family: what the YAML says of an object that a run needs.
 
     The class keyword `builds` names the class, or the function, that makes the object. It is called with the arguments
     of `build()`, and with the fields of the config as keyword arguments.
@@ -42,7 +43,7 @@ class Component(Config, Generic[Built]):
     builds: ClassVar[Callable[..., Any] | None] = None
     """The class or the function that makes the object."""
     not_arguments: ClassVar[frozenset[str]] = frozenset({"type"})
-    """The fields that `builds` does not take as arguments."""
+    """The fields that it does not take as arguments."""
 
     def __init_subclass__(cls, builds: Callable[..., Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -55,8 +56,8 @@ class Component(Config, Generic[Built]):
         Parameters
         ----------
         *args, **kwargs
-            What is known only at run time. Each family documents its own arguments at its custom member, which gets
-            them in the same way: those that have a name there must be given by that name.
+            What is known only at run time. The custom member of each family documents these arguments. Those that have
+            a name there must be given by that name, because a custom target may take them in any order.
         """
         assert self.builds is not None, f"{type(self).__name__} has no class keyword `builds`"
         fields = {name: getattr(self, name) for name in type(self).model_fields if name not in self.not_arguments}
@@ -64,14 +65,14 @@ class Component(Config, Generic[Built]):
 
 
 class CustomConfig(Component[Built]):
-    """Any callable of the user's own. It is imported when the object is built, and not when the YAML is read."""
+    """A member of every family for code of your own: any callable, imported when it is built."""
 
     type: Literal["custom"]
 
     target: Annotated[
         str, matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", "module:name, e.g. mylab.nets:AttentionUNet")
     ]
-    """Where it is: `module:name`, e.g. `mylab.nets:AttentionUNet`."""
+    """The callable, as `module:name`, e.g. `mylab.nets:AttentionUNet`."""
 
     kwargs: dict[str, Any] = {}
     """Its keyword arguments."""
@@ -119,3 +120,18 @@ class CustomConfig(Component[Built]):
 def members(family: Any) -> list[type[Config]]:
     """Return the configs of the members of a family, in the order of its union."""
     return [m for m in allowed_classes(family) if isinstance(m, type) and issubclass(m, Config)]
+
+
+def _lower_tag(value: object) -> object:
+    if isinstance(value, Mapping) and isinstance(value.get("type"), str):
+        return {**value, "type": value["type"].lower()}
+    return value
+
+
+ignore_tag_case = BeforeValidator(_lower_tag)
+"""Accept the `type` of a component in upper and lower case: ``UNet`` is ``unet``."""
+
+
+def default_tag(name: str) -> BeforeValidator:
+    """Take a component without a `type` as the member `name`."""
+    return BeforeValidator(lambda value: {"type": name, **value} if isinstance(value, Mapping) else value)

@@ -1,9 +1,11 @@
-"""Name of a device and of a precision -> where, in which number format and by which algorithms a network runs."""
+"""Device, number format and compilation of a network."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,15 +16,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def pick_device(name: str | None = None, local_rank: int | None = None) -> torch.device:
-    """Return a device.
+    """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
 
-    Parameters
-    ----------
-    name
-        "cpu", "cuda", "cuda:1", ...; by default the GPU, where there is one.
-    local_rank
-        The number of this process on its node, where several processes train together. Each of them takes the GPU
-        with its number.
+    Of several processes on a node, each takes the GPU with the number of its `local_rank`.
 
     Raises
     ------
@@ -42,28 +38,27 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the number format of a precision: `auto` is bf16 where the device multiplies it in hardware."""
     if precision == "auto":
-        return torch.bfloat16 if _multiplies_bf16(device) else torch.float32
+        if device.type == "cuda":
+            fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            fast = device.type == "cpu" and _cpu_multiplies_bf16()
+        return torch.bfloat16 if fast else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    if not hasattr(torch.cpu, "get_capabilities"):  # not in every torch from 2.10 on; these private names are
-        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    capabilities = torch.cpu.get_capabilities()
+def _cpu_multiplies_bf16() -> bool:
+    """Say whether the CPU has instructions for bf16; versions of torch that cannot tell count as no."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_tile") or capabilities.get("avx512_bf16"))
 
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Use only algorithms that give the same bits each time, where wanted. CPUs always do; GPUs become slower."""
+    """Where wanted, use only algorithms that give the same bits each time, on GPUs too."""
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -73,28 +68,21 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def compile_network(network: nn.Module) -> None:
-    """Compile a network with `torch.compile`, in place.
+    """Compile a network with `torch.compile`, at its first call for each size of batch.
 
-    The network is compiled at its first call, and again for each new batch size. Code that was compiled earlier in this
-    process is dropped, so that a resumed run computes with the same code as a run that was never stopped. The keys of
-    the state dictionary do not change. Copies of the network are not compiled.
+    Sizes are fixed and all code compiled earlier is forgotten, so that a resumed run computes with the same code as one
+    that was never stopped. The keys of its state stay as they are, and its copies are not compiled.
 
     Raises
     ------
     ConfigError
-        Where there is no C++ compiler. Networks on a GPU need one too, for the code that starts the GPU's work.
+        Where there is no C++ compiler. It compiles the code for a CPU, and the code that calls a GPU.
     """
-    # torch has no public check for a compiler, and its own error comes minutes later and names none of our settings.
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
+    if not shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")):
         raise ConfigError(
-            "trainer.compile: true needs a C++ compiler, and none was found. Install g++ or clang++, name one in the "
-            "environment variable CXX, or set trainer.compile: false."
-        ) from None
+            "trainer.compile: true needs a C++ compiler, and none was found. Install g++ (on a Mac clang++), name "
+            "another in the environment variable CXX, or set trainer.compile: false."
+        )
     torch.compiler.reset()
     network.compile(dynamic=False)
 

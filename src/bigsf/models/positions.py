@@ -1,4 +1,10 @@
-"""Pixels -> positions on the map or the sky -> their encoding, for networks with position encoding."""
+"""Pixels -> positions -> encodings that a network takes: the family of position encoders (Berthelot et al. 2024).
+
+A position is that of the centre of a patch: pixel (y, x), or Galactic (l, b) in degrees. An encoder scales it to about
+[-1, 1] over the training map. Its origin and scale are saved in the snapshot, so that a cut-out of the map gets the
+encoding that the map itself got. Longitudes count from the origin by the shorter way round, so that they do not jump
+where the map crosses l = 0.
+"""
 
 from typing import Annotated, ClassVar, Literal, Protocol, cast
 
@@ -17,26 +23,26 @@ from bigsf.maps.wcs import galactic_lb
 CoordinateSystem = Literal["pixel", "galactic"]
 
 
-class Locate(Protocol):
+class PositionLookup(Protocol):
     """A function from pixels to positions."""
 
     def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-        """Return the positions `(n, 2)`, float64, of pixels (y, x) `(n, 2)`."""
+        """Return positions `(n, 2)`, float64, of pixels `(n, 2)`, (y, x)."""
         ...
 
 
 def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-    """Return the pixels (y, x) themselves as positions, `(n, 2)`."""
+    """Return the pixels (y, x) themselves as positions."""
     return torch.from_numpy(np.asarray(pixels, np.float64))
 
 
-class GalacticCoordinates(Locate):
-    """Positions in Galactic longitude and latitude (l, b), in degrees.
+class GalacticCoordinates(PositionLookup):
+    """Galactic longitude and latitude (l, b) in degrees.
 
     Parameters
     ----------
     wcs
-        The WCS of the map, in any celestial frame.
+        Any celestial WCS.
     """
 
     def __init__(self, wcs: WCS) -> None:
@@ -47,13 +53,13 @@ class GalacticCoordinates(Locate):
         return torch.from_numpy(galactic_lb(self.wcs, pixels))
 
 
-def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Locate | None:
-    """Return the function from pixels to positions that a model needs; None for a model without positions.
+def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> PositionLookup | None:
+    """Return the function from pixels to positions of a coordinate system; None for models without position.
 
     Raises
     ------
     DataError
-        Where a model needs Galactic positions and the map has no WCS.
+        Where Galactic positions are asked for and the map has no WCS.
     """
     if coordinates is None:
         return None
@@ -68,13 +74,13 @@ def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Lo
 
 
 def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Return nine pixels (y, x) of a map, `(9, 2)`: its centre, and then its corners and the middles of its sides."""
+    """Return pixels (y, x) of the centre of a map, then of its corners and the middles of its sides, `(9, 2)`."""
     y, x = (np.array([(n - 1) / 2, 0, n - 1]) for n in shape)
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 class PositionEncoder(nn.Module):
-    """The base of the encoders. It returns the positions scaled to the training map, whose border is at -1 and 1.
+    """An encoder that only scales positions; the base of the others.
 
     Parameters
     ----------
@@ -83,7 +89,7 @@ class PositionEncoder(nn.Module):
     """
 
     width: int = 2
-    """Numbers that encode a position."""
+    """How many numbers encode a position."""
 
     origin: Tensor
     scale: Tensor
@@ -95,7 +101,7 @@ class PositionEncoder(nn.Module):
         self.register_buffer("scale", torch.ones(2, dtype=torch.float64))
 
     def fit(self, border: Tensor) -> None:
-        """Learn origin and scale from positions `(n, 2)` of the training map: its centre first, then its border."""
+        """Learn origin and scale from positions `(n, 2)` along the border of the training map, its centre first."""
         self.origin.copy_(border[0])
         self.scale.copy_(self._offset(border).abs().amax(dim=0).clamp(min=1e-6))
 
@@ -140,19 +146,16 @@ class SineEncoder(PositionEncoder):
 
 
 class PositionJoin(nn.Module):
-    """Joins an encoded position to the features of a network.
-
-    Before the network the encoding becomes constant planes beside the image. At the other places a linear map of it is
-    added to each feature map.
+    """Joins an encoded position to features: as constant planes before the network, elsewhere by addition.
 
     Parameters
     ----------
     encoder
         The encoder.
     join
-        Where the encoding enters: "before", "middle" or "after".
+        Where the encoding enters.
     channels
-        The number of feature maps at that place. It is not used before the network.
+        Number of feature maps there; it has no effect before the network.
     """
 
     def __init__(self, encoder: PositionEncoder, join: str, channels: int) -> None:
@@ -161,7 +164,7 @@ class PositionJoin(nn.Module):
         self.project = nn.Identity() if join == "before" else nn.Linear(encoder.width, channels)
 
     def forward(self, features: Tensor, position: Tensor | None, place: str) -> Tensor:
-        """Return features `(b, c, y, x)`, joined with the position `(b, 2)` where `place` is the place to join."""
+        """Return features `(b, c, y, x)`, joined with the position where `place` is that of `join`."""
         if place != self.join:
             return features
         if position is None:
@@ -197,7 +200,7 @@ class LinearPositionConfig(PositionConfig, builds=LinearEncoder):
     type: Literal["linear"] = "linear"
 
     features: PositiveInt = 16
-    """Numbers that encode a position."""
+    """How many numbers encode a position."""
 
 
 class SinePositionConfig(PositionConfig, builds=SineEncoder):

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it, for inference."""
+"""Raw patches -> logits or probabilities: a normalization and a network, as a snapshot holds them."""
 
 from copy import deepcopy
 from typing import TypeVar
@@ -14,9 +14,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def with_folded_norms(model: Model) -> Model:
-    """Return a copy of a model for inference in which each batch norm that follows a convolution is part of it.
+    """Return a copy of a model for inference, in which batch norms are part of the convolutions before them.
 
-    The answers are those of the model in evaluation mode, to rounding.
+    Its outputs are those of the model in evaluation mode, to rounding.
     """
     folded = deepcopy(model).eval()
     for block in folded.modules():
@@ -57,9 +57,8 @@ class SegmentationModel(nn.Module):
     def forward(self, image: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits `(b, 1, y, x)`, float32, of raw patches `(b, c, y, x)` with NaN where missing.
 
-        A network with deep supervision returns `(b, answers, y, x)` in training.
-
-        The normalization runs in full precision also under mixed precision; the network as the context says.
+        A network with deep supervision returns `(b, outputs, y, x)` in training. The normalization runs in full
+        precision also under mixed precision; the network runs in that of the context.
         """
         valid = image.isfinite()
         with torch.autocast(image.device.type, enabled=False):
@@ -71,14 +70,14 @@ class SegmentationModel(nn.Module):
     def training_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
         """Estimate the memory that a training step takes for a batch like this.
 
-        Outputs of all layers are kept for the backward pass, and each parameter has a gradient and two moments of Adam
-        beside it.
+        The outputs of all layers are kept for the backward pass, and each parameter has a gradient and two moments of
+        Adam.
         """
         outputs = self.output_bytes(image[:1], None if position is None else position[:1])
         return outputs * len(image) + 16 * sum(parameter.numel() for parameter in self.parameters())
 
     def output_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
-        """Return the size of the outputs of all layers, in float32, for a batch like this: from a forward pass."""
+        """Return the bytes that the outputs of all layers take in float32, measured by a forward pass of a batch."""
         outputs = 0
 
         def count(module: nn.Module, _: object, output: object) -> None:

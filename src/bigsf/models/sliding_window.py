@@ -1,17 +1,18 @@
-"""Models + a map -> probabilities, band by band. Validation, out-of-fold maps and segmentation all use it.
+"""Models + map -> probabilities, band by band, for validation, out-of-fold maps and segmentation.
 
-Windows overlap. They are predicted in batches and blended with a smooth weight. Only one band of rows is in memory.
+Windows overlap, are predicted in batches, and are blended with a smooth weight. One band of rows is held in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 from rich.filesize import decimal
 
-from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
@@ -20,33 +21,34 @@ from bigsf.models.positions import position_lookup
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
-"""A function from rows (y0, y1) to a mask `(models, y1 - y0, nx)`: True where the model may predict the pixel."""
+"""A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
 
 
 class SlidingWindowPredictor:
-    """Predicts the pixels of a map with one or more models.
+    """Predicts the pixels of a map with one model or several.
 
     Parameters
     ----------
     models
-        Models on `device`. Each call of `predict_bands` uses their weights of that moment, in evaluation mode.
+        Models on `device`. Their weights at the start of `predict_bands` are used, in evaluation mode.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
         Pixels from one window to the next; by default half a window.
     batch_size
-        Windows that are predicted together. It changes the speed, not the result.
+        Windows at a time. It changes the speed, not the result.
     device, dtype
-        The device and the number format in which the networks run.
+        Where and in which number format the networks run.
     wcs
         The WCS of the map, for models that take Galactic positions.
     tta
-        Test-time augmentation: the mean over the eight orientations of each window. It takes eight times as long.
+        Test-time augmentation: predict each window in its eight orientations and take the mean, for eight times the
+        work.
 
     Raises
     ------
     ConfigError
-        Where windows at this stride would leave gaps.
+        Where windows at such a stride would leave gaps.
     """
 
     def __init__(
@@ -68,32 +70,32 @@ class SlidingWindowPredictor:
         self.device, self.dtype = device or torch.device("cpu"), dtype
         self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
-        self._view_mean = _mean_over_orientations if tta else _one_view
+        self._predict_windows = _predict_in_all_orientations if tta else _predict_once
         self._weight = blend_weight(window)
 
     def predict_bands(
         self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield the probabilities of the whole map in bands of rows, from the first row to the last.
+        """Yield bands of rows (y0, y1, probability), top to bottom, that together are the whole map.
 
         Parameters
         ----------
         planes
-            The map. A map that is smaller than the window is padded with missing pixels.
+            The map; one smaller than the window is padded with missing pixels.
         pixel_mask
-            Which model predicts which pixel; by default every model predicts every pixel. Windows without any pixel to
-            predict are skipped.
+            Which model predicts which pixel; by default each model predicts all. Windows without such a pixel are
+            skipped.
         advance
-            Called after each band with its number of rows.
+            Called with the number of rows done.
 
         Yields
         ------
         y0, y1 : int
-            The first row of the band, and the one after its last.
+            The rows.
         probability : ndarray
-            float32 `(models, y1 - y0, nx)`. NaN where the map is missing or the mask excludes the pixel.
+            float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
-        self._folded = [with_folded_norms(model) for model in self.models]  # weights may have changed
+        self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
@@ -118,7 +120,6 @@ class SlidingWindowPredictor:
             advance(end - top)
 
     def _wanted(self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int) -> BoolArray:
-        """Return which pixels of a padded band `(c, rows, columns)` each model predicts, `(models, rows, columns)`."""
         valid = np.isfinite(band).all(axis=0, keepdims=True)
         wanted: BoolArray = np.repeat(valid, len(self.models), axis=0)
         if pixel_mask is not None:
@@ -136,10 +137,6 @@ class SlidingWindowPredictor:
         sums: FloatArray,
         weights: FloatArray,
     ) -> None:
-        """Predict the windows of a band with one model, and add them to its weighted sums and weights in place.
-
-        `starts_y` counts from the first row of the band, which is row `top` of the map.
-        """
         row, column = np.nonzero(count_in_windows(wanted, self.window, starts_y, starts_x))
         y, x = starts_y[row], starts_x[column]
         windows = sliding_window_view(band, (self.window, self.window), axis=(1, 2))
@@ -153,20 +150,20 @@ class SlidingWindowPredictor:
                 weights[place] += self._weight
 
     @torch.inference_mode()
-    def _probability(self, model: int, image: FloatArray, centre: Float64Array) -> FloatArray:
+    def _probability(self, model: int, image: FloatArray, centre: npt.NDArray[np.float64]) -> FloatArray:
         locate = self._locate[model]
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         with autocast(self.device, self.dtype):
-            probability = self._view_mean(self._folded[model], batch, position)
+            probability = self._predict_windows(self._folded[model], batch, position)
         return np.asarray(probability[:, 0].cpu().numpy())
 
 
-def _one_view(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+def _predict_once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
     return model.probabilities(image, position)
 
 
-def _mean_over_orientations(
+def _predict_in_all_orientations(
     model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None
 ) -> torch.Tensor:
     """Return the mean of the probabilities over the eight orientations of square windows."""
@@ -182,27 +179,27 @@ def _mean_over_orientations(
 def batch_size_within(
     memory_bytes: float, models: Sequence[SegmentationModel], window: int, channels: int, nx: int, most: int = 64
 ) -> int:
-    """Return the largest batch of windows that fits into a memory budget, together with a band of the map.
+    """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
 
     Parameters
     ----------
     memory_bytes
-        The budget. It does not include Python and its libraries.
+        The budget. Python and its libraries take memory besides.
     models
-        Models on the CPU.
+        The models, on the CPU.
     window
         Side of the windows in pixels.
     channels
-        Image planes.
+        Number of image planes.
     nx
-        Columns of the map.
+        Number of columns of the map.
     most
-        Upper limit of the answer: larger batches are not faster.
+        The largest number to return; more windows at a time do not make prediction faster.
 
     Raises
     ------
     ConfigError
-        Where the budget is too small for a single window.
+        Where not even one window fits.
     """
     band = 4 * max(nx, window) * 2 * window * (channels + 2 * len(models))
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
@@ -216,13 +213,13 @@ def batch_size_within(
 
 
 def _extended(plane: FloatArray, height: int) -> FloatArray:
-    """Return planes `(models, rows, nx)` with rows of zeros appended up to a height."""
+    """Return the plane `(m, rows, nx)` with rows of zeros added below, up to a height."""
     missing = max(0, height - plane.shape[1])
     return np.pad(plane, ((0, 0), (0, missing), (0, 0)))
 
 
 def _padded(band: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Return the band `(c, rows, nx)` with missing pixels appended, as rows and columns, up to a shape."""
+    """Return the band `(c, rows, nx)` with missing pixels added below and to the right."""
     below, right = shape[0] - band.shape[1], shape[1] - band.shape[2]
     if not below and not right:
         return band

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 
 from bigsf.arrays import BoolArray, IntArray
 from bigsf.config import Component, ConfigPath, CustomConfig, default_tag, ignore_tag_case
-from bigsf.models.positions import Locate
+from bigsf.models.positions import PositionLookup
 from bigsf.patches.patch_file import Patches, PatchFile
 from bigsf.training.components.batch import Augmentation, Batch
 
@@ -90,7 +90,7 @@ class PatchDataset:
         samples_per_epoch: int | None = None,
         visible_pixels: VisiblePixels | None = None,
         augmentations: Sequence[Augmentation] = (),
-        locate: Locate | None = None,
+        locate: PositionLookup | None = None,
         device: torch.device | None = None,
         rank: int = 0,
         processes: int = 1,
