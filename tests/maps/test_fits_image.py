@@ -9,24 +9,10 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage, find_planes, output_header
-from bigsf.maps.wcs import celestial_wcs
 from conftest import galactic_header, shared_data
-
-RAMP = np.arange(15, dtype=np.float32).reshape(3, 5)
-
-
-def saved(path: Path, data: npt.NDArray[Any] | None, *extensions: fits.ImageHDU, **cards: Any) -> Path:
-    hdu = fits.PrimaryHDU(data)
-    hdu.header.update(cards)
-    fits.HDUList([hdu, *extensions]).writeto(path, overwrite=True)
-    return path
-
-
-def read(path: Path, **options: Any) -> npt.NDArray[np.float32]:
-    with FitsImage(path, **options) as image:
-        return image.read()
+from ramp_files import RAMP, read, saved
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f4", ">f8", ">i2", ">i4", ">i8", "u1", "u2", "i1"])
@@ -168,70 +154,12 @@ def test_tile_compressed_integers_are_scaled(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(read(saved(tmp_path / "a.fits", None, hdu)), expected)
 
 
-@pytest.mark.parametrize(("at", "byte"), [(9, 0), (9, 65), (0, 0xDE), (2, 0xFF), (2, 1)])
-def test_damaged_hcompress_tiles_do_not_reach_cfitsio(tmp_path: Path, at: int, byte: int) -> None:
-    path = saved(
-        tmp_path / "a.fits", None, fits.CompImageHDU(np.eye(64, dtype=np.int16), compression_type="HCOMPRESS_1")
-    )
-    content = bytearray(path.read_bytes())
-    tile = content.index(b"\xdd\x99\0\0\0")
-    content[tile + at] = byte
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.fits is damaged: tile 0 of HDU 1 has no head"):
-        FitsImage(path)
-
-
 def test_tile_compressed_floats_keep_their_missing_pixels(tmp_path: Path) -> None:
     data = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
     data[5:9, 7:20] = np.nan
     pixels = read(saved(tmp_path / "a.fits", None, fits.CompImageHDU(data, quantize_level=64)))
     np.testing.assert_array_equal(np.isnan(pixels), np.isnan(data))
     np.testing.assert_allclose(pixels, data, atol=0.02)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_file_cut_short_is_refused(tmp_path: Path, compressed: bool) -> None:
-    data = np.random.default_rng(0).normal(size=(96, 128)).astype(np.float32)
-    path = tmp_path / "a.fits"
-    saved(path, None, fits.CompImageHDU(data)) if compressed else saved(path, data)
-    content = path.read_bytes()
-    for lost in (2880, len(content) // 2):
-        path.write_bytes(content[:-lost])
-        with pytest.raises(DataError, match=r"is cut short: HDU \d needs \d+ bytes, the file has \d+"):
-            FitsImage(path)
-
-
-def test_file_without_its_last_padding_is_read(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.fits", RAMP)
-    path.write_bytes(path.read_bytes()[: 2880 + RAMP.nbytes])
-    np.testing.assert_array_equal(read(path), RAMP)
-
-
-def test_cut_archive_is_refused(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).normal(size=(96, 128))
-    content = saved(tmp_path / "plain.fits", noise).read_bytes()
-    path = tmp_path / "a.fits.gz"
-    path.write_bytes(gzip.compress(content)[:40_000])
-    with pytest.raises(DataError, match=r"a.fits.gz (is not a FITS file that can be read|cannot be read at rows)"):
-        read(path)
-    path.write_bytes(gzip.compress(content[:40_000]))
-    with pytest.raises(DataError, match=r"a.fits.gz cannot be read at rows 0 to 96: buffer is too small"):
-        read(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", b"SIMPLE  =          T", b"\x89HDF\r\n\x1a\n" + bytes(3000)])
-def test_what_is_not_fits_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.fits"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a.fits is not a FITS file that can be read"):
-        FitsImage(path)
-
-
-def test_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.fits does not exist"):
-        FitsImage(tmp_path / "none.fits")
-    with pytest.raises(DataError, match=r"is a folder; expected a FITS file"):
-        FitsImage(tmp_path)
 
 
 def test_unit_and_wcs(tmp_path: Path) -> None:
@@ -242,13 +170,6 @@ def test_unit_and_wcs(tmp_path: Path) -> None:
         assert image.wcs is not None
         sky = image.wcs.pixel_to_world([0, 2, 3], [1, 1, 1])
         np.testing.assert_allclose(sky.l.wrap_at("180d").deg, [0.02, 0, -0.01], atol=1e-9)
-
-
-def test_wcs_that_cannot_be_read_is_left_out_with_a_warning() -> None:
-    header = galactic_header(5, 3)
-    header["CTYPE2"] = "RA---TAN"
-    with pytest.warns(BigsfWarning, match=r"The WCS cannot be read and is left out"):
-        assert celestial_wcs(header) is None
 
 
 def test_output_header_keeps_the_sky_and_the_history_but_not_the_array() -> None:
@@ -288,25 +209,3 @@ def test_odd_real_files_are_read(
         assert (image.wcs is not None) == has_wcs
     assert np.isnan(pixels).mean() == pytest.approx(missing, abs=1e-3)
     assert np.nanmedian(pixels) == pytest.approx(median, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ["gc_msx_e.fits.gz", "gc_bolocam_1mm.fits"])
-def test_real_map_across_the_galactic_centre_has_falling_longitudes(name: str) -> None:
-    with FitsImage(shared_data("odd", name)) as image:
-        assert image.wcs is not None
-        longitude = image.wcs.pixel_to_world(np.arange(image.shape[1]), image.shape[0] // 2).l.wrap_at("180d").deg
-    assert (np.diff(longitude) < 0).all()
-    assert longitude[0] > 0 > longitude[-1]
-
-
-def test_wcs_is_read_where_the_plain_reader_raises() -> None:
-    with FitsImage(shared_data("mosaic", "iris100_f293_b1950.fits")) as image:
-        assert image.wcs is not None
-        assert image.wcs.naxis == 2
-
-
-def test_real_truncated_file_and_real_no_fits_are_refused() -> None:
-    with pytest.raises(DataError, match=r"truncated.fits is cut short: HDU 0 needs 267904 bytes, the file has 5940"):
-        FitsImage(shared_data("odd", "truncated.fits"))
-    with pytest.raises(DataError, match=r"not_actually_fits.fits is not a FITS file that can be read"):
-        FitsImage(shared_data("odd", "not_actually_fits.fits"))

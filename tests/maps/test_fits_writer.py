@@ -9,11 +9,11 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bigsf
 from bigsf.errors import UsageError
 from bigsf.files import atomic_path
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.provenance import provenance
+from bigsf.version import __version__
 from conftest import galactic_header
 
 
@@ -58,7 +58,7 @@ def test_header_is_kept_and_extensions_have_the_wcs_but_not_the_history(tmp_path
             assert hdu.header["OBJECT"] == "W43"
         history = list(hdus[0].header["HISTORY"])
         assert history[0] == "made by hand"
-        assert f"filament probability, by bigsf {bigsf.__version__}" in history
+        assert f"filament probability, by bigsf {__version__}" in history
         assert "threshold: 0.4" in history
         assert "a: 1" not in str(hdus[0].header)
         assert list(hdus[0].header["COMMENT"]) == ["on a clear night"]
@@ -66,7 +66,7 @@ def test_header_is_kept_and_extensions_have_the_wcs_but_not_the_history(tmp_path
         assert not {"HISTORY", "COMMENT", "BTYPE"} & set(hdus[1].header)
         rows = dict(hdus["PROVENANCE"].data)
     assert list(rows) == ["bigsf", "time", "command", "threshold", "config"]
-    assert rows["bigsf"] == bigsf.__version__
+    assert rows["bigsf"] == __version__
     assert rows["config"] == ("a: 1\n" * 500).rstrip("\n")
     assert header["HISTORY"][0] == "made by hand"
 
@@ -90,7 +90,7 @@ def test_names_beyond_ascii_do_not_stop_the_writing(tmp_path: Path, monkeypatch:
     assert rows["command"].endswith("x" * 200)
 
 
-def test_disk_is_taken_before_the_work(tmp_path: Path) -> None:
+def test_disk_space_is_allocated_before_the_first_rows(tmp_path: Path) -> None:
     path = tmp_path / "out.fits"
     with FitsWriter(path, (300, 500), fits.Header(), {"PROB": np.float32, "MASK": np.uint8}):
         assert path.stat().st_blocks * 512 >= 300 * 500 * 5

@@ -1,4 +1,4 @@
-"""What a FITS file holds, HDU by HDU: a look at the data before anything is made of them."""
+"""A FITS file -> one line of text per image in it, to check the data before they are used."""
 
 from pathlib import Path
 
@@ -7,17 +7,14 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage, image_hdus
-from bigsf.maps.tiling import bands
+from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg
 
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 
 
-_BAND_PX = 4_000_000
-
-
-def describe_file(path: Path, blank: float | None = None) -> list[str]:
-    """Return a line for each image of a FITS file: shape, type, unit, WCS, finite pixels, range.
+def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CHUNK_PIXELS) -> list[str]:
+    """Return one line per image of a FITS file: shape, type, unit, WCS, share of finite pixels, range.
 
     Parameters
     ----------
@@ -25,16 +22,18 @@ def describe_file(path: Path, blank: float | None = None) -> list[str]:
         The file.
     blank
         A value that marks missing data, besides NaN and BLANK.
+    chunk_pixels
+        Pixels to hold in memory at a time.
     """
-    return [f"{path.name}[{index}] {_describe(path, index, blank)}" for index in image_hdus(path)]
+    return [f"{path.name}[{index}] {_describe(path, index, blank, chunk_pixels)}" for index in image_hdus(path)]
 
 
-def _describe(path: Path, index: int, blank: float | None) -> str:
+def _describe(path: Path, index: int, blank: float | None, chunk_pixels: int) -> str:
     try:
         with FitsImage(path, index, blank) as image:
             header, (ny, nx) = image.header, image.shape
             facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
-            facts += [image.unit or "no BUNIT", _sky(image), _values(image)]
+            facts += [image.unit or "no BUNIT", _sky(image), _values(image, chunk_pixels)]
             return f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
     except DataError as error:
         return f"cannot be a plane: {error}"
@@ -56,12 +55,12 @@ def _sky(image: FitsImage) -> str:
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 
-def _values(image: FitsImage) -> str:
-    """Return how much is finite and its range; of a mask, how much is 1."""
+def _values(image: FitsImage, chunk_pixels: int) -> str:
+    """Return the share of finite pixels and the range of their values; for a mask, the share of ones."""
     ny, nx = image.shape
     finite = ones = zeros = 0
     low, high = np.inf, -np.inf
-    for y0, y1 in bands(ny, max(1, _BAND_PX // nx)):
+    for y0, y1 in row_chunks(image.shape, chunk_pixels):
         rows = image.read(y0, y1)
         values = rows[np.isfinite(rows)]
         finite, ones, zeros = finite + values.size, ones + int((values == 1).sum()), zeros + int((values == 0).sum())

@@ -1,4 +1,4 @@
-"""A FITS image on disk: found in its file, read by bands of rows as float32 with NaN where data are missing."""
+"""A FITS file -> rows of one image in it, float32 with NaN where data are missing."""
 
 import re
 import warnings
@@ -13,22 +13,54 @@ from astropy.wcs import WCS
 from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.files import ChangeDetector
-from bigsf.maps.fits_guard import check_complete, check_tiles, is_image, is_map, open_fits, readable, sound_cards
+from bigsf.maps.fits_guard import (
+    check_complete,
+    check_hcompress_tiles,
+    is_image,
+    is_map,
+    open_fits,
+    readable,
+    sound_cards,
+)
 from bigsf.maps.wcs import celestial_wcs
+
+_PLANES = {
+    "TARGET": "target",
+    "SPINES": "target",
+    "BACKGROUND": "background",
+    "MISSING": "valid",
+    "VALID": "valid",
+    "TRUTH": "truth",
+}
+"""Names of extensions that hold the masks of a map, and the role of each."""
+
+_AXIS_CARD = re.compile(
+    r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
+)
+"""Cards of the third and further axes of an array."""
+
+_ARRAY_CARDS = {"BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM"} | {
+    "XTENSION",
+    "PCOUNT",
+    "GCOUNT",
+    "EXTNAME",
+    "EXTVER",
+}
+"""Cards about the values of an array, which a new image on the same grid does not have."""
 
 
 class FitsImage:
-    """A two-dimensional image in a FITS file; nothing but the header is kept in memory.
+    """A two-dimensional image in a FITS file, of which only the header is kept in memory.
 
-    Integers are scaled (BSCALE, BZERO, BLANK) in float64; axes of length 1 beyond the first two are dropped.
-    It holds its file open: use it in a `with` block.
+    Integers are scaled (BSCALE, BZERO, BLANK) in float64. Axes of length 1 beyond the two of the plane are dropped.
+    The file stays open until `close`: use the image in a `with` block.
 
     Parameters
     ----------
     path
-        The file: FITS, gzipped or tile-compressed FITS.
+        The file: FITS, gzipped FITS or tile-compressed FITS.
     hdu
-        Name or index of the HDU that holds the image; by default the first with an image.
+        Name or index of the HDU that holds the image; by default the first image that is no mask by its name.
     blank
         A value that marks missing data besides NaN, infinities and the header's BLANK.
 
@@ -51,7 +83,7 @@ class FitsImage:
                 self._unreadable = len(header.cards) - len(self.header.cards)
                 check_complete(self._hdus[self.hdu], self.path, self.hdu)
                 if getattr(self._hdus[self.hdu], "compression_type", None) == "HCOMPRESS_1":
-                    check_tiles(self.path, self.hdu)
+                    check_hcompress_tiles(self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
         except DataError:
             self.close()
@@ -84,7 +116,7 @@ class FitsImage:
         return str(self.header.get("BUNIT", "")).strip()
 
     def output_header(self) -> fits.Header:
-        """Return the header for a new 2-D image on this grid, with a warning where it cannot hold all of this one."""
+        """Return the header for a new 2-D image on this grid; warn where cards of this header are left out."""
         if self._unreadable:
             warnings.warn(
                 f"{self.name}: cards of its header that cannot be read are left out ({self._unreadable}).",
@@ -99,9 +131,12 @@ class FitsImage:
         return celestial_wcs(self.header)
 
     def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
-        """Return rows y0 to y1 (exclusive), float32 `(rows, nx)`, NaN where missing, blank or infinite.
+        """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
 
-        Fewer `columns` make `(rows, columns)`.
+        Raises
+        ------
+        DataError
+            Where the file was changed since it was opened, or cannot be read.
         """
         self._changes.check()
         y_axis, x_axis = self._kept_axes
@@ -111,9 +146,10 @@ class FitsImage:
         with readable(self.name, f" at rows {y0} to {y1}"):
             raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
             width = len(range(*columns.indices(self.shape[1])))
-            return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps axes of length 1 that come last
+            return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps trailing axes of length 1
 
     def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
+        """Return raw values of the file as physical values, NaN where they are missing."""
         header = self.header
         scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
         missing = None
@@ -125,7 +161,7 @@ class FitsImage:
             equal = np.isclose(raw, self.blank, rtol=1e-6, atol=0)
             missing = equal if missing is None else missing | equal
         with np.errstate(over="ignore"):
-            image = raw.astype(np.float32)  # native byte order; values beyond float32 become infinite
+            image = raw.astype(np.float32)  # in native byte order; values beyond float32 become infinite
         image[~np.isfinite(image)] = np.nan
         if missing is not None:
             image[missing] = np.nan
@@ -145,19 +181,8 @@ class FitsImage:
         return full, kept
 
 
-_PLANES = {
-    "TARGET": "target",
-    "SPINES": "target",
-    "BACKGROUND": "background",
-    "MISSING": "valid",
-    "VALID": "valid",
-    "TRUTH": "truth",
-}
-"""What the masks of a multi-extension file are called."""
-
-
 def is_fits(path: Path) -> bool:
-    """Say whether a file begins as FITS files do."""
+    """Tell whether a file begins as FITS files do."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -170,36 +195,26 @@ def stem_of(path: Path) -> str:
 
 
 def find_planes(path: str | Path) -> dict[str, str]:
-    """Return which of TARGET (or SPINES), BACKGROUND, MISSING, VALID, TRUTH a file has, as plane: EXTNAME."""
+    """Return the masks among the extensions of a file, as role: EXTNAME.
+
+    The roles are target (TARGET or SPINES), background, valid (VALID or MISSING) and truth.
+    """
     with open_fits(Path(path)) as hdus:
         names = [str(hdu.name).upper() for hdu in hdus if is_image(hdu)]
     return {_PLANES[name]: name for name in names if name in _PLANES}
 
 
 def image_hdus(path: str | Path) -> list[int]:
-    """Return which HDUs of a file are images of two axes or more."""
+    """Return the indices of the HDUs of a file that are images of two axes or more."""
     with open_fits(Path(path)) as hdus:
         return [index for index, hdu in enumerate(hdus) if is_map(hdu)]
 
 
-_AXIS_CARD = re.compile(
-    r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
-)
-
-
-_ARRAY_CARDS = {"XTENSION", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER", "CHECKSUM", "DATASUM"} | {
-    "BSCALE",
-    "BZERO",
-    "BLANK",
-    "ZBLANK",
-    "BUNIT",
-    "DATAMIN",
-    "DATAMAX",
-}
-
-
 def output_header(header: fits.Header) -> fits.Header:
-    """Return an input's header for a new 2-D image on its grid: all (WCS, HISTORY) but the old array's cards."""
+    """Return the header of an input for a new 2-D image on its grid.
+
+    WCS, HISTORY and all else are kept; cards about the values of the old array and about further axes are not.
+    """
     kept = header.copy(strip=True)
     for keyword in [k for k in kept if _AXIS_CARD.match(k) or k in _ARRAY_CARDS]:
         kept.remove(keyword, ignore_missing=True, remove_all=True)
@@ -209,6 +224,7 @@ def output_header(header: fits.Header) -> fits.Header:
 
 
 def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
+    """Return the index of the wanted HDU; by default of the first image that is no mask."""
     listing = ", ".join(
         f"{i} {hdu.name or 'unnamed'} {hdu.shape if is_image(hdu) else 'table'}" for i, hdu in enumerate(hdus)
     )

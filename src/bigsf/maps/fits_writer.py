@@ -1,4 +1,7 @@
-"""FITS images written by bands of rows: allocated first, then plain writes, so that a full disk is an error at once."""
+"""Planes by bands of rows -> multi-extension FITS file.
+
+The file is allocated as a whole before the first band, so that a full disk is an error at once.
+"""
 
 import io
 import os
@@ -13,7 +16,7 @@ from astropy.io import fits
 from bigsf.errors import UsageError
 from bigsf.files import allocate
 
-_BLOCK = 2880  # bytes; FITS files are made of such blocks
+_BLOCK = 2880  # bytes; FITS files consist of such blocks
 
 
 class FitsWriter:
@@ -28,7 +31,7 @@ class FitsWriter:
     header
         Header of the primary HDU.
     planes
-        From the name of each plane to its dtype; the first is the primary HDU.
+        The dtype of each plane by its name; the first plane is the primary HDU.
     tables
         Further HDUs, written after the planes.
     """
@@ -47,7 +50,7 @@ class FitsWriter:
         headers: dict[int, bytes] = {}
         position = 0
         for number, (name, dtype) in enumerate(self._dtype.items()):
-            data = np.broadcast_to(dtype.type(0), shape)  # its shape and type make the header; it takes no memory
+            data = np.broadcast_to(dtype.type(0), shape)  # only for the header: it takes no memory
             hdu = fits.ImageHDU(data, _grid_cards(header), name=name) if number else fits.PrimaryHDU(data, header)
             headers[position] = hdu.header.tostring().encode("ascii")
             self._start[name] = position + len(headers[position])
@@ -65,7 +68,7 @@ class FitsWriter:
             raise
 
     def write(self, name: str, y0: int, rows: npt.NDArray[Any]) -> None:
-        """Write rows `(n, nx)` of a plane, from y0 on."""
+        """Write rows `(n, nx)` of a plane from row y0 on, in any order of the rows."""
         dtype = self._dtype[name]
         content = np.ascontiguousarray(rows, dtype).tobytes()
         _write_all(self._file, content, self._start[name] + y0 * self._nx * dtype.itemsize)
@@ -78,13 +81,13 @@ class FitsWriter:
 
 
 def check_fits_name(path: Path, what: str) -> None:
-    """Raise `UsageError` unless a file that is to be written (`what`) is named as a plain FITS file."""
+    """Raise `UsageError` unless the path of a new file, named `what` in the message, is that of a plain FITS file."""
     if path.suffix.lower() not in (".fits", ".fit", ".fts"):
         raise UsageError(f"The {what} {path} must be a plain FITS file: name it *.fits.")
 
 
 def _grid_cards(header: fits.Header) -> fits.Header:
-    """Return what an extension needs of the primary header: all but its unit, comments and history."""
+    """Return the cards of the primary header for an extension: all but its unit, comments and history."""
     cards = header.copy(strip=True)
     for keyword in ("HISTORY", "COMMENT", "", "BTYPE", "BUNIT", "DATE"):
         cards.remove(keyword, ignore_missing=True, remove_all=True)
@@ -92,10 +95,12 @@ def _grid_cards(header: fits.Header) -> fits.Header:
 
 
 def _blocks(size: int) -> int:
+    """Round a number of bytes up to whole blocks."""
     return -(-size // _BLOCK) * _BLOCK
 
 
 def _table_bytes(table: fits.BinTableHDU) -> bytes:
+    """Return a table as it stands in a file, behind the primary HDU that astropy needs to write it."""
     buffer = io.BytesIO()
     primary = fits.PrimaryHDU()
     fits.HDUList([primary, table]).writeto(buffer)
@@ -103,6 +108,7 @@ def _table_bytes(table: fits.BinTableHDU) -> bytes:
 
 
 def _write_all(file: int, content: bytes, position: int) -> None:
+    """Write bytes at a position; the operating system may take them in several parts."""
     view = memoryview(content)
     while view:
         written = os.pwrite(file, view, position)

@@ -124,9 +124,9 @@ class FitsMap(MapSource):
         """Refuse an inverted mask before the long work begins."""
         finite = missing = 0
         for y0, y1 in row_chunks(self.shape, chunk_pixels):
-            here = np.isfinite(self.images[0].read(y0, y1))
-            finite += int(here.sum())
-            missing += int((here & ~read_mask(valid, "valid", y0, y1)).sum())
+            rows = self.read(y0, y1)
+            finite += int(rows.finite.sum())
+            missing += int((rows.finite & ~rows.valid).sum())
         check_not_inverted(valid, finite, missing)
 
     @property

@@ -1,4 +1,4 @@
-"""Where windows fall on a map and how they blend: pure geometry, in pixels."""
+"""Shape of a map -> chunks of rows, windows and their weights: pure geometry, in pixels."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -6,22 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bigsf.arrays import FloatArray, IntArray
-
-
-def in_bands(
-    rows: Iterable[tuple[int, int, FloatArray]], edges: Sequence[int]
-) -> Iterator[tuple[int, int, FloatArray]]:
-    """Regroup consecutive rows (y0, y1, values `(..., rows, nx)`) into bands from edge to edge."""
-    held: list[FloatArray] = []
-    top = 0
-    for _, bottom, values in rows:
-        held.append(values)
-        for edge in edges:
-            if top < edge <= bottom:
-                joined = np.concatenate(held, axis=-2)
-                yield top, edge, joined[..., : edge - top, :]
-                held, top = [joined[..., edge - top :, :]], edge
-
 
 CHUNK_PIXELS = 4_000_000
 """Pixels of a plane that a step holds in memory at a time; it changes memory and speed, never a result."""
@@ -41,8 +25,8 @@ def window_starts(length: int, window: int, stride: int) -> IntArray:
 def blend_weight(window: int) -> npt.NDArray[np.float32]:
     """Return the weight `(window, window)` of a window's pixels where windows overlap: sin², never zero.
 
-    Windows at a stride of half their size sum to a constant, and a pixel fades in and out without a step,
-    so that window borders do not show.
+    The weights of windows at a stride of half their size sum to a constant, and fall smoothly to the border of a
+    window, so that no seam shows.
     """
     profile = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
     return np.outer(profile, profile).astype(np.float32)
@@ -58,6 +42,34 @@ def row_chunks(shape: tuple[int, int], pixels: int = CHUNK_PIXELS, least_rows: i
     """Yield (y0, y1) of consecutive bands of rows of a map `(ny, nx)` that hold about so many pixels each."""
     ny, nx = shape
     return bands(ny, max(least_rows, pixels // nx))
+
+
+def in_bands(
+    rows: Iterable[tuple[int, int, FloatArray]], edges: Sequence[int]
+) -> Iterator[tuple[int, int, FloatArray]]:
+    """Regroup consecutive bands of rows into others.
+
+    Parameters
+    ----------
+    rows
+        Bands (y0, y1, values `(..., rows, nx)`) from top to bottom.
+    edges
+        The last row (exclusive) of each new band; the first begins at row 0.
+
+    Yields
+    ------
+    tuple
+        The new bands (y0, y1, values).
+    """
+    held: list[FloatArray] = []
+    top = 0
+    for _, bottom, values in rows:
+        held.append(values)
+        for edge in edges:
+            if top < edge <= bottom:
+                joined = np.concatenate(held, axis=-2)
+                yield top, edge, joined[..., : edge - top, :]
+                held, top = [joined[..., edge - top :, :]], edge
 
 
 def count_in_windows(mask: npt.NDArray[np.bool_], window: int, y: IntArray, x: IntArray) -> npt.NDArray[np.int32]:

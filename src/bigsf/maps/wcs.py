@@ -1,4 +1,4 @@
-"""Header or WCS -> sky coordinates: the celestial WCS, Galactic positions, pixel scale, and where the sky repeats."""
+"""FITS header -> celestial WCS; WCS -> pixel scale, Galactic positions, columns after which the sky repeats."""
 
 import warnings
 
@@ -10,21 +10,8 @@ from astropy.wcs import WCS
 from bigsf.errors import BigsfWarning, out_of_memory
 from bigsf.maps.fits_guard import quiet_astropy
 
-_CYLINDRICAL = ("CAR", "CEA", "CYP", "MER", "SFL")
-
-
-def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
-    """Return the columns after which a map shows the same sky again, or infinity.
-
-    Only cylindrical projections with longitude along x repeat; the Hi-GAL plane of 114000 columns of 11.5" does,
-    after 112696.
-    """
-    if wcs is None or wcs.wcs.lng != 0 or wcs.wcs.ctype[0][-3:] not in _CYLINDRICAL:
-        return np.inf
-    matrix = wcs.pixel_scale_matrix
-    if abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]) or matrix[0, 0] == 0:
-        return np.inf
-    return float(360.0 / abs(matrix[0, 0]))
+_REPEATING = ("CAR", "CEA", "CYP", "MER", "SFL")
+"""Projections in which columns at a distance of 360 degrees on the equator show the same sky."""
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
@@ -32,7 +19,7 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     try:
         with quiet_astropy():
             wcs = WCS(header, naxis=2)  # also reads headers with degenerate axes or FK4 that WCS(header) refuses
-    except Exception as error:  # wcslib raises many kinds, all meaning the same
+    except Exception as error:  # wcslib raises many kinds of errors
         if out_of_memory(error):
             raise
         reason = " ".join(str(error).split())
@@ -47,6 +34,20 @@ def pixel_scale_deg(wcs: WCS) -> float:
 
 
 def galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return Galactic (l, b) in degrees of pixels (y, x), `(n, 2)` each; NaN off the sky."""
+    """Return Galactic (l, b) in degrees `(n, 2)` of pixels (y, x) `(n, 2)`; NaN where a pixel shows no sky."""
     sky = wcs.pixel_to_world(pixels[:, 1], pixels[:, 0]).galactic
     return np.stack([sky.l.deg, sky.b.deg], axis=1)
+
+
+def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
+    """Return the number of columns after which a map shows the same sky again, or infinity.
+
+    Only cylindrical projections with longitude along x repeat. The Hi-GAL plane has 114000 columns of 11.5 arcsec and
+    repeats after 112696.
+    """
+    if wcs is None or wcs.wcs.lng != 0 or wcs.wcs.ctype[0][-3:] not in _REPEATING:
+        return np.inf
+    matrix = wcs.pixel_scale_matrix
+    if abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]) or matrix[0, 0] == 0:
+        return np.inf
+    return float(360.0 / abs(matrix[0, 0]))

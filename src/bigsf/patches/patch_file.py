@@ -100,8 +100,8 @@ class PatchFile(MapSource):
     def _read(self, file: OpenPatchFile, in_memory: bool) -> None:
         self.patch_size, self.stride = file.number("patch_size_px"), file.number("stride_px")
         self._unit, self.identity = file.text("unit"), file.text("identity")
-        self._image_sha256 = str(json.loads(file.text("sources"))["image"]["sha256"])
-        self.header = sound_cards(fits.Header.fromstring(file.header(), sep="\n"))
+        self._image_sha256 = str(json.loads(file.long_text("sources"))["image"]["sha256"])
+        self.header = sound_cards(fits.Header.fromstring(file.long_text("header"), sep="\n"))
         self.image: FloatArray = file.plane("image", in_memory)
         self.target: MaskArray | None = file.plane("target", in_memory) if "target" in file else None
         self.labelled: MaskArray | None = file.plane("labelled", in_memory) if "target" in file else None

@@ -6,8 +6,11 @@
     truth      uint8 (ny, nx)               1 on every structure, the ground truth of a simulated map; for scores only
     positions  int32 (n, 2)                 top-left (y, x) of each kept patch
     header     bytes                        the FITS header of the image, one card per line
+    wcs        bytes                        its celestial WCS as FITS cards, or nothing
+    sources    bytes                        JSON: path and SHA-256 of the file of each plane
 
-All texts, the header and the attributes, are byte strings of a fixed length. Strings of variable length, which h5py
+Short values are attributes; HDF5 limits them to 64 kB, so texts without a limit are datasets. All texts are byte
+strings of a fixed length. Strings of variable length, which h5py
 writes by default, stand in heaps; a damaged heap makes libhdf5 (2.0) loop or crash, so no such string is ever read.
 """
 
@@ -26,6 +29,8 @@ FORMAT = "bigsf patches"
 FORMAT_VERSION = 2
 
 MASKS = ("target", "labelled", "truth")
+
+LONG_TEXTS = ("header", "wcs", "sources")
 
 DTYPES = {
     "image": np.dtype(np.float32),
@@ -95,11 +100,11 @@ class OpenPatchFile:
     def __contains__(self, name: str) -> bool:
         return name in self._file
 
-    def header(self) -> str:
-        """Return the FITS header, one card per line."""
-        dataset = self._dataset("header")
+    def long_text(self, name: str) -> str:
+        """Return a text that is a dataset: header, wcs or sources."""
+        dataset = self._dataset(name)
         if dataset.dtype.kind != "S" or dataset.shape != ():
-            raise DataError(f"{self._path} is damaged: header is not a string. Copy or make it again.")
+            raise DataError(f"{self._path} is damaged: {name} is not a string. Copy or make it again.")
         return bytes(self._values(dataset, in_memory=True)).decode()
 
     def plane(self, name: str, in_memory: bool) -> Any:

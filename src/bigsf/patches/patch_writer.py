@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.files import allocate
-from bigsf.patches.patch_format import DTYPES, FORMAT, FORMAT_VERSION, fixed_length
+from bigsf.patches.patch_format import DTYPES, FORMAT, FORMAT_VERSION, LONG_TEXTS, fixed_length
 from bigsf.version import __version__
 
 _HDF5_BYTES = 16384  # more than HDF5 needs for its own records of a patch file
@@ -75,7 +75,7 @@ class PatchFileWriter:
         header
             The FITS header of the image.
         attributes
-            Texts and numbers, among them `patch_size_px`.
+            Texts and numbers, among them `patch_size_px`; `wcs` and `sources` may be long.
 
         Returns
         -------
@@ -101,7 +101,8 @@ class PatchFileWriter:
             **attributes,
         }
         for name, value in described.items():
-            self._file.attrs[name] = fixed_length(value) if isinstance(value, str) else value
+            place = self._file if name in LONG_TEXTS else self._file.attrs
+            place[name] = fixed_length(value) if isinstance(value, str) else value
         self._file.flush()
         os.truncate(self._path, self._file.id.get_filesize())
         return identity.hexdigest()

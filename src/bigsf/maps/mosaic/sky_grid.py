@@ -1,4 +1,4 @@
-"""The one grid that covers several maps of the sky, and where each of them lies on it."""
+"""Grids of several maps of the sky -> one grid that covers them, and where each of them lies on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,33 +6,32 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, WCSCOMPARE_ANCILLARY, WCSCOMPARE_CRPIX
 from astropy.wcs.utils import wcs_to_celestial_frame
 
+from bigsf.arrays import Float64Array
 from bigsf.errors import ConfigError, DataError
 
-Float64Array = npt.NDArray[np.float64]
-
-
 _CYLINDRICAL = ("CAR", "CEA", "CYP", "MER")
-
 
 _WHOLE_PX = 0.01  # grids that differ from whole pixels by less are one grid
 
 
 @dataclass(frozen=True)
 class SkyGrid:
-    """Pixels of the sky: a celestial WCS and the shape (ny, nx) of a map on it; `name` is for messages."""
+    """The pixels of a map of the sky."""
 
     name: str
+    """The map, for messages."""
     wcs: WCS
+    """Its celestial WCS."""
     shape: tuple[int, int]
+    """(ny, nx) in pixels."""
 
     @classmethod
     def of(cls, name: str, wcs: WCS, shape: tuple[int, int]) -> Self:
-        """Return the grid of a map, its reference longitude in its middle where the projection is cylindrical."""
+        """Return the grid of a map. A cylindrical projection gets its reference longitude in the middle of the map."""
         to_middle = ((shape[1] + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0]
         return cls(name, _recentred(wcs, to_middle) if _is_cylindrical(wcs) else wcs, shape)
 
@@ -43,7 +42,7 @@ class SkyGrid:
 
     @property
     def centre(self) -> SkyCoord:
-        """The sky at the middle of the map."""
+        """Position on the sky of the middle of the map."""
         ny, nx = self.shape
         return self.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
 
@@ -55,7 +54,7 @@ class SkyGrid:
     def window(self, y0: int, y1: int, x0: int, x1: int) -> "SkyGrid":
         """Return the grid of rows y0 to y1 and columns x0 to x1 (exclusive), which may lie outside this one."""
         if self.wcs.has_distortion:
-            wcs = self.wcs[y0:y1, x0:x1]  # its polynomials have a reference pixel of their own
+            wcs = self.wcs[y0:y1, x0:x1]  # this also moves the reference pixel of the distortion
         else:
             wcs = self.wcs.deepcopy()
             wcs.wcs.crpix = wcs.wcs.crpix - (x0, y0)
@@ -63,9 +62,9 @@ class SkyGrid:
         return SkyGrid(self.name, wcs, (y1 - y0, x1 - x0))
 
     def shift(self, other: "SkyGrid") -> Float64Array | None:
-        """Return how far (dy, dx) in pixels another grid is moved on this one, None where they differ otherwise."""
+        """Return the shift (dy, dx) in pixels of another grid on this one, None if they differ by more than a shift."""
         theirs, along = other.wcs.deepcopy(), 0.0
-        if _is_cylindrical(self.wcs) and _is_cylindrical(theirs):  # their reference may lie at any longitude
+        if _is_cylindrical(self.wcs) and _is_cylindrical(theirs):  # the references may lie at any longitude
             along = _wrapped(theirs.wcs.crval[0] - self.wcs.wcs.crval[0]) / self.wcs.pixel_scale_matrix[0, 0]
             theirs.wcs.crval = self.wcs.wcs.crval
         theirs.wcs.set()
@@ -79,12 +78,14 @@ class SkyGrid:
         return np.where(abs(shift - np.round(shift)) < _WHOLE_PX, np.round(shift), shift)
 
     def box(self, other: "SkyGrid") -> tuple[int, int, int, int]:
-        """Return (y0, y1, x0, x1), the pixels of this grid whose centres another covers, also beyond this shape.
+        """Return the pixels of this grid whose centres another grid covers, as (y0, y1, x0, x1), ends exclusive.
+
+        They may lie outside the shape of this grid.
 
         Raises
         ------
         DataError
-            Where the other shows sky that the projection of this one cannot.
+            Where the other grid shows sky that the projection of this one cannot show.
         """
         shift = self.shift(other)
         if shift is not None:
@@ -101,9 +102,9 @@ class SkyGrid:
         return y0, y1 + 1, x0, x1 + 1
 
     def pixels_of(self, other: "SkyGrid") -> Float64Array:
-        """Return where 33 x 33 points of another grid, its edges among them, fall here: (y, x) `(2, 1089)`.
+        """Return the pixels (y, x) of this grid at 33 x 33 points of another one, its edges included, `(2, 1089)`.
 
-        NaN where the other shows no sky, or sky that the projection of this one cannot show.
+        NaN where the other grid shows no sky, or sky that the projection of this one cannot show.
         """
         y, x = (np.linspace(-0.5, length - 0.5, 33) for length in other.shape)
         sky = other.wcs.pixel_to_world(*(axis.ravel() for axis in np.meshgrid(x, y)))
@@ -111,11 +112,19 @@ class SkyGrid:
 
 
 def common_grid(name: str, grids: Sequence[SkyGrid]) -> SkyGrid:
-    """Return a grid in the frame of the first of several maps that covers them all.
+    """Return a grid that covers several maps, in the frame of the first.
 
-    It is the first's own, extended, where the others are on it too but for a shift, or where its projection is
-    cylindrical and so good for the whole sky; otherwise the tangent plane of `reproject.mosaicking`, with the finest
-    of the pixels. A map of longitudes is cut at the widest gap between the maps, wherever 0 lies.
+    - Where all grids differ by shifts only, or the first projection is cylindrical and so fit for the whole sky: the
+      grid of the first map, extended. A cylindrical mosaic begins and ends at the widest gap between the maps,
+      wherever longitude 0 lies.
+    - Otherwise: the tangent plane of `reproject.mosaicking`, with the finest pixels of all maps.
+
+    Parameters
+    ----------
+    name
+        The mosaic, for messages.
+    grids
+        The grids of the maps.
 
     Raises
     ------
@@ -157,13 +166,13 @@ def import_reproject() -> Any:
 
 
 def _tangent_plane(grids: Sequence[SkyGrid]) -> WCS:
-    """Return the tangent plane in the middle of the maps, in the frame of the first, with the finest pixels."""
+    """Return a tangent plane at the middle of the maps, in the frame of the first, with the finest pixels of all."""
     find = import_reproject().mosaicking.find_optimal_celestial_wcs
     frame = grids[0].frame
     middle = SkyCoord(SkyCoord([grid.centre.transform_to(frame).frame for grid in grids]).data.mean(), frame=frame)
     try:
         return find([(grid.shape, grid.wcs) for grid in grids], frame=frame, reference=middle)[0]
-    except ValueError:  # it meets corners without sky, or on the other side of it
+    except ValueError:  # a corner of a map shows no sky, or sky that the tangent plane cannot show
         raise DataError(
             f"{', '.join(grid.name for grid in grids)} do not fit onto one tangent plane: they reach more than 90 "
             "degrees from their middle. Put a map in a cylindrical projection (e.g. Galactic CAR) first, and the "
@@ -172,17 +181,17 @@ def _tangent_plane(grids: Sequence[SkyGrid]) -> WCS:
 
 
 def _is_cylindrical(wcs: WCS) -> bool:
-    """Say whether longitude runs along the rows of a cylindrical projection, so that it can begin anywhere."""
+    """Tell whether a projection is cylindrical with longitude along the rows, so that a map may begin anywhere."""
     matrix, axes = wcs.pixel_scale_matrix, wcs.wcs
     on_equator = axes.lng == 0 and axes.crval[1] == 0 and matrix[0, 1] == matrix[1, 0] == 0
     return bool(on_equator and str(axes.ctype[0])[-3:] in _CYLINDRICAL and not wcs.has_distortion)
 
 
 def _recentred(wcs: WCS, by_deg: float) -> WCS:
-    """Return a cylindrical WCS with its reference moved along the equator by about an angle: by whole pixels.
+    """Return a cylindrical WCS whose reference is moved along the equator by about `by_deg`, by whole pixels.
 
-    No pixel moves on the sky; but a longitude more than 180 degrees from the reference would come back as the pixel
-    on the other side.
+    No pixel moves on the sky. The reference matters because wcslib returns longitudes more than 180 degrees away from
+    it as pixels on the other side of the map.
     """
     step_deg = wcs.pixel_scale_matrix[0, 0]
     steps = round(by_deg / step_deg)
@@ -198,10 +207,10 @@ def _wrapped(longitude_deg: Any) -> Any:
 
 
 def _middle_longitude(grids: Sequence[SkyGrid]) -> float:
-    """Return the longitude opposite to a gap between the maps' centres, where a cylindrical mosaic is to be cut.
+    """Return the longitude opposite to the gap between the centres of the maps where a cylindrical mosaic is cut.
 
-    It is the widest gap; but where the sky is no whole number of pixels around, maps of one grid that a cut parts
-    from the others would lie between pixels, and the gap comes first that leaves most of them on the grid.
+    This is the widest gap. Where 360 degrees are not a whole number of pixels, however, maps of one grid on the two
+    sides of a cut do not fall on the same pixels; then it is the gap that leaves most maps on the pixels of the first.
     """
     first, step_deg = grids[0], grids[0].wcs.pixel_scale_matrix[0, 0]
     longitudes = np.sort([grid.centre.transform_to(first.frame).spherical.lon.deg % 360 for grid in grids])

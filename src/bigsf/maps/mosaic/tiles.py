@@ -1,4 +1,4 @@
-"""Tiles: maps with their masks, laid onto the grid of a mosaic block by block."""
+"""A FITS map with its masks -> the same on the grid of a mosaic, block by block."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -14,11 +14,10 @@ from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.maps.tiling import bands
 
 Block = tuple[int, int, int, int]
-"""(y0, y1, x0, x1) of the mosaic, the ends exclusive."""
+"""Rows y0 to y1 and columns x0 to x1 (exclusive) of a mosaic, as (y0, y1, x0, x1)."""
 
-
-_BLOCK_PX = 1024
-
+BLOCK_PX = 1024
+"""Side of the blocks that are interpolated at a time."""
 
 _MARGIN_PX = 3  # read around a block for the interpolation
 
@@ -29,15 +28,25 @@ class Tile:
     Parameters
     ----------
     path
-        The FITS file; its extension VALID (or MISSING), where there is one, masks the map.
+        The FITS file. Its extension VALID (or MISSING), where there is one, masks the map.
     hdu, blank
         As for `FitsImage`.
     roles
-        Which of `target` and `background` to look for in the file.
+        The masks to look for in the file: any of `target`, `background` and `truth`.
     threshold
-        The masks are 1 above it; by default they must hold 0 and 1 alone.
+        The masks are 1 above this value; by default they must hold 0 and 1 alone.
     stack
-        Closes the file.
+        It closes the file.
+
+    Attributes
+    ----------
+    grid
+        The grid of the tile.
+    masks
+        The masks that the file brings, by role.
+    mosaic, box, shares_grid
+        Known after `place`: the grid of the mosaic, the pixels of it that the tile covers, and whether the pixels of
+        the tile are pixels of the mosaic.
 
     Raises
     ------
@@ -73,7 +82,7 @@ class Tile:
         self._map = FitsMap([self.image], self.masks.get("valid"))
 
     def place(self, mosaic: SkyGrid) -> None:
-        """Find the pixels of the mosaic, `box`, that the tile covers."""
+        """Find where the tile lies on the grid of a mosaic."""
         self.mosaic = mosaic
         self.box: Block = mosaic.box(self.grid)
         shift = mosaic.shift(self.grid)
@@ -81,27 +90,28 @@ class Tile:
 
     @property
     def pixels_of_mosaic(self) -> float:
-        """The area of the tile in pixels of the mosaic."""
+        """Area of the tile in pixels of the mosaic."""
         ny, nx = self.grid.shape
         return ny * nx * self.grid.pixel_area_deg2 / self.mosaic.pixel_area_deg2
 
-    def blocks(self, window: Block) -> Iterator[Block]:
-        """Yield the blocks that make up the overlap of the tile's box with a window of the mosaic."""
+    def blocks(self, window: Block, block_px: int = BLOCK_PX) -> Iterator[Block]:
+        """Yield the blocks of the mosaic that make up the overlap of the tile with a window of the mosaic."""
         y0, y1, x0, x1 = overlap(self.box, window)
-        for top, bottom in bands(y1 - y0, _BLOCK_PX):
-            for left, right in bands(x1 - x0, x1 - x0 if self.shares_grid else _BLOCK_PX):
+        width = max(1, x1 - x0) if self.shares_grid else block_px
+        for top, bottom in bands(y1 - y0, block_px):
+            for left, right in bands(x1 - x0, width):
                 yield y0 + top, y0 + bottom, x0 + left, x0 + right
 
     def read(self, block: Block) -> FloatArray:
         """Return the map on a block `(y1 - y0, x1 - x0)` in its own unit, NaN where it has no valid pixel.
 
-        Its pixels are taken as they are where tile and mosaic share a grid, otherwise interpolated bilinearly; a
+        Pixels are copied where tile and mosaic share a grid and interpolated bilinearly otherwise. An interpolated
         value that depends on a missing pixel is missing.
         """
         return self._on_mosaic("image", block)
 
     def read_mask(self, role: str, block: Block) -> BoolArray:
-        """Return a mask on a block `(y1 - y0, x1 - x0)`, by the nearest of its pixels; False outside the tile."""
+        """Return a mask on a block `(y1 - y0, x1 - x0)`, from its nearest pixels; False outside the tile."""
         mask: BoolArray = self._on_mosaic(role, block) == 1
         return mask
 
@@ -125,7 +135,7 @@ class Tile:
         return values.astype(np.float32)
 
     def _needed(self, target: SkyGrid) -> Block | None:
-        """Return the tile's own rows and columns that a part of the mosaic is made of, None where there are none."""
+        """Return the rows and columns of the tile from which a part of the mosaic is made, None if there are none."""
         ny, nx = self.grid.shape
         points = self.grid.pixels_of(target)
         if not np.isfinite(points).all():
@@ -135,7 +145,7 @@ class Tile:
         return needed if needed[0] < needed[1] and needed[2] < needed[3] else None
 
     def _window(self, role: str, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
-        """Return a window of a plane of the file, float32; the map NaN where it is missing."""
+        """Return part of a plane of the file, float32: the map with NaN where it is missing, or a mask."""
         columns = slice(x0, x1)
         if role != "image":
             return read_mask(self.masks[role], role, y0, y1, self._threshold, columns).astype(np.float32)
@@ -144,6 +154,6 @@ class Tile:
 
 
 def overlap(one: Block, other: Block) -> Block:
-    """Return what two blocks share; nothing where an end does not lie after its beginning."""
+    """Return the part that two blocks share; its first row or column is its end where they share nothing."""
     y0, x0 = max(one[0], other[0]), max(one[2], other[2])
     return y0, max(y0, min(one[1], other[1])), x0, max(x0, min(one[3], other[3]))
