@@ -1,5 +1,4 @@
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.config import Config, CustomConfig, members
+from bigsf.config import Config
 from bigsf.config.yaml_source import parse_yaml
 from bigsf.errors import ConfigError
 from bigsf.folds.splits import SplitConfig
-from bigsf.folds.strategies import BalancedStrategyConfig, RandomStrategyConfig, StrategyConfig
+from bigsf.folds.strategies import BalancedStrategyConfig, RandomStrategyConfig
 from bigsf.patches.preprocess import PreprocessConfig
 from bigsf.training.dataset import PatchesConfig
 from bigsf.training.run_config import RunConfig
@@ -251,38 +250,6 @@ def test_config_is_frozen() -> None:
 def test_missing_and_valid_are_one_plane() -> None:
     with pytest.raises(ConfigError, match=r"missing and valid are two names of one plane"):
         PreprocessConfig.from_dict({"image": "a.fits", "missing": "m.fits", "valid": "v.fits"})
-
-
-def test_members_of_a_family_are_those_of_its_union() -> None:
-    assert [member.__name__ for member in members(StrategyConfig)] == [
-        "RandomStrategyConfig",
-        "NaiveStrategyConfig",
-        "BalancedStrategyConfig",
-        "RegionsStrategyConfig",
-        "CustomStrategyConfig",
-    ]
-
-
-def test_custom_target_is_imported_from_the_yaml_folder_when_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    config = CustomConfig.from_dict({"type": "custom", "target": "mylab_config.nets:answer"}, folder=tmp_path)
-    with pytest.raises(ConfigError, match=r"mylab_config.nets:answer cannot be imported: No module .* Looked in /"):
-        config.load()
-    (tmp_path / "mylab_config").mkdir()
-    (tmp_path / "mylab_config" / "nets.py").write_text("answer = 42\n")
-    sys.path_importer_cache.clear()
-    assert config.load() == 42
-    wrong = config.model_copy(update={"target": "mylab_config.nets:question"})
-    with pytest.raises(ConfigError, match=r"no attribute 'question'"):
-        wrong.load()
-
-
-@pytest.mark.parametrize("target", ["nets", "nets.Net", "nets:", ":Net", "nets:Net()", "os; rm:x"])
-def test_custom_target_must_be_module_and_name(target: str) -> None:
-    with pytest.raises(ConfigError, match=r"target: found .*, expected module:name, e\.g\. mylab\.nets:AttentionUNet"):
-        CustomConfig.from_dict({"type": "custom", "target": target})
 
 
 def test_defaults_of_a_config_are_valid_and_written(tmp_path: Path) -> None:

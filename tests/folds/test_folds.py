@@ -116,7 +116,7 @@ def test_too_few_areas_for_the_folds(small: PatchFile) -> None:
 def test_strategy_with_impossible_folds_is_refused(
     small: PatchFile, monkeypatch: pytest.MonkeyPatch, grid: npt.NDArray[np.float64], found: str
 ) -> None:
-    monkeypatch.setattr("bigsf.config.component.CustomConfig.load", lambda _: lambda: lambda *_: grid)
+    monkeypatch.setattr("bigsf.config.CustomConfig.load", lambda _: lambda: lambda *_: grid)
     config = split_config(k=3, area_size=4, strategy={"type": "custom", "target": "mylab:strategy"})
     with pytest.raises(
         ConfigError, match=rf"custom returned fold numbers {found} of shape .*; expected 1 to 3, \(2, 3\)"

@@ -43,7 +43,7 @@ def test_without_an_encoder_position_does_nothing() -> None:
 
 @each_encoder
 def test_encoding_is_of_its_width_and_of_order_one_over_the_map(config: AnyPositionConfig) -> None:
-    encoder = config.model_copy(update={"of": "pixel"}).build()
+    encoder = config.model_copy(update={"coordinates": "pixel"}).build()
     positions = pixel_coordinates(border((1800, 114000)))
     encoder.fit(positions)
     encoded = encoder(positions)

@@ -42,6 +42,37 @@ def test_early_stopping_chooses_by_what_it_watches(settings: Settings, stopping:
     assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).run.best_by == best_by
 
 
+def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mylab_named.py").write_text(
+        "from bigsf.models.normalizations import MinMax\n"
+        "from bigsf.training.components.schedulers import cosine_schedule\n"
+        "from bigsf.training.components.trackers import CSVTracker\n"
+        "def normalization(*, channels):\n"
+        "    assert channels == 1\n"
+        "    return MinMax()\n"
+        "def scheduler(*, epochs):\n"
+        "    return cosine_schedule(epochs=epochs, warmup=0, final=0)\n"
+        "def tracker(*, run_config, run_name, folder):\n"
+        "    assert run_config['trainer']['run_name'] == run_name\n"
+        "    return CSVTracker(folder / 'mine.csv')\n"
+    )
+    custom = {
+        name: {"type": "custom", "target": f"mylab_named:{name}", "folder": str(tmp_path)}
+        for name in ("normalization", "scheduler", "tracker")
+    }
+    trainer = Trainer.from_config(
+        settings(
+            epochs=1,
+            model={"type": "unet", "features": 4, "depth": 1, "normalization": custom["normalization"]},
+            scheduler=custom["scheduler"],
+            trackers=[custom["tracker"]],
+        )
+    )
+    trainer.train()
+    (written,) = tmp_path.rglob("mine.csv")
+    assert written.read_text() == (written.parent / "metrics.csv").read_text()
+
+
 def test_a_split_that_is_not_there_is_refused(settings: Settings) -> None:
     wanted = settings(epochs=1)
     wanted["split"]["use"] = 5

@@ -1,7 +1,6 @@
-"""Config, the base of every configuration: YAML in, YAML out, overrides, errors as lines a user can act on.
+"""YAML or options -> validated configuration -> YAML: the base of every configuration, and types of its fields.
 
-A config is what the YAML says; the class it builds is what runs. `build()` is the only bridge, and what is
-known only at run time is an argument of it, never a field.
+Each mistake in a YAML file becomes one line that says where it is, what was found and what is allowed.
 """
 
 import re
@@ -27,7 +26,7 @@ from bigsf.errors import ConfigError, UsageError
 
 
 class Config(BaseModel):
-    """A frozen, strict piece of configuration; unknown keys are errors."""
+    """A part of the configuration. It cannot be changed, and unknown keys are errors."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -41,19 +40,19 @@ class Config(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a YAML file; relative paths in it are relative to its folder.
+        """Read a YAML file. Relative paths in it are relative to its folder.
 
         Parameters
         ----------
         path
             The YAML file.
         overrides
-            Settings such as ``"trainer.optimizer.lr=1e-4"`` that replace or add keys.
+            Settings such as ``"trainer.optimizer.lr=1e-4"``, which replace or add keys.
 
         Raises
         ------
         ConfigError
-            With one line for each mistake: where, what was found, what is allowed.
+            Where the file has mistakes. The message has one line for each of them.
         """
         path = Path(path)
         data, lines = read_yaml(path)
@@ -61,21 +60,27 @@ class Config(BaseModel):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = (), folder: Path | None = None) -> Self:
-        """Validate a dictionary; relative paths in it are relative to `folder`, by default the current one."""
+        """Validate a dictionary. Relative paths in it are relative to `folder`, by default the current folder."""
         return cls._validated(data, folder or Path.cwd(), overrides, name="the configuration", lines={})
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], path: Path | None) -> Self:
-        """Validate the options of a command line, over those of a YAML file where there is one.
+        """Validate the options of a command line, together with the keys of a YAML file where one is given.
 
-        An option replaces the key under any of its names; one that is a dictionary changes keys of the YAML's.
+        Parameters
+        ----------
+        options
+            The options by the name of their field. An option replaces the key of the file, under whatever name the file
+            gives it. An option that is a dictionary replaces only the keys that it has.
+        path
+            The YAML file.
 
         Raises
         ------
         UsageError
-            Where a mistake stands on the command line, in its words.
+            Where the command line has a mistake. The message names the option.
         ConfigError
-            Where it stands in the file.
+            Where the file has mistakes.
         """
         data, lines = read_yaml(path) if path else ({}, {})
         if not isinstance(data, Mapping):
@@ -113,7 +118,7 @@ class Config(BaseModel):
             raise ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages])) from None
 
     def to_yaml(self) -> str:
-        """Return the resolved configuration as YAML: every key, absolute paths, main names instead of aliases."""
+        """Return the configuration as YAML, with every key under its main name and with absolute paths."""
         data = self.model_dump(mode="json")
         return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
@@ -124,16 +129,16 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]
-"""A path; a relative one is relative to the folder of the YAML file that holds it."""
+"""A path. A relative path is relative to the folder of its YAML file."""
 
 
 def aliased(default: Any, *names: str, **constraints: Any) -> Any:
-    """Return a field that may also be given under one of `names`[1:]; `names`[0] is the field's own name."""
+    """Return a field that may be given under any of `names`. The first of them is the name of the field itself."""
     return Field(default=default, validation_alias=AliasChoices(*names), **constraints)
 
 
 def matching(pattern: str, words: str) -> AfterValidator:
-    """Check a string against a regular expression that `words` put into words."""
+    """Check that a string matches a regular expression. `words` describe it in the error message."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):

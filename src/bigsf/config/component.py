@@ -1,4 +1,8 @@
-"""A member of a family -> the object that runs: the one `build()` of all families."""
+"""A member of a family -> the object that runs: the one `build()` of all families.
+
+A config is what the YAML says, and a class is what runs. `build()` leads from one to the other. Whatever is known only
+at run time is an argument of `build()` and never a field of the config.
+"""
 
 import inspect
 import pkgutil
@@ -15,13 +19,14 @@ from bigsf.config.messages import allowed_classes
 from bigsf.errors import ConfigError
 
 Built = TypeVar("Built")
+"""The type of the objects of a family."""
 
 
 class Component(Config, Generic[Built]):
     """A member of a family: what the YAML says of an object that a run needs.
 
-    The class keyword `builds` names the class, or the function, that makes the object. It is called with what is known
-    only at run time, and with the fields of the configuration as keyword arguments.
+    The class keyword `builds` names the class, or the function, that makes the object. It is called with the arguments
+    of `build()`, and with the fields of the config as keyword arguments.
 
     Examples
     --------
@@ -36,9 +41,9 @@ class Component(Config, Generic[Built]):
     """
 
     builds: ClassVar[Callable[..., Any] | None] = None
-    """Makes the object."""
+    """The class or the function that makes the object."""
     not_arguments: ClassVar[frozenset[str]] = frozenset({"type"})
-    """Fields that are not arguments of it."""
+    """The fields that it does not take as arguments."""
 
     def __init_subclass__(cls, builds: Callable[..., Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -46,18 +51,27 @@ class Component(Config, Generic[Built]):
             cls.builds = staticmethod(builds)
 
     def build(self, *args: Any, **kwargs: Any) -> Built:
-        """Return the object that this configuration describes, made with arguments of the run."""
+        """Return the object that this config describes.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            What is known only at run time. The custom member of each family documents these arguments. Those that have
+            a name there must be given by that name, because a custom target may take them in any order.
+        """
         assert self.builds is not None, f"{type(self).__name__} has no class keyword `builds`"
         fields = {name: getattr(self, name) for name in type(self).model_fields if name not in self.not_arguments}
         return cast(Built, self.builds(*args, **kwargs, **fields))
 
 
-class CustomConfig(Component[Any]):
+class CustomConfig(Component[Built]):
     """A member of every family for code of your own: any callable, imported when it is built."""
 
     type: Literal["custom"]
 
-    target: Annotated[str, matching(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "module:name, e.g. mylab.nets:AttentionUNet")]
+    target: Annotated[
+        str, matching(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", "module:name, e.g. mylab.nets:AttentionUNet")
+    ]
     """The callable, as `module:name`, e.g. `mylab.nets:AttentionUNet`."""
 
     kwargs: dict[str, Any] = {}
@@ -72,7 +86,7 @@ class CustomConfig(Component[Any]):
         Raises
         ------
         ConfigError
-            Where the module or the name in it does not exist.
+            Where the module does not exist, or has no such name.
         """
         if str(self.folder) not in sys.path:
             sys.path.append(str(self.folder))
@@ -85,26 +99,26 @@ class CustomConfig(Component[Any]):
             ) from error
 
     @override
-    def build(self, *args: Any, **kwargs: Any) -> Any:
-        """Import the target and call it with arguments of the run and the `kwargs` of the configuration.
+    def build(self, *args: Any, **kwargs: Any) -> Built:
+        """Import the target and call it with the arguments of the run and the `kwargs` of the config.
 
         Raises
         ------
         ConfigError
-            Where it does not exist or does not take them.
+            Where the target does not exist or does not take these arguments.
         """
         target, kwargs = self.load(), {**kwargs, **self.kwargs}
         try:
             inspect.signature(target).bind(*args, **kwargs)
         except TypeError as error:
             raise ConfigError(f"The custom target {self.target} does not take kwargs {self.kwargs}: {error}.") from None
-        except ValueError:  # it is written in C and does not tell its arguments
+        except ValueError:  # a callable written in C may have no signature
             pass
-        return target(*args, **kwargs)
+        return cast(Built, target(*args, **kwargs))
 
 
 def members(family: Any) -> list[type[Config]]:
-    """Return the member configs of a family, in the order of its union."""
+    """Return the configs of the members of a family, in the order of its union."""
     return [m for m in allowed_classes(family) if isinstance(m, type) and issubclass(m, Config)]
 
 
@@ -115,9 +129,9 @@ def _lower_tag(value: object) -> object:
 
 
 ignore_tag_case = BeforeValidator(_lower_tag)
-"""Let the `type` of a component be written in any case: ``UNet`` is ``unet``."""
+"""Accept the `type` of a component in upper and lower case: ``UNet`` is ``unet``."""
 
 
 def default_tag(name: str) -> BeforeValidator:
-    """Let a component without a `type` be the member `name`."""
+    """Take a component without a `type` as the member `name`."""
     return BeforeValidator(lambda value: {"type": name, **value} if isinstance(value, Mapping) else value)

@@ -190,7 +190,7 @@ class RegionsStrategyConfig(Component[Strategy], builds=RegionsStrategy):
     """One without `l` and `b`, as the last, takes the rest."""
 
 
-class CustomStrategyConfig(CustomConfig):
+class CustomStrategyConfig(CustomConfig[Strategy]):
     """A callable of your own: called with `kwargs`, it returns a `Strategy`."""
 
 

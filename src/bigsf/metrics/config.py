@@ -64,7 +64,7 @@ class CLDiceMetricConfig(_Thresholded, builds=CLDiceMetric):
     type: Literal["cldice"]
 
 
-class CustomMetricConfig(CustomConfig):
+class CustomMetricConfig(CustomConfig[Metric]):
     """A metric of your own: called with `kwargs`. For those of torchmetrics see `TorchMetric`."""
 
 

@@ -14,7 +14,7 @@ from bigsf.models.unet import UNetConfig as UNetConfig
 from bigsf.models.unetpp import UNetPlusPlusConfig
 
 
-class CustomNetworkConfig(NetworkConfig, CustomConfig):
+class CustomNetworkConfig(NetworkConfig, CustomConfig[nn.Module]):
     """A network of your own: `forward(patches (b, c, y, x), position (b, 2) or None) -> logits (b, 1, y, x)`.
 
     It is called with `kwargs` alone.
@@ -45,7 +45,7 @@ def build_model(config: ModelConfig, network: nn.Module | None = None) -> Segmen
     if config.out_channels != 1:
         raise ConfigError(f"trainer.model.out_channels is {config.out_channels}; BigSF separates one class: use 1.")
     coordinates = config.position.coordinates if config.position else None
-    normalization = config.normalization.build(config.in_channels)
+    normalization = config.normalization.build(channels=config.in_channels)
     model = SegmentationModel(network or config.build(), normalization, coordinates)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     return model

@@ -156,7 +156,7 @@ class GlobalConfig(Component[Normalization], builds=Global):
     """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
 
 
-class CustomNormalizationConfig(CustomConfig):
+class CustomNormalizationConfig(CustomConfig[Normalization]):
     """A `Normalization` of your own: called with `channels` and `kwargs`."""
 
 

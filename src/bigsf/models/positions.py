@@ -212,12 +212,12 @@ class SinePositionConfig(PositionConfig, builds=SineEncoder):
     """Number of frequencies; each further one tells positions half as far apart."""
 
 
-class CustomPositionConfig(PositionConfig, CustomConfig):
+class CustomPositionConfig(PositionConfig, CustomConfig[PositionEncoder]):
     """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
 
     @override
     def build(self) -> PositionEncoder:
-        return cast(PositionEncoder, super().build(coordinates=self.coordinates))
+        return super().build(coordinates=self.coordinates)
 
 
 AnyPositionConfig = Annotated[

@@ -220,7 +220,7 @@ def _build_state(
     return TrainingState(
         model,
         optimizer,
-        config.scheduler.build(epochs) if config.scheduler else None,
+        config.scheduler.build(epochs=epochs) if config.scheduler else None,
         config.early_stopping.build() if config.early_stopping else None,
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
     )

@@ -43,7 +43,7 @@ class PatchesConfig(SampledConfig, builds=PatchFile):
     """Read the planes into memory instead of mapping them: for file systems that are slow at random reads."""
 
 
-class CustomDataConfig(SampledConfig, CustomConfig):
+class CustomDataConfig(SampledConfig, CustomConfig[PatchFile]):
     """A `PatchFile` of your own: called with `kwargs`."""
 
 

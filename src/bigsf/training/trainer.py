@@ -202,7 +202,10 @@ class Trainer:
         folder.write_environment(run.machine)
         always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
         run_config = run.config.model_dump(mode="json")
-        return [tracker.build(folder.path, config.run_name, run_config) for tracker in [*always, *config.trackers]]
+        return [
+            tracker.build(folder=folder.path, run_name=config.run_name, run_config=run_config)
+            for tracker in [*always, *config.trackers]
+        ]
 
     def _train_epoch(self, callbacks: Sequence[Callback], stop_request: StopRequest) -> None:
         """Take the steps that are left of an epoch, validate, and log."""

@@ -49,7 +49,7 @@ def test_pixels_without_weight_do_not_matter(config: AnyLossConfig) -> None:
 def test_pixels_without_weight_have_no_gradient(config: AnyLossConfig) -> None:
     logits, target, weight = batch()
     logits.requires_grad_()
-    config.build()(logits, target, weight).mean().backward()
+    config.build()(logits, target, weight).mean().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert not logits.grad[weight == 0].any()
     assert logits.grad[weight > 0].any()
@@ -60,7 +60,7 @@ def test_batch_without_labels_gives_zero_and_no_gradient(config: AnyLossConfig) 
     logits, target, weight = batch()
     logits.requires_grad_()
     result = config.build()(logits, target, torch.zeros_like(weight))
-    result.mean().backward()
+    result.mean().backward()  # type: ignore[no-untyped-call]
     assert [float(number.detach()) for number in (*result, result.mean())] == [0, 0, 0]
     assert logits.grad is not None
     assert torch.equal(logits.grad, torch.zeros_like(logits))
@@ -78,7 +78,7 @@ def test_following_the_gradient_lowers_the_loss(config: AnyLossConfig) -> None:
     loss, (logits, target, weight) = config.build(), batch()
     logits.requires_grad_()
     before = loss(logits, target, weight).mean()
-    before.backward()
+    before.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert float(loss(logits.detach() - 0.1 * logits.grad, target, weight).mean()) < float(before.detach())
 

@@ -239,7 +239,7 @@ def _normal(seed: int, shape: torch.Size) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-class CustomAugmentationConfig(CustomConfig):
+class CustomAugmentationConfig(CustomConfig[Augmentation]):
     """An `Augmentation` of your own: called with `kwargs`."""
 
 

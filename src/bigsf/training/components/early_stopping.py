@@ -89,7 +89,7 @@ class PatienceConfig(Component[EarlyStopping], builds=Patience):
     """Whether lower or higher is better; `auto`: losses are to fall, all else to rise."""
 
 
-class CustomEarlyStoppingConfig(CustomConfig):
+class CustomEarlyStoppingConfig(CustomConfig[EarlyStopping]):
     """An `EarlyStopping` of your own: called with `kwargs`."""
 
 

@@ -184,7 +184,7 @@ class CLDiceConfig(
     """Steps of the soft skeleton: half the width in pixels of the widest structure."""
 
 
-class CustomLossConfig(LossConfig, CustomConfig):
+class CustomLossConfig(LossConfig, CustomConfig[Loss]):
     """A `Loss` of your own: the target is called with `kwargs` and returns it."""
 
 

@@ -70,7 +70,7 @@ class RMSpropConfig(Component[Optimizer], builds=torch.optim.RMSprop):
     """L2 penalty on the weights, added to the gradients."""
 
 
-class CustomOptimizerConfig(CustomConfig):
+class CustomOptimizerConfig(CustomConfig[Optimizer]):
     """An optimizer of your own: called with the parameters and `kwargs`."""
 
 

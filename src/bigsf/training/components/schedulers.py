@@ -228,7 +228,7 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
     """Factor of each step."""
 
 
-class CustomSchedulerConfig(CustomConfig):
+class CustomSchedulerConfig(CustomConfig[Scheduler]):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
 
     @property

@@ -274,7 +274,7 @@ def _require(package: str) -> Any:
         ) from None
 
 
-class CustomTrackerConfig(CustomConfig):
+class CustomTrackerConfig(CustomConfig[Tracker]):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
 
 
