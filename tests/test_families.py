@@ -32,7 +32,7 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "normalization": (NormalizationConfig, {"channels": 1}),
     "position": (AnyPositionConfig, {}),
     "loss": (AnyLossConfig, {}),
-    "optimizer": (OptimizerConfig, {"params": [nn.Parameter(torch.ones(1))]}),
+    "optimizer": (OptimizerConfig, {"parameters": [nn.Parameter(torch.ones(1))]}),
     "scheduler": (AnySchedulerConfig, {"epochs": 10}),
     "early_stopping": (EarlyStoppingConfig, {}),
     "augmentations": (AugmentationConfig, {}),

@@ -45,13 +45,13 @@ def test_early_stopping_chooses_by_what_it_watches(settings: Settings, stopping:
 def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "mylab_named.py").write_text(
         "from bigsf.models.normalizations import MinMax\n"
-        "from bigsf.training.components.schedulers import cosine_schedule\n"
+        "from bigsf.training.components.schedulers import Cosine\n"
         "from bigsf.training.components.trackers import CSVTracker\n"
         "def normalization(*, channels):\n"
         "    assert channels == 1\n"
         "    return MinMax()\n"
         "def scheduler(*, epochs):\n"
-        "    return cosine_schedule(epochs=epochs, warmup=0, final=0)\n"
+        "    return Cosine(epochs)\n"
         "def tracker(*, run_config, run_name, folder):\n"
         "    assert run_config['trainer']['run_name'] == run_name\n"
         "    return CSVTracker(folder / 'mine.csv')\n"

@@ -16,7 +16,7 @@ from bigsf.errors import (
 )
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.build import Parts
-from bigsf.training.components.losses import LossSum, bce
+from bigsf.training.components.losses import BCE, LossSum
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
@@ -206,7 +206,7 @@ def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(
 
     def turning_bad(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
         bad = logits.requires_grad and next(steps) == trainer.run.dataset.steps + 2
-        return bce(logits * (torch.nan if bad else 1), target, weight)
+        return BCE()(logits * (torch.nan if bad else 1), target, weight)
 
     trainer = Trainer.from_config(settings(), parts=Parts(loss=turning_bad))
     with pytest.raises(TrainingError, match=r"epoch 2, step 3, patches at \(y, x\) = \(\d+, \d+\), .*Likely cause"):

@@ -56,12 +56,14 @@ class Component(Config, Generic[Built]):
         Parameters
         ----------
         *args, **kwargs
-            What is known only at run time. The custom member of each family documents these arguments. Those that have
-            a name there must be given by that name, because a custom target may take them in any order.
+            What is known only at run time. A family that has such arguments names them in the `build` of its base
+            class. Those given by name reach only the classes that have a parameter of this name.
         """
         assert self.builds is not None, f"{type(self).__name__} has no class keyword `builds`"
+        parameters = inspect.signature(self.builds).parameters
+        wanted = {name: value for name, value in kwargs.items() if name in parameters}
         fields = {name: getattr(self, name) for name in type(self).model_fields if name not in self.not_arguments}
-        return cast(Built, self.builds(*args, **kwargs, **fields))
+        return cast(Built, self.builds(*args, **wanted, **fields))
 
 
 class CustomConfig(Component[Built]):

@@ -1,8 +1,9 @@
-"""From raw map values to numbers a network can take: the family of normalizations, part of the model itself.
+"""Raw map values -> numbers of order 1 for the network: the family of normalizations.
 
-A normalization gets raw patches `(b, c, y, x)` in the unit of the map and the mask of valid pixels, and returns
-float32 of order 1. What it returns for missing pixels is not used. Column densities near 1e23 cm^-2 overflow float16,
-and their squares float32, so everything here runs in float32 or float64 before any cast.
+A normalization is part of the model. It gets raw patches `(b, c, y, x)` in the unit of the map and the mask of valid
+pixels, and returns float32 of order 1. The values that it returns for missing pixels are not used. Column densities
+near 1e23 cm^-2 overflow float16, and their squares overflow float32. Normalizations therefore compute in float32 or
+float64, before any cast.
 """
 
 from typing import Annotated, Literal, cast
@@ -17,20 +18,15 @@ from bigsf.errors import DataError
 
 
 class Normalization(nn.Module):
-    """Base of the normalizations: nothing is done."""
+    """The base of all normalizations; it returns the values as they are."""
 
+    @override
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """Normalise `image` `(b, c, y, x)`; `valid` is boolean of the same shape."""
+        """Normalise `image` `(b, c, y, x)`; `valid` is boolean and of the same shape."""
         return image
 
     def fit(self, values: Tensor) -> None:
         """Learn from a sample of the valid pixels of the training folds, `(c, n)` in float64, NaN where missing."""
-
-
-class NoneConfig(Component[Normalization], builds=lambda channels: Normalization()):
-    """The values as they are."""
-
-    type: Literal["none"]
 
 
 class MinMax(Normalization):
@@ -43,14 +39,8 @@ class MinMax(Normalization):
         return (image - low) / torch.where(high > low, high - low, torch.inf)
 
 
-class MinMaxConfig(Component[Normalization], builds=lambda channels: MinMax()):
-    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
-
-    type: Literal["minmax"] = "minmax"
-
-
 class Log(Normalization):
-    """log10 and min-max; valid values of 0 or below take the smallest positive one of their patch."""
+    """log10, then min-max; valid values of 0 or below take the smallest positive value of their patch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,12 +52,6 @@ class Log(Normalization):
         floor = image.masked_fill(~positive, torch.inf).amin(dim=(2, 3), keepdim=True)
         floor = torch.where(floor.isfinite(), floor, 1.0)
         return cast(Tensor, self.minmax(torch.log10(torch.where(positive, image, floor)), valid))
-
-
-class LogConfig(Component[Normalization], builds=lambda channels: Log()):
-    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
-
-    type: Literal["log"]
 
 
 class ZScore(Normalization):
@@ -83,16 +67,16 @@ class ZScore(Normalization):
         return (centred / torch.where(std > 0, std, torch.inf)).float()
 
 
-class ZScoreConfig(Component[Normalization], builds=lambda channels: ZScore()):
-    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
-
-    type: Literal["zscore"]
-
-
 class Asinh(Normalization):
-    """asinh stretch and min-max; works with negative values."""
+    """asinh stretch, then min-max; negative values are allowed.
 
-    def __init__(self, softening: float) -> None:
+    Parameters
+    ----------
+    softening
+        Value at which the stretch turns from linear to logarithmic, in medians of |value| of the patch.
+    """
+
+    def __init__(self, softening: float = 1.0) -> None:
         super().__init__()
         self.softening = softening
         self.minmax = MinMax()
@@ -104,17 +88,18 @@ class Asinh(Normalization):
         return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
 
 
-class AsinhConfig(Component[Normalization], builds=lambda channels, softening: Asinh(softening)):
-    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
-
-    type: Literal["asinh"]
-
-    softening: PositiveFloat = 1.0
-    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
-
-
 class Global(Normalization):
-    """Standardise with one mean and deviation a channel, from the training folds alone; if constant there, to 0."""
+    """Standardise each channel with one mean and one standard deviation, those of the training folds.
+
+    A channel that is constant in the training folds becomes 0.
+
+    Parameters
+    ----------
+    channels
+        Number of image planes.
+    log
+        Take log10 first; values of 0 or below take the smallest positive value of the training folds.
+    """
 
     floor: Tensor
     mean: Tensor
@@ -147,7 +132,43 @@ class Global(Normalization):
         return ((values - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)).float()
 
 
-class GlobalConfig(Component[Normalization], builds=Global):
+class NormalizationComponent(Component[Normalization]):
+    """The part common to the configurations of all normalizations."""
+
+    @override
+    def build(self, channels: int) -> Normalization:
+        """Return the normalization of images of `channels` planes."""
+        return super().build(channels=channels)
+
+
+class MinMaxConfig(NormalizationComponent, builds=MinMax):
+    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
+
+    type: Literal["minmax"] = "minmax"
+
+
+class LogConfig(NormalizationComponent, builds=Log):
+    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
+
+    type: Literal["log"]
+
+
+class ZScoreConfig(NormalizationComponent, builds=ZScore):
+    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
+
+    type: Literal["zscore"]
+
+
+class AsinhConfig(NormalizationComponent, builds=Asinh):
+    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
+
+    type: Literal["asinh"]
+
+    softening: PositiveFloat = 1.0
+    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
+
+
+class GlobalConfig(NormalizationComponent, builds=Global):
     """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
 
     type: Literal["global"]
@@ -156,7 +177,13 @@ class GlobalConfig(Component[Normalization], builds=Global):
     """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
 
 
-class CustomNormalizationConfig(CustomConfig[Normalization]):
+class NoneConfig(NormalizationComponent, builds=Normalization):
+    """The values as they are."""
+
+    type: Literal["none"]
+
+
+class CustomNormalizationConfig(NormalizationComponent, CustomConfig[Normalization]):
     """A `Normalization` of your own: called with `channels` and `kwargs`."""
 
 

@@ -1,11 +1,12 @@
-"""What training makes small: the family of losses, masked by weights.
+"""Logits and labels -> weighted sums of losses: the family of losses.
 
-A loss returns a sum and a weight; their ratio is the loss. Sums and weights add over batches and processes, so that
-the loss of a set, or of a batch spread over processes, is the same however it was cut, for losses that are sums over
-pixels (bce, focal). Overlap losses (dice, tversky, cldice) compare whole batches: cut otherwise they are only close.
-A batch without labelled pixels has sum 0 and weight 0: it contributes nothing and makes no NaN.
+A loss returns a sum and the sum of the weights; their ratio is the loss. Both sums add over batches and processes. For
+losses that are sums over pixels (bce, focal), the loss of a set is therefore the same however it is divided into
+batches. Overlap losses (dice, tversky, cldice) compare whole batches, so that it is only nearly the same. A batch
+without labelled pixels has sum 0 and weight 0, and thus no effect.
 """
 
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -17,57 +18,46 @@ from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 
 class LossSum(NamedTuple):
-    """A weighted sum of losses and the sum of its weights, both scalars."""
+    """A weighted sum of losses and the sum of its weights."""
 
     total: Tensor
+    """Sum of weight times loss, a scalar."""
     weight: Tensor
+    """Sum of the weights, a scalar."""
 
     def mean(self) -> Tensor:
-        """Return total over weight, 0 where nothing had weight."""
+        """Return total over weight; 0 where nothing has weight."""
         return self.total / self.weight.clamp(min=1e-12)
 
 
 class Loss(Protocol):
-    """What the trainer calls."""
+    """The quantity that training minimises."""
 
     def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
-        """Return the loss.
+        """Return the loss of a batch.
 
         Parameters
         ----------
         logits
             float32 `(b, 1, y, x)`.
         target
-            0 or 1, float32 of the same shape.
+            1 on structures and 0 elsewhere, float32 of the same shape.
         weight
-            Weight of each pixel, 0 where it does not count.
+            Weight of each pixel, float32 of the same shape; 0 where the pixel does not count.
         """
         ...
 
 
-class LossConfig(Component[Loss]):
-    """The part common to all losses."""
+class BCE(Loss):
+    """Binary cross-entropy, summed over pixels."""
 
-    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "unlabelled_weight"})
-
-    unlabelled_weight: NonNegativeFloat = 0.3
-    """Weight of valid pixels without a label, taken as background; labelled ones have 1. Above 0 the model marks less
-    of the map: catalogues are incomplete, but most of the sky is background."""
-
-
-def bce(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
-    """Sum of the binary cross-entropy over pixels."""
-    return LossSum(F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum"), weight.sum())
-
-
-class BCEConfig(LossConfig, builds=lambda: bce):
-    """Binary cross-entropy of each pixel."""
-
-    type: Literal["bce"] = "bce"
+    @override
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        return LossSum(F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum"), weight.sum())
 
 
 class Focal(Loss):
-    """(1 - probability of the truth)**gamma times the binary cross-entropy, summed over pixels."""
+    """Focal loss (Lin et al. 2017), summed over pixels: (1 - probability of the target)**gamma times the BCE."""
 
     def __init__(self, gamma: float) -> None:
         self.gamma = gamma
@@ -79,19 +69,10 @@ class Focal(Loss):
         return LossSum((weight * wrong**self.gamma * entropy).sum(), weight.sum())
 
 
-class FocalConfig(LossConfig, builds=Focal):
-    """Binary cross-entropy that fades for pixels that are right already (Lin et al. 2017)."""
-
-    type: Literal["focal"]
-
-    gamma: NonNegativeFloat = 2.0
-    """How fast easy pixels fade; 0 is bce."""
-
-
 class Tversky(Loss):
-    """The Tversky loss of a whole batch; alpha = beta = 1/2 is the Dice loss."""
+    """Tversky loss of a whole batch (Salehi et al. 2017); with alpha = beta = 1/2 it is the Dice loss."""
 
-    def __init__(self, alpha: float, beta: float) -> None:
+    def __init__(self, alpha: float = 0.5, beta: float = 0.5) -> None:
         self.alpha, self.beta = alpha, beta
 
     @override
@@ -104,26 +85,8 @@ class Tversky(Loss):
         return _of_batch(1 - (true + _SMOOTH) / (whole + _SMOOTH), weight)
 
 
-class TverskyConfig(LossConfig, builds=Tversky):
-    """1 - TP / (TP + alpha FP + beta FN), with probabilities for counts (Salehi et al. 2017)."""
-
-    type: Literal["tversky"]
-
-    alpha: NonNegativeFloat = 0.3
-    """Cost of a false positive; more of it marks less."""
-
-    beta: NonNegativeFloat = 0.7
-    """Cost of a false negative; more of it marks more."""
-
-
-class DiceLossConfig(LossConfig, builds=lambda: Tversky(0.5, 0.5)):
-    """1 - Dice, with probabilities for counts (Milletari et al. 2016)."""
-
-    type: Literal["dice"]
-
-
-class CLDice(Loss):
-    """Centreline Dice on soft skeletons (Shit et al. 2021), of pixels that have weight."""
+class CenterlineDice(Loss):
+    """Centreline Dice of soft skeletons (Shit et al. 2021), for the pixels that have weight."""
 
     def __init__(self, iterations: int) -> None:
         self.iterations = iterations
@@ -139,18 +102,8 @@ class CLDice(Loss):
         return _of_batch(1 - 2 * precision * sensitivity / (precision + sensitivity), weight)
 
 
-def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
-    """Return the soft skeleton of masks or probabilities `(b, 1, y, x)` (Shit et al. 2021, algorithm 1)."""
-    skeleton = F.relu(mask - _opened(mask))
-    for _ in range(iterations):
-        mask = _eroded(mask)
-        ridge = F.relu(mask - _opened(mask))
-        skeleton = skeleton + F.relu(ridge - skeleton * ridge)
-    return skeleton
-
-
 class Mixed(Loss):
-    """Two losses of the same pixels, weighted by their shares."""
+    """The weighted mean of two losses of the same pixels."""
 
     def __init__(self, first: Loss, second: Loss, share_of_second: float) -> None:
         self.first, self.second, self.share = first, second, share_of_second
@@ -161,8 +114,91 @@ class Mixed(Loss):
         return LossSum((1 - self.share) * first.total + self.share * second.total, first.weight)
 
 
-class BCEDiceConfig(LossConfig, builds=lambda dice_weight: Mixed(bce, Tversky(0.5, 0.5), dice_weight)):
-    """The mean of bce and dice, weighted."""
+class BCEDice(Mixed):
+    """The weighted mean of BCE and the Dice loss."""
+
+    def __init__(self, dice_weight: float = 0.5) -> None:
+        super().__init__(BCE(), Tversky(), dice_weight)
+
+
+class CLDice(Mixed):
+    """The weighted mean of the Dice loss and centreline Dice."""
+
+    def __init__(self, cldice_weight: float = 0.5, iterations: int = 5) -> None:
+        super().__init__(Tversky(), CenterlineDice(iterations), cldice_weight)
+
+
+def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
+    """Return the soft skeleton of masks or probabilities `(b, 1, y, x)` (Shit et al. 2021, algorithm 1)."""
+    skeleton = F.relu(mask - _opened(mask))
+    for _ in range(iterations):
+        mask = _eroded(mask)
+        ridge = F.relu(mask - _opened(mask))
+        skeleton = skeleton + F.relu(ridge - skeleton * ridge)
+    return skeleton
+
+
+def _eroded(mask: Tensor) -> Tensor:
+    return -F.max_pool2d(-mask, 3, stride=1, padding=1)
+
+
+def _opened(mask: Tensor) -> Tensor:
+    return F.max_pool2d(_eroded(mask), 3, stride=1, padding=1)
+
+
+_SMOOTH = 1.0  # pixels; it keeps ratios of empty masks defined
+
+
+def _of_batch(value: Tensor, weight: Tensor) -> LossSum:
+    """Return the loss of a whole batch as a sum over its pixels."""
+    return LossSum(value * weight.sum(), weight.sum())
+
+
+class LossConfig(Component[Loss]):
+    """The part common to all losses."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "unlabelled_weight"})
+
+    unlabelled_weight: NonNegativeFloat = 0.3
+    """Weight of valid pixels without a label, which count as background; labelled pixels have weight 1. Above 0 the
+    model marks less of the map: catalogues are incomplete, but most of the sky is background."""
+
+
+class BCEConfig(LossConfig, builds=BCE):
+    """Binary cross-entropy of each pixel."""
+
+    type: Literal["bce"] = "bce"
+
+
+class FocalConfig(LossConfig, builds=Focal):
+    """Binary cross-entropy with less weight on pixels that are right already (Lin et al. 2017)."""
+
+    type: Literal["focal"]
+
+    gamma: NonNegativeFloat = 2.0
+    """How fast the weight falls for pixels that are right; with 0 the loss is bce."""
+
+
+class TverskyConfig(LossConfig, builds=Tversky):
+    """1 - TP / (TP + alpha FP + beta FN), with probabilities for counts (Salehi et al. 2017)."""
+
+    type: Literal["tversky"]
+
+    alpha: NonNegativeFloat = 0.3
+    """Cost of a false positive; a higher cost marks less."""
+
+    beta: NonNegativeFloat = 0.7
+    """Cost of a false negative; a higher cost marks more."""
+
+
+class DiceLossConfig(LossConfig, builds=partial(Tversky, alpha=0.5, beta=0.5)):
+    """1 - Dice, with probabilities for counts (Milletari et al. 2016)."""
+
+    type: Literal["dice"]
+
+
+class BCEDiceConfig(LossConfig, builds=BCEDice):
+    """The weighted mean of bce and dice."""
 
     type: Literal["bce_dice"]
 
@@ -170,10 +206,8 @@ class BCEDiceConfig(LossConfig, builds=lambda dice_weight: Mixed(bce, Tversky(0.
     """Share of dice; the rest is bce."""
 
 
-class CLDiceConfig(
-    LossConfig, builds=lambda cldice_weight, iterations: Mixed(Tversky(0.5, 0.5), CLDice(iterations), cldice_weight)
-):
-    """Dice and centreline Dice, weighted: the latter compares soft skeletons, so that thin structures stay whole."""
+class CLDiceConfig(LossConfig, builds=CLDice):
+    """The weighted mean of dice and centreline Dice, which compares soft skeletons to keep thin structures whole."""
 
     type: Literal["cldice"]
 
@@ -195,19 +229,3 @@ AnyLossConfig = Annotated[
     ],
     ignore_tag_case,
 ]
-
-
-_SMOOTH = 1.0  # pixels; keeps ratios of empty masks defined
-
-
-def _of_batch(value: Tensor, weight: Tensor) -> LossSum:
-    """Return the loss of a whole batch as a sum over its pixels."""
-    return LossSum(value * weight.sum(), weight.sum())
-
-
-def _eroded(mask: Tensor) -> Tensor:
-    return -F.max_pool2d(-mask, 3, stride=1, padding=1)
-
-
-def _opened(mask: Tensor) -> Tensor:
-    return F.max_pool2d(_eroded(mask), 3, stride=1, padding=1)

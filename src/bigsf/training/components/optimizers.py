@@ -1,4 +1,4 @@
-"""How weights follow gradients: the family of optimizers, torch's own."""
+"""Gradients -> weights: the family of optimizers, those of torch."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -7,13 +7,23 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 Parameters = Iterable[nn.Parameter]
 
 
-class AdamConfig(Component[Optimizer], builds=torch.optim.Adam):
+class OptimizerComponent(Component[Optimizer]):
+    """The part common to the configurations of all optimizers."""
+
+    @override
+    def build(self, parameters: Parameters) -> Optimizer:
+        """Return the optimizer of the parameters of a network."""
+        return super().build(parameters)
+
+
+class AdamConfig(OptimizerComponent, builds=torch.optim.Adam):
     """Adam (Kingma & Ba 2015)."""
 
     type: Literal["adam"] = "adam"
@@ -25,7 +35,7 @@ class AdamConfig(Component[Optimizer], builds=torch.optim.Adam):
     """L2 penalty on the weights, added to the gradients."""
 
 
-class AdamWConfig(Component[Optimizer], builds=torch.optim.AdamW):
+class AdamWConfig(OptimizerComponent, builds=torch.optim.AdamW):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     type: Literal["adamw"]
@@ -34,10 +44,10 @@ class AdamWConfig(Component[Optimizer], builds=torch.optim.AdamW):
     """Learning rate; a scheduler may change it."""
 
     weight_decay: NonNegativeFloat = 0.01
-    """Fraction by which weights shrink a step, times the learning rate."""
+    """Fraction by which weights shrink per step, times the learning rate."""
 
 
-class SGDConfig(Component[Optimizer], builds=torch.optim.SGD):
+class SGDConfig(OptimizerComponent, builds=torch.optim.SGD):
     """Stochastic gradient descent."""
 
     type: Literal["sgd"]
@@ -49,13 +59,13 @@ class SGDConfig(Component[Optimizer], builds=torch.optim.SGD):
     """Memory of past gradients."""
 
     nesterov: bool = False
-    """Look ahead along the momentum."""
+    """Take the gradient ahead along the momentum (Nesterov 1983)."""
 
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty on the weights, added to the gradients."""
 
 
-class RMSpropConfig(Component[Optimizer], builds=torch.optim.RMSprop):
+class RMSpropConfig(OptimizerComponent, builds=torch.optim.RMSprop):
     """RMSprop (Hinton 2012)."""
 
     type: Literal["rmsprop"]
@@ -70,7 +80,7 @@ class RMSpropConfig(Component[Optimizer], builds=torch.optim.RMSprop):
     """L2 penalty on the weights, added to the gradients."""
 
 
-class CustomOptimizerConfig(CustomConfig[Optimizer]):
+class CustomOptimizerConfig(OptimizerComponent, CustomConfig[Optimizer]):
     """An optimizer of your own: called with the parameters and `kwargs`."""
 
 

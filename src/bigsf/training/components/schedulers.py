@@ -1,11 +1,11 @@
-"""Epoch -> learning rate: the family of schedulers.
+"""Time in epochs -> factor on the learning rate: the family of schedulers.
 
-A schedule is a factor on the optimizer's learning rate as a function of the step, so that a resumed run cannot differ
-from an undisturbed one; only `plateau` keeps a state, which is saved.
+A schedule is a function of the time alone, so that a resumed run cannot differ from an uninterrupted one. Only
+`plateau` has a state, which is saved.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -15,7 +15,7 @@ from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 
 class Scheduler(Protocol):
-    """A factor on the learning rate."""
+    """A factor on the learning rate of the optimizer."""
 
     def factor(self, epoch: float) -> float:
         """Return the factor at a time in epochs, e.g. 1.5 in the middle of the second epoch."""
@@ -26,93 +26,126 @@ class Scheduler(Protocol):
         return
 
     def state(self) -> dict[str, float]:
-        """Return what must survive a restart."""
+        """Return the state that a resumed run needs."""
         return {}
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take up a saved state."""
+        """Continue from a saved state."""
         return
 
 
-class Schedule(Scheduler):
-    """A factor that is a function of time alone.
+class WarmUp(Scheduler):
+    """The base of the schedulers: a linear rise from 0 during the first epochs, times a factor.
 
     Parameters
     ----------
     warmup
-        Epochs of linear growth from 0.
-    curve
-        The factor as a function of the time in epochs.
+        Epochs of the linear rise; 0: none.
     """
 
-    def __init__(self, warmup: float, curve: Callable[[float], float]) -> None:
-        self.warmup, self.curve = warmup, curve
+    def __init__(self, warmup: float = 0.0) -> None:
+        self.warmup = warmup
 
     @override
     def factor(self, epoch: float) -> float:
-        return self.curve(epoch) * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
+        return self.warm_factor(epoch) * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
+
+    def warm_factor(self, epoch: float) -> float:
+        """Return the factor without the rise."""
+        return 1.0
 
 
-def step_schedule(epochs: int, warmup: float, every: int, gamma: float) -> Scheduler:
-    """Return a schedule that multiplies the learning rate by `gamma` every `every` epochs."""
-    return Schedule(warmup, lambda epoch: gamma ** (math.floor(epoch) // every))
+class Step(WarmUp):
+    """Multiply the learning rate by `gamma` every `every` epochs."""
+
+    def __init__(self, every: int = 10, gamma: float = 0.1, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+        self.every, self.gamma = every, gamma
+
+    @override
+    def warm_factor(self, epoch: float) -> float:
+        return self.gamma ** (math.floor(epoch) // self.every)
 
 
-def multistep_schedule(epochs: int, warmup: float, milestones: Sequence[int], gamma: float) -> Scheduler:
-    """Return a schedule that multiplies the learning rate by `gamma` at each milestone."""
-    return Schedule(warmup, lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones))
+class MultiStep(WarmUp):
+    """Multiply the learning rate by `gamma` after each of the epochs `milestones`."""
+
+    def __init__(self, milestones: Sequence[int] = (10, 20), gamma: float = 0.1, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+        self.milestones, self.gamma = milestones, gamma
+
+    @override
+    def warm_factor(self, epoch: float) -> float:
+        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
 
-def exponential_schedule(epochs: int, warmup: float, gamma: float) -> Scheduler:
-    """Return a schedule that multiplies the learning rate by `gamma` each epoch."""
-    return Schedule(warmup, lambda epoch: gamma ** math.floor(epoch))
+class Exponential(WarmUp):
+    """Multiply the learning rate by `gamma` each epoch."""
+
+    def __init__(self, gamma: float = 0.95, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+        self.gamma = gamma
+
+    @override
+    def warm_factor(self, epoch: float) -> float:
+        return self.gamma ** math.floor(epoch)
 
 
-def cosine_schedule(epochs: int, warmup: float, final: float) -> Scheduler:
-    """Return a schedule that falls along half a cosine to `final` at the end of the run."""
-    return Schedule(warmup, lambda epoch: _cosine(1.0, final, epoch / epochs))
+class Cosine(WarmUp):
+    """Lower the learning rate along half a cosine to the factor `final` after `epochs` epochs."""
+
+    def __init__(self, epochs: int, final: float = 0.0, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+        self.epochs, self.final = epochs, final
+
+    @override
+    def warm_factor(self, epoch: float) -> float:
+        return _cosine(1.0, self.final, epoch / self.epochs)
 
 
-def onecycle_schedule(epochs: int, warmup: float, rise: float, initial: float, final: float) -> Scheduler:
-    """Return a schedule that grows from `initial` to 1 in a part `rise` of the run, and then falls to `final`."""
+class OneCycle(WarmUp):
+    """Raise the learning rate from the factor `initial` to 1, then lower it to `final`, along cosines.
 
-    def curve(epoch: float) -> float:
-        done = epoch / epochs
-        if done < rise:
-            return _cosine(initial, 1.0, done / rise)
-        return _cosine(1.0, final, (done - rise) / (1 - rise))
+    The rise takes a fraction `rise` of the `epochs` epochs of the run.
+    """
 
-    return Schedule(warmup, curve)
+    def __init__(
+        self, epochs: int, rise: float = 0.3, initial: float = 0.04, final: float = 0.0, warmup: float = 0.0
+    ) -> None:
+        super().__init__(warmup)
+        self.epochs, self.rise, self.initial, self.final = epochs, rise, initial, final
+
+    @override
+    def warm_factor(self, epoch: float) -> float:
+        done = epoch / self.epochs
+        if done < self.rise:
+            return _cosine(self.initial, 1.0, done / self.rise)
+        return _cosine(1.0, self.final, (done - self.rise) / (1 - self.rise))
 
 
-def _cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-
-
-class Plateau(Scheduler):
-    """A factor that falls when a quantity stays.
+class Plateau(WarmUp):
+    """Multiply the learning rate by `gamma` when a quantity has not become better for `patience` epochs.
 
     Parameters
     ----------
-    epochs
-        Epochs of the run; they have no effect.
-    warmup
-        Epochs of linear growth from 0.
     monitor
-        The logged quantity.
+        The logged quantity. Lower is better for losses, higher for the rest.
     patience
         Epochs to wait for a better value.
     gamma
         Factor of each step.
+    warmup
+        Epochs of the linear rise.
     """
 
-    def __init__(self, epochs: int, warmup: float, monitor: str, patience: int, gamma: float) -> None:
-        self.warmup, self.monitor, self.patience, self.gamma = warmup, monitor, patience, gamma
+    def __init__(self, monitor: str = "val_loss", patience: int = 5, gamma: float = 0.1, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+        self.monitor, self.patience, self.gamma = monitor, patience, gamma
         self._state = {"factor": 1.0, "best": math.inf, "waited": 0.0}
 
     @override
-    def factor(self, epoch: float) -> float:
-        return self._state["factor"] * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
+    def warm_factor(self, epoch: float) -> float:
+        return self._state["factor"]
 
     @override
     def end_of_epoch(self, quantities: dict[str, float]) -> None:
@@ -134,19 +167,32 @@ class Plateau(Scheduler):
         self._state |= state
 
 
-class SchedulerConfig(Component[Scheduler]):
-    """The part common to all schedulers."""
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
-    warmup: NonNegativeFloat = 0.0
-    """Epochs during which the learning rate grows linearly from 0."""
+
+class SchedulerComponent(Component[Scheduler]):
+    """The part common to the configurations of all schedulers."""
 
     @property
     def depends_on_total(self) -> bool:
         """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
         return False
 
+    @override
+    def build(self, epochs: int) -> Scheduler:
+        """Return the scheduler of a run of `epochs` epochs."""
+        return super().build(epochs=epochs)
 
-class StepConfig(SchedulerConfig, builds=step_schedule):
+
+class SchedulerConfig(SchedulerComponent):
+    """The part common to all schedulers of BigSF."""
+
+    warmup: NonNegativeFloat = 0.0
+    """Epochs during which the learning rate grows linearly from 0."""
+
+
+class StepConfig(SchedulerConfig, builds=Step):
     """Multiply the learning rate by `gamma` every `every` epochs."""
 
     type: Literal["step"]
@@ -158,7 +204,7 @@ class StepConfig(SchedulerConfig, builds=step_schedule):
     """Factor of each step."""
 
 
-class MultiStepConfig(SchedulerConfig, builds=multistep_schedule):
+class MultiStepConfig(SchedulerConfig, builds=MultiStep):
     """Multiply the learning rate by `gamma` at each milestone."""
 
     type: Literal["multistep"]
@@ -170,7 +216,7 @@ class MultiStepConfig(SchedulerConfig, builds=multistep_schedule):
     """Factor of each step."""
 
 
-class ExponentialConfig(SchedulerConfig, builds=exponential_schedule):
+class ExponentialConfig(SchedulerConfig, builds=Exponential):
     """Multiply the learning rate by `gamma` each epoch."""
 
     type: Literal["exponential"]
@@ -179,7 +225,7 @@ class ExponentialConfig(SchedulerConfig, builds=exponential_schedule):
     """Factor of each epoch."""
 
 
-class CosineConfig(SchedulerConfig, builds=cosine_schedule):
+class CosineConfig(SchedulerConfig, builds=Cosine):
     """Lower the learning rate along half a cosine to `final` (Loshchilov & Hutter 2017)."""
 
     type: Literal["cosine"]
@@ -188,12 +234,12 @@ class CosineConfig(SchedulerConfig, builds=cosine_schedule):
     """The factor at the end."""
 
     @property
+    @override
     def depends_on_total(self) -> bool:
-        """It ends with the run."""
         return True
 
 
-class OneCycleConfig(SchedulerConfig, builds=onecycle_schedule):
+class OneCycleConfig(SchedulerConfig, builds=OneCycle):
     """Raise the learning rate from `initial` to 1, then lower it to `final` (Smith & Topin 2019), along cosines."""
 
     type: Literal["onecycle"]
@@ -208,8 +254,8 @@ class OneCycleConfig(SchedulerConfig, builds=onecycle_schedule):
     """The factor at the end."""
 
     @property
+    @override
     def depends_on_total(self) -> bool:
-        """It ends with the run."""
         return True
 
 
@@ -219,7 +265,7 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
     type: Literal["plateau"]
 
     monitor: str = "val_loss"
-    """The logged quantity; losses are to fall, all else to rise."""
+    """The logged quantity. Lower is better for losses, higher for the rest."""
 
     patience: PositiveInt = 5
     """Epochs to wait."""
@@ -228,12 +274,12 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
     """Factor of each step."""
 
 
-class CustomSchedulerConfig(CustomConfig[Scheduler]):
+class CustomSchedulerConfig(SchedulerComponent, CustomConfig[Scheduler]):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
 
     @property
+    @override
     def depends_on_total(self) -> bool:
-        """It is told the number of epochs."""
         return True
 
 
