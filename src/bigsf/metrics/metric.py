@@ -1,7 +1,7 @@
-"""What a metric is, and those of BigSF.
+"""Probabilities and labels of a map -> one number: the protocol of metrics and the metrics themselves.
 
-The interface is that of torchmetrics (update, compute, reset) and `merge`. Metrics count labelled pixels only, pool
-their counts over the whole set, and see each pixel once, on maps blended from overlapping windows.
+The protocol is that of torchmetrics (update, compute, reset), and `merge`. Metrics count labelled pixels only. Their
+counts are pooled over the whole set of maps. They see each pixel once, because windows that overlap are blended first.
 """
 
 from typing import Any, Literal, Protocol, Self, cast
@@ -16,22 +16,32 @@ from bigsf.metrics.threshold_curve import ThresholdCurve
 
 
 class Metric(Protocol):
-    """Pools maps into one number."""
+    """Pools chunks of maps into one number."""
 
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
-        """Take a piece of map, each array `(ny, nx)`; `labelled` says which pixels count."""
+        """Add a chunk of a map.
+
+        Parameters
+        ----------
+        probability
+            Probabilities `(ny, nx)`, NaN where the map was not predicted. Labelled pixels are always predicted.
+        target
+            True on known structures, `(ny, nx)`.
+        labelled
+            True where the target is known, `(ny, nx)`. Only these pixels count.
+        """
         ...
 
     def compute(self) -> float:
-        """Return the value over all that was taken; NaN where it is not defined."""
+        """Return the value over all chunks; NaN where it is not defined."""
         ...
 
     def reset(self) -> None:
-        """Forget all that was taken."""
+        """Drop all chunks."""
         ...
 
     def merge(self, other: Any) -> None:
-        """Take all that another metric of the same kind has taken."""
+        """Add all chunks of another metric of the same kind."""
         ...
 
 
@@ -70,7 +80,7 @@ class CountRatio(Metric):
 
 
 class CurveMetric(Metric):
-    """A number of a `ThresholdCurve`.
+    """A score over all thresholds, from a `ThresholdCurve`.
 
     Parameters
     ----------
@@ -100,7 +110,10 @@ class CurveMetric(Metric):
 
 
 class MSSIM(Metric):
-    """Mean of the structural similarity index in 7 x 7 windows; pixels that were not predicted count as 0 in both."""
+    """Mean of the structural similarity index in windows of 7 x 7 pixels.
+
+    Pixels that were not predicted count as 0 in both the probability and the target.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -129,7 +142,10 @@ class MSSIM(Metric):
 
 
 class CLDiceMetric(Metric):
-    """Harmonic mean of the shares of the found skeleton in the target and of the true skeleton in the found mask.
+    """Centreline Dice (Shit et al. 2021), from skeletons of the predicted mask and of the target.
+
+    It is the harmonic mean of two fractions: that of the predicted skeleton that lies in the target, and that of the
+    skeleton of the target that lies in the predicted mask.
 
     Parameters
     ----------

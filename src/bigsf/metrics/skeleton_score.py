@@ -1,4 +1,4 @@
-"""Do found and true structures run along the same lines: scores of skeletons, pooled over pieces of a map."""
+"""Predicted and true mask -> agreement of their skeletons, pooled over chunks of a map."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -11,21 +11,21 @@ from bigsf.filaments.spine import skeleton_of
 
 
 class SkeletonScore:
-    """Compares the skeleton (Lee et al. 1994) of a found mask with that of the true one.
+    """Compares the skeleton (Lee et al. 1994) of a predicted mask with that of the ground truth.
 
     Parameters
     ----------
     radii_px
-        Distances within which lines count as the same.
+        Distances in pixels within which two lines count as the same.
 
     Attributes
     ----------
     inside
-        Pixels of (found skeleton in the true mask, true skeleton in the found mask).
+        Number of pixels of (predicted skeleton in the true mask, true skeleton in the predicted mask).
     length
-        Pixels of (found skeleton, true skeleton).
+        Number of pixels of (predicted skeleton, true skeleton).
     near
-        Pixels of (found skeleton near the true one, true skeleton near the found one) for each radius.
+        Number of pixels of (predicted skeleton near the true one, true skeleton near the predicted one), `(radii, 2)`.
     """
 
     def __init__(self, radii_px: Sequence[float] = (1, 2, 3)) -> None:
@@ -33,7 +33,7 @@ class SkeletonScore:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all pixels."""
+        """Drop all counts."""
         self.inside = np.zeros(2, np.int64)
         self.length = np.zeros(2, np.int64)
         self.near = np.zeros((len(self.radii_px), 2), np.int64)
@@ -41,9 +41,19 @@ class SkeletonScore:
     def update(
         self, found: BoolArray, true: BoolArray, predicted: BoolArray, true_line: BoolArray | None = None
     ) -> None:
-        """Compare a piece of two masks, `(ny, nx)`; lines are drawn on the whole piece and counted where predicted.
+        """Compare a chunk of two masks.
 
-        The skeleton of the true mask may be given, where several found ones are compared with it.
+        Parameters
+        ----------
+        found
+            The predicted mask, `(ny, nx)`.
+        true
+            The true mask, `(ny, nx)`.
+        predicted
+            The pixels `(ny, nx)` that count. Skeletons are computed on the whole chunk all the same.
+        true_line
+            The skeleton of the true mask, `(ny, nx)`. Give it where several masks are compared with the same truth, so
+            that it is computed only once.
         """
         lines = skeleton_of(found), skeleton_of(true) if true_line is None else true_line
         for side, (line, other, mask) in enumerate(zip(lines, lines[::-1], (true, found), strict=True)):
@@ -55,14 +65,14 @@ class SkeletonScore:
                 self.near[:, side] += [(distance <= radius).sum() for radius in self.radii_px]
 
     def merge(self, other: Self) -> None:
-        """Add the counts of another piece."""
+        """Add the counts of another score."""
         self.inside += other.inside
         self.length += other.length
         self.near += other.near
 
     @property
     def cldice(self) -> float:
-        """Centreline Dice (Shit et al. 2021): harmonic mean of the shares of each skeleton in the other mask."""
+        """Centreline Dice (Shit et al. 2021): the harmonic mean of the fractions of each skeleton in the other mask."""
         found, true = map(float, self.length)
         if not found or not true:
             return float("nan") if not found and not true else 0.0
@@ -70,7 +80,7 @@ class SkeletonScore:
         return float(2 * precision * sensitivity / (precision + sensitivity)) if precision + sensitivity else 0.0
 
     def table(self) -> dict[str, float]:
-        """Return clDice, and purity and completeness of the skeletons within each radius; NaN where not defined."""
+        """Return clDice, and the purity and completeness of skeletons within each radius; NaN where not defined."""
         with np.errstate(invalid="ignore"):
             shares = self.near / self.length
         scores = {"cldice": self.cldice}

@@ -1,7 +1,7 @@
-"""Scores of a probability map against a mask at every threshold, from one pass over the pixels.
+"""Probabilities and ground truth -> scores at every threshold, in one pass over the pixels.
 
-Probabilities are counted in bins of their logit: bins of the probability itself would put most pixels of a good map
-into the first and the last one (average precision 0.50 where 0.60 is true).
+Pixels are counted in bins of the logit of their probability. Bins of the probability itself would hold most pixels of a
+good map in the first and the last bin: the average precision of such a map came out as 0.50 in place of 0.60.
 """
 
 from typing import Self
@@ -9,26 +9,26 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-BINS = 65536  # narrow enough also for a model that has just begun to learn, whose logits hardly differ
+from bigsf.arrays import BoolArray, Float64Array, IntArray
+
+BINS = 65536  # the logits of a model that has just begun to learn hardly differ, so bins must be narrow
 
 
-_LIMIT = 20.0  # logits; float32 probabilities end near 17
+_LIMIT = 20.0  # the logit of the largest float32 below 1 is about 17
 
 
 _AT = ("dice", "iou", "precision", "recall", "marked_ratio")
 
 
-Counts = npt.NDArray[np.int64]
-
-
 class ThresholdCurve:
-    """Counts of positive and negative pixels by score, from which every threshold score follows.
+    """Numbers of positive and negative pixels in bins of their score. Scores at every threshold follow from them.
 
     Parameters
     ----------
     edges
-        Lower edges of the bins but the first, increasing; by default evenly spaced in logit. Scores of anything else
-        than a probability (a column density, a filter) want edges of their own, see `quantile_edges`.
+        The lower edges of all bins except the first, in increasing order. By default they are evenly spaced in logit.
+        Scores that are no probabilities (a column density, the output of a filter) need other edges, as those of
+        `quantile_edges`.
     """
 
     def __init__(self, edges: npt.NDArray[np.floating] | None = None) -> None:
@@ -36,13 +36,13 @@ class ThresholdCurve:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all pixels."""
+        """Drop all counts."""
         n = BINS if self.edges is None else len(self.edges) + 1
-        self.positives: Counts = np.zeros(n, np.int64)
-        self.negatives: Counts = np.zeros(n, np.int64)
+        self.positives: IntArray = np.zeros(n, np.int64)
+        self.negatives: IntArray = np.zeros(n, np.int64)
 
-    def update(self, score: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> None:
-        """Count pixels: scores and truths `(n,)`; scores are finite."""
+    def update(self, score: npt.NDArray[np.floating], truth: BoolArray) -> None:
+        """Count pixels by their finite scores `(n,)` and their ground truth `(n,)`."""
         if self.edges is None:
             p = np.clip(score.astype(np.float64), 1e-9, 1 - 1e-9)
             position = (np.log(p) - np.log1p(-p) + _LIMIT) * (BINS / (2 * _LIMIT))
@@ -60,53 +60,53 @@ class ThresholdCurve:
         self.negatives += other.negatives
 
     @property
-    def thresholds(self) -> npt.NDArray[np.float64]:
-        """The lower edge of each bin: pixels at or above it are marked. The first is below every score."""
+    def thresholds(self) -> Float64Array:
+        """The lower edge of each bin, `(bins,)`. Pixels at or above it are marked; the first is below every score."""
         if self.edges is not None:
             return np.concatenate([[-np.inf], self.edges])
         logit = (np.arange(BINS) / BINS * 2 - 1) * _LIMIT
         return np.asarray(1 / (1 + np.exp(-logit)))
 
     @property
-    def true_positives(self) -> Counts:
+    def true_positives(self) -> IntArray:
         """Positive pixels marked at each threshold."""
         return np.cumsum(self.positives[::-1])[::-1]
 
     @property
-    def false_positives(self) -> Counts:
+    def false_positives(self) -> IntArray:
         """Negative pixels marked at each threshold."""
         return np.cumsum(self.negatives[::-1])[::-1]
 
     @property
-    def dice(self) -> npt.NDArray[np.float64]:
+    def dice(self) -> Float64Array:
         """2 TP / (marked + positive) at each threshold."""
         tp, fp = self.true_positives, self.false_positives
         return np.asarray(2 * tp / np.maximum(tp + fp + self.positives.sum(), 1))
 
     @property
-    def precision(self) -> npt.NDArray[np.float64]:
+    def precision(self) -> Float64Array:
         """TP / marked at each threshold; 1 where nothing is marked."""
         tp, fp = self.true_positives, self.false_positives
         return np.asarray(np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1), 1.0))
 
     @property
-    def recall(self) -> npt.NDArray[np.float64]:
+    def recall(self) -> Float64Array:
         """TP / positive at each threshold."""
         return np.asarray(self.true_positives / max(int(self.positives.sum()), 1))
 
     @property
-    def iou(self) -> npt.NDArray[np.float64]:
+    def iou(self) -> Float64Array:
         """TP / (marked or positive) at each threshold."""
         tp, fp = self.true_positives, self.false_positives
         return np.asarray(tp / np.maximum(fp + self.positives.sum(), 1))
 
     @property
-    def marked_ratio(self) -> npt.NDArray[np.float64]:
+    def marked_ratio(self) -> Float64Array:
         """Pixels marked over positive pixels at each threshold."""
         return np.asarray((self.true_positives + self.false_positives) / max(int(self.positives.sum()), 1))
 
-    def calibration(self, groups: int = 10) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Counts]:
-        """Compare probabilities with frequencies.
+    def calibration(self, groups: int = 10) -> tuple[Float64Array, Float64Array, IntArray]:
+        """Compare predicted probabilities with the frequencies of positive pixels.
 
         Parameters
         ----------
@@ -116,13 +116,13 @@ class ThresholdCurve:
         Returns
         -------
         probability, frequency, pixels : ndarray
-            Of each range `(groups,)`: the mean probability (to the width of a bin), the fraction of positive pixels,
-            and the number of pixels. NaN where there are none.
+            For each range, `(groups,)` each: the mean probability (to the width of a bin), the fraction of positive
+            pixels, and the number of pixels. The first two are NaN where a range has no pixel.
 
         Raises
         ------
         ValueError
-            For a curve of scores that are no probabilities.
+            Where the scores of the curve are no probabilities.
         """
         if self.edges is not None:
             raise ValueError("only probabilities can be calibrated")
@@ -141,18 +141,18 @@ class ThresholdCurve:
             return float("nan"), 0.5
         dice = self.dice
         ties = np.flatnonzero(dice == dice.max())
-        best = int(ties[len(ties) // 2])  # the middle of thresholds that mark the same pixels
+        best = int(ties[len(ties) // 2])  # thresholds that mark the same pixels tie: take the middle one
         return float(dice[best]), float(self.thresholds[best])
 
     def average_precision(self) -> float:
-        """Return the sum of precision times the steps of recall, as scikit-learn does; NaN without positives."""
+        """Return the sum of precision times the steps of recall, as scikit-learn does; NaN without positive pixels."""
         if not self.positives.any():
             return float("nan")
         steps = self.positives / self.positives.sum()
         return float(np.sum(steps * self.precision))
 
     def roc_auc(self) -> float:
-        """Return the area under the ROC curve; NaN where there are not both kinds of pixel."""
+        """Return the area under the ROC curve; NaN where all pixels are positive, or all negative."""
         positives, negatives = self.positives.sum(), self.negatives.sum()
         if not positives or not negatives:
             return float("nan")
@@ -160,23 +160,25 @@ class ThresholdCurve:
         return float(np.sum(self.positives * (below + self.negatives / 2)) / positives / negatives)
 
     def at(self, threshold: float) -> dict[str, float]:
-        """Return Dice, IoU, precision, recall and marked ratio (pixels marked over positive ones) at a threshold."""
+        """Return Dice, IoU, precision, recall and the ratio of marked to positive pixels at a threshold."""
         return {name: values[0] for name, values in self.by_threshold(np.array([threshold])).items() if name in _AT}
 
     def by_threshold(self, thresholds: npt.NDArray[np.floating]) -> dict[str, list[float]]:
-        """Return the scores of `at` at several thresholds, a list each."""
+        """Return the scores of `at` at several thresholds, and the thresholds: one list for each."""
         index = np.searchsorted(self.thresholds, thresholds, side="right") - 1
         return {"threshold": thresholds.tolist()} | {name: getattr(self, name)[index].tolist() for name in _AT}
 
     def by_recall(self, recalls: npt.NDArray[np.floating]) -> dict[str, list[float]]:
-        """Return the precision at the highest threshold that reaches each recall, increasing."""
+        """Return the precision at the highest threshold that reaches each recall."""
         recall = self.recall
         index = len(recall) - 1 - np.searchsorted(recall[::-1], recalls)
         return {"recall": recalls.tolist(), "precision": self.precision[np.maximum(index, 0)].tolist()}
 
 
-def quantile_edges(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return bin edges that spread a sample of finite scores evenly over the bins of a `ThresholdCurve`."""
-    ordered = np.sort(scores.astype(np.float64), axis=None, kind="stable")  # the default is slow for many equal values
+def quantile_edges(scores: npt.NDArray[np.floating]) -> Float64Array:
+    """Return bin edges for a `ThresholdCurve` over which a sample of finite scores is spread evenly."""
+    ordered = np.sort(
+        scores.astype(np.float64), axis=None, kind="stable"
+    )  # numpy's default is slow for many equal values
     edges = ordered[np.linspace(0, len(ordered) - 1, BINS + 1)[1:-1].astype(np.int64)]
     return np.asarray(edges[np.concatenate([[True], edges[1:] > edges[:-1]])])

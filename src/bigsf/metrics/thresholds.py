@@ -1,4 +1,4 @@
-"""The probabilities from which pixels are marked."""
+"""The probability thresholds of a model: pixels at or above them are marked."""
 
 from dataclasses import dataclass
 

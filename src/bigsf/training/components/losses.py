@@ -1,9 +1,9 @@
-"""What training makes small: the family of losses, masked by weights.
+"""Logits + target + weights of pixels -> loss: the family of losses.
 
-A loss returns a sum and a weight; their ratio is the loss. Sums and weights add over batches and processes, so that
-the loss of a set, or of a batch spread over processes, is the same however it was cut, for losses that are sums over
-pixels (bce, focal). Overlap losses (dice, tversky, cldice) compare whole batches: cut otherwise they are only close.
-A batch without labelled pixels has sum 0 and weight 0: it contributes nothing and makes no NaN.
+A loss returns a sum and a weight, and their ratio is the value of the loss. Sums and weights are added over batches and
+processes. Losses that are sums over pixels (bce, focal) therefore do not depend on how a data set is divided into
+batches, or a batch into processes. Overlap losses (dice, tversky, cldice) compare whole batches and depend on it a
+little. A batch without pixels of weight above 0 has sum 0 and weight 0, so that it changes nothing and is never NaN.
 """
 
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
@@ -23,12 +23,12 @@ class LossSum(NamedTuple):
     weight: Tensor
 
     def mean(self) -> Tensor:
-        """Return total over weight, 0 where nothing had weight."""
+        """Return total over weight; 0 where no pixel has weight."""
         return self.total / self.weight.clamp(min=1e-12)
 
 
 class Loss(Protocol):
-    """What the trainer calls."""
+    """A function from logits, target and weights to a loss."""
 
     def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
         """Return the loss.
@@ -40,7 +40,7 @@ class Loss(Protocol):
         target
             0 or 1, float32 of the same shape.
         weight
-            Weight of each pixel, 0 where it does not count.
+            Weight of each pixel, of the same shape; 0 where it does not count.
         """
         ...
 
@@ -56,7 +56,7 @@ class LossConfig(Component[Loss]):
 
 
 def bce(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
-    """Sum of the binary cross-entropy over pixels."""
+    """Return the binary cross-entropy, summed over pixels."""
     return LossSum(F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum"), weight.sum())
 
 
@@ -67,7 +67,7 @@ class BCEConfig(LossConfig, builds=lambda: bce):
 
 
 class Focal(Loss):
-    """(1 - probability of the truth)**gamma times the binary cross-entropy, summed over pixels."""
+    """The sum over pixels of (1 - p)**gamma times the binary cross-entropy, with p the probability of the target."""
 
     def __init__(self, gamma: float) -> None:
         self.gamma = gamma
@@ -123,7 +123,7 @@ class DiceLossConfig(LossConfig, builds=lambda: Tversky(0.5, 0.5)):
 
 
 class CLDice(Loss):
-    """Centreline Dice on soft skeletons (Shit et al. 2021), of pixels that have weight."""
+    """Centreline Dice on soft skeletons (Shit et al. 2021), over pixels that have weight."""
 
     def __init__(self, iterations: int) -> None:
         self.iterations = iterations
@@ -150,7 +150,7 @@ def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
 
 
 class Mixed(Loss):
-    """Two losses of the same pixels, weighted by their shares."""
+    """The weighted mean of two losses of the same pixels."""
 
     def __init__(self, first: Loss, second: Loss, share_of_second: float) -> None:
         self.first, self.second, self.share = first, second, share_of_second
@@ -197,7 +197,7 @@ AnyLossConfig = Annotated[
 ]
 
 
-_SMOOTH = 1.0  # pixels; keeps ratios of empty masks defined
+_SMOOTH = 1.0  # in pixels; ratios of empty masks are defined with it
 
 
 def _of_batch(value: Tensor, weight: Tensor) -> LossSum:

@@ -1,4 +1,4 @@
-"""How weights follow gradients: the family of optimizers, torch's own."""
+"""Gradients -> new weights: the family of optimizers, those of torch."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ class AdamWConfig(Component[Optimizer], builds=torch.optim.AdamW):
     """Learning rate; a scheduler may change it."""
 
     weight_decay: NonNegativeFloat = 0.01
-    """Fraction by which weights shrink a step, times the learning rate."""
+    """Fraction by which weights shrink per step, times the learning rate."""
 
 
 class SGDConfig(Component[Optimizer], builds=torch.optim.SGD):

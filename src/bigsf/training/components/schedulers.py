@@ -1,7 +1,7 @@
 """Epoch -> learning rate: the family of schedulers.
 
-A schedule is a factor on the optimizer's learning rate as a function of the step, so that a resumed run cannot differ
-from an undisturbed one; only `plateau` keeps a state, which is saved.
+A schedule is a factor on the learning rate of the optimizer. It is a function of time alone, so that a resumed run has
+the learning rates of a run that was never stopped. Only `plateau` has a state, which is saved in the snapshot.
 """
 
 import math
@@ -22,15 +22,15 @@ class Scheduler(Protocol):
         ...
 
     def end_of_epoch(self, quantities: dict[str, float]) -> None:
-        """Take note of the quantities logged for an epoch."""
+        """Take the quantities that are logged for an epoch."""
         return
 
     def state(self) -> dict[str, float]:
-        """Return what must survive a restart."""
+        """Return the state that a resumed run needs."""
         return {}
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take up a saved state."""
+        """Continue from a saved state."""
         return
 
 
@@ -90,7 +90,7 @@ def _cosine(start: float, end: float, done: float) -> float:
 
 
 class Plateau(Scheduler):
-    """A factor that falls when a quantity stays.
+    """A factor that falls when a logged quantity does not become better.
 
     Parameters
     ----------

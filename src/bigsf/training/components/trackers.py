@@ -25,19 +25,19 @@ History = list[dict[str, Any]]
 
 
 class Tracker(Protocol):
-    """Follows a run."""
+    """Writes the logged quantities of a run somewhere."""
 
     def write(self, history: History) -> None:
-        """Take the whole history, the newest row last; a resumed run calls it first with the rows it starts from."""
+        """Write the history, with the newest row last. A resumed run first writes the rows of the epochs before it."""
         ...
 
     def close(self) -> None:
-        """End the run."""
+        """Finish, when the run ends or is stopped."""
         return
 
 
 class CSVTracker(Tracker):
-    """Rewrites a CSV file whole each epoch, so that it is never cut short and always agrees with the snapshot."""
+    """Replaces a CSV file each epoch. The file is always complete and agrees with the snapshot."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ def csv_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Trac
 
 
 class CSVConfig(Component[Tracker], builds=csv_tracker):
-    """metrics.csv in the run folder: a row an epoch."""
+    """metrics.csv in the run folder, with one row per epoch."""
 
     type: Literal["csv"] = "csv"
 
@@ -79,11 +79,11 @@ class CurvesTracker(Tracker):
         self._history: History = []
 
     def write(self, history: History) -> None:
-        """Keep the history; drawing each epoch would take longer than a short epoch."""
+        """Keep the history. To draw it each epoch would take longer than a short epoch."""
         self._history = list(history)
 
     def close(self) -> None:
-        """Draw the figure; one that cannot be drawn is a warning, because it must not cost a result."""
+        """Draw the figure. A figure that cannot be drawn is only a warning, so that the run keeps its results."""
         if not self._history:
             return
         try:
@@ -256,7 +256,7 @@ class WandBConfig(Component[Tracker], builds=wandb_tracker):
     """Name of the project."""
 
     mode: Literal["online", "offline"] = "offline"
-    """offline keeps all on this machine, for `wandb sync` later."""
+    """offline: write to the run folder, for a later `wandb sync`."""
 
 
 def _newest(history: History) -> dict[str, float]:
@@ -265,7 +265,7 @@ def _newest(history: History) -> dict[str, float]:
 
 
 def _require(package: str) -> Any:
-    """Import an optional package, or say how to install it."""
+    """Import an optional package; the error where it is missing says how to install it."""
     try:
         return importlib.import_module(package)
     except ImportError:
