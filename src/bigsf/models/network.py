@@ -1,4 +1,4 @@
-"""What every network shares: its planes in and out, and the normalization in front of it."""
+"""The configuration that all networks share: their planes in and out, normalization and position encoder."""
 
 from typing import Annotated, ClassVar
 
@@ -19,7 +19,7 @@ class NetworkConfig(Component[nn.Module]):
     """Image planes of the patch file; checked against it."""
 
     out_channels: PositiveInt = 1
-    """Planes of the answer; BigSF separates one class from the rest."""
+    """Planes of the output; BigSF separates one class from the rest."""
 
     normalization: Annotated[NormalizationConfig, default_tag("log")] = LogConfig(type="log")
     """From raw map values to the network's input."""

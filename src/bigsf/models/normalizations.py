@@ -1,8 +1,8 @@
-"""From raw map values to numbers a network can take: the family of normalizations, part of the model itself.
+"""Raw values of the map -> input of the network, of order 1: the family of normalizations.
 
-A normalization gets raw patches `(b, c, y, x)` in the unit of the map and the mask of valid pixels, and returns
-float32 of order 1. What it returns for missing pixels is not used. Column densities near 1e23 cm^-2 overflow float16,
-and their squares float32, so everything here runs in float32 or float64 before any cast.
+A normalization is a part of the model. It takes raw patches `(b, c, y, x)` in the unit of the map and the mask of valid
+pixels, and returns float32. Its values at missing pixels are not used. Everything here runs in float32 or float64,
+because column densities near 1e23 cm^-2 overflow float16, and their squares overflow float32.
 """
 
 from typing import Annotated, Literal, cast
@@ -17,14 +17,14 @@ from bigsf.errors import DataError
 
 
 class Normalization(nn.Module):
-    """Base of the normalizations: nothing is done."""
+    """The base of the normalizations. It returns the values as they are."""
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """Normalise `image` `(b, c, y, x)`; `valid` is boolean of the same shape."""
+        """Return the normalised image `(b, c, y, x)`; `valid` is a boolean mask of the same shape."""
         return image
 
     def fit(self, values: Tensor) -> None:
-        """Learn from a sample of the valid pixels of the training folds, `(c, n)` in float64, NaN where missing."""
+        """Learn from a sample of pixels of the training folds, `(c, n)` in float64; NaN is missing."""
 
 
 class NoneConfig(Component[Normalization], builds=lambda channels: Normalization()):
@@ -50,7 +50,7 @@ class MinMaxConfig(Component[Normalization], builds=lambda channels: MinMax()):
 
 
 class Log(Normalization):
-    """log10 and min-max; valid values of 0 or below take the smallest positive one of their patch."""
+    """log10 and min-max; valid values of 0 or below become the smallest positive value of their patch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class ZScoreConfig(Component[Normalization], builds=lambda channels: ZScore()):
 
 
 class Asinh(Normalization):
-    """asinh stretch and min-max; works with negative values."""
+    """asinh stretch and min-max, also for maps with negative values."""
 
     def __init__(self, softening: float) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class AsinhConfig(Component[Normalization], builds=lambda channels, softening: A
 
 
 class Global(Normalization):
-    """Standardise with one mean and deviation a channel, from the training folds alone; if constant there, to 0."""
+    """Standardise each channel with its mean and deviation over the training folds; a constant channel becomes 0."""
 
     floor: Tensor
     mean: Tensor

@@ -44,7 +44,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        MapRows in and out.
+        Planes in and out.
     features
         Feature maps at full resolution.
     depth
@@ -52,9 +52,9 @@ class UNet(nn.Module):
     norm
         Normalization of the features.
     dropout
-        Fraction of feature maps dropped in training at the lowest level.
+        Fraction of feature maps that training drops at the lowest level.
     position, join
-        Encoder of positions and where it enters: "before", "middle" or "after".
+        The encoder of positions, and the place where it enters: "before", "middle" or "after".
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class UNetConfig(LevelsConfig, builds=UNet):
 
 
 class ConvBlock(nn.Sequential):
-    """Two 3 x 3 convolutions, each normalised and rectified."""
+    """Two 3 x 3 convolutions, each followed by a normalization and a ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
         layers: list[nn.Module] = []
@@ -117,7 +117,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Head(nn.Conv2d):
-    """The last convolution, in float32 under mixed precision: bf16 logits would round probabilities to 3 digits."""
+    """The last convolution. It runs in float32 also under mixed precision, because bf16 logits have only 3 digits."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)

@@ -15,7 +15,7 @@ class UNetPlusPlus(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        MapRows in and out.
+        Planes in and out.
     features
         Feature maps at full resolution.
     depth
@@ -23,9 +23,9 @@ class UNetPlusPlus(nn.Module):
     norm
         Normalization of the features.
     deep_supervision
-        Answer with all nested U-Nets instead of the deepest.
+        Use the outputs of all nested U-Nets, and not only that of the deepest.
     position, join
-        Encoder of positions and where it enters.
+        The encoder of positions, and the place where it enters: "before", "middle" or "after".
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class UNetPlusPlus(nn.Module):
     def forward(self, patches: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits of normalised patches `(b, in_channels, y, x)`.
 
-        In training with deep supervision `(b, answers, y, x)`, a plane a nested U-Net; else `(b, out_channels, y, x)`.
+        They are `(b, out_channels, y, x)`. In training with deep supervision they are `(b, outputs, y, x)`, with the
+        planes of all nested U-Nets.
         """
         x = self._join(patches, position, "before")
         node: dict[tuple[int, int], Tensor] = {}
@@ -68,10 +69,10 @@ class UNetPlusPlus(nn.Module):
         for column in range(1, self.depth + 1):
             for level in range(self.depth - column + 1):
                 raised = self.up[f"{level}_{column}"](node[level + 1, column - 1])
-                beside = [node[level, before] for before in range(column)]
-                node[level, column] = self.blocks[f"{level}_{column}"](torch.cat([*beside, raised], dim=1))
-        answers = [head(self._join(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
-        return torch.cat(answers, dim=1) if self.training else torch.stack(answers).mean(dim=0)
+                skipped = [node[level, before] for before in range(column)]
+                node[level, column] = self.blocks[f"{level}_{column}"](torch.cat([*skipped, raised], dim=1))
+        outputs = [head(self._join(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
+        return torch.cat(outputs, dim=1) if self.training else torch.stack(outputs).mean(dim=0)
 
     def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
         return x if self.position is None else self.position(x, position, place)
@@ -83,4 +84,4 @@ class UNetPlusPlusConfig(LevelsConfig, builds=UNetPlusPlus):
     type: Literal["unetpp", "unet++"]
 
     deep_supervision: bool = True
-    """Train each nested U-Net to give the answer by itself; the model's answer is their mean."""
+    """Train each nested U-Net on its own output; the output of the model is their mean."""
