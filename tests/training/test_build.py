@@ -38,7 +38,9 @@ def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: 
     ("stopping", "best_by"),
     [({"type": "patience", "monitor": "val_dice"}, "val_dice"), ({"type": "patience"}, "val_loss")],
 )
-def test_early_stopping_chooses_by_what_it_watches(settings: Settings, stopping: Settings, best_by: str) -> None:
+def test_early_stopping_chooses_the_best_by_what_it_monitors(
+    settings: Settings, stopping: Settings, best_by: str
+) -> None:
     assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).run.best_by == best_by
 
 

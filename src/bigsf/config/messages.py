@@ -1,4 +1,4 @@
-"""Mistakes in a configuration, as lines that a user can act on."""
+"""Validation errors of a configuration -> one line for each mistake, which says what to change."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ Location = tuple[str | int, ...]
 
 
 def explain(root: type[BaseModel], error: ValidationError, lines: Mapping[Location, int]) -> list[str]:
-    """Return a line a mistake, in the order of the file: its line there, its path, what was found, what is allowed."""
+    """Return one text per mistake, in the order of the file: its line, its path, what was found, what is allowed."""
     found = [_explained(root, detail, lines) for detail in error.errors()]
     return [text for _, text in sorted(found, key=lambda mistake: mistake[0])]
 
@@ -49,19 +49,19 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
 
 
 def as_option(message: str) -> str:
-    """Return the line of a mistake as one about an option: `patch_size` is `--patch-size`."""
+    """Return the message on a key as one on a command-line option: `patch_size` is `--patch-size`."""
     where, _, text = message.strip().partition(": ")
     return text if where == "the whole" else f"--{where.replace('_', '-')}: {text}"
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:
-    """Return the end of a message on an unknown name: the nearest that is allowed, or a full stop."""
+    """Return the end of a message on an unknown name: the nearest allowed name where there is one, or a full stop."""
     match = difflib.get_close_matches(name.lower(), allowed, n=1)
     return f"; did you mean {match[0]!r}?" if match else "."
 
 
 def _locate(root: type[BaseModel], location: Location) -> tuple[Location, type[BaseModel] | None, list[Any]]:
-    """Return the YAML path of an error's location, without union tags, and what it belongs to.
+    """Return the YAML path of the location of an error, without the tags of unions, and where it belongs.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def field_names(name: str, field: FieldInfo) -> set[str]:
 
 
 def allowed_classes(annotation: Any) -> Iterator[Any]:
-    """Yield the classes that an annotation allows, looking through unions, lists and Annotated."""
+    """Yield the classes that an annotation allows, also inside unions, lists, tuples and `Annotated`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from allowed_classes(get_args(annotation)[0])
@@ -113,6 +113,6 @@ def allowed_classes(annotation: Any) -> Iterator[Any]:
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, cut to 60 characters."""
+    """Return a value as text for a message, with at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""YAML in: plain data with the line of each key; settings of the command line on top."""
+"""YAML -> plain data and the line of each key; settings of the command line that change the data."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ from bigsf.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with `1e-3` a number as in YAML 1.2."""
+    """Reads the safe subset of YAML, and `1e-3` as a number, as in YAML 1.2."""
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes the strings that `_Loader` would read as numbers."""
+    """Writes YAML. It quotes the strings that `_Loader` would read as numbers."""
 
 
 for _yaml in (_Loader, Dumper):
@@ -28,23 +28,23 @@ for _yaml in (_Loader, Dumper):
     )
 
 
-_MOST_LINES = 100_000  # nine anchors of nine aliases each would make 400 million
+_MOST_LINES = 100_000  # a file of nine anchors with nine aliases each would have 400 million
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
-    """Parse YAML and say on which line each key stands.
+    """Parse YAML, and find the line of each key.
 
     Returns
     -------
     data : object
         The parsed document.
     lines : dict
-        From the path of a key, e.g. ``("trainer", "model", "depth")``, to its line, from 1.
+        The line of each key, counted from 1, by the path of the key, e.g. ``("trainer", "model", "depth")``.
 
     Raises
     ------
     ConfigError
-        On a syntax error, a tag that is not plain data, or a key given twice.
+        Where there is a syntax error, a tag that is not plain data, or a key that is given twice.
     """
     try:
         loader = _Loader(text)
@@ -58,7 +58,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. the 13th month in what looks like a date
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. what looks like a date has a 13th month
         raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from None
     except RecursionError:
         raise ConfigError(
@@ -70,12 +70,12 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
 
 
 def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
-    """Parse a YAML file as `parse_yaml` does its text.
+    """Parse a YAML file, with the same results as `parse_yaml`.
 
     Raises
     ------
     ConfigError
-        Where it cannot be read.
+        Where the file cannot be read or parsed.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -85,7 +85,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
         raise ConfigError(f"{path} is a folder; expected a YAML file, e.g. config.yaml.") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is no text; expected a YAML file, e.g. config.yaml.") from None
-    except (OSError, ValueError) as error:  # ValueError: a path that cannot be one
+    except (OSError, ValueError) as error:  # ValueError: the path has a null character
         raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
 
 
@@ -119,7 +119,7 @@ def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        Where the setting is none, or its key lies inside what has no keys.
+        Where the setting has no key or no `=`, or where its key lies inside a value that has no keys.
     """
     key, separator, value = setting.partition("=")
     if not separator or not key:

@@ -27,8 +27,8 @@ class SampledConfig(Component[PatchFile]):
     """Train on a random part of the training patches each epoch; null: on all."""
 
     straddle: bool = True
-    """Train on patches that straddle areas too, with their centre and a label in the training areas; what of them lies
-    outside is masked as missing."""
+    """Train also on patches that lie across the border of areas, where their centre and a label are in the training
+    areas. Their pixels outside are masked as missing."""
 
 
 class PatchesConfig(SampledConfig, builds=PatchFile):
@@ -55,14 +55,14 @@ DataConfig = Annotated[
 
 
 class PatchDataset:
-    """The training patches of a split as batches; batch and augmentation are functions of (seed, epoch, step).
+    """The training patches of a split, in batches. Patches and augmentations depend on (seed, epoch, step) alone.
 
     Parameters
     ----------
     patch_file
-        Where the patches come from.
+        The patch file.
     indices
-        Which of them.
+        The rows of the training patches in it.
     batch_size
         Patches in a batch, over all processes. Batches of an epoch differ in size by at most one patch.
     seed
@@ -72,11 +72,11 @@ class PatchDataset:
     visible_pixels
         A function from indices of patches to a mask of the pixels that the model may see; by default all of them.
     augmentations
-        Applied in this order.
+        The augmentations, in the order in which they are applied.
     locate
         A function from patch centres to positions; None for models without position.
     device
-        Where batches go.
+        The device of the batches.
     rank, processes
         The number of processes that share a batch, and the number of this one among them.
     """
@@ -104,7 +104,7 @@ class PatchDataset:
         self._order: tuple[int, list[IntArray]] = (-1, [])
 
     def read(self, indices: IntArray) -> Patches:
-        """Return patches in which the pixels that the model may not see are NaN and without a label."""
+        """Return patches. Pixels that the model may not see are NaN and have no label."""
         patches = self.patch_file.read(indices)
         assert patches.target is not None
         assert patches.labelled is not None
@@ -115,14 +115,14 @@ class PatchDataset:
         return patches._replace(image=image, target=patches.target * visible, labelled=patches.labelled * visible)
 
     def batch_indices(self, epoch: int, step: int) -> IntArray:
-        """Return the patches of a batch."""
+        """Return the indices of the patches of a batch."""
         if self._order[0] != epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)[: self.samples]
             self._order = (epoch, np.array_split(order, self.steps))
         return self._order[1][step]
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return this process's part of an augmented batch; it may be empty."""
+        """Return the part of this process of an augmented batch. It may be empty."""
         whole = self.batch_indices(epoch, step)
         mine = slice(self.rank, None, self.processes)
         patches = self.read(whole[mine])
@@ -147,7 +147,7 @@ class Prefetcher:
     Parameters
     ----------
     dataset
-        Its batches are functions of (seed, epoch, step), so that no result depends on the thread.
+        Its batches depend on (seed, epoch, step) alone, so that no result depends on the thread.
     """
 
     def __init__(self, dataset: PatchDataset) -> None:
@@ -156,7 +156,7 @@ class Prefetcher:
         self._next: tuple[tuple[int, int], Future[Batch]] | None = None
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return a batch, and begin to prepare the one after it."""
+        """Return a batch, and begin to prepare the next one."""
         if self._next is not None and self._next[0] == (epoch, step):
             batch = self._next[1].result()
         else:

@@ -1,4 +1,4 @@
-"""The whole of a configuration file: data, split, trainer."""
+"""The whole configuration of a run: data, split, trainer and out-of-fold map."""
 
 import re
 from typing import Annotated, Literal
@@ -54,19 +54,19 @@ class TrainerConfig(Config):
     """Passes over the training patches. null: so many that 16000 patches are seen, but at least 4 and at most 200."""
 
     batch_size: PositiveInt = 16
-    """Patches in a step, over all processes."""
+    """Patches per step, over all processes."""
 
     accumulate: PositiveInt = 1
-    """Parts into which a batch is cut, one after the other, to save memory. With batch norm the result changes."""
+    """Parts of a batch that are computed one after the other, to save memory. With batch norm the result changes."""
 
     clip_gradient: PositiveFloat | None = None
-    """Largest norm of the gradient; longer ones are scaled down. null: none is."""
+    """Largest norm of the gradient; a larger gradient is scaled down to it. null: no limit."""
 
     deterministic: bool = False
     """On GPUs too, use only algorithms that give the same bits each time; slower. CPUs always do."""
 
     save_every: Seconds = 600.0
-    """Longest time between two saves of last.pt: what a killed run loses."""
+    """Longest time between two saves of last.pt. A run that is killed loses at most this much work."""
 
     precision: Precision = "auto"
     """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
@@ -77,7 +77,7 @@ class TrainerConfig(Config):
 
     best_by: str | None = None
     """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall, all else to rise, so that `epoch`
-    chooses the last. null: what early stopping watches, without it `epoch`."""
+    chooses the last. null: what early stopping monitors, without it `epoch`."""
 
     start_from: Literal["higal-small"] | ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).
@@ -87,7 +87,7 @@ class TrainerConfig(Config):
     """The network and the normalization in front of it."""
 
     loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
-    """What training makes small."""
+    """The loss that training minimises."""
 
     optimizer: Annotated[OptimizerConfig, default_tag("adamw")] = AdamWConfig(type="adamw")
     """How weights follow gradients."""

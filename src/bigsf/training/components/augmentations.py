@@ -1,8 +1,8 @@
-"""Batch -> batch: the family of augmentations, on whole batches and on the device.
+"""Batch -> batch, changed at random: the family of augmentations, on whole batches and on the device.
 
-An augmentation first draws one number or more for each patch of the global batch, on the CPU, from a generator that
-is a function of (seed, epoch, step); then it applies those of the patches at hand. So a resumed run draws the same,
-and so do two processes that share a batch.
+An augmentation first draws random numbers for each patch of the batch, over all processes. It draws them on the CPU,
+from a generator that depends on (seed, epoch, step) alone. It then applies the numbers of the patches of its own
+process. A resumed run, and several processes that share a batch, therefore make the same changes.
 """
 
 from typing import Annotated, Literal
@@ -227,7 +227,7 @@ class BlurConfig(Component[Augmentation], builds=Blur):
 
 
 def _convolved(planes: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve `(b, c, y, x)` along y and x, each patch with its own kernel `(b, k)`; zero outside."""
+    """Convolve planes `(b, c, y, x)` along y and x, each patch with its own kernel `(b, k)`, with zeros outside."""
     b, c, ny, nx = planes.shape
     reach, kernels = kernel.shape[1] // 2, kernel.repeat_interleave(c, dim=0)
     flat = planes.reshape(1, b * c, ny, nx)

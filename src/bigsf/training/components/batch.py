@@ -1,4 +1,4 @@
-"""The batch that augmentations change, and what an augmentation is."""
+"""The batch of training patches, and the protocol of the augmentations that change it."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Patches as the trainer sees them."""
+    """Patches as the network is trained on them, with their labels."""
 
     image: Tensor
-    """Raw values `(b, c, y, x)` in the unit of the map, NaN = missing."""
+    """Raw values `(b, c, y, x)` in the unit of the map; NaN is missing."""
     target: Tensor
     """1 on known structures, float32 `(b, 1, y, x)`."""
     labelled: Tensor
-    """True where the truth is known, `(b, 1, y, x)`."""
+    """True where the target is known, `(b, 1, y, x)`."""
     position: Tensor | None
-    """Position of the patches' centres `(b, 2)`: they stay where they are under flips and rotations."""
+    """Positions of the centres of the patches, `(b, 2)`. Flips and rotations leave them where they are."""
 
     def move(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        """Move image, target and labelled together."""
+        """Return the batch with a function applied to image, target and labelled alike, e.g. a flip."""
         return Batch(function(self.image), function(self.target), function(self.labelled), self.position)
 
 
@@ -32,9 +32,9 @@ class Augmentation(Protocol):
     """Changes a batch at random."""
 
     def draw(self, generator: np.random.Generator, n: int) -> Draw:
-        """Return the random numbers of n patches, first axis n."""
+        """Return the random numbers of n patches, as an array `(n, ...)`."""
         ...
 
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
-        """Return the batch changed by the numbers drawn for its patches."""
+        """Return the batch changed by the random numbers `(b, ...)` of its patches."""
         ...

@@ -1,4 +1,4 @@
-"""When to stop before the budget is spent: the family of early stopping."""
+"""Logged quantities -> whether to stop before the last epoch: the family of early stopping."""
 
 import math
 from typing import Annotated, Literal, Protocol
@@ -12,23 +12,23 @@ Mode = Literal["auto", "min", "max"]
 
 
 def higher_is_better(quantity: str, mode: Mode = "auto") -> bool:
-    """Say in which direction a logged quantity is better: losses are to fall, all else to rise."""
+    """Return whether higher values of a logged quantity are better; `auto`: those of losses are not, all others are."""
     return mode == "max" or (mode == "auto" and not quantity.endswith("loss"))
 
 
 class EarlyStopping(Protocol):
-    """Says after each epoch whether to stop."""
+    """Decides after each epoch whether to stop."""
 
     def should_stop(self, quantities: dict[str, float]) -> bool:
-        """Take the quantities logged for an epoch."""
+        """Return whether to stop, from the quantities that are logged for an epoch."""
         ...
 
     def state(self) -> dict[str, float]:
-        """Return what must survive a restart."""
+        """Return the state that a resumed run needs."""
         ...
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take up a saved state."""
+        """Continue from a saved state."""
         ...
 
 
@@ -58,7 +58,7 @@ class Patience(EarlyStopping):
         cost = -value if self.higher else value
         if cost < self._state["best_cost"] - self.min_delta:
             self._state = {"best_cost": cost, "waited": 0.0}
-        else:  # a NaN lands here
+        else:  # also where the value is NaN
             self._state["waited"] += 1
         return self._state["waited"] >= self.patience
 

@@ -25,19 +25,28 @@ History = list[dict[str, Any]]
 
 
 class Tracker(Protocol):
-    """Follows a run."""
+    """Writes the logged quantities of a run somewhere."""
 
     def write(self, history: History) -> None:
-        """Take the whole history, the newest row last; a resumed run calls it first with the rows it starts from."""
+        """Write the history, with the newest row last. A resumed run first writes the rows of the epochs before it."""
         ...
 
     def close(self) -> None:
-        """End the run."""
+        """Finish, when the run ends or is stopped."""
         return
 
 
+class TrackerComponent(Component[Tracker]):
+    """The part common to the configurations of all trackers."""
+
+    @override
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker of a run, given its folder, its name and its whole configuration."""
+        return super().build(folder=folder, run_name=run_name, run_config=run_config)
+
+
 class CSVTracker(Tracker):
-    """Rewrites a CSV file whole each epoch, so that it is never cut short and always agrees with the snapshot."""
+    """Replaces a CSV file each epoch. The file is always complete and agrees with the snapshot."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,13 +61,13 @@ class CSVTracker(Tracker):
         write_text(self.path, text.getvalue())
 
 
-def csv_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+def csv_tracker(folder: Path) -> Tracker:
     """Return a tracker that writes metrics.csv in the run folder."""
     return CSVTracker(folder / "metrics.csv")
 
 
-class CSVConfig(Component[Tracker], builds=csv_tracker):
-    """metrics.csv in the run folder: a row an epoch."""
+class CSVConfig(TrackerComponent, builds=csv_tracker):
+    """metrics.csv in the run folder, with one row per epoch."""
 
     type: Literal["csv"] = "csv"
 
@@ -79,11 +88,11 @@ class CurvesTracker(Tracker):
         self._history: History = []
 
     def write(self, history: History) -> None:
-        """Keep the history; drawing each epoch would take longer than a short epoch."""
+        """Keep the history. To draw it each epoch would take longer than a short epoch."""
         self._history = list(history)
 
     def close(self) -> None:
-        """Draw the figure; one that cannot be drawn is a warning, because it must not cost a result."""
+        """Draw the figure. A figure that cannot be drawn is only a warning, so that the run keeps its results."""
         if not self._history:
             return
         try:
@@ -124,12 +133,12 @@ def learning_curves(history: History, best: int | None) -> "Figure":
     return figure
 
 
-def curves_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+def curves_tracker(folder: Path, run_config: dict[str, Any]) -> Tracker:
     """Return a tracker that draws curves.png in the run folder."""
     return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
 
 
-class CurvesConfig(Component[Tracker], builds=curves_tracker):
+class CurvesConfig(TrackerComponent, builds=curves_tracker):
     """curves.png in the run folder: losses and validation scores against the epoch."""
 
     type: Literal["curves"]
@@ -158,7 +167,7 @@ class TensorBoardTracker(Tracker):
         self.writer.close()
 
 
-def tensorboard_tracker(folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+def tensorboard_tracker(folder: Path) -> Tracker:
     """Return a tracker that writes event files of TensorBoard in the run folder."""
     _require("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
@@ -166,7 +175,7 @@ def tensorboard_tracker(folder: Path, run_name: str, run_config: dict[str, Any])
     return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
 
 
-class TensorBoardConfig(Component[Tracker], builds=tensorboard_tracker):
+class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
     """TensorBoard event files in the run folder."""
 
     type: Literal["tensorboard"]
@@ -194,9 +203,7 @@ class MLflowTracker(Tracker):
         self.client.end_run()
 
 
-def mlflow_tracker(
-    folder: Path, run_name: str, run_config: dict[str, Any], experiment: str, uri: str | None
-) -> Tracker:
+def mlflow_tracker(run_name: str, run_config: dict[str, Any], experiment: str, uri: str | None) -> Tracker:
     """Return a tracker with a new run of MLflow."""
     mlflow = _require("mlflow")
     if uri:
@@ -207,7 +214,7 @@ def mlflow_tracker(
     return MLflowTracker(mlflow)
 
 
-class MLflowConfig(Component[Tracker], builds=mlflow_tracker):
+class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
     """A run of MLflow."""
 
     type: Literal["mlflow"]
@@ -247,7 +254,7 @@ def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], proje
     return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
 
 
-class WandBConfig(Component[Tracker], builds=wandb_tracker):
+class WandBConfig(TrackerComponent, builds=wandb_tracker):
     """A run of Weights & Biases."""
 
     type: Literal["wandb"]
@@ -256,7 +263,7 @@ class WandBConfig(Component[Tracker], builds=wandb_tracker):
     """Name of the project."""
 
     mode: Literal["online", "offline"] = "offline"
-    """offline keeps all on this machine, for `wandb sync` later."""
+    """offline: write to the run folder, for a later `wandb sync`."""
 
 
 def _newest(history: History) -> dict[str, float]:
@@ -265,7 +272,7 @@ def _newest(history: History) -> dict[str, float]:
 
 
 def _require(package: str) -> Any:
-    """Import an optional package, or say how to install it."""
+    """Import an optional package; the error where it is missing says how to install it."""
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -274,7 +281,7 @@ def _require(package: str) -> Any:
         ) from None
 
 
-class CustomTrackerConfig(CustomConfig[Tracker]):
+class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
 
 
