@@ -24,6 +24,19 @@ def test_build_takes_arguments_of_the_run_and_the_fields() -> None:
     assert (amplifier.inputs, amplifier.factor, amplifier.output) == (("left", "right"), 3, "loud")
 
 
+def test_arguments_given_by_name_reach_only_a_class_that_takes_them() -> None:
+    class Quiet:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+    class QuietConfig(Component[Quiet], builds=Quiet):
+        factor: float = 0.5
+
+    assert QuietConfig().build(output="loud").factor == 0.5
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'output'"):
+        AmplifierConfig().build(otput="loud")
+
+
 def test_function_that_builds_is_not_bound_to_the_config() -> None:
     class FunctionConfig(Component[float], builds=lambda number: 2 * number):
         number: float = 4
@@ -57,7 +70,9 @@ def test_custom_target_is_imported_from_the_yaml_folder_when_built(
         wrong.load()
 
 
-@pytest.mark.parametrize("target", ["nets", "nets.Net", "nets:", ":Net", "nets:Net()", "os; rm:x"])
+@pytest.mark.parametrize(
+    "target", ["nets", "nets.Net", "nets:", ":Net", "nets:Net()", "os; rm:x", "lab..nets:Net", "lab.2:Net"]
+)
 def test_custom_target_must_be_module_and_name(target: str) -> None:
     with pytest.raises(ConfigError, match=r"target: found .*, expected module:name, e\.g\. mylab\.nets:AttentionUNet"):
         CustomConfig.from_dict({"type": "custom", "target": target})

@@ -79,14 +79,14 @@ def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
         [v for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayMap(image))], axis=1
     )
     header["CRPIX1"] -= 16
-    cut = np.concatenate(
+    part = np.concatenate(
         [
             v
             for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayMap(image[:, :, 16:]))
         ],
         axis=1,
     )
-    np.testing.assert_allclose(cut[:, :, 8:], whole[:, :, 24:], atol=1e-6)
+    np.testing.assert_allclose(part[:, :, 8:], whole[:, :, 24:], atol=1e-6)
 
 
 def test_galactic_positions_need_a_wcs() -> None:

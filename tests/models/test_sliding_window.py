@@ -127,7 +127,7 @@ def test_several_channels_are_all_needed() -> None:
 
 def test_map_without_a_valid_pixel_is_nan_and_judged_by_nobody() -> None:
     def forbidden(image: Tensor, position: Tensor | None) -> Tensor:
-        raise AssertionError("there was nothing to judge")
+        raise AssertionError("there was nothing to predict")
 
     assert np.isnan(
         predicted(SlidingWindowPredictor([StubModel(forbidden)], 8), np.full((20, 30), np.nan, np.float32))

@@ -28,11 +28,13 @@ def add(*parts: LossSum) -> LossSum:
 
 @pytest.mark.parametrize("config", [loss for loss in LOSSES if loss.type in ("bce", "focal")])
 @settings(max_examples=20)
-@given(seed=st.integers(0, 999), cuts=st.lists(st.integers(0, 5), max_size=3))
-def test_losses_that_are_sums_over_pixels_add_over_any_cut(config: AnyLossConfig, seed: int, cuts: list[int]) -> None:
+@given(seed=st.integers(0, 999), edges=st.lists(st.integers(0, 5), max_size=3))
+def test_losses_that_are_sums_over_pixels_add_over_any_division(
+    config: AnyLossConfig, seed: int, edges: list[int]
+) -> None:
     loss, arrays = config.build(), batch(seed)
-    edges = sorted({0, 5, *cuts})
-    parts = add(*(loss(*(a[i:j] for a in arrays)) for i, j in pairwise(edges)))
+    bounds = sorted({0, 5, *edges})
+    parts = add(*(loss(*(a[i:j] for a in arrays)) for i, j in pairwise(bounds)))
     whole = loss(*arrays)
     torch.testing.assert_close(parts.total, whole.total)
     torch.testing.assert_close(parts.weight, whole.weight)
