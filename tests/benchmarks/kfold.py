@@ -18,6 +18,7 @@ from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
 from bigsf.training.trainer import Trainer
+from bigsf.training.validation import Validator
 
 
 class Stopwatch:
@@ -50,8 +51,8 @@ def main() -> None:
     warnings.simplefilter("ignore", BigsfWarning)
     print(machine())
     stopwatch = Stopwatch()
-    stopwatch.time_method(Trainer, "_steps", "training steps")
-    stopwatch.time_method(Trainer, "_evaluate", "validation and test")
+    stopwatch.time_method(Trainer, "_train_epoch", "training steps")
+    stopwatch.time_method(Validator, "evaluate", "validation and test")
     stopwatch.time_method(KFold, "summarise", "out-of-fold map, scores, report")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.h5"

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +88,7 @@ def test_planes_are_contiguous_native_and_mapped(small: PatchFile) -> None:
         assert plane.dtype.isnative
     with h5py.File(small.path) as file:
         assert all(file[name].chunks is None and file[name].id.get_offset() for name in ("image", "target", "labelled"))
-        assert {name: file[name].dtype.str for name in file if name != "header"} == {
+        assert {name: file[name].dtype.str for name in file if file[name].shape} == {
             "image": "<f4",
             "target": "|u1",
             "labelled": "|u1",
@@ -190,9 +192,11 @@ def test_newer_format_is_refused(small: PatchFile, tmp_path: Path) -> None:
 
 def test_first_format_with_strings_of_variable_length_is_refused(small: PatchFile, tmp_path: Path) -> None:
     with edited(tmp_path / "old.h5", small.path) as file:
-        for name in ("format", "bigsf_version", "identity", "unit", "sources"):
+        for name in ("format", "bigsf_version", "identity", "unit"):
             file.attrs[name] = file.attrs[name].decode()
+        file.attrs["sources"] = file["sources"][()].decode()
         file.attrs["format_version"] = 1
+        del file["sources"]
         header = file["header"][()].decode()
         del file["header"]
         file["header"] = header
@@ -204,8 +208,20 @@ def test_no_text_has_a_variable_length(small: PatchFile) -> None:
     assert b"GCOL" not in small.path.read_bytes()  # how HDF5 begins a heap of strings
     with h5py.File(small.path) as file:
         kinds = {name: file.attrs.get_id(name).dtype.kind for name in file.attrs}
-        assert file["header"].dtype.kind == "S"
+        assert {file[name].dtype.kind for name in ("header", "sources")} == {"S"}
     assert "O" not in kinds.values()
+
+
+def test_texts_may_be_longer_than_an_attribute_of_hdf5(small: PatchFile, tmp_path: Path) -> None:
+    paths = json.dumps({f"image{channel}": "/a/long/path" * 20 for channel in range(400)})
+    with edited(tmp_path / "long.h5", small.path) as file, pytest.raises(OSError, match="object header message"):
+        file.attrs["sources"] = np.bytes_(paths)
+    with PatchFileWriter(tmp_path / "many.h5", (6, 9), 2, []) as writer:
+        writer.write(0, IMAGE, {})
+        attributes = {"patch_size_px": 4, "stride_px": 2, "unit": "", "wcs": "", "sources": paths}
+        writer.finish(np.zeros((1, 2), np.int32), fits.Header(), attributes)
+    with h5py.File(tmp_path / "many.h5") as file:
+        assert file["sources"][()].decode() == paths
 
 
 def test_file_rewritten_by_another_tool_is_refused(small: PatchFile, tmp_path: Path) -> None:
@@ -224,7 +240,7 @@ def test_what_another_tool_adds_does_not_matter(small: PatchFile, tmp_path: Path
     np.testing.assert_array_equal(PatchFile(tmp_path / "more.h5").image, IMAGE)
 
 
-@pytest.mark.parametrize("name", ["image", "labelled", "positions", "header"])
+@pytest.mark.parametrize("name", ["image", "labelled", "positions", "header", "sources"])
 def test_file_without_a_part_is_refused(small: PatchFile, tmp_path: Path, name: str) -> None:
     with edited(tmp_path / "part.h5", small.path) as file:
         del file[name]
@@ -237,7 +253,7 @@ def test_file_without_a_part_is_refused(small: PatchFile, tmp_path: Path, name: 
         PatchFile(tmp_path / "group.h5")
 
 
-@pytest.mark.parametrize("name", ["patch_size_px", "identity", "sources"])
+@pytest.mark.parametrize("name", ["patch_size_px", "identity", "unit"])
 def test_file_without_an_attribute_is_refused(small: PatchFile, tmp_path: Path, name: str) -> None:
     with edited(tmp_path / "bare.h5", small.path) as file:
         del file.attrs[name]
@@ -246,7 +262,7 @@ def test_file_without_an_attribute_is_refused(small: PatchFile, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("value", ["text", ["a", "b"], 3, np.zeros(2, "S3")])
-@pytest.mark.parametrize("name", ["unit", "identity", "sources", "format"])
+@pytest.mark.parametrize("name", ["unit", "identity", "format"])
 def test_text_of_another_type_is_refused_before_it_is_read(
     small: PatchFile, tmp_path: Path, name: str, value: Any
 ) -> None:
@@ -268,11 +284,14 @@ def test_number_of_another_type_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("value", ["text", ["a"], 3.0, np.zeros(2, "S3")])
-def test_header_of_another_type_is_refused_before_it_is_read(small: PatchFile, tmp_path: Path, value: Any) -> None:
+@pytest.mark.parametrize("name", ["header", "sources"])
+def test_long_text_of_another_type_is_refused_before_it_is_read(
+    small: PatchFile, tmp_path: Path, name: str, value: Any
+) -> None:
     with edited(tmp_path / "odd.h5", small.path) as file:
-        del file["header"]
-        file["header"] = value
-    with pytest.raises(DataError, match=r"odd.h5 is damaged: header is not a string"):
+        del file[name]
+        file[name] = value
+    with pytest.raises(DataError, match=f"odd.h5 is damaged: {name} is not a string"):
         PatchFile(tmp_path / "odd.h5")
 
 

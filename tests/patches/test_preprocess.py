@@ -35,8 +35,8 @@ def test_small_chunks_make_the_same_file(sky: Sky, tmp_path: Path, chunk_pixels:
 
 def test_sources_and_sky_are_written_into_the_file(patch_path: Path, sky: Sky) -> None:
     with h5py.File(patch_path) as file:
-        sources = json.loads(file.attrs["sources"])
-        assert b"GLON-CAR" in file.attrs["wcs"]
+        sources = json.loads(file["sources"][()])
+        assert b"GLON-CAR" in file["wcs"][()]
     assert set(sources) == {"image", "target", "background", "valid"}
     assert sources["image"]["path"] == str(sky.path("image"))
     assert len(sources["image"]["sha256"]) == 64

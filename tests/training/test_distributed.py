@@ -190,6 +190,14 @@ def test_a_signal_to_the_command_stops_it_in_order(config: Path, tmp_path: Path,
     assert not (last.parent / ".lock").exists()
 
 
+def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / ".lock").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(UsageError, match="cannot be written: Too many levels of symbolic links"), lock_folder(tmp_path):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
 def test_a_folder_in_use_is_refused_and_names_its_user(config: Path) -> None:
     trainer, other = Trainer.from_config(config), Trainer.from_config(config)
     trainer.folder.path.mkdir(parents=True)

@@ -24,7 +24,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     path = folder / ".lock"
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise UsageError(f"{folder} cannot be written: {error.strerror}.") from None
         try:
