@@ -62,13 +62,6 @@ def halved(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def with_zeros(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    start = content.index(b"GCOL") + 16
-    content[start : start + 512] = bytes(512)
-    path.write_bytes(content)
-
-
 def of_strings(path: Path) -> None:
     kind = h5py.h5t.vlen_create(h5py.h5t.py_create(h5py.string_dtype(), logical=True))
     with h5py.File(path, "r+") as file:
@@ -81,7 +74,6 @@ PATCH_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another HDF5": (other_hdf5, "bad.h5 is an HDF5 file but no patch file of BigSF"),
     "a newer format": (newer, "bad.h5 has format 9"),
     "cut": (halved, "bad.h5 is not a patch file that can be read|bad.h5 is cut short"),
-    "a block of zeros": (with_zeros, "bad.h5 is damaged: its strings cannot be read"),
     "a list for a string": (of_strings, "bad.h5 is damaged: unit is not a string"),
     "absent": (Path.unlink, "bad.h5 does not exist"),
 }

@@ -62,7 +62,7 @@ def test_the_folder_holds_the_map_the_summary_and_the_report(
     stored = KFoldSummary.load(tmp_path / "summary.json")
     assert stored.model_dump_json() == summary.model_dump_json()
     assert list(stored.runs) == ["split_1", "split_2", "split_3", "split_4"]
-    assert stored.runs["split_2"].test == {"loss": None}
+    assert stored.runs["split_2"].test == {"loss": pytest.approx(float("nan"), nan_ok=True)}
     assert stored.clear_px == 3
     assert (
         stored.predicted_pixels == stored.valid_pixels == np.isfinite(fits.getdata(tmp_path / "out_of_fold.fits")).sum()
