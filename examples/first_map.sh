@@ -1,5 +1,5 @@
 #!/bin/sh
-# From nothing to a segmented map, in a folder first_map of its own: two example skies, one to learn from and one to map.
+# From nothing to a segmented map, in a new folder first_map: simulate one map to learn from and one to segment.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p first_map

@@ -1,48 +1,47 @@
-"""How faint may a filament be: add known ones to a real map and see which of them a trained model finds.
+"""How faint may a filament be? Inject filaments of known contrast into a map, and see which of them a model finds.
 
     bigsf preprocess map.fits
     python examples/injection.py results/experiment_1 map.h5 recovery
 
-The map is segmented as it is and once more with filaments added, away from those known (the target of the patch file,
-or what the model marked). recovery.png shows which part of them is marked, against their contrast; recovery.json holds
-the numbers. The report of a k-fold has this curve already, of models that never saw the place; a model that is judged
-here should not have been trained on the map.
+The map is segmented twice: as it is, and with filaments injected away from known structures. Known are the target of
+the patch file or, without a target, the pixels that the model marks. The folder then holds
+
+- segmented.fits, the map as it is, segmented;
+- recovery.png, the marked fraction of the injected filaments against their contrast;
+- recovery.json, the numbers of this figure.
+
+The model should not have been trained on the map. For the map of a k-fold, report.html already holds this figure.
 """
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from astropy.io import fits
 
 import bigsf
-from bigsf.atomic import write_text
-from bigsf.fits_image import FitsImage
-from bigsf.inference import Judge
-from bigsf.pictures import png_of
-from bigsf.report_figures import recovery_figure
-from bigsf.run_folder import to_json
-from bigsf.segmenter import find_models
+from bigsf.evaluation.records import Recovery
+from bigsf.evaluation.report_figures import completeness_figure
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.segmentation.ensemble import find_models
 
 
-def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, Any]:
-    """Write the segmented map, the curve and its numbers into a folder."""
+def main(model: Path, patches: Path, output: Path, seed: int = 0) -> Recovery:
     output.mkdir(parents=True, exist_ok=True)
     segmented = bigsf.segment(
         model, patches, output / "segmented.fits", device="cpu", precision="fp32", overwrite=True
     ).output
     file = bigsf.PatchFile(patches)
-    with FitsImage(segmented, "MASK") as mask:
-        known = file.target if file.target is not None else mask.read().astype(np.uint8)
+    known = file.target if file.target is not None else np.asarray(fits.getdata(segmented, "MASK"))
     snapshots = [bigsf.Snapshot.load(path) for path in find_models([model])]
     models = [snapshot.build_model() for snapshot in snapshots]
-    cuts = np.array([snapshot.thresholds["whole"] for snapshot in snapshots], np.float32)[:, None, None]
-    judge = Judge(models, snapshots[0].patch_size, wcs=file.wcs)
-    found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), judge, cuts, segmented)
-    (output / "recovery.png").write_bytes(png_of(recovery_figure(found)))
-    write_text(output / "recovery.json", to_json(found))
-    for contrast, share in zip(found["contrast"], found["completeness"]["BigSF"], strict=True):
-        print(f"contrast {contrast:.2f}: {share:.0%} of their pixels are marked")
+    thresholds = [snapshot.thresholds.whole for snapshot in snapshots]
+    predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
+    found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), predictor, thresholds, segmented)
+    completeness_figure(found).savefig(output / "recovery.png")
+    found.save(output / "recovery.json")
+    for contrast, completeness in zip(found.contrast, found.completeness["BigSF"], strict=True):
+        print(f"contrast {contrast:.2f}: {completeness:.0%} of the pixels of such filaments are marked")
     return found
 
 

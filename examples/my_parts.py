@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bigsf.losses import LossSum
+from bigsf.training.components.losses import LossSum
 
 
 class DilatedNet(nn.Module):

@@ -14,27 +14,34 @@ from astropy.io import fits
 from hypothesis import settings
 from torch import Tensor, nn
 
+from bigsf.arrays import FloatArray
 from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
-from bigsf.fits_image import FloatArray
-from bigsf.folds import Folds
-from bigsf.kfold import KFold
+from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import save_folds
+from bigsf.folds.splits import SplitConfig
+from bigsf.maps.planes import MapRows
+from bigsf.maps.tiling import window_starts
 from bigsf.models.normalizations import Normalization
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.patches import PatchFile, PatchFileWriter
-from bigsf.planes import Planes
-from bigsf.preprocessing import PreprocessConfig, PreprocessReport, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.splits import SplitConfig
-from bigsf.tiling import window_starts
-from bigsf.trainer import Trainer
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.patch_writer import PatchFileWriter
+from bigsf.patches.preprocess import PreprocessConfig, PreprocessReport, preprocess
+from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.segment import segment
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
+
+pytest_plugins = ["command_processes"]
 
 settings.register_profile("bigsf", deadline=None)
 settings.load_profile("bigsf")
 torch.set_num_threads(1)  # small networks gain nothing from threads, and threads of several tests fight
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 class Sky(NamedTuple):
@@ -108,7 +115,7 @@ def patch_file(patch_path: Path) -> PatchFile:
 def folds_path(patch_path: Path) -> Path:
     """Four folds of the small sky, made once: drawing them takes longer than training on them."""
     path = patch_path.with_name("four.folds.json")
-    Folds.make(PatchFile(patch_path), SplitConfig(k=4, area_size=32)).save(path)
+    save_folds(Folds.make(PatchFile(patch_path), SplitConfig(k=4, area_size=32)), path)
     return path
 
 
@@ -131,6 +138,7 @@ def run_in(patch_path: Path, folds_path: Path) -> Callable[..., dict[str, Any]]:
                 "optimizer": {"type": "adam", "lr": 0.01},
                 "scheduler": None,
                 "augmentations": [{"type": "flip"}, {"type": "rotate90"}],
+                "trackers": [{"type": "csv"}],  # to draw a figure takes longer than to train
                 **trainer,
             },
         }
@@ -156,7 +164,9 @@ FOUR_EPOCHS = {"epochs": 4, "scheduler": {"type": "multistep", "milestones": [1,
 @pytest.fixture(scope="session")
 def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an undisturbed run of four epochs; tests only read it."""
-    trainer = Trainer.from_config(run_in(tmp_path_factory.mktemp("trained"), **FOUR_EPOCHS))
+    trainer = Trainer.from_config(
+        run_in(tmp_path_factory.mktemp("trained"), **FOUR_EPOCHS, trackers=[{"type": "csv"}, {"type": "curves"}])
+    )
     trainer.train()
     return trainer.folder.path
 
@@ -164,9 +174,36 @@ def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.Temp
 @pytest.fixture(scope="session")
 def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished 4-fold; tests only read it."""
-    kfold = KFold(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
+    kfold = KFold.from_config(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
     kfold.run()
     return kfold.path
+
+
+OutputPlanes = dict[str, npt.NDArray[Any]]
+Segmented = Callable[..., tuple[SegmentReport, OutputPlanes]]
+
+
+@pytest.fixture
+def other_map(sky: Sky, tmp_path: Path) -> Path:
+    """Return a map that no model was trained on: the sky, brighter and upside down, in another unit."""
+    path = tmp_path / "other.fits"
+    fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), sky.header).writeto(path)
+    return path
+
+
+@pytest.fixture
+def segmented(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmented:
+    """Segment a map, by default with one model, and return the report and the planes of the output; draw no figure."""
+    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+
+    def run(
+        image: Path, models: Any = None, name: str = "out.fits", **options: Any
+    ) -> tuple[SegmentReport, OutputPlanes]:
+        report = segment(models or trained / "best.pt", image, tmp_path / name, precision="fp32", **options)
+        with fits.open(report.output) as hdus:
+            return report, {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
+
+    return run
 
 
 def own_members(family: Any) -> list[Any]:
@@ -178,7 +215,7 @@ def own_members(family: Any) -> list[Any]:
     ]
 
 
-class ArrayPlanes(Planes):
+class ArrayMap(MapRows):
     """A map in memory, `(c, ny, nx)`."""
 
     def __init__(self, image: FloatArray) -> None:
@@ -247,22 +284,23 @@ def higal(tmp_path_factory: pytest.TempPathFactory) -> PreprocessReport:
         return preprocess(PreprocessConfig(**planes, patch_size=32, stride=1), output)
 
 
-class Said(NamedTuple):
-    """What a command printed and how it ended."""
+class CommandResult(NamedTuple):
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
     err: str
 
 
-Run = Callable[..., Said]
+Run = Callable[..., CommandResult]
+Ended = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def bigsf_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Return the command line, run in this process: `bigsf_command("split", path, cwd=folder)`."""
 
-    def run(*arguments: object, cwd: Path | None = None) -> Said:
+    def run(*arguments: object, cwd: Path | None = None) -> CommandResult:
         from bigsf.cli import main
 
         with monkeypatch.context() as patch:
@@ -274,6 +312,21 @@ def bigsf_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
                 main()
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1 if end.code else 0
-        return Said(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def ended(bigsf_command: Run, tmp_path: Path) -> Ended:
+    """Return the command line in tmp_path; it ends with a given exit code, no traceback and no temporary file."""
+
+    def run(code: int, *arguments: object) -> CommandResult:
+        result = bigsf_command(*arguments, cwd=tmp_path)
+        assert result.code == code, result.err
+        assert not list(tmp_path.rglob(".*.tmp"))
+        assert code == 0 or "Error: " in result.err
+        assert "Traceback" not in result.err
+        return result
 
     return run

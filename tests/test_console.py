@@ -22,25 +22,25 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    console.say("hello")
-    console.show("hello")
+    console.print_line("hello")
+    console.print_table("hello")
     with console.progress("work", 3, "patches") as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")
 
 
-def test_talk_turns_results_on_and_keeps_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk()
-    console.say("written: [bold] map.fits[1]")
+def test_results_are_printed_once_configured_and_keep_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure_output()
+    console.print_line("written: [bold] map.fits[1]")
     assert capsys.readouterr() == ("written: [bold] map.fits[1]\n", "")
 
 
 def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk(quiet=True)
-    console.say("result")
+    console.configure_output(quiet=True)
+    console.print_line("result")
     console.logger.info("detail")
     console.logger.warning("slow [disk]")
-    console.fail("no file [1]")
+    console.print_error("no file [1]")
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = console._show_warning  # type: ignore[assignment]
@@ -48,24 +48,24 @@ def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "slow [disk]\nError: no file [1]\nWarning: 7 pixels [odd]\n")
 
 
-def test_log_lines_are_shown_once_however_often_one_talks(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk()
-    console.talk()
+def test_log_lines_are_shown_once_however_often_output_is_configured(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure_output()
+    console.configure_output()
     console.logger.info("epoch 1")
     assert capsys.readouterr().err == "epoch 1\n"
     assert console.logger.level == logging.INFO
 
 
 def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
-    console.talk()
-    console.say("x" * 500)
+    console.configure_output()
+    console.print_line("x" * 500)
     assert capsys.readouterr().out == "x" * 500 + "\n"
 
 
 def test_progress_off_a_terminal_is_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    console.talk()
+    console.configure_output()
     clock = iter([0.0, 5.0, 20.0, 21.0])
     monkeypatch.setattr("bigsf.console.time.monotonic", lambda: next(clock))
     with console.progress("preprocess", 4000, "rows") as advance:
@@ -76,7 +76,7 @@ def test_progress_off_a_terminal_is_plain_lines(
 
 def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True, width=100))
-    console.talk()
+    console.configure_output()
     with console.progress("preprocess", 40, "rows") as advance:
         advance(40)
     assert "preprocess" in (shown := capsys.readouterr().err)
@@ -84,16 +84,19 @@ def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.04, "0.0 s"), (59.4, "59.4 s"), (60, "1 min"), (3599, "1 h 0 min"), (3725, "1 h 2 min")],
 )
-def test_duration_in_words(seconds: float, words: str) -> None:
-    assert console.duration(seconds) == words
+def test_duration(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (999.9, "1 kB"), (1500, "1.5 kB"), (6.8e11, "680 GB"), (2e12, "2 TB")],
-)
-def test_size_in_words(number: float, words: str) -> None:
-    assert console.size(number) == words
+def test_progress_of_nothing_has_no_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr("bigsf.console.time.monotonic", lambda: next(clock))
+    console._plain_progress("train", 10, "patches")(0)
+    assert capsys.readouterr().err == "train: 0 of 10 patches, 0 patches/s\n"
+
+
+def test_plural() -> None:
+    assert [console.plural(number, "model") for number in (0, 1, 2)] == ["0 models", "1 model", "2 models"]

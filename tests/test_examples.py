@@ -1,4 +1,4 @@
-"""Every example is run, on a small sky and for an epoch."""
+"""Every example is run, on a small map and for an epoch."""
 
 import json
 import subprocess
@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+import bigsf
 import injection
+import make_galaxy
 import whole_path
-from bigsf.filaments import Filaments
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.trainer import Trainer
+from bigsf.filaments.catalogue import Filaments
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
 from conftest import galactic_header
-from make_galaxy import write_galaxy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUNS = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "preprocess.yaml")
@@ -25,8 +26,8 @@ RUNS = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "preproce
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
-    sky = write_galaxy(folder / "galaxy.fits", 512, 256, seed=4)
-    data = PreprocessConfig.from_yaml(EXAMPLES / "preprocess.yaml", [f"image={sky}"])
+    simulated = bigsf.simulate_galaxy(folder / "galaxy.fits", 512, 256, seed=4)
+    data = PreprocessConfig.from_yaml(EXAMPLES / "preprocess.yaml", [f"image={simulated}"])
     preprocess(data, folder / "galaxy.h5")
     return folder / "galaxy.h5"
 
@@ -46,17 +47,49 @@ def small(patches: Path, folder: Path) -> list[str]:
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) -> None:
     scores = Trainer.from_config(path, small(patches, tmp_path)).train()
-    assert 0 <= scores["test"]["whole_average_precision"] <= 1
+    assert 0 <= scores.test["whole_average_precision"] <= 1
 
 
 def test_the_whole_path_in_python(tmp_path: Path) -> None:
     assert whole_path.main(tmp_path, size=(384, 256), epochs=1).exists()
 
 
+def test_make_galaxy_writes_the_map_of_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, same = tmp_path / "galaxy.fits", tmp_path / "same.fits"
+    make_galaxy.main(["--size", "300", "40", "--seed", "3", "-o", str(path)])
+    assert capsys.readouterr().out == f"{path}\n"
+    bigsf.simulate_galaxy(same, 300, 40, seed=3)
+    assert path.read_bytes() == same.read_bytes()
+
+
+def test_make_galaxy_keeps_an_existing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "galaxy.fits"
+    path.write_text("precious")
+    with pytest.raises(SystemExit, match="2"):
+        make_galaxy.main(["--size", "32", "32", "-o", str(path)])
+    assert "--overwrite" in capsys.readouterr().err
+    assert path.read_text() == "precious"
+    make_galaxy.main(["--size", "33", "20", "-o", str(path), "--overwrite"])
+    assert fits.getdata(path).shape == (20, 33)
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--size", "0", "20"], ["--size", "20"]])
+def test_make_galaxy_refuses_what_makes_no_map(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        make_galaxy.main(arguments)
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_make_galaxy_has_an_example_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        make_galaxy.main(["--help"])
+    assert "example: make_galaxy.py" in capsys.readouterr().out
+
+
 def test_injected_filaments_are_looked_for(trained: Path, patch_path: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="was trained on"):
         found = injection.main(trained, patch_path, tmp_path)
-    assert len(found["contrast"]) == len(found["completeness"]["BigSF"]) > 0
+    assert len(found.contrast) == len(found.completeness["BigSF"]) > 0
     assert (tmp_path / "recovery.png").exists()
 
 

@@ -8,22 +8,22 @@ import torch
 from pydantic import create_model
 from torch import nn
 
-from bigsf.augmentations import AugmentationConfig
 from bigsf.config import Config, CustomConfig, members
-from bigsf.dataset import DataConfig
-from bigsf.early_stopping import EarlyStoppingConfig
+from bigsf.config.yaml_source import parse_yaml
 from bigsf.errors import ConfigError
-from bigsf.losses import AnyLossConfig
+from bigsf.folds.strategies import StrategyConfig
 from bigsf.metrics import MetricConfig
-from bigsf.models import ModelConfig
+from bigsf.models.model_config import ModelConfig
 from bigsf.models.normalizations import NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
-from bigsf.optimizers import OptimizerConfig
-from bigsf.run_config import RunConfig
-from bigsf.schedulers import AnySchedulerConfig
-from bigsf.strategies import StrategyConfig
-from bigsf.trackers import TrackerConfig
-from bigsf.yaml_text import parse_yaml
+from bigsf.training.components.augmentations import AugmentationConfig
+from bigsf.training.components.early_stopping import EarlyStoppingConfig
+from bigsf.training.components.losses import AnyLossConfig
+from bigsf.training.components.optimizers import OptimizerConfig
+from bigsf.training.components.schedulers import AnySchedulerConfig
+from bigsf.training.components.trackers import TrackerConfig
+from bigsf.training.dataset import DataConfig
+from bigsf.training.run_config import RunConfig
 
 FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "data": (DataConfig, {}),
@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "early_stopping": (EarlyStoppingConfig, {}),
     "augmentations": (AugmentationConfig, {}),
     "metrics": (MetricConfig, {}),
-    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {}}),
+    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {"trainer": {"best_by": "epoch"}}}),
 }
 """From the key in a configuration to the union and to what is known only when a member is built."""
 

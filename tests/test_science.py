@@ -1,10 +1,10 @@
-"""The science benchmark, on a small sky."""
+"""The science benchmark, on a small simulated map."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from science import EXAMPLES, Recipe, by_contrast, contest, higal_sky, made_sky, print_table, scores_of
+from science import EXAMPLES, Recipe, by_contrast, compare, higal_sky, print_table, scores_of, simulated_sky
 
 from conftest import shared_data
 
@@ -23,24 +23,30 @@ def test_a_recipe_is_a_file_with_settings() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # FilFinder's own
 def test_all_are_scored_on_the_same_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sky = made_sky(tmp_path, 1, (320, 256))
+    sky = simulated_sky(tmp_path, 1, (320, 256))
     recipe = Recipe.parse(str(EXAMPLES / "kfold_higal.yaml"), SMALL)
-    rows = contest(sky, [recipe], [0, 1])
-    assert contest(sky, [recipe], [0, 1]) == rows  # nothing is trained again
+    rows = compare(sky, [recipe], [0, 1])
+    assert compare(sky, [recipe], [0, 1]) == rows  # no model is trained again
     assert {"column density", "local contrast", "Sato ridges", "Frangi ridges", recipe.name} <= set(rows)
     assert len(rows[recipe.name]) == 2
-    assert all(0 <= scores[name] <= 1 for of in rows.values() for scores in of for name in scores if name != "seconds")
+    assert all(
+        0 <= scores[name] <= 1
+        for rows_of_one in rows.values()
+        for scores in rows_of_one
+        for name in scores
+        if name != "seconds"
+    )
     print_table("title", rows)
     assert "±" in capsys.readouterr().out
 
 
-def test_the_truth_itself_is_perfect(tmp_path: Path) -> None:
-    sky = made_sky(tmp_path, 2, (256, 128))
+def test_the_ground_truth_itself_is_perfect(tmp_path: Path) -> None:
+    sky = simulated_sky(tmp_path, 2, (256, 128))
     scores = scores_of(sky.true.astype(np.float32), sky, np.ones(sky.true.shape, np.bool_))
     assert scores == dict.fromkeys(scores, 1.0)
 
 
-def test_filaments_count_alike_by_contrast() -> None:
+def test_each_filament_counts_the_same_in_its_third_of_contrast() -> None:
     ids = np.array([[1, 1, 2, 2, 2, 2], [3, 3, 3, 3, 0, 0]], np.int32)
     marked = np.array([[1, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 0]], np.bool_)
     assert by_contrast(marked, ids, np.ones(ids.shape, np.bool_)) == {"faint": 0.5, "middle": 0.25, "bright": 1.0}

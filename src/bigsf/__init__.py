@@ -1,73 +1,69 @@
 """Find filaments, and other thin structures, in one very large astronomical map.
 
-Names are imported when they are first used: `import bigsf` loads no torch.
+Each name is imported when it is first used, so that `import bigsf` loads no torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
-    from bigsf.cleaning import Cleaning
-    from bigsf.filaments import Filaments
-    from bigsf.folds import Folds
-    from bigsf.injection import InjectedPlanes, inject
-    from bigsf.kfold import KFold
-    from bigsf.mosaic import make_mosaic
-    from bigsf.patches import PatchFile
-    from bigsf.preprocessing import PreprocessConfig, preprocess
-    from bigsf.recovery import measure_recovery
-    from bigsf.run_config import RunConfig
-    from bigsf.segmenter import segment
-    from bigsf.snapshot import Snapshot
-    from bigsf.splits import SplitConfig, make_splits
-    from bigsf.trainer import Parts, Trainer
+    from bigsf.evaluation.completeness import measure_recovery as measure_recovery
+    from bigsf.evaluation.injection import InjectedPlanes as InjectedPlanes
+    from bigsf.evaluation.injection import inject as inject
+    from bigsf.filaments.catalogue import Filaments as Filaments
+    from bigsf.filaments.cleaning import Cleaning as Cleaning
+    from bigsf.folds.folds import Folds as Folds
+    from bigsf.folds.splits import SplitConfig as SplitConfig
+    from bigsf.folds.splits import make_splits as make_splits
+    from bigsf.maps.mosaic.mosaic import make_mosaic as make_mosaic
+    from bigsf.metrics.torch_metric import TorchMetric as TorchMetric
+    from bigsf.models.sliding_window import SlidingWindowPredictor as SlidingWindowPredictor
+    from bigsf.patches.patch_file import PatchFile as PatchFile
+    from bigsf.patches.preprocess import PreprocessConfig as PreprocessConfig
+    from bigsf.patches.preprocess import preprocess as preprocess
+    from bigsf.segmentation.config import SegmentConfig as SegmentConfig
+    from bigsf.segmentation.ensemble import Ensemble as Ensemble
+    from bigsf.segmentation.segment import segment as segment
+    from bigsf.simulation.galaxy import simulate_galaxy as simulate_galaxy
+    from bigsf.training.build import Parts as Parts
+    from bigsf.training.components.losses import LossSum as LossSum
+    from bigsf.training.kfold import KFold as KFold
+    from bigsf.training.run_config import RunConfig as RunConfig
+    from bigsf.training.snapshot import Snapshot as Snapshot
+    from bigsf.training.trainer import Trainer as Trainer
 
-_HOME = {
-    "Cleaning": "cleaning",
-    "Filaments": "filaments",
-    "Folds": "folds",
-    "InjectedPlanes": "injection",
-    "KFold": "kfold",
-    "Parts": "trainer",
-    "PatchFile": "patches",
-    "PreprocessConfig": "preprocessing",
-    "RunConfig": "run_config",
-    "Snapshot": "snapshot",
-    "SplitConfig": "splits",
-    "Trainer": "trainer",
-    "inject": "injection",
-    "make_mosaic": "mosaic",
-    "make_splits": "splits",
-    "measure_recovery": "recovery",
-    "preprocess": "preprocessing",
-    "segment": "segmenter",
+_MODULES = {
+    "Cleaning": "filaments.cleaning",
+    "Ensemble": "segmentation.ensemble",
+    "Filaments": "filaments.catalogue",
+    "Folds": "folds.folds",
+    "InjectedPlanes": "evaluation.injection",
+    "KFold": "training.kfold",
+    "LossSum": "training.components.losses",
+    "Parts": "training.build",
+    "PatchFile": "patches.patch_file",
+    "PreprocessConfig": "patches.preprocess",
+    "RunConfig": "training.run_config",
+    "SegmentConfig": "segmentation.config",
+    "SlidingWindowPredictor": "models.sliding_window",
+    "Snapshot": "training.snapshot",
+    "SplitConfig": "folds.splits",
+    "TorchMetric": "metrics.torch_metric",
+    "Trainer": "training.trainer",
+    "inject": "evaluation.injection",
+    "make_mosaic": "maps.mosaic.mosaic",
+    "make_splits": "folds.splits",
+    "measure_recovery": "evaluation.completeness",
+    "preprocess": "patches.preprocess",
+    "segment": "segmentation.segment",
+    "simulate_galaxy": "simulation.galaxy",
 }
+"""From each public name to the module that it is imported from."""
 
-__all__ = [
-    "Cleaning",
-    "Filaments",
-    "Folds",
-    "InjectedPlanes",
-    "KFold",
-    "Parts",
-    "PatchFile",
-    "PreprocessConfig",
-    "RunConfig",
-    "Snapshot",
-    "SplitConfig",
-    "Trainer",
-    "inject",
-    "make_mosaic",
-    "make_splits",
-    "measure_recovery",
-    "preprocess",
-    "segment",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'bigsf' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"bigsf.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"bigsf.{_MODULES[name]}"), name)

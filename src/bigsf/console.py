@@ -1,7 +1,7 @@
-"""What the command says: results on stdout, progress and warnings on stderr, plain lines off a terminal.
+"""Terminal output: results on stdout, progress, warnings and errors on stderr; without a terminal, plain lines.
 
-As a library BigSF is silent: it returns values, raises errors, issues warnings and logs to the
-logger "bigsf". `talk` turns the voice on; the command line calls it first.
+As a library BigSF prints nothing: it returns values, raises errors, issues warnings and logs to the logger "bigsf".
+The command line calls `configure_output` first, which turns printing on.
 """
 
 import logging
@@ -26,16 +26,26 @@ from rich.text import Text
 
 from bigsf.errors import BigsfWarning
 
-_width = None if sys.stdout.isatty() else 160  # a file or a pipe has room for whole tables
-out = Console(soft_wrap=True, highlight=False, emoji=False, width=_width)  # a name may hold :x:
+_width = None if sys.stdout.isatty() else 160  # tables written to a file or a pipe are not broken
+
+
+out = Console(soft_wrap=True, highlight=False, emoji=False, width=_width)  # no emoji: a file name may hold :x:
+
+
 err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
 logger = logging.getLogger("bigsf")
 
+
 _PLAIN_INTERVAL_S = 15.0
+"""Time between two lines of progress where there is no terminal."""
+
+
 _silent = True
 
 
-def talk(quiet: bool = False) -> None:
+def configure_output(quiet: bool = False) -> None:
     """Show progress, warnings and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
@@ -46,25 +56,25 @@ def talk(quiet: bool = False) -> None:
     logger.addHandler(_ConsoleHandler(logging.WARNING if quiet else logging.INFO))
 
 
-def say(message: str = "") -> None:
-    """Print a line of result, unless quiet."""
+def print_line(message: str = "") -> None:
+    """Print a line of a result, unless output is quiet."""
     if not _silent:
         out.print(escape(message))
 
 
-def show(renderable: object) -> None:
-    """Print a table or another rich object, unless quiet."""
+def print_table(renderable: object) -> None:
+    """Print a table or another rich object, unless output is quiet."""
     if not _silent:
         out.print(renderable)
 
 
-def fail(message: str) -> None:
-    """Print the one message of an error."""
+def print_error(message: str) -> None:
+    """Print the message of an error."""
     err.print(f"[bold red]Error:[/] {escape(message)}")
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints log lines on stderr, above a progress bar where there is one."""
+    """Prints log lines on stderr, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         err.print(escape(record.getMessage()))
@@ -75,7 +85,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object) -
 
 
 class _Rate(ProgressColumn):
-    """Throughput in units a second."""
+    """Throughput in units per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -84,21 +94,21 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how far a long piece of work is.
+    """Show the progress of a long task.
 
     Parameters
     ----------
     what
-        The work, as a user would call it.
+        The name of the task.
     total
         Its size, in `unit`.
     unit
-        The plural of what is counted, e.g. "patches".
+        What is counted, in the plural, e.g. "patches".
 
     Yields
     ------
     callable
-        To be called with the number of units done since the last call.
+        Call it with the number of units done since the last call.
     """
     if _silent:
         yield lambda _: None
@@ -118,6 +128,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
 
 
 def _plain_progress(what: str, total: int, unit: str) -> Callable[[int], None]:
+    """Return a callable that prints a line of progress every 15 seconds."""
     start = last = time.monotonic()
     done = 0
 
@@ -141,15 +152,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def size(number_of_bytes: float) -> str:
-    """Return a size in words: `size(3.2e9)` is "3.2 GB"."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number_of_bytes < 999.5:  # which .3g rounds to 1e+03
-            return f"{number_of_bytes:.3g} {unit}"
-        number_of_bytes /= 1000
-    return f"{number_of_bytes:.3g} TB"
-
-
 def plural(number: int, noun: str) -> str:
-    """Return a count and its noun."""
+    """Return a count with its noun: `plural(2, "model")` is "2 models"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

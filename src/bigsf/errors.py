@@ -1,23 +1,23 @@
-"""What can go wrong through no fault of BigSF: one kind of error, one exit code."""
+"""Errors that a user can mend: one class and one exit code for each kind."""
 
 import errno
 import re
 
 
 class BigsfError(Exception):
-    """An error that the user can mend; its message says what was found, what was expected, what to do."""
+    """An error that the user can mend; its message says what was found, what was expected, and what to do."""
 
     exit_code = 1
 
 
 class UsageError(BigsfError):
-    """The command cannot be carried out as it was given, e.g. it would overwrite a file."""
+    """The command cannot be carried out as it was given, e.g. because it would overwrite a file."""
 
     exit_code = 2
 
 
 class ConfigError(BigsfError):
-    """A configuration is not one, or asks for the impossible."""
+    """A configuration cannot be read, or its values do not fit together."""
 
     exit_code = 3
 
@@ -29,30 +29,30 @@ class DataError(BigsfError):
 
 
 class SnapshotError(BigsfError):
-    """A file is no snapshot, or one that cannot be used here."""
+    """A file is not a snapshot, or a snapshot cannot be used here."""
 
     exit_code = 5
 
 
 class TrainingError(BigsfError):
-    """Training went numerically wrong."""
+    """Training failed numerically."""
 
     exit_code = 6
 
 
 class InterruptedRunError(BigsfError):
-    """A signal or a time limit stopped a run, in order; the run can be resumed.
+    """A signal or a time limit stopped a run after its state was saved; the run can be resumed.
 
     Parameters
     ----------
     message
-        What happened and how to go on.
+        What happened, and how to resume.
     exit_code
-        128 and the number of the signal; 75 (try again) for a time limit.
+        128 plus the number of the signal, or 75 (try again) for a time limit.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message, exit_code)  # both, so that the error can be sent to other processes
+        super().__init__(message, exit_code)  # with both arguments the error can be sent to other processes
         self.message, self.exit_code = message, exit_code
 
     def __str__(self) -> str:
@@ -66,19 +66,19 @@ class LostProcessError(BigsfError):
 
 
 OUT_OF_MEMORY = 7
-"""Exit code of a command for which the memory of the machine or its GPU did not suffice."""
+"""Exit code of a command that needed more memory than the machine or its GPU has."""
 
 
 _NO_MEMORY = re.compile(
     "can't allocate memory|Cannot allocate memory"  # torch on a CPU; the operating system
-    "|failed to map segment(?!.*not permitted)"  # the loader of shared libraries; not for want of a right to
+    "|failed to map segment(?!.*not permitted)"  # the loader of shared libraries, unless a right is missing
     "|std::bad_alloc|memory allocation failed|[Uu]nable to allocate"  # C++, HDF5, HDF5 and numpy
     "|could not create a primitive|can't start new thread"  # oneDNN, which gives no reason; Python
 )
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Say whether an error is a lack of memory: by its kind, or by the words of those who have no kind for it."""
+    """Return whether an error is a lack of memory: by its type, or by its message where a library has no such type."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -88,4 +88,4 @@ def out_of_memory(error: Exception) -> bool:
 
 
 class BigsfWarning(UserWarning):
-    """Something the user should know of, that stops nothing."""
+    """Something that the user should know, and that does not stop the command."""

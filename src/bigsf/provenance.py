@@ -1,10 +1,45 @@
-"""Who made a file, when, from what."""
+"""How a file was made: the program, the time, the command and the inputs."""
 
-import hashlib
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+
+from astropy.io import fits
+
+from bigsf.version import __version__
+
+
+def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tuple[fits.Header, fits.BinTableHDU]:
+    """Return the header of an image with HISTORY cards, and a table PROVENANCE, that say how the image was made.
+
+    Parameters
+    ----------
+    header
+        The header of the input's image without its array cards.
+    what
+        What the image shows.
+    entries
+        Names and values for the table, e.g. the SHA-256 of each model. Configurations, whose names end with "config",
+        are too long for HISTORY and stand in the table alone.
+    """
+    header = header.copy()
+    header["BTYPE"] = ("probability", what)
+    entries = {"bigsf": __version__, "time": now(), "command": command_line(), **entries}
+    header.add_history(f"{what}, by bigsf {__version__}")
+    for name, value in entries.items():
+        if name != "bigsf" and not name.endswith("config"):
+            header.add_history(f"{name}: {value}".encode("ascii", "replace").decode())
+    columns = [
+        fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
+        fits.Column(
+            "VALUE",
+            f"{max(len(v.encode()) for v in entries.values())}A",
+            array=[value.encode("ascii", "replace").decode() for value in entries.values()],
+        ),
+    ]
+    return header, fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
 
 
 def command_line() -> str:
@@ -13,11 +48,5 @@ def command_line() -> str:
 
 
 def now() -> str:
-    """Return the time, UTC, ISO 8601."""
+    """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

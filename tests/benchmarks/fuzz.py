@@ -1,12 +1,13 @@
-"""Feed BigSF with broken files: does anything but success and a `BigsfError` come out?
+"""Does BigSF read or refuse every broken file, without any other exception, crash or hang?
 
     python tests/benchmarks/fuzz.py fits yaml folds patches snapshot --executions 100000 --keep findings
 
-Each input is a valid file with a few mutations, of bytes or of its structure (cards, keys, attributes). A forked
-process with limits of memory and of time an input reads a block of them; where it dies or hangs, that is a finding,
-and another goes on after it. Input number n of a format is a function of the seed and n, so that a finding can be made
-again with `--first n`. What is found is counted by the exception and the innermost line; a crash inside a library's C
-code is listed as its signal.
+Each input is a valid file with a few mutations of its bytes or of its structure (cards, keys, attributes). A forked
+process, with limits of memory and of time per input, reads one input after another. Anything but success and a
+`BigsfError` is a finding. After a crash or a hang, another process goes on with the next input.
+
+Input number n of a format depends on the seed and n alone, so that a finding is repeated with `--first n`. Findings are
+counted by exception and innermost line, and crashes in the C code of a library by their signal.
 """
 
 import argparse
@@ -26,7 +27,6 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,22 +37,24 @@ import torch
 from astropy.io import fits
 
 from bigsf.errors import BigsfError
-from bigsf.fits_image import FitsImage, find_planes, output_header
-from bigsf.fits_output import FitsWriter
-from bigsf.folds import Folds
-from bigsf.patches import PatchFile
-from bigsf.planes import FitsPlanes
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.segmenter import _open_map
-from bigsf.snapshot import Snapshot
-from bigsf.splits import SplitConfig
-from bigsf.trainer import Parts, Trainer
+from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds, save_folds
+from bigsf.folds.splits import SplitConfig
+from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.maps.fits_writer import FitsWriter
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.input_map import open_map
+from bigsf.training.build import Parts
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 
-_MEMORY = 2 << 30  # bytes that a process may take beyond what it has when it is forked
-_HANG_S = 3.0  # of CPU time: the machine may be busy
-_STUCK_S = 120.0  # of the clock
-_BLOCK = 5000  # inputs that one process reads, so that what libraries leak stays small
+_MEMORY = 2 << 30  # bytes that a process may take in addition to those that it has when it is forked
+_HANG_S = 3.0  # of CPU time, because the machine may be busy
+_STUCK_S = 120.0  # of wall time
+_BLOCK = 5000  # inputs per process, so that memory that libraries leak stays small
 
 SCALARS: list[Any] = [None, True, 0, -1, 1, 3, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e308, float("nan"), float("inf")]
 SCALARS += ["", "x", "\0", "é", "../up", "a" * 300, [], {}, [[]], {"type": "custom", "target": "os:getcwd"}]
@@ -123,7 +125,7 @@ WORDS += [
 
 
 def change_bytes(content: bytes, dice: random.Random) -> bytes:
-    """Return bytes with some of them changed, cut out, doubled or cut off."""
+    """Return bytes of which some are changed, removed, doubled or cut off at the end."""
     data = bytearray(content)
     for _ in range(dice.choice([1, 1, 2, 4, 16])):
         at = dice.randrange(len(data) + 1)
@@ -143,7 +145,7 @@ def change_bytes(content: bytes, dice: random.Random) -> bytes:
 
 
 def change_cards(content: bytes, dice: random.Random) -> bytes:
-    """Return a FITS file with some of its cards replaced, doubled, blanked or put in another place."""
+    """Return a FITS file of which some cards are replaced, doubled, blanked or moved."""
     ends = [at for at in range(0, len(content) - 79, 80) if content[at : at + 80].rstrip() == b"END"]
     last = (dice.choice(ends) if ends else len(content)) // 80
     data = bytearray(content)
@@ -165,7 +167,7 @@ def change_cards(content: bytes, dice: random.Random) -> bytes:
 
 
 def change_lines(content: bytes, dice: random.Random) -> bytes:
-    """Return a text with lines doubled, removed, indented otherwise, or with another value."""
+    """Return a text of which some lines are doubled, indented differently, or have another key or value."""
     lines = content.decode().splitlines()
     for _ in range(dice.choice([1, 1, 2, 3, 5])):
         at = dice.randrange(len(lines))
@@ -186,7 +188,7 @@ def change_lines(content: bytes, dice: random.Random) -> bytes:
 
 
 def change_tree(tree: Any, dice: random.Random) -> Any:
-    """Return nested dictionaries and lists with some of their members replaced, removed or exchanged."""
+    """Return nested dictionaries and lists of which some members are replaced, removed or exchanged."""
     tree = copy.deepcopy(tree)
     for _ in range(dice.choice([1, 1, 2, 3])):
         node: Any = tree
@@ -218,12 +220,12 @@ def change_tree(tree: Any, dice: random.Random) -> Any:
 
 
 class Format:
-    """Inputs of one kind, and what is done with them.
+    """Inputs of one kind, and how they are read.
 
     Parameters
     ----------
     folder
-        For files that the inputs refer to, and outputs.
+        Folder of files that the inputs refer to, and of outputs.
     """
 
     suffix: str
@@ -232,11 +234,11 @@ class Format:
         self.folder = folder
 
     def make(self, dice: random.Random) -> bytes:
-        """Return an input."""
+        """Return an input that depends on the random numbers alone."""
         raise NotImplementedError
 
     def read(self, path: Path) -> None:
-        """Do with an input what the commands do."""
+        """Read an input as the commands do."""
         raise NotImplementedError
 
 
@@ -252,7 +254,7 @@ def _sky() -> tuple[np.ndarray[Any, Any], fits.Header]:
 
 
 class FitsFormat(Format):
-    """FITS maps, with and without masks, through `preprocess`, and their header through `segment`'s output."""
+    """FITS maps with and without masks: read, preprocessed, and their header copied to an output of `segment`."""
 
     suffix = ".fits"
 
@@ -303,23 +305,22 @@ class FitsFormat(Format):
         config = PreprocessConfig(image=path, patch_size=8, stride=4)
         report = preprocess(config, self.folder / "out.h5", overwrite=True)
         list(PatchFile(report.output).read([0]))
-        with ExitStack() as stack:
-            planes, header = _open_map(path, None, None, None, (), stack)
-            assert isinstance(planes, FitsPlanes)
+        with open_map(path, SegmentConfig()) as planes:
+            header = planes.output_header()
             with FitsWriter(self.folder / "out.fits", planes.shape, header, {"PRIMARY": "f4", "MASK": "u1"}) as writer:
                 writer.write("PRIMARY", 0, planes.read_rows(0, planes.shape[0])[0])
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what BigSF writes is to be good FITS
+            warnings.simplefilter("error")  # files that BigSF writes must be valid FITS
             output_header(fits.getheader(self.folder / "out.fits"))
 
 
 def _one_in(n: int, path: Path) -> bool:
-    """Choose the inputs on which to spend more time."""
+    """Tell whether an input is one of the n-th part on which more time is spent."""
     return zlib.crc32(path.read_bytes()) % n == 0
 
 
 class YamlFormat(Format):
-    """Configurations of a run; one that is accepted must be the same after it is written and read."""
+    """Configurations of a run. One that is accepted must stay the same when it is written and read."""
 
     suffix = ".yaml"
 
@@ -338,7 +339,7 @@ class YamlFormat(Format):
         again = self.folder / "again.yaml"
         again.write_text(config.to_yaml(), encoding="utf-8")
         if RunConfig.from_yaml(again) != config:
-            raise AssertionError("another configuration after writing and reading it")
+            raise AssertionError("the configuration is another one after it was written and read")
 
 
 def _patch_file(folder: Path) -> Path:
@@ -351,7 +352,7 @@ def _patch_file(folder: Path) -> Path:
 
 
 class FoldsFormat(Format):
-    """Folds files, edited by a clumsy hand."""
+    """Folds files that were edited by hand, with mistakes."""
 
     suffix = ".json"
 
@@ -359,7 +360,7 @@ class FoldsFormat(Format):
         super().__init__(folder)
         self.patch_file = PatchFile(_patch_file(folder))
         self.config = SplitConfig(k=3, area_size=8)
-        Folds.make(self.patch_file, self.config).save(folder / "folds.json")
+        save_folds(Folds.make(self.patch_file, self.config), folder / "folds.json")
         self.seed = (folder / "folds.json").read_bytes()
         self.tree = json.loads(self.seed)
 
@@ -374,15 +375,15 @@ class FoldsFormat(Format):
 
     def read(self, path: Path) -> None:
         for config in (None, self.config):
-            folds = Folds.load(path, self.patch_file, config, write=False)
-            for train, _, _ in folds.splits:
-                folds.patches_in(train)
-            folds.save(self.folder / "again.json")
-            Folds.load(self.folder / "again.json", self.patch_file, config, write=False)
+            folds = load_folds(path, self.patch_file, config, write=False)
+            for split in folds.splits:
+                folds.patches_in(split.train)
+            save_folds(folds, self.folder / "again.json")
+            load_folds(self.folder / "again.json", self.patch_file, config, write=False)
 
 
 class PatchesFormat(Format):
-    """Patch files: what training, splitting and segmenting read of them."""
+    """Patch files, read as training, splitting and segmenting do."""
 
     suffix = ".h5"
 
@@ -421,7 +422,7 @@ class PatchesFormat(Format):
                     old[:1],
                 ]
             file.create_dataset(key, data=dice.choice(new), compression=None)
-        except (TypeError, ValueError, RuntimeError, KeyError, OverflowError):  # HDF5 cannot hold it
+        except (TypeError, ValueError, RuntimeError, KeyError, OverflowError):  # HDF5 cannot store the value
             pass
 
     def read(self, path: Path) -> None:
@@ -432,11 +433,11 @@ class PatchesFormat(Format):
             _ = file.wcs, file.unit, file.header.tostring()
             file.labels()
         if _one_in(4, path):
-            Folds.make(file, SplitConfig(k=3, area_size=8)).save(self.folder / "of.json")
+            save_folds(Folds.make(file, SplitConfig(k=3, area_size=8)), self.folder / "of.json")
 
 
 class SnapshotFormat(Format):
-    """Snapshots: what `segment` and `resume` read of them."""
+    """Snapshots, read as `segment` and `resume` do."""
 
     suffix = ".pt"
 
@@ -454,7 +455,7 @@ class SnapshotFormat(Format):
         }
         small = copy.deepcopy(run)
         small["trainer"] |= {"model": {"depth": 1}}
-        self.runs = [self._train(run, None), *[self._train(small, _Pointwise())] * 9]  # the large one takes its time
+        self.runs = [self._train(run, None), *[self._train(small, _Pointwise())] * 9]  # the large one is slow
 
     def _train(self, run: dict[str, Any], network: torch.nn.Module | None) -> tuple[Trainer, bytes, dict[str, Any]]:
         trainer = Trainer.from_config(run, parts=Parts(network=network), overwrite=True)
@@ -463,7 +464,7 @@ class SnapshotFormat(Format):
         tree["MODEL_STATE"] = dict(tree["MODEL_STATE"])
         if network is None:
             return trainer, trainer.folder.last.read_bytes(), tree
-        tree["GLOBAL_CONFIG"] = run  # without its defaults, to be short
+        tree["GLOBAL_CONFIG"] = run  # without defaults, so that it is short
         buffer = io.BytesIO()
         torch.save(tree, buffer)
         return trainer, buffer.getvalue(), tree
@@ -485,12 +486,12 @@ class SnapshotFormat(Format):
         model = snapshot.build_model(_Pointwise() if snapshot.network_handed_in else None)
         with torch.inference_mode():
             model.probabilities(torch.ones(1, 1, 4, 4), torch.zeros(1, 2))
-        sum(snapshot.thresholds[kind] for kind in ("whole", "labelled"))
-        self.runs[snapshot.network_handed_in][0].state.restore(snapshot)
+        _ = snapshot.thresholds.whole + snapshot.thresholds.labelled
+        self.runs[snapshot.network_handed_in][0].run.state.restore(snapshot)
 
 
 class _Pointwise(torch.nn.Conv2d):
-    """A network of two numbers."""
+    """A network with two parameters."""
 
     def __init__(self) -> None:
         super().__init__(1, 1, 1)
@@ -513,7 +514,7 @@ FORMATS = {
 
 @dataclass
 class Tally:
-    """What became of the inputs of a format."""
+    """What happened to the inputs of a format."""
 
     executions: int = 0
     accepted: int = 0
@@ -521,17 +522,17 @@ class Tally:
     seconds: float = 0.0
     findings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, int] = field(default_factory=dict)
-    """From each finding to the number of the first input that makes it."""
+    """From each finding to the number of the first input that causes it."""
 
 
 def fuzz(kind: str, executions: int, seed: int = 0, first: int = 0, keep: Path | None = None) -> Tally:
-    """Read mutated inputs of a format, and tell what came out."""
+    """Read mutated inputs of a format, and count what happened."""
     tally = Tally()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name, _no_warnings():
         target = FORMATS[kind](Path(name))
         at, end = first, first + executions
-        os.fsync = lambda _: None  # type: ignore[assignment]  # it is not a fault of the power that is looked for
+        os.fsync = lambda _: None  # type: ignore[assignment]  # no test of power failures, so speed comes first
         gc.collect()
         gc.freeze()
         while at < end:
@@ -551,14 +552,14 @@ def _input(target: Format, kind: str, seed: int, number: int) -> bytes:
 
 
 def _run(target: Format, kind: str, first: int, end: int, seed: int, tally: Tally, keep: Path | None) -> int:
-    """Read inputs in a child until one kills it; return the number of the next."""
+    """Read inputs in a child process until one of them ends it. Return the number of the next input."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         try:
             _child(target, kind, range(first, end), seed, writer)
-        finally:  # nothing of a child comes back into the parent's stack
+        finally:  # a child must never return into the code of its parent
             os._exit(1)
     os.close(writer)
     at, status = first, 0
@@ -613,8 +614,8 @@ def _child(target: Format, kind: str, numbers: range, seed: int, answers: int) -
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path = target.folder / f"input{target.suffix}"
     for number in numbers:
-        signal.setitimer(signal.ITIMER_PROF, _HANG_S)  # which ends the process with SIGPROF
-        path.unlink(missing_ok=True)  # a new file: the last may still be mapped
+        signal.setitimer(signal.ITIMER_PROF, _HANG_S)  # SIGPROF then ends the process
+        path.unlink(missing_ok=True)  # it must be a new file, because the last one may still be mapped
         path.write_bytes(_input(target, kind, seed, number))
         os.write(answers, f"{_answer(target, path)}\n".encode())
 
@@ -633,13 +634,13 @@ def _answer(target: Format, path: Path) -> str:
 
 
 def main() -> None:
-    """Print the tally of each format."""
+    """Print the counts of each format."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("formats", nargs="+", choices=FORMATS)
-    parser.add_argument("--executions", type=int, default=10_000, help="inputs of each format")
+    parser.add_argument("--executions", type=int, default=10_000, help="number of inputs of each format")
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
-    parser.add_argument("--keep", type=Path, help="folder for the inputs that were findings")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs that caused findings")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = 0
@@ -648,7 +649,7 @@ def main() -> None:
         print(
             f"{kind}: {tally.executions:,} inputs, {tally.accepted:,} accepted, {tally.refused:,} refused, "
             f"{tally.findings.total():,} findings of {len(tally.findings)} kinds, "
-            f"{tally.executions / tally.seconds:,.0f} a second",
+            f"{tally.executions / tally.seconds:,.0f} per second",
             flush=True,
         )
         for what, number in tally.findings.most_common():

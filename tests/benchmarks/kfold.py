@@ -1,4 +1,4 @@
-"""Where does the time of a k-fold go: training steps, validation, the out-of-fold map and its report?
+"""How is the time of a k-fold divided between training steps, validation, and the out-of-fold map and its report?
 
 python tests/benchmarks/kfold.py
 """
@@ -14,20 +14,21 @@ import torch
 from measuring import machine, parser, peak_bytes, show, write_map
 
 from bigsf.errors import BigsfWarning
-from bigsf.kfold import KFold
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.trainer import Trainer
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
+from bigsf.training.validation import Validator
 
 
 class Stopwatch:
-    """Adds up the time that methods take."""
+    """Adds up the time that some methods take."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def watch(self, kind: type, method: str, what: str) -> None:
-        """Time a method of a class from now on."""
+    def time_method(self, kind: type, method: str, what: str) -> None:
+        """Time every later call of a method of a class, under the name `what`."""
         inner: Callable[..., Any] = getattr(kind, method)
 
         def timed(*arguments: Any, **keywords: Any) -> Any:
@@ -49,10 +50,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore", BigsfWarning)
     print(machine())
-    watch = Stopwatch()
-    watch.watch(Trainer, "_steps", "training steps")
-    watch.watch(Trainer, "_evaluate", "validation and test")
-    watch.watch(KFold, "summarise", "out-of-fold map, scores, report")
+    stopwatch = Stopwatch()
+    stopwatch.time_method(Trainer, "_train_epoch", "training steps")
+    stopwatch.time_method(Validator, "evaluate", "validation and test")
+    stopwatch.time_method(KFold, "summarise", "out-of-fold map, scores, report")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.h5"
         write_map(path.with_suffix(".fits"), *arguments.size)
@@ -60,10 +61,10 @@ def main() -> None:
         model = {"features": 16, "normalization": {"type": "log"}}
         trainer = {"output_dir": folder, "epochs": arguments.epochs, "compile": arguments.compile, "model": model}
         started = time.perf_counter()
-        KFold(RunConfig.from_dict({"data": {"path": path}, "trainer": trainer}), "cpu").run()
+        KFold.from_config(RunConfig.from_dict({"data": {"path": path}, "trainer": trainer}), "cpu").run()
         whole = time.perf_counter() - started
-    rows = [[what, f"{seconds:.1f}", f"{seconds / whole:.2f}"] for what, seconds in watch.seconds.items()]
-    rest = whole - sum(watch.seconds.values())
+    rows = [[what, f"{seconds:.1f}", f"{seconds / whole:.2f}"] for what, seconds in stopwatch.seconds.items()]
+    rest = whole - sum(stopwatch.seconds.values())
     show(["4 folds", "s", "of the whole"], [*rows, ["the rest", f"{rest:.1f}", f"{rest / whole:.2f}"]])
     print(f"{whole:.1f} s in all, peak memory {peak_bytes() / 1e6:.0f} MB.")
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a map to work on, time, memory, and the arithmetic limit of the machine."""
+"""Helpers of the benchmarks: a simulated map, time, memory, and the arithmetic limit of the machine."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ import torch
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
-from bigsf.fits_output import FitsWriter
+from bigsf.maps.fits_writer import FitsWriter
 
 TILE_PX = 512
 _MEASURED = """
@@ -27,7 +27,7 @@ main()
 
 
 def parser(description: str | None, size: tuple[int, int]) -> argparse.ArgumentParser:
-    """Return a parser with the options that all benchmarks take."""
+    """Return a parser with the options of all benchmarks; `size` is the default size (nx, ny) of the map."""
     options = argparse.ArgumentParser(
         description=(description or "").split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -37,7 +37,7 @@ def parser(description: str | None, size: tuple[int, int]) -> argparse.ArgumentP
 
 
 def write_map(path: Path, nx: int, ny: int) -> None:
-    """Write a column density map of ridges with TARGET, BACKGROUND and MISSING (1 = valid), by bands of a tile."""
+    """Write a column density map of ridges with TARGET, BACKGROUND and MISSING (1 = valid), by rows of tiles."""
     generator = np.random.default_rng(0)
     noise = gaussian_filter(generator.normal(size=(TILE_PX, TILE_PX)), 6, mode="wrap")
     tile = np.float32(1e22) * np.exp(0.6 * noise / noise.std()).astype(np.float32)
@@ -60,7 +60,7 @@ def write_map(path: Path, nx: int, ny: int) -> None:
 
 
 def best(work: Callable[[], object], repeats: int = 5) -> float:
-    """Return the shortest of several times in seconds; the first, which warms up, does not count."""
+    """Return the shortest of several times in seconds. One more call before them warms up and does not count."""
     work()
     times = []
     for _ in range(repeats):
@@ -70,17 +70,20 @@ def best(work: Callable[[], object], repeats: int = 5) -> float:
     return min(times)
 
 
-def alternating(works: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Return the shortest time of each of several works, run in turn, so that a busy machine harms all alike."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        work()
+def alternating(functions: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Return the shortest time in seconds of each of several functions.
+
+    They are called in turn, so that other work on the machine slows all of them down alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
     for _ in range(repeats):
-        for name, work in works.items():
+        for name, function in functions.items():
             started = time.perf_counter()
-            work()
+            function()
             times[name].append(time.perf_counter() - started)
-    return {name: min(of) for name, of in times.items()}
+    return {name: min(seconds) for name, seconds in times.items()}
 
 
 def command(*words: object) -> tuple[float, float]:
@@ -89,11 +92,11 @@ def command(*words: object) -> tuple[float, float]:
     Raises
     ------
     SystemExit
-        Where it fails.
+        Where the command fails.
     """
     started = time.perf_counter()
-    given = [sys.executable, "-c", _MEASURED, *map(str, words), "--quiet"]
-    done = subprocess.run(given, stdout=subprocess.PIPE, text=True, check=False)
+    full = [sys.executable, "-c", _MEASURED, *map(str, words), "--quiet"]
+    done = subprocess.run(full, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"bigsf {words[0]} failed")
     return time.perf_counter() - started, 1024.0 * int(done.stdout.split()[-1])
@@ -105,13 +108,13 @@ def peak_bytes() -> float:
 
 
 def matrix_flops(dtype: torch.dtype, n: int = 2048) -> float:
-    """Return the floating-point operations a second of a large matrix product: what the machine can do."""
+    """Return the floating-point operations per second of a large matrix product: the limit of the machine."""
     a = torch.randn(n, n).to(dtype)
     return 2 * n**3 / best(lambda: a @ a)
 
 
 def machine() -> str:
-    """Return the machine and the versions that figures belong to."""
+    """Return the machine and the versions with which the numbers were measured."""
     cpu = platform.processor() or platform.machine()
     with Path("/proc/cpuinfo").open() as file:
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), cpu)

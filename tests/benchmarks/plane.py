@@ -1,4 +1,4 @@
-"""A whole Galactic plane through all stages: wall time and peak memory of each command.
+"""How much time and memory does each command need for a map of the whole Galactic plane?
 
 python tests/benchmarks/plane.py --size 114000 1800
 """
@@ -12,7 +12,7 @@ from measuring import command, machine, parser, show, write_map
 
 
 def config(folder: Path, samples: int) -> Path:
-    """Write the configuration of one epoch on a sample of patches."""
+    """Write the configuration of a training for one epoch on a sample of patches, and return its path."""
     path = folder / "config.yaml"
     trainer = {
         "output_dir": str(folder),
@@ -25,8 +25,8 @@ def config(folder: Path, samples: int) -> Path:
     return path
 
 
-def cut(source: Path, output: Path, rows: int) -> None:
-    """Write the first rows of a map."""
+def write_band(source: Path, output: Path, rows: int) -> None:
+    """Write the first rows of a map into a file of their own."""
     with fits.open(source, memmap=True) as hdus:
         fits.writeto(output, hdus[0].section[:rows], hdus[0].header)
 
@@ -35,8 +35,12 @@ def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__, (114000, 1800))
     options.add_argument("--samples", type=int, default=2000, help="patches of the epoch")
-    options.add_argument("--rows", nargs="+", type=int, default=[64, 128], help="rows of the bands to segment")
-    options.add_argument("--validate", action="store_true", help="also train, which judges the validation folds whole")
+    options.add_argument("--rows", nargs="+", type=int, default=[64, 128], help="heights of the bands to segment")
+    options.add_argument(
+        "--validate",
+        action="store_true",
+        help="also train one epoch, and predict the validation folds of the whole map",
+    )
     arguments = options.parse_args()
     nx, ny = arguments.size
     print(machine())
@@ -66,13 +70,13 @@ def main() -> None:
         seconds = []
         for height in arguments.rows:
             band = folder / f"band_{height}.fits"
-            cut(source, band, height)
+            write_band(source, band, height)
             words = ["segment", folder / "s" / "best.pt", band, "-o", folder / f"out_{height}.fits"]
             seconds.append(timed(f"segment {nx} x {height}", *words))
         each = (seconds[-1] - seconds[0]) / (arguments.rows[-1] - arguments.rows[0])
         whole = seconds[0] + each * (ny - arguments.rows[0])
     show([f"{nx} x {ny}", "s", "peak MB"], rows)
-    print(f"The whole plane would take {whole / 60:.0f} minutes to segment: {each:.3f} s a row.")
+    print(f"To segment the whole plane would take {whole / 60:.0f} minutes: {each:.3f} s per row.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast is preprocess, beside copying the map, and does memory grow with the map?
+"""How fast is preprocess, and does its memory grow with the map?
 
 python tests/benchmarks/preprocess.py --size 16000 1800
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import command, machine, parser, show, write_map
 
-from bigsf.patches import PatchFile
+from bigsf.patches.patch_file import PatchFile
 
 
 def main() -> None:
@@ -39,7 +39,10 @@ def main() -> None:
                 ]
             )
     show(["map", "patches kept", "s", "Mpixel/s", "peak MB", "file / float32 map"], rows)
-    print(f"The start of Python and the imports ({imports:.2f} s, {base / 1e6:.0f} MB) are taken off the time only.")
+    print(
+        f"Python and its imports ({imports:.2f} s, {base / 1e6:.0f} MB) are subtracted from the time, but not from the "
+        "memory."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How many patches a second come out of a patch file, with targets, beside reading them one by one with h5py?
+"""How many patches per second are read from a patch file, compared with reading them one by one with h5py?
 
 python tests/benchmarks/read.py
 """
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from measuring import alternating, machine, parser, show, write_map
 
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 
 def in_batches(file: PatchFile, chosen: npt.NDArray[np.int64]) -> None:
@@ -23,7 +23,7 @@ def in_batches(file: PatchFile, chosen: npt.NDArray[np.int64]) -> None:
 
 
 def one_by_one(planes: h5py.File, file: PatchFile, chosen: npt.NDArray[np.int64]) -> None:
-    """Read patches as one would without a plan."""
+    """Read patches one after another with plain h5py."""
     for y, x in file.positions[chosen]:
         for name in ("image", "target", "labelled"):
             planes[name][..., y : y + file.patch_size, x : x + file.patch_size]
@@ -47,7 +47,7 @@ def main() -> None:
                 )
             ours, theirs = len(chosen) / times["ours"], 256 / times["h5py"]
             rows.append([size, f"{len(file):,}", f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.0f}"])
-    show(["patch size", "patches", "patches/s, batches of 256", "h5py one by one", "ratio"], rows)
+    show(["patch size", "patches", "patches/s, batches of 256", "patches/s, h5py one by one", "ratio"], rows)
 
 
 if __name__ == "__main__":

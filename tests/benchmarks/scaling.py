@@ -15,30 +15,30 @@ import yaml
 from measuring import best, machine, parser, show, write_map
 from segment import InMemory
 
-from bigsf.inference import Judge
+from bigsf.models.device import resolve_precision
 from bigsf.models.normalizations import Log
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
-from bigsf.precision import resolve_precision
-from bigsf.preprocessing import PreprocessConfig, preprocess
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 
 def segmenting(nx: int, ny: int, window: int, stride: int, threads: int) -> float:
-    """Return the seconds that the judging of a map takes."""
+    """Return the seconds in which a map is predicted."""
     torch.set_num_threads(threads)
     planes = InMemory(np.random.default_rng(0).lognormal(50, 1, (1, ny, nx)).astype(np.float32))
     model = SegmentationModel(UNet(features=16), Log()).eval()
     dtype = resolve_precision("auto", torch.device("cpu"))
 
-    def work() -> None:
-        for _ in Judge([model], window, stride, batch_size=64, dtype=dtype).rows(planes):
+    def predict() -> None:
+        for _ in SlidingWindowPredictor([model], window, stride, batch_size=64, dtype=dtype).predict_bands(planes):
             pass
 
-    return best(work, repeats=2)
+    return best(predict, repeats=2)
 
 
 def training(folder: Path, processes: int, threads: int) -> float:
-    """Return the seconds of an epoch, the median of three, of so many processes of so many threads."""
+    """Return the seconds of an epoch, the median of three, with a number of processes and of threads in each."""
     name = f"run_{processes}_{threads}"
     trainer = {
         "output_dir": str(folder),
@@ -83,11 +83,11 @@ def main() -> None:
         write_map(folder / "map.fits", nx, ny)
         preprocess(PreprocessConfig(image=folder / "map.fits", stride=16), folder / "map.h5")
         first = training(folder, 1, threads)
-        rows.append([f"train an epoch of 640 patches, 1 process of {threads} threads", f"{first:.2f}", "1"])
-        for processes, each in ((1, 1), (threads, 1)):
-            seconds = training(folder, processes, each)
-            rows.append([f"... {processes} of 1 thread", f"{seconds:.2f}", f"{seconds / first:.2f}"])
-    show(["work", "s", "of the first"], rows)
+        rows.append([f"train for an epoch of 640 patches, 1 process of {threads} threads", f"{first:.2f}", "1"])
+        for processes in sorted({1, threads} if threads > 1 else ()):
+            seconds = training(folder, processes, 1)
+            rows.append([f"... processes of 1 thread: {processes}", f"{seconds:.2f}", f"{seconds / first:.2f}"])
+    show(["task", "s", "relative to the first of its kind"], rows)
 
 
 if __name__ == "__main__":

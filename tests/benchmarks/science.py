@@ -1,25 +1,30 @@
-"""How complete and how clean are the filaments: k-folds and competitors, out of fold, against the truth of made skies.
+"""How complete and how pure are the filaments of a k-fold and of other methods, on simulated maps with a ground truth?
 
     python tests/benchmarks/science.py --skies 1 2 3 --higal ../shared/data/train
     python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
 
-Skies 1 to 3 are for tuning, 101 to 103 for figures that are reported; all are of the fixed recipe of make_galaxy.py.
-A k-fold on 768 x 384 pixels takes about six minutes on a core; split.step=4 judges half of the map in half the time.
-A recipe is a YAML file and settings, with patch_size and stride (64 and 8) for `bigsf preprocess` among them; `--set`
-adds a setting to all recipes but that of the papers. Runs of an unchanged recipe that lie in the output folder are not
-trained again: after a change of the code take another folder. Models learn from TARGET and are scored against TRUTH, on
-the pixels that all of them judged:
+The simulated maps have the fixed default recipe of the simulator. Seeds 1 to 3 are for tuning, and 101 to 103 for
+numbers that are published. A k-fold on 768 x 384 pixels takes about six minutes on one core. With split.step=4 it
+predicts half of the map in half the time.
+
+A recipe is a YAML file and settings. The settings patch_size and stride (64 and 8) go to `bigsf preprocess`. `--set`
+adds a setting to all recipes except that of the papers. Runs of an unchanged recipe that lie in the output folder are
+not trained again. After a change of the code, choose another folder.
+
+Models learn from TARGET. They are scored against TRUTH, on the pixels that all of them predicted:
 
 =============== =====================================================================================================
 AP, Dice        average precision, and the best Dice of any threshold
-clDice          centreline Dice at that threshold, and the
-complete, pure  parts of the true and of the found skeleton within 2 pixels of the other
-faint, middle,  completeness of the thirds of filaments by contrast, at the lowest threshold of purity 0.8: the part of
-bright          each filament's true pixels that is marked, averaged over filaments; 0 where no threshold is as pure
-seconds         of training and judging
+clDice          centreline Dice at that threshold
+complete, pure  fraction of the true skeleton within 2 pixels of the found one, and the reverse, at that threshold
+faint, middle,  completeness of the faintest, middle and brightest third of the filaments, at the lowest threshold of
+bright          purity 0.8: the marked fraction of each filament's true pixels, averaged over filaments; 0 where no
+                threshold reaches that purity
+seconds         time of training and prediction
 =============== =====================================================================================================
 
-FilFinder makes masks, no map: its columns are those of the best of its settings, chosen on the truth, to its favour.
+FilFinder makes masks and no map of scores. Its row holds the best score of all its settings, chosen with the ground
+truth, which favours FilFinder.
 """
 
 import argparse
@@ -38,34 +43,31 @@ import numpy as np
 import numpy.typing as npt
 from astropy import units as u
 from astropy.io import fits
+from pydantic_core import to_json
 from skimage.filters import frangi
 
 import bigsf
-from bigsf.baselines import BaselineMaps
-from bigsf.curves import ThresholdCurve, quantile_edges
-from bigsf.fits_image import FloatArray
-from bigsf.kfold import KFold
-from bigsf.patches import PatchFile
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.run_folder import to_json
-from bigsf.skeletons import SkeletonScore
+from bigsf.arrays import BoolArray, Float64Array, FloatArray
+from bigsf.evaluation.baselines import BaselineMaps
+from bigsf.metrics.skeleton_score import SkeletonScore
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-from make_galaxy import write_galaxy  # noqa: E402 (examples are no package)
 
-BoolArray = npt.NDArray[np.bool_]
 Scores = dict[str, float]
 
 PURITY = 0.8
 FILFINDER = [(size, level) for size in (9, 15, 25) for level in (None, 1.0)]
-"""Settings of FilFinder's adaptive mask: size in pixels, and the part of the median below which nothing counts."""
+"""Settings of FilFinder's adaptive mask: its size in pixels, and the fraction of the median below which it is 0."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration file, settings that change it, and the patches that it wants."""
+    """A configuration file, settings that change it, and the size and stride of its patches."""
 
     name: str
     yaml: Path
@@ -86,24 +88,24 @@ PAPERS = Recipe("kfold_papers", EXAMPLES / "kfold_papers.yaml", (), {"patch_size
 
 
 class Sky(NamedTuple):
-    """A map with the planes to learn from, and the one to be scored against."""
+    """A map with the planes to learn from, and the ground truth to be scored against."""
 
     folder: Path
     planes: dict[str, Path]
     true: BoolArray
     labelled: BoolArray | None = None
-    """Where there is a label: for maps whose truth is their target."""
+    """Where there is a label, for maps whose ground truth is their target."""
     ids: npt.NDArray[np.int32] | None = None
-    """The filament of each true pixel, numbered by contrast from 1 on."""
+    """The filament of each true pixel, numbered by contrast from 1; 0 elsewhere."""
 
 
-def made_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
-    """Return an example sky, made on first use."""
+def simulated_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
+    """Return a simulated map. It is computed on first use."""
     folder = folder / f"sky_{seed}_{size[0]}x{size[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "sky.fits"
     if not path.exists():
-        write_galaxy(path, size[0], size[1], seed)
+        bigsf.simulate_galaxy(path, size[0], size[1], seed)
     with fits.open(path) as hdus:
         table, ids = hdus["FILAMENTS"].data, np.array(hdus["TRUTH_ID"].data)
         rank = np.zeros(int(max(ids.max(), table["ID"].max())) + 1, np.int32)
@@ -112,7 +114,7 @@ def made_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
 
 
 def higal_sky(folder: Path, data: Path) -> Sky:
-    """Return the Hi-GAL sample, whose truth is an incomplete catalogue."""
+    """Return the Hi-GAL sample. Its ground truth is an incomplete catalogue."""
     planes = {name: next(data.glob(f"*_{name}.fits*")) for name in ("image", "target", "background", "missing")}
     folder = folder / "higal"
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,19 +123,19 @@ def higal_sky(folder: Path, data: Path) -> Sky:
 
 
 def patch_file(sky: Sky, patches: Mapping[str, int]) -> Path:
-    """Return the patch file of a sky, made on first use."""
+    """Return the patch file of a map. It is written on first use."""
     path = sky.folder / f"patches_{patches['patch_size']}_{patches['stride']}.h5"
     if not path.exists():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd about the Hi-GAL sample is known
+            warnings.simplefilter("ignore")  # the Hi-GAL sample has known flaws
             planes: dict[str, Any] = {**sky.planes, **patches}
             preprocess(PreprocessConfig(**planes), path)
     return path
 
 
 def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]:
-    """Return the out-of-fold map `(ny, nx)` of a k-fold, NaN where nothing judged, and the seconds that it took."""
-    content = hashlib.sha256(recipe.yaml.read_bytes()).hexdigest()[:6]  # a recipe that is changed is trained anew
+    """Return the out-of-fold map `(ny, nx)` of a k-fold, NaN where no model predicted, and the time in seconds."""
+    content = hashlib.sha256(recipe.yaml.read_bytes()).hexdigest()[:6]  # after a change the recipe is trained again
     name = re.sub(r"[^\w.=-]+", "_", f"{recipe.name} {content} seed {seed}")
     path, clock = sky.folder / name, sky.folder / f"{name}.seconds"
     settings = [
@@ -146,13 +148,13 @@ def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]
     ]
     if not clock.exists():
         started = time.monotonic()
-        KFold(RunConfig.from_yaml(recipe.yaml, settings)).run()
+        KFold.from_config(RunConfig.from_yaml(recipe.yaml, settings)).run()
         clock.write_text(f"{time.monotonic() - started:.0f}")
     return np.asarray(fits.getdata(path / "out_of_fold.fits"), np.float32), float(clock.read_text())
 
 
 def competitors(sky: Sky) -> dict[str, list[FloatArray]]:
-    """Return the maps `(ny, nx)` of those who need no training: one each, or a mask for each setting."""
+    """Return the maps `(ny, nx)` of methods that need no training: one map, or a mask for each setting."""
     baselines = BaselineMaps(PatchFile(patch_file(sky, {"patch_size": 64, "stride": 8})))
     maps = {name: [baselines.rows(name, 0, len(sky.true))] for name in ("column density", "local contrast")}
     maps["Sato ridges"] = [baselines.rows("ridge filter", 0, len(sky.true))]
@@ -161,16 +163,18 @@ def competitors(sky: Sky) -> dict[str, list[FloatArray]]:
     try:
         maps["FilFinder"] = [filfinder_mask(10**log_n, *setting) for setting in FILFINDER]
     except ImportError:
-        print("FilFinder is left out: pip install '.[science]'")
+        print("FilFinder is left out. To include it: pip install '.[science]'")
     return maps
 
 
-def filfinder_mask(image: npt.NDArray[np.float64], adapt_px: int, level: float | None) -> FloatArray:
+def filfinder_mask(image: Float64Array, adapt_px: int, level: float | None) -> FloatArray:
     """Return the adaptive mask of FilFinder (Koch & Rosolowsky 2015), 0 or 1."""
     vars(np).setdefault("in1d", np.isin)  # FilFinder 1.8 calls what numpy 2.4 has renamed
     from fil_finder import FilFinder2D
 
-    padded = np.pad(np.pad(image / np.median(image), 28, mode="reflect"), 4)  # it fails for structures at a border
+    padded = np.pad(
+        np.pad(image / np.median(image), 28, mode="reflect"), 4
+    )  # FilFinder fails for structures at a border
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         finder = FilFinder2D(padded, beamwidth=2 * u.pix)
@@ -185,68 +189,74 @@ def filfinder_mask(image: npt.NDArray[np.float64], adapt_px: int, level: float |
     return np.asarray(finder.mask[32:-32, 32:-32], np.float32)
 
 
-def scores_of(score: FloatArray, sky: Sky, judged: BoolArray) -> Scores:
-    """Return the scores of a map on the judged pixels."""
-    curve = _curve(score, sky.true, judged)
+def scores_of(score: FloatArray, sky: Sky, predicted: BoolArray) -> Scores:
+    """Return the scores of a map on the predicted pixels."""
+    curve = _curve(score, sky.true, predicted)
     dice, threshold = curve.best_dice()
-    found = {} if sky.labelled is None else _labelled(score, sky.true, judged & sky.labelled)
+    found = {} if sky.labelled is None else _labelled(score, sky.true, predicted & sky.labelled)
     found |= {"AP": curve.average_precision(), "Dice": dice}
     lines = SkeletonScore(radii_px=[2])
-    lines.update((score >= threshold) & judged, sky.true & judged, judged)
+    lines.update((score >= threshold) & predicted, sky.true & predicted, predicted)
     table = lines.table()
     found |= {"clDice": table["cldice"], "complete": table["completeness_2px"], "pure": table["purity_2px"]}
     if sky.ids is not None:
         pure = np.flatnonzero(curve.precision >= PURITY)
-        marked = (score >= curve.thresholds[pure[0]]) & judged if len(pure) else np.zeros_like(judged)
-        found |= by_contrast(marked, sky.ids, judged)
+        marked = (score >= curve.thresholds[pure[0]]) & predicted if len(pure) else np.zeros_like(predicted)
+        found |= by_contrast(marked, sky.ids, predicted)
     return found
 
 
-def _labelled(score: FloatArray, true: BoolArray, judged: BoolArray) -> Scores:
-    curve = _curve(score, true, judged)
-    return {"labelled AP": curve.average_precision(), "labelled Dice": curve.best_dice()[0]}
+def _labelled(score: FloatArray, true: BoolArray, predicted: BoolArray) -> Scores:
+    curve = _curve(score, true, predicted)
+    return {"labelled AP": curve.average_precision(), "labelled Dice": curve.best_dice().dice}
 
 
-def _curve(score: FloatArray, true: BoolArray, judged: BoolArray) -> ThresholdCurve:
-    curve = ThresholdCurve(quantile_edges(score[judged]))
-    curve.update(score[judged], true[judged])
+def _curve(score: FloatArray, true: BoolArray, predicted: BoolArray) -> ThresholdCurve:
+    curve = ThresholdCurve(quantile_edges(score[predicted]))
+    curve.update(score[predicted], true[predicted])
     return curve
 
 
-def by_contrast(marked: BoolArray, ids: npt.NDArray[np.int32], judged: BoolArray) -> Scores:
-    """Return the mean completeness of thirds of the filaments; `ids` count them by contrast."""
-    pixels = np.bincount(ids[judged])[1:]
-    share = np.bincount(ids[marked], minlength=len(pixels) + 1)[1:][pixels > 0] / pixels[pixels > 0]
-    thirds = np.array_split(share, 3)
+def by_contrast(marked: BoolArray, ids: npt.NDArray[np.int32], predicted: BoolArray) -> Scores:
+    """Return the mean completeness of the faintest, middle and brightest third of the filaments.
+
+    `ids` number the filaments by contrast.
+    """
+    pixels = np.bincount(ids[predicted])[1:]
+    completeness = np.bincount(ids[marked], minlength=len(pixels) + 1)[1:][pixels > 0] / pixels[pixels > 0]
+    thirds = np.array_split(completeness, 3)
     return {name: float(third.mean()) for name, third in zip(("faint", "middle", "bright"), thirds, strict=True)}
 
 
-def contest(sky: Sky, recipes: Sequence[Recipe], seeds: Sequence[int]) -> dict[str, list[Scores]]:
-    """Return, for each recipe and competitor, the scores of its maps: one a training seed, or one alone."""
+def compare(sky: Sky, recipes: Sequence[Recipe], seeds: Sequence[int]) -> dict[str, list[Scores]]:
+    """Return the scores of each recipe, one for each training seed, and of each other method, one alone."""
     runs = {recipe.name: [out_of_fold(recipe, sky, seed) for seed in seeds] for recipe in recipes}
     others = competitors(sky)
-    judged = np.isfinite(fits.getdata(sky.planes["image"]))
-    for made in runs.values():
-        judged &= np.logical_and.reduce([np.isfinite(score) for score, _ in made])
-    print(f"{sky.folder.name}: {judged.sum():,} pixels judged, {(sky.true & judged).sum():,} of them true", flush=True)
+    predicted = np.isfinite(fits.getdata(sky.planes["image"]))
+    for maps_and_seconds in runs.values():
+        predicted &= np.logical_and.reduce([np.isfinite(score) for score, _ in maps_and_seconds])
+    print(
+        f"{sky.folder.name}: {predicted.sum():,} pixels predicted, {(sky.true & predicted).sum():,} of them true",
+        flush=True,
+    )
     rows = {
-        name: [{**scores_of(score, sky, judged), "seconds": seconds} for score, seconds in made]
-        for name, made in runs.items()
+        name: [{**scores_of(score, sky, predicted), "seconds": seconds} for score, seconds in maps_and_seconds]
+        for name, maps_and_seconds in runs.items()
     }
     for name, maps in others.items():
-        settings = [scores_of(score, sky, judged) for score in maps]
+        settings = [scores_of(score, sky, predicted) for score in maps]
         rows[name] = [{key: max(scores[key] for scores in settings) for key in settings[0]}]
     return rows
 
 
 def print_table(title: str, rows: Mapping[str, Sequence[Scores]]) -> None:
-    """Print the mean of each score, and its standard deviation where there are several."""
+    """Print the mean of each score and, where there are several, its standard deviation."""
     columns = list(next(iter(rows.values()))[0])
     width = max(map(len, rows))
     print(f"\n{title}\n{'':{width}s}  " + "".join(f"{name:>15s}" for name in columns))
     for name, several in rows.items():
         values = [np.array([scores[column] for scores in several if column in scores]) for column in columns]
-        print(f"{name:{width}s}  " + "".join(f"{_cell(of):>15s}" for of in values))
+        print(f"{name:{width}s}  " + "".join(f"{_cell(column):>15s}" for column in values))
 
 
 def _cell(values: FloatArray) -> str:
@@ -259,12 +269,12 @@ def _cell(values: FloatArray) -> str:
 def main() -> None:
     """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--skies", nargs="*", type=int, default=[1], help="seeds of the skies (1)")
+    parser.add_argument("--skies", nargs="*", type=int, default=[1], help="seeds of the simulated maps (1)")
     parser.add_argument("--size", nargs=2, type=int, default=(768, 384), metavar=("NX", "NY"), help="(768 384)")
-    parser.add_argument("--higal", type=Path, metavar="FOLDER", help="the four planes of the Hi-GAL sample")
+    parser.add_argument("--higal", type=Path, metavar="FOLDER", help="folder of the four planes of the Hi-GAL sample")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of the trainings (0)")
     parser.add_argument("--recipe", action="append", metavar='"YAML [KEY=VALUE ...]"', help="(kfold_higal.yaml)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all recipes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for all recipes")
     parser.add_argument("--no-papers", action="store_true", help="leave out the recipe of the papers")
     parser.add_argument("-o", "--output", type=Path, default=Path("science"), help="folder of runs (%(default)s)")
     options = parser.parse_args()
@@ -274,19 +284,19 @@ def main() -> None:
     record: dict[str, Any] = {"bigsf": bigsf.__version__, "command": shlex.join(sys.argv)}
     skies: dict[str, list[Scores]] = {}
     for seed in options.skies:
-        sky = made_sky(output, seed, options.size)
-        record[sky.folder.name] = contest(sky, recipes, options.seeds)
+        sky = simulated_sky(output, seed, options.size)
+        record[sky.folder.name] = compare(sky, recipes, options.seeds)
         print_table(sky.folder.name, record[sky.folder.name])
         for name, scores in record[sky.folder.name].items():
             skies.setdefault(name, []).extend(scores)
     if len(options.skies) > 1:
-        print_table(f"skies {options.skies}: mean ± standard deviation over skies and seeds", skies)
+        print_table(f"simulated maps {options.skies}: mean ± standard deviation over maps and seeds", skies)
     if options.higal and options.higal.is_dir():
-        record["higal"] = contest(higal_sky(output, options.higal), recipes, options.seeds)
+        record["higal"] = compare(higal_sky(output, options.higal), recipes, options.seeds)
         print_table("Hi-GAL sample, against its incomplete target", record["higal"])
     elif options.higal:
-        print(f"The Hi-GAL sample is left out: no folder {options.higal}")
-    (output / "science.json").write_text(to_json(record))
+        print(f"The Hi-GAL sample is left out, because there is no folder {options.higal}")
+    (output / "science.json").write_bytes(to_json(record, indent=2, inf_nan_mode="null"))
     print(f"\nWrote {output / 'science.json'}")
 
 

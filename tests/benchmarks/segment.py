@@ -1,4 +1,4 @@
-"""How fast is segmentation, beside the bare network and MONAI's SlidingWindowInferer (pip install monai)?
+"""How fast is segmentation, compared with the bare network and MONAI's SlidingWindowInferer (pip install monai)?
 
 python tests/benchmarks/segment.py
 """
@@ -14,17 +14,16 @@ from astropy.wcs import WCS
 from measuring import alternating, machine, matrix_flops, parser, peak_bytes, show
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigsf.inference import Judge
-from bigsf.models.folding import with_folded_norms
+from bigsf.maps.tiling import window_starts
+from bigsf.models.device import autocast
 from bigsf.models.normalizations import Log
-from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
-from bigsf.precision import autocast
-from bigsf.tiling import window_starts
 
 
 class InMemory:
-    """Planes held in memory."""
+    """Planes in memory."""
 
     wcs: WCS | None = None
 
@@ -32,7 +31,7 @@ class InMemory:
         self.image, self.shape = image, (image.shape[1], image.shape[2])
 
     def read_rows(self, y0: int, y1: int) -> npt.NDArray[np.float32]:
-        """Return rows y0 to y1, `(c, rows, nx)`."""
+        """Return rows y0 to y1 (exclusive), `(c, rows, nx)`."""
         return self.image[:, y0:y1]
 
 
@@ -71,7 +70,9 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
 
         def ours(dtype: torch.dtype = dtype) -> None:
-            for _ in Judge([model], window, batch_size=batch, dtype=dtype).rows(InMemory(image)):
+            for _ in SlidingWindowPredictor([model], window, batch_size=batch, dtype=dtype).predict_bands(
+                InMemory(image)
+            ):
                 pass
 
         @torch.inference_mode()
@@ -80,10 +81,10 @@ def main() -> None:
                 for start in range(0, windows, batch):
                     folded.network(example[: windows - start])
 
-        works: dict[str, Callable[[], object]] = {"ours": ours, "bare": bare}
+        functions: dict[str, Callable[[], object]] = {"ours": ours, "bare": bare}
         if importlib.util.find_spec("monai"):
-            works["monai"] = monai_inference(model, torch.from_numpy(image)[None], window, dtype, batch)
-        times = alternating(works, repeats=3)
+            functions["monai"] = monai_inference(model, torch.from_numpy(image)[None], window, dtype, batch)
+        times = alternating(functions, repeats=3)
         flops = counter.get_total_flops() * windows / times["ours"]
         rows.append(
             [
@@ -95,9 +96,16 @@ def main() -> None:
                 f"{flops / matrix_flops(dtype):.2f}",
             ]
         )
-    columns = ["precision", "kpixel/s", "bare network / ours", "MONAI / ours (time)", "GFLOP/s", "of a matrix product"]
+    columns = [
+        "precision",
+        "kpixel/s",
+        "bare network / ours",
+        "MONAI / ours (time)",
+        "GFLOP/s",
+        "relative to a matrix product",
+    ]
     show(columns, rows)
-    print(f"Windows of {window} pixels, half overlap; peak memory {peak_bytes() / 1e6:.0f} MB.")
+    print(f"Windows of {window} pixels that overlap by half; peak memory {peak_bytes() / 1e6:.0f} MB.")
 
 
 if __name__ == "__main__":

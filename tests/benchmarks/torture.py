@@ -1,10 +1,11 @@
-"""Kill a training and a k-fold at random moments, and resume: is the result that of an undisturbed run?
+"""Is the result of a run that was killed at random moments and resumed the same as that of an undisturbed run?
 
     python tests/benchmarks/torture.py --kills 100
 
-Each process is killed with SIGKILL, without warning, after a random time; snapshots are written after almost every
-step, so that many kills fall into a save. Then the run is resumed, killed again, and so on to its end. Weights,
-states and rows must be those of the undisturbed run bit for bit, and no temporary file may be left.
+A training and a k-fold are tested. Each process is killed with SIGKILL, without warning, after a random time. Snapshots
+are written after almost every step, so that many processes are killed while they write one. The run is then resumed,
+killed again, and so on, until it is complete. Weights, states and rows of metrics.csv must be those of the undisturbed
+run bit for bit, and no temporary file may be left.
 """
 
 import argparse
@@ -23,17 +24,17 @@ import numpy as np
 import torch
 from astropy.io import fits
 
-from bigsf.kfold import KFold
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.run_folder import RunFolder
-from bigsf.snapshot import Snapshot
-from bigsf.trainer import Trainer
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
 
 
 @dataclass
 class Tally:
-    """What became of the kills."""
+    """Counts of kills and of runs."""
 
     kills: int = 0
     in_saves: int = 0
@@ -41,7 +42,7 @@ class Tally:
 
 
 def small_map(folder: Path) -> Path:
-    """Write a patch file of a map of 96 x 128 pixels with ridges."""
+    """Write the patch file of a map of 96 x 128 pixels with ridges, and return its path."""
     generator = np.random.default_rng(1)
     y = np.arange(96)[:, None] + 5 * np.sin(np.arange(128) / 15)
     ridges = np.exp(-0.5 * (((y % 32) - 16) / 2) ** 2)
@@ -54,7 +55,7 @@ def small_map(folder: Path) -> Path:
 
 
 def run_config(patch_file: Path, output: Path, name: str, epochs: int) -> RunConfig:
-    """Return a run that exercises all that must survive: dropout, schedule, early stopping, augmentation."""
+    """Return a run with all parts whose state must survive: dropout, schedule, early stopping, augmentations."""
     return RunConfig.from_dict(
         {
             "data": {"path": str(patch_file)},
@@ -75,26 +76,26 @@ def run_config(patch_file: Path, output: Path, name: str, epochs: int) -> RunCon
 
 
 def train(config: RunConfig) -> None:
-    """Train, or go on."""
+    """Start a training, or resume it."""
     folder = config.trainer.output_dir / config.trainer.run_name
     if RunFolder(folder).newest_snapshot or RunFolder(folder).config.exists():
         Trainer.from_snapshot(folder).train()
     else:
-        Trainer(config).train()
+        Trainer.from_config(config).train()
 
 
 def kfold(config: RunConfig) -> None:
     """Run a k-fold, or go on."""
-    KFold(config).run()
+    KFold.from_config(config).run()
 
 
 def tortured(work: Callable[[RunConfig], None], config: RunConfig, kills: int, longest_s: float, tally: Tally) -> None:
-    """Do the work in child processes, all but the last of which are killed."""
+    """Work in child processes, and kill all of them but the last."""
     folder = config.trainer.output_dir / config.trainer.run_name
     while True:
         child = os.fork()
         if child == 0:
-            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for the life of the process)
+            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the process ends)
             work(config)
             os._exit(0)
         if tally.kills < kills:
@@ -113,7 +114,7 @@ def tortured(work: Callable[[RunConfig], None], config: RunConfig, kills: int, l
 
 
 def difference(one: Any, two: Any, where: str = "") -> str:
-    """Return where two nested structures differ bit for bit, or an empty string."""
+    """Return where two nested structures differ, or an empty string where they are the same bit for bit."""
     if isinstance(one, dict) and isinstance(two, dict):
         if set(one) != set(two):
             return f"{where}: keys {set(one) ^ set(two)}"
@@ -129,7 +130,7 @@ def difference(one: Any, two: Any, where: str = "") -> str:
 
 
 def compare(one: Path, two: Path) -> str:
-    """Return how two run folders differ, or an empty string."""
+    """Return how two run folders differ, or an empty string where they do not."""
     for name in ("best.pt", "last.pt"):
         first, second = (vars(Snapshot.load(folder / name)) for folder in (one, two))
         del first["global_config"], second["global_config"]  # they name the folders
@@ -137,12 +138,12 @@ def compare(one: Path, two: Path) -> str:
             return found
     if (one / "metrics.csv").read_text() != (two / "metrics.csv").read_text():
         return "metrics.csv differs"
-    litter = [str(path) for path in two.rglob(".*.tmp")]
-    return f"litter: {litter}" if litter else ""
+    left = [str(path) for path in two.rglob(".*.tmp")]
+    return f"temporary files are left: {left}" if left else ""
 
 
 def torture(kills: int, seed: int, epochs: int = 6) -> dict[str, Tally]:
-    """Torture a training and a k-fold with half of the kills each; raise `SystemExit` where anything differs."""
+    """Kill and resume a training and a k-fold, half of the kills each; raise `SystemExit` where a result differs."""
     random.seed(seed)
     torch.set_num_threads(1)
     tallies = {"train": Tally(), "kfold": Tally()}
@@ -169,16 +170,18 @@ def torture(kills: int, seed: int, epochs: int = 6) -> dict[str, Tally]:
 
 
 def main() -> None:
-    """Print the tally."""
+    """Print how many runs were killed, and that they ended as the undisturbed run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="kills in all, half of them in each kind of run")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument(
+        "--kills", type=int, default=100, help="total number of kills, half of them for each kind of run"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
     options = parser.parse_args()
     started = time.monotonic()
     for what, tally in torture(options.kills, options.seed).items():
         print(
-            f"{what}: {tally.kills} kills, {tally.in_saves} of them during a save, {tally.restarts} runs brought to "
-            "their end, each equal to the undisturbed run bit for bit"
+            f"{what}: {tally.kills} kills, {tally.in_saves} of them during a save; {tally.restarts} resumed runs, "
+            "each equal to the undisturbed run bit for bit"
         )
     print(f"in {time.monotonic() - started:.0f} s")
 

@@ -1,4 +1,4 @@
-"""How much of a training step is the network: the whole step beside a bare torch loop on the same batches?
+"""Which part of a training step is the network? The whole step is compared with a bare torch loop on the same batches.
 
 python tests/benchmarks/train_step.py
 """
@@ -14,21 +14,21 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigsf.errors import BigsfWarning
-from bigsf.precision import autocast
-from bigsf.preprocessing import PreprocessConfig, preprocess
-from bigsf.run_config import RunConfig
-from bigsf.trainer import Trainer
+from bigsf.models.device import autocast
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
 
 
 def bare_step(trainer: Trainer) -> Any:
     """Return a step of the same network and optimizer on a fixed batch, and nothing else."""
-    batch = trainer.dataset.batch(0, 0)
-    network, optimizer = trainer.model.network.train(), trainer.state.optimizer
+    batch = trainer.run.dataset.batch(0, 0)
+    network, optimizer = trainer.run.model.network.train(), trainer.run.state.optimizer
     image = batch.image.nan_to_num().clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(trainer.device, trainer.dtype):
+        with autocast(trainer.run.device, trainer.run.dtype):
             logits = network(image, None)
         binary_cross_entropy_with_logits(logits, batch.target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -54,11 +54,11 @@ def main() -> None:
             model = {"features": arguments.features, "normalization": {"type": "log"}}
             settings = {"output_dir": folder, "batch_size": arguments.batch_size, "precision": precision}
             config = RunConfig.from_dict({"data": {"path": path}, "trainer": {**settings, "model": model}})
-            trainer = Trainer(config, "cpu")
+            trainer = Trainer.from_config(config, "cpu")
             numbers = count()
 
             def whole_step(trainer: Trainer = trainer, numbers: Any = numbers) -> None:
-                trainer.step(0, next(numbers) % trainer.dataset.steps)
+                trainer.step(0, next(numbers) % trainer.run.dataset.steps)
 
             times = alternating({"whole": whole_step, "bare": bare_step(trainer)}, repeats=15)
             with FlopCounterMode(display=False) as counter:
@@ -67,7 +67,7 @@ def main() -> None:
             rate = arguments.batch_size / times["whole"]
             share = f"{times['bare'] / times['whole']:.2f}"
             rows.append([precision, f"{rate:.0f}", share, f"{flops / 1e9:.0f}", f"{flops / matrix_flops(dtype):.2f}"])
-    show(["precision", "patches/s", "bare torch / whole step", "GFLOP/s", "of a matrix product"], rows)
+    show(["precision", "patches/s", "bare torch / whole step", "GFLOP/s", "relative to a matrix product"], rows)
     print(f"bf16 is {float(rows[1][1]) / float(rows[0][1]):.2f} times as fast as fp32.")
 
 

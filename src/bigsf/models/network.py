@@ -1,30 +1,33 @@
-"""What every network shares: its planes in and out, and the normalization in front of it."""
+"""The configuration that all networks share: planes in and out, normalization, position encoder."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import PositiveInt
+from torch import nn
 
-from bigsf.config import Config, aliased, default_tag
+from bigsf.config import Component, aliased, default_tag
 from bigsf.models.normalizations import LogConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
 
 
-class NetworkConfig(Config):
+class NetworkConfig(Component[nn.Module]):
     """The part common to all networks."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "normalization", "position"})
 
     in_channels: PositiveInt = 1
     """Image planes of the patch file; checked against it."""
 
     out_channels: PositiveInt = 1
-    """Planes of the answer; BigSF separates one class from the rest."""
+    """Planes of the output. BigSF separates one class from the rest, with one plane."""
 
     normalization: Annotated[NormalizationConfig, default_tag("log")] = LogConfig(type="log")
     """From raw map values to the network's input."""
 
     position: AnyPositionConfig | None = aliased(None, "position", "encoder")
-    """Tell the network where each patch lies; null: do not."""
+    """The encoder that tells the network where each patch lies; null: none."""
 
     @property
     def patch_multiple(self) -> int:
-        """Patches must be a multiple of this many pixels."""
+        """Sides of patches must be a multiple of this many pixels."""
         return 1

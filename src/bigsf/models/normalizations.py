@@ -1,8 +1,9 @@
-"""From raw map values to numbers a network can take: the family of normalizations, part of the model itself.
+"""Raw map values -> numbers of order 1 for the network: the family of normalizations.
 
-A normalization gets raw patches `(b, c, y, x)` in the unit of the map and the mask of valid pixels, and returns
-float32 of order 1. What it returns for missing pixels is not used. Column densities near 1e23 cm^-2 overflow float16,
-and their squares float32, so everything here runs in float32 or float64 before any cast.
+A normalization is part of the model. It gets raw patches `(b, c, y, x)` in the unit of the map and the mask of valid
+pixels, and returns float32 of order 1. The values that it returns for missing pixels are not used. Column densities
+near 1e23 cm^-2 overflow float16, and their squares overflow float32. Normalizations therefore compute in float32 or
+float64, before any cast.
 """
 
 from typing import Annotated, Literal, cast
@@ -10,89 +11,54 @@ from typing import Annotated, Literal, cast
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
+from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import DataError
 
 
 class Normalization(nn.Module):
-    """Base of the normalizations: nothing is done."""
+    """The base of all normalizations; it returns the values as they are."""
 
+    @override
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        """Normalise `image` `(b, c, y, x)`; `valid` is boolean of the same shape."""
+        """Normalise `image` `(b, c, y, x)`; `valid` is boolean and of the same shape."""
         return image
 
     def fit(self, values: Tensor) -> None:
         """Learn from a sample of the valid pixels of the training folds, `(c, n)` in float64, NaN where missing."""
 
 
-class NoneConfig(Config):
-    """The values as they are."""
-
-    type: Literal["none"]
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return Normalization()
-
-
-class MinMaxConfig(Config):
-    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
-
-    type: Literal["minmax"] = "minmax"
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return MinMax()
-
-
 class MinMax(Normalization):
     """Scale each patch and channel to [0, 1]; a constant patch becomes 0."""
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         low = image.masked_fill(~valid, torch.inf).amin(dim=(2, 3), keepdim=True)
         high = image.masked_fill(~valid, -torch.inf).amax(dim=(2, 3), keepdim=True)
         return (image - low) / torch.where(high > low, high - low, torch.inf)
 
 
-class LogConfig(Config):
-    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
-
-    type: Literal["log"]
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return Log()
-
-
 class Log(Normalization):
-    """log10 and min-max; valid values of 0 or below take the smallest positive one of their patch."""
+    """log10, then min-max; valid values of 0 or below take the smallest positive value of their patch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.minmax = MinMax()
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         positive = valid & (image > 0)
         floor = image.masked_fill(~positive, torch.inf).amin(dim=(2, 3), keepdim=True)
         floor = torch.where(floor.isfinite(), floor, 1.0)
         return cast(Tensor, self.minmax(torch.log10(torch.where(positive, image, floor)), valid))
 
 
-class ZScoreConfig(Config):
-    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
-
-    type: Literal["zscore"]
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return ZScore()
-
-
 class ZScore(Normalization):
     """Standardise each patch and channel, in float64; a constant patch becomes 0."""
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         values = torch.where(valid, image, 0).double()
         count = valid.sum(dim=(2, 3), keepdim=True).clamp(min=1)
         mean = values.sum(dim=(2, 3), keepdim=True) / count
@@ -101,48 +67,39 @@ class ZScore(Normalization):
         return (centred / torch.where(std > 0, std, torch.inf)).float()
 
 
-class AsinhConfig(Config):
-    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
-
-    type: Literal["asinh"]
-
-    softening: PositiveFloat = 1.0
-    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization."""
-        return Asinh(self.softening)
-
-
 class Asinh(Normalization):
-    """asinh stretch and min-max; works with negative values."""
+    """asinh stretch, then min-max; negative values are allowed.
 
-    def __init__(self, softening: float) -> None:
+    Parameters
+    ----------
+    softening
+        Value at which the stretch turns from linear to logarithmic, in medians of |value| of the patch.
+    """
+
+    def __init__(self, softening: float = 1.0) -> None:
         super().__init__()
         self.softening = softening
         self.minmax = MinMax()
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         scale = image.abs().masked_fill(~valid, torch.nan).flatten(2).nanmedian(dim=2).values[..., None, None]
         scale = torch.where(scale > 0, scale * self.softening, 1.0)
         return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
 
 
-class GlobalConfig(Config):
-    """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
-
-    type: Literal["global"]
-
-    log: bool = False
-    """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
-
-    def build(self, channels: int) -> Normalization:
-        """Return the normalization, to be fitted."""
-        return Global(channels, self.log)
-
-
 class Global(Normalization):
-    """Standardise with one mean and deviation a channel, from the training folds alone; if constant there, to 0."""
+    """Standardise each channel with one mean and one standard deviation, those of the training folds.
+
+    A channel that is constant in the training folds becomes 0.
+
+    Parameters
+    ----------
+    channels
+        Number of image planes.
+    log
+        Take log10 first; values of 0 or below take the smallest positive value of the training folds.
+    """
 
     floor: Tensor
     mean: Tensor
@@ -154,7 +111,8 @@ class Global(Normalization):
         for name, value in (("floor", 1.0), ("mean", 0.0), ("std", 1.0)):
             self.register_buffer(name, torch.full((channels,), value, dtype=torch.float64))
 
-    def fit(self, values: Tensor) -> None:  # noqa: D102
+    @override
+    def fit(self, values: Tensor) -> None:
         for channel, row in enumerate(values):
             row = row[row.isfinite() & (row > 0)] if self.log else row[row.isfinite()]
             if not len(row):
@@ -166,19 +124,67 @@ class Global(Normalization):
             mean, std = row.mean(), row.std(correction=0)
             self.mean[channel], self.std[channel] = mean, torch.where(std > 1e-6 * mean.abs(), std, torch.inf)
 
-    def forward(self, image: Tensor, valid: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         values = torch.where(valid, image, 0).double()
         if self.log:
             values = torch.maximum(values, self.floor.view(1, -1, 1, 1)).log10()
         return ((values - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)).float()
 
 
-class CustomNormalizationConfig(CustomConfig):
-    """A `Normalization` of your own: called with `channels` and `kwargs`."""
+class NormalizationComponent(Component[Normalization]):
+    """The part common to the configurations of all normalizations."""
 
+    @override
     def build(self, channels: int) -> Normalization:
-        """Import and call the target."""
-        return cast(Normalization, self.call(channels=channels))
+        """Return the normalization of images of `channels` planes."""
+        return super().build(channels=channels)
+
+
+class MinMaxConfig(NormalizationComponent, builds=MinMax):
+    """Each patch from its own minimum (0) to its own maximum (1), over its valid pixels (Zavagno et al. 2023)."""
+
+    type: Literal["minmax"] = "minmax"
+
+
+class LogConfig(NormalizationComponent, builds=Log):
+    """log10, then each patch from its minimum (0) to its maximum (1): for positive maps of wide range, as N(H2)."""
+
+    type: Literal["log"]
+
+
+class ZScoreConfig(NormalizationComponent, builds=ZScore):
+    """Each patch to mean 0 and standard deviation 1 over its valid pixels."""
+
+    type: Literal["zscore"]
+
+
+class AsinhConfig(NormalizationComponent, builds=Asinh):
+    """asinh of the value over `softening` patch medians of |value|, then min-max: linear if faint, log if bright."""
+
+    type: Literal["asinh"]
+
+    softening: PositiveFloat = 1.0
+    """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
+
+
+class GlobalConfig(NormalizationComponent, builds=Global):
+    """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
+
+    type: Literal["global"]
+
+    log: bool = False
+    """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
+
+
+class NoneConfig(NormalizationComponent, builds=Normalization):
+    """The values as they are."""
+
+    type: Literal["none"]
+
+
+class CustomNormalizationConfig(NormalizationComponent, CustomConfig[Normalization]):
+    """A `Normalization` of your own: called with `channels` and `kwargs`."""
 
 
 NormalizationConfig = Annotated[

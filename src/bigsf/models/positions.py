@@ -1,102 +1,102 @@
-"""Where a patch lies, told to the network (Berthelot et al. 2024): the family of position encoders.
+"""Pixels -> positions -> encodings that a network takes: the family of position encoders (Berthelot et al. 2024).
 
-A position is that of a patch's centre: pixel (y, x), or Galactic (l, b) in degrees. An encoder scales it to about
-[-1, 1] over the training map, with an origin and a scale that are saved in the snapshot; longitudes count from the
-origin by the shorter way round, so that they do not jump where the map crosses l = 0, and a cut-out of the map gets the
-encoding that the map itself got.
+A position is that of the centre of a patch: pixel (y, x), or Galactic (l, b) in degrees. An encoder scales it to about
+[-1, 1] over the training map. Its origin and scale are saved in the snapshot, so that a cut-out of the map gets the
+encoding that the map itself got. Longitudes count from the origin by the shorter way round, so that they do not jump
+where the map crosses l = 0.
 """
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from astropy.wcs import WCS
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+from typing_extensions import override
 
-from bigsf.config import Config, CustomConfig, ignore_tag_case
-from bigsf.coordinates import System
+from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
+from bigsf.errors import DataError
+from bigsf.maps.wcs import galactic_lb
 
-
-class PositionConfig(Config):
-    """The part common to all position encoders."""
-
-    of: System = "galactic"
-    """`galactic`: (l, b) from the WCS, so that a model can be used on other maps; `pixel`: (y, x) in the map."""
-
-    join: Literal["before", "middle", "after"] = "middle"
-    """Where the encoding enters: as planes beside the image, at the lowest level, or before the last layer."""
+CoordinateSystem = Literal["pixel", "galactic"]
 
 
-class IdentityPositionConfig(PositionConfig):
-    """The two scaled coordinates themselves."""
+class PositionLookup(Protocol):
+    """A function from pixels to positions."""
 
-    type: Literal["identity"]
-
-    def build(self) -> "PositionEncoder":
-        """Return the encoder."""
-        return PositionEncoder(self.of)
+    def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
+        """Return positions `(n, 2)`, float64, of pixels `(n, 2)`, (y, x)."""
+        ...
 
 
-class LinearPositionConfig(PositionConfig):
-    """A learned linear map of the two coordinates."""
-
-    type: Literal["linear"] = "linear"
-
-    features: PositiveInt = 16
-    """Numbers that encode a position."""
-
-    def build(self) -> "PositionEncoder":
-        """Return the encoder."""
-        return LinearEncoder(self.of, self.features)
+def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
+    """Return the pixels (y, x) themselves as positions."""
+    return torch.from_numpy(np.asarray(pixels, np.float64))
 
 
-class SinePositionConfig(PositionConfig):
-    """Sines and cosines of the two coordinates at doubling frequencies (Vaswani et al. 2017)."""
-
-    type: Literal["sine"]
-
-    frequencies: PositiveInt = 4
-    """Number of frequencies; each further one tells positions half as far apart."""
-
-    def build(self) -> "PositionEncoder":
-        """Return the encoder."""
-        return SineEncoder(self.of, self.frequencies)
-
-
-class CustomPositionConfig(PositionConfig, CustomConfig):
-    """A `PositionEncoder` of your own: called with `of` and `kwargs`."""
-
-    def build(self) -> "PositionEncoder":
-        """Import and call the target."""
-        return cast(PositionEncoder, self.call(of=self.of))
-
-
-AnyPositionConfig = Annotated[
-    Annotated[
-        IdentityPositionConfig | LinearPositionConfig | SinePositionConfig | CustomPositionConfig,
-        Field(discriminator="type"),
-    ],
-    ignore_tag_case,
-]
-
-
-class PositionEncoder(nn.Module):
-    """Scales positions; the base of the encoders.
+class GalacticCoordinates(PositionLookup):
+    """Galactic longitude and latitude (l, b) in degrees.
 
     Parameters
     ----------
-    of
-        The coordinates.
+    wcs
+        Any celestial WCS.
+    """
+
+    def __init__(self, wcs: WCS) -> None:
+        self.wcs = wcs
+
+    @override
+    def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
+        return torch.from_numpy(galactic_lb(self.wcs, pixels))
+
+
+def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> PositionLookup | None:
+    """Return the function from pixels to positions of a coordinate system; None for models without position.
+
+    Raises
+    ------
+    DataError
+        Where Galactic positions are asked for and the map has no WCS.
+    """
+    if coordinates is None:
+        return None
+    if coordinates == "pixel":
+        return pixel_coordinates
+    if wcs is None:
+        raise DataError(
+            "The model encodes Galactic positions but the map has no celestial WCS. Use "
+            "trainer.model.position.coordinates: pixel, a model without position, or a map with a WCS."
+        )
+    return GalacticCoordinates(wcs)
+
+
+def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Return pixels (y, x) of the centre of a map, then of its corners and the middles of its sides, `(9, 2)`."""
+    y, x = (np.array([(n - 1) / 2, 0, n - 1]) for n in shape)
+    return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+class PositionEncoder(nn.Module):
+    """An encoder that only scales positions; the base of the others.
+
+    Parameters
+    ----------
+    coordinates
+        The coordinate system of the positions.
     """
 
     width: int = 2
-    """Numbers that encode a position."""
+    """How many numbers encode a position."""
 
     origin: Tensor
     scale: Tensor
 
-    def __init__(self, of: System) -> None:
+    def __init__(self, coordinates: CoordinateSystem) -> None:
         super().__init__()
-        self.of = of
+        self.coordinates = coordinates
         self.register_buffer("origin", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(2, dtype=torch.float64))
 
@@ -107,7 +107,7 @@ class PositionEncoder(nn.Module):
 
     def _offset(self, position: Tensor) -> Tensor:
         offset = position.double() - self.origin
-        if self.of == "galactic":
+        if self.coordinates == "galactic":
             longitude = torch.remainder(offset[:, 0] + 180, 360) - 180
             offset = torch.stack([longitude, offset[:, 1]], dim=1)
         return offset
@@ -120,31 +120,33 @@ class PositionEncoder(nn.Module):
 class LinearEncoder(PositionEncoder):
     """A learned linear map of the scaled position."""
 
-    def __init__(self, of: System, features: int) -> None:
-        super().__init__(of)
+    def __init__(self, coordinates: CoordinateSystem, features: int) -> None:
+        super().__init__(coordinates)
         self.width = features
         self.linear = nn.Linear(2, features)
 
-    def forward(self, position: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, position: Tensor) -> Tensor:
         return cast(Tensor, self.linear(super().forward(position)))
 
 
 class SineEncoder(PositionEncoder):
     """Sines and cosines of the scaled position, at pi/2 times 1, 2, 4, ..."""
 
-    def __init__(self, of: System, frequencies: int) -> None:
-        super().__init__(of)
+    def __init__(self, coordinates: CoordinateSystem, frequencies: int) -> None:
+        super().__init__(coordinates)
         self.width = 4 * frequencies
         self.frequencies = frequencies
 
-    def forward(self, position: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, position: Tensor) -> Tensor:
         factors = torch.pi / 2 * 2.0 ** torch.arange(self.frequencies, device=position.device)
         angle = (super().forward(position)[:, :, None] * factors).flatten(1)
         return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 class PositionJoin(nn.Module):
-    """Joins an encoded position to features: as constant planes before the network, else added to each feature map.
+    """Joins an encoded position to features: as constant planes before the network, elsewhere by addition.
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ class PositionJoin(nn.Module):
     join
         Where the encoding enters.
     channels
-        Feature maps there; unused before the network.
+        Number of feature maps there; it has no effect before the network.
     """
 
     def __init__(self, encoder: PositionEncoder, join: str, channels: int) -> None:
@@ -162,7 +164,7 @@ class PositionJoin(nn.Module):
         self.project = nn.Identity() if join == "before" else nn.Linear(encoder.width, channels)
 
     def forward(self, features: Tensor, position: Tensor | None, place: str) -> Tensor:
-        """Return the features `(b, c, y, x)` joined with the position when this is the place."""
+        """Return features `(b, c, y, x)`, joined with the position where `place` is that of `join`."""
         if place != self.join:
             return features
         if position is None:
@@ -172,3 +174,56 @@ class PositionJoin(nn.Module):
             return torch.cat([features, encoded.expand(-1, -1, *features.shape[2:])], dim=1)
         added: Tensor = features + encoded
         return added
+
+
+class PositionConfig(Component[PositionEncoder]):
+    """The part common to all position encoders."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "join"})
+
+    coordinates: CoordinateSystem = aliased("galactic", "coordinates", "of")
+    """`galactic`: (l, b) from the WCS, so that a model can be used on other maps; `pixel`: (y, x) in the map."""
+
+    join: Literal["before", "middle", "after"] = "middle"
+    """Where the encoding enters: as planes beside the image, at the lowest level, or before the last layer."""
+
+
+class IdentityPositionConfig(PositionConfig, builds=PositionEncoder):
+    """The two scaled coordinates themselves."""
+
+    type: Literal["identity"]
+
+
+class LinearPositionConfig(PositionConfig, builds=LinearEncoder):
+    """A learned linear map of the two coordinates."""
+
+    type: Literal["linear"] = "linear"
+
+    features: PositiveInt = 16
+    """How many numbers encode a position."""
+
+
+class SinePositionConfig(PositionConfig, builds=SineEncoder):
+    """Sines and cosines of the two coordinates at doubling frequencies (Vaswani et al. 2017)."""
+
+    type: Literal["sine"]
+
+    frequencies: PositiveInt = 4
+    """Number of frequencies; each further one tells positions half as far apart."""
+
+
+class CustomPositionConfig(PositionConfig, CustomConfig[PositionEncoder]):
+    """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
+
+    @override
+    def build(self) -> PositionEncoder:
+        return super().build(coordinates=self.coordinates)
+
+
+AnyPositionConfig = Annotated[
+    Annotated[
+        IdentityPositionConfig | LinearPositionConfig | SinePositionConfig | CustomPositionConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]

@@ -1,10 +1,35 @@
-"""The self-contained model of a snapshot: raw map values in, logits or probabilities out."""
+"""Raw patches -> logits or probabilities: a normalization and a network, as a snapshot holds them."""
+
+from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bigsf.coordinates import System
 from bigsf.models.normalizations import Normalization
+from bigsf.models.positions import CoordinateSystem
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def with_folded_norms(model: Model) -> Model:
+    """Return a copy of a model for inference, in which batch norms are part of the convolutions before them.
+
+    Its outputs are those of the model in evaluation mode, to rounding.
+    """
+    folded = deepcopy(model).eval()
+    for block in folded.modules():
+        if isinstance(block, nn.Sequential):
+            _fold(block)
+    return folded
+
+
+def _fold(block: nn.Sequential) -> None:
+    for index in range(len(block) - 1):
+        convolution, norm = block[index], block[index + 1]
+        if type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d and norm.track_running_stats:
+            block[index], block[index + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
 
 
 class SegmentationModel(nn.Module):
@@ -16,13 +41,15 @@ class SegmentationModel(nn.Module):
         Takes normalised patches, zero where missing, and positions; returns logits.
     normalization
         Takes raw patches and the mask of valid pixels.
-    of
+    coordinates
         The coordinates of the positions that the network takes; None where it takes none.
     """
 
-    def __init__(self, network: nn.Module, normalization: Normalization, of: System | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, normalization: Normalization, coordinates: CoordinateSystem | None = None
+    ) -> None:
         super().__init__()
-        self.of = of
+        self.coordinates = coordinates
         self.network = network
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest on CPUs and GPUs alike
         self.normalization = normalization
@@ -30,9 +57,8 @@ class SegmentationModel(nn.Module):
     def forward(self, image: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits `(b, 1, y, x)`, float32, of raw patches `(b, c, y, x)` with NaN where missing.
 
-        A network with deep supervision returns `(b, answers, y, x)` in training.
-
-        The normalization runs in full precision also under mixed precision; the network as the context says.
+        A network with deep supervision returns `(b, outputs, y, x)` in training. The normalization runs in full
+        precision also under mixed precision; the network runs in that of the context.
         """
         valid = image.isfinite()
         with torch.autocast(image.device.type, enabled=False):
@@ -44,14 +70,14 @@ class SegmentationModel(nn.Module):
     def training_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
         """Estimate the memory that a training step takes for a batch like this.
 
-        Outputs of all layers are kept for the backward pass, and each parameter has a gradient and two moments of Adam
-        beside it.
+        The outputs of all layers are kept for the backward pass, and each parameter has a gradient and two moments of
+        Adam.
         """
         outputs = self.output_bytes(image[:1], None if position is None else position[:1])
         return outputs * len(image) + 16 * sum(parameter.numel() for parameter in self.parameters())
 
     def output_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
-        """Return the size of the outputs of all layers, in float32, for a batch like this: from a forward pass."""
+        """Return the bytes that the outputs of all layers take in float32, measured by a forward pass of a batch."""
         outputs = 0
 
         def count(module: nn.Module, _: object, output: object) -> None:

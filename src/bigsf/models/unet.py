@@ -5,6 +5,7 @@ from typing import Literal, cast
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+from typing_extensions import override
 
 from bigsf.config import aliased
 from bigsf.models.network import NetworkConfig
@@ -20,36 +21,21 @@ class LevelsConfig(NetworkConfig):
     """Feature maps at full resolution, doubled at each step down. Time grows with its square."""
 
     depth: int = aliased(4, "depth", "num_blocks", ge=1, le=7)
-    """Down-sampling steps; patches must be a multiple of 2**depth pixels. Deeper sees further."""
+    """Down-sampling steps; patches must be a multiple of 2**depth pixels. A deeper network sees further."""
 
     norm: Norm = "batch"
-    """Normalization of the features. `batch` is fastest; `group` and `instance` do not depend on the batch, so that
-    several processes give the losses of one."""
+    """Normalization of the features. `batch` is the fastest. `group` and `instance` do not depend on the batch, so that
+    several processes give the same losses as one."""
 
     @property
     def patch_multiple(self) -> int:
-        """Patches must be a multiple of this many pixels."""
+        """Sides of patches must be a multiple of this many pixels."""
         return int(2**self.depth)
 
-    def build_position(self) -> tuple[PositionEncoder | None, str]:
-        """Return the position encoder, where there is one, and the place where it enters."""
-        return (self.position.build(), self.position.join) if self.position else (None, "middle")
-
-
-class UNetConfig(LevelsConfig):
-    """A U-Net (Ronneberger et al. 2015)."""
-
-    type: Literal["unet"] = "unet"
-
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Fraction of feature maps dropped in training at the lowest level."""
-
-    def build(self) -> "UNet":
-        """Return an untrained network."""
-        encoder, join = self.build_position()
-        return UNet(
-            self.in_channels, self.out_channels, self.features, self.depth, self.norm, self.dropout, encoder, join
-        )
+    @override
+    def build(self) -> nn.Module:
+        position = self.position.build() if self.position else None
+        return super().build(position=position, join=self.position.join if self.position else "middle")
 
 
 class UNet(nn.Module):
@@ -58,7 +44,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        Planes in and out.
+        Image planes in and output planes.
     features
         Feature maps at full resolution.
     depth
@@ -68,7 +54,7 @@ class UNet(nn.Module):
     dropout
         Fraction of feature maps dropped in training at the lowest level.
     position, join
-        Encoder of positions and where it enters: "before", "middle" or "after".
+        Encoder of positions, and where it enters: "before", "middle" or "after".
     """
 
     def __init__(
@@ -107,6 +93,15 @@ class UNet(nn.Module):
         return x if self.position is None else self.position(x, position, place)
 
 
+class UNetConfig(LevelsConfig, builds=UNet):
+    """A U-Net (Ronneberger et al. 2015)."""
+
+    type: Literal["unet"] = "unet"
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of feature maps dropped in training at the lowest level."""
+
+
 class ConvBlock(nn.Sequential):
     """Two 3 x 3 convolutions, each normalised and rectified."""
 
@@ -122,12 +117,13 @@ class ConvBlock(nn.Sequential):
 
 
 class Head(nn.Conv2d):
-    """The last convolution, in float32 under mixed precision: bf16 logits would round probabilities to 3 digits."""
+    """The last convolution. It stays in float32 under mixed precision: bf16 logits round probabilities to 3 digits."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    @override
+    def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
 

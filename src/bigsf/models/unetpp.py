@@ -9,36 +9,13 @@ from bigsf.models.positions import PositionEncoder, PositionJoin
 from bigsf.models.unet import ConvBlock, Head, LevelsConfig, Norm
 
 
-class UNetPlusPlusConfig(LevelsConfig):
-    """A UNet++ (Zhou et al. 2018)."""
-
-    type: Literal["unetpp", "unet++"]
-
-    deep_supervision: bool = True
-    """Train each nested U-Net to give the answer by itself; the model's answer is their mean."""
-
-    def build(self) -> "UNetPlusPlus":
-        """Return an untrained network."""
-        encoder, join = self.build_position()
-        return UNetPlusPlus(
-            self.in_channels,
-            self.out_channels,
-            self.features,
-            self.depth,
-            self.norm,
-            self.deep_supervision,
-            encoder,
-            join,
-        )
-
-
 class UNetPlusPlus(nn.Module):
     """A UNet++.
 
     Parameters
     ----------
     in_channels, out_channels
-        Planes in and out.
+        Image planes in and output planes.
     features
         Feature maps at full resolution.
     depth
@@ -46,9 +23,9 @@ class UNetPlusPlus(nn.Module):
     norm
         Normalization of the features.
     deep_supervision
-        Answer with all nested U-Nets instead of the deepest.
+        Use the output of all nested U-Nets instead of that of the deepest one.
     position, join
-        Encoder of positions and where it enters.
+        Encoder of positions, and where it enters: "before", "middle" or "after".
     """
 
     def __init__(
@@ -80,7 +57,8 @@ class UNetPlusPlus(nn.Module):
     def forward(self, patches: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits of normalised patches `(b, in_channels, y, x)`.
 
-        In training with deep supervision `(b, answers, y, x)`, a plane a nested U-Net; else `(b, out_channels, y, x)`.
+        The shape is `(b, out_channels, y, x)`. In training with deep supervision it is `(b, outputs, y, x)`, with one
+        plane per nested U-Net.
         """
         x = self._join(patches, position, "before")
         node: dict[tuple[int, int], Tensor] = {}
@@ -91,10 +69,19 @@ class UNetPlusPlus(nn.Module):
         for column in range(1, self.depth + 1):
             for level in range(self.depth - column + 1):
                 raised = self.up[f"{level}_{column}"](node[level + 1, column - 1])
-                beside = [node[level, before] for before in range(column)]
-                node[level, column] = self.blocks[f"{level}_{column}"](torch.cat([*beside, raised], dim=1))
-        answers = [head(self._join(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
-        return torch.cat(answers, dim=1) if self.training else torch.stack(answers).mean(dim=0)
+                skipped = [node[level, before] for before in range(column)]
+                node[level, column] = self.blocks[f"{level}_{column}"](torch.cat([*skipped, raised], dim=1))
+        outputs = [head(self._join(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
+        return torch.cat(outputs, dim=1) if self.training else torch.stack(outputs).mean(dim=0)
 
     def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
         return x if self.position is None else self.position(x, position, place)
+
+
+class UNetPlusPlusConfig(LevelsConfig, builds=UNetPlusPlus):
+    """A UNet++ (Zhou et al. 2018)."""
+
+    type: Literal["unetpp", "unet++"]
+
+    deep_supervision: bool = True
+    """Train each nested U-Net to find the structures by itself; the output of the model is their mean."""

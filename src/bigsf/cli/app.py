@@ -1,0 +1,111 @@
+"""The command line: six commands in the order of the data flow, and errors as one message with an exit code."""
+
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.markup import escape
+
+from bigsf import console
+from bigsf.cli.kfold import kfold
+from bigsf.cli.preprocess import preprocess
+from bigsf.cli.resume import resume
+from bigsf.cli.segment import segment
+from bigsf.cli.split import split
+from bigsf.cli.train import train
+from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, out_of_memory
+from bigsf.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find filaments, and other thin structures, in one very large map.\n\n"
+    "preprocess -> split -> train or kfold -> segment; resume continues after any interruption.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bigsf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+P = ParamSpec("P")
+
+
+def _with_output(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn printing on before a command runs; with --quiet for warnings and errors alone."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        console.configure_output(bool(kwargs.get("quiet")))
+        command(*args, **kwargs)
+
+    return run
+
+
+def _add(command: Callable[P, None], example: str) -> None:
+    app.command(epilog=f"Example: {example}")(_with_output(command))
+
+
+_add(
+    preprocess,
+    "`bigsf preprocess galaxy.fits --target spines.fits --background sky.fits --patch-size 64`",
+)
+_add(split, "`bigsf split galaxy.h5 -k 4 --k-train 2`")
+_add(train, "`bigsf train config.yaml --set trainer.epochs=20`")
+_add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
+_add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
+_add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+
+
+def main() -> None:
+    """Run the command; print an error that the user can mend as one message, and exit with the code of its kind."""
+    previous = signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        app()
+    except InterruptedRunError as stop:
+        console.err.print(escape(str(stop)))
+        sys.exit(stop.exit_code)
+    except BigsfError as error:
+        console.print_error(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if not out_of_memory(error):
+            error.add_note(
+                f"This is a bug of bigsf {__version__}, not your mistake. Please report it where you have bigsf from, "
+                "with the command, these lines and, where you can, the file."
+            )
+            raise
+        _print_out_of_memory(error)
+        sys.exit(OUT_OF_MEMORY)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _exit_on_signal(number: int, frame: object) -> None:
+    """Exit by an exception, so that temporary files are removed."""
+    sys.exit(128 + number)
+
+
+def _print_out_of_memory(error: Exception) -> None:
+    reason = next(iter(str(error).splitlines()), "") or "nothing more can be allocated"
+    error.__traceback__ = error.__context__ = error.__cause__ = None  # they keep the large arrays alive
+    console.print_error(
+        f"Out of memory: {reason.rstrip('.')}. Lower --batch-size or --memory (segment), trainer.batch_size, "
+        "trainer.model.features or the patch size, or set trainer.accumulate."
+    )

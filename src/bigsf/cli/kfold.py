@@ -1,0 +1,51 @@
+"""`bigsf kfold`: configuration -> one model per split, the out-of-fold map and its scores."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bigsf.cli.display import print_summary
+from bigsf.cli.options import Device, DryRun, Overwrite, Quiet, RunFile, Settings, TimeLimit, seconds
+from bigsf.console import print_line
+
+if TYPE_CHECKING:
+    from bigsf.training.kfold import KFold
+
+
+def kfold(
+    config: RunFile,
+    only: Annotated[int | None, typer.Option(help="Train this split alone (from 1): for job arrays.")] = None,
+    settings: Settings = None,
+    device: Device = None,
+    time_limit: TimeLimit = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one model per split; each predicts its test folds, and together they predict the whole map.
+
+    Splits that are done are kept, and splits that were interrupted are resumed.
+    """
+    from bigsf.training.distributed import join_world
+    from bigsf.training.kfold import KFold, check_only
+    from bigsf.training.run_config import RunConfig
+    from bigsf.training.trainer import Trainer
+
+    run = RunConfig.from_yaml(config, settings or ())
+    if dry_run:
+        from bigsf.cli.dry_run import describe_kfold
+
+        trainer = Trainer.from_config(run, device=device, dry_run=True)
+        check_only(only, len(trainer.run.folds.splits))
+        describe_kfold(trainer, only)
+        return
+    with join_world(device) as world:
+        run_kfold(KFold.from_config(run, device, world, seconds(time_limit)), only, overwrite)
+
+
+def run_kfold(runs: "KFold", only: int | None = None, overwrite: bool = False) -> None:
+    """Run a k-fold and print its scores, once all splits are trained."""
+    summary = runs.run(only, overwrite)
+    if summary is not None:
+        print_summary(summary)
+        print_line(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json, report.html.")

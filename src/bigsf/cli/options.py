@@ -1,0 +1,98 @@
+"""Options that several commands share, and how options become a configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from bigsf.config import Config
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1. [default: the GPU where there is one]")]
+
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the code of your own (type: custom) that the snapshot names.")
+]
+
+RunFile = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")]
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. trainer.optimizer.lr=1e-4."),
+]
+
+TimeLimit = Annotated[
+    str | None, typer.Option(help="Stop after, e.g., 30min or 4h, ready to be resumed; exit code 75.")
+]
+
+OptionsFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML with the same options; the command line overrides it.")
+]
+
+Hdu = Annotated[str | None, typer.Option(help="Name or index of the image's HDU. [default: first image]")]
+
+Blank = Annotated[float | None, typer.Option(help="A value that marks missing data, besides NaN and BLANK.")]
+
+Missing = Annotated[
+    Path | None,
+    typer.Option(help="FITS mask: 1 where data are VALID, 0 where they are missing (the sense of the Hi-GAL masks)."),
+]
+
+Valid = Annotated[Path | None, typer.Option(help="The same as --missing under a clearer name.")]
+
+Channel = Annotated[list[Path] | None, typer.Option(help="A further image plane of the same grid; repeatable.")]
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def config_from(kind: type[AnyConfig], options: Mapping[str, Any], file: Path | None) -> AnyConfig:
+    """Return a configuration from options of the command line, over those of a YAML file.
+
+    Parameters
+    ----------
+    kind
+        The class of the configuration.
+    options
+        From a key of the configuration to its option. Relative paths are relative to the current folder. None, False
+        and an empty list mean that the option is not given.
+    file
+        The YAML file, if there is one.
+    """
+    given = {key: _absolute(value) for key, value in options.items() if not _is_missing(value)}
+    return kind.from_options(given, file)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is False or value == []  # 0 is a value: --blank 0
+
+
+def _absolute(value: Any) -> Any:
+    """Return a path, or each of a list of paths, relative to the current folder and not to that of the YAML file."""
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    return value.absolute() if isinstance(value, Path) else value
+
+
+def seconds(duration: str | None) -> float | None:
+    """Return a duration such as 4h in seconds.
+
+    Raises
+    ------
+    ConfigError
+        Where it is not a duration.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from bigsf.errors import ConfigError
+    from bigsf.training.run_config import Seconds
+
+    try:
+        return TypeAdapter(Seconds | None).validate_python(duration)
+    except ValidationError:
+        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min or 4h.") from None

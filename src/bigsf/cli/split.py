@@ -1,0 +1,72 @@
+"""`bigsf split`: patch file -> folds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigsf.cli.display import print_folds
+from bigsf.cli.options import DryRun, OptionsFile, Overwrite, Quiet, config_from
+from bigsf.console import print_line
+
+
+def split(
+    file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="The patch file.")],
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4; 8 where 16 areas or more hold patches]"
+        ),
+    ] = None,
+    k_train: Annotated[
+        float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2, or 5]")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="random, naive or balanced. [default: random]")] = None,
+    area_size: Annotated[
+        int | None, typer.Option(help="Side of an area in pixels. [default: the larger of 64 and 2 patches]")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels a patch may reach past its area. [default: 0]")] = None,
+    gap: Annotated[int | None, typer.Option(help="Pixels kept clear between folds. [default: 0]")] = None,
+    step: Annotated[int | None, typer.Option(help="Keep every step-th rotation. [default: 1, or 2]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the strategy. [default: 0]")] = None,
+    config: OptionsFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDS.json", help="[default: FILE.folds.json beside it]"),
+    ] = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Divide a map into areas, and assign the areas to folds that share no pixel.
+
+    Writes the folds (JSON, which may be edited), a FITS image with one pixel per area, and a figure.
+    """
+    from bigsf.files import refuse_overwrite
+    from bigsf.folds.folds import Folds
+    from bigsf.folds.folds_file import write_folds
+    from bigsf.folds.splits import SplitConfig, default_folds_path
+    from bigsf.patches.patch_file import PatchFile
+
+    strategy_keys = {key: value for key, value in (("type", strategy), ("seed", seed)) if value is not None}
+    options = {
+        "k": k,
+        "k_train": k_train,
+        "strategy": strategy_keys or None,
+        "area_size": area_size,
+        "overlap": overlap,
+        "gap": gap,
+        "step": step,
+    }
+    resolved = config_from(SplitConfig, options, config)
+    path = output or default_folds_path(file)
+    outputs = [path, path.with_suffix(".fits"), path.with_suffix(".png")]
+    if not dry_run:
+        refuse_overwrite(*outputs, overwrite=overwrite)
+    folds = Folds.make(PatchFile(file), resolved)
+    print_folds(folds)
+    if dry_run:
+        print_line(f"Would write {', '.join(map(str, outputs))}.")
+        return
+    write_folds(folds, path)
+    print_line(f"Wrote {', '.join(map(str, outputs))}.")

@@ -1,0 +1,54 @@
+"""`bigsf train`: configuration -> one trained model and its scores."""
+
+from typing import Annotated
+
+import typer
+
+from bigsf.cli.display import print_scores
+from bigsf.cli.options import Device, DryRun, Overwrite, Quiet, RunFile, Settings, TimeLimit, seconds
+from bigsf.console import print_line
+
+
+def _print_schema(wanted: bool) -> None:
+    if wanted:
+        import json
+
+        from bigsf.training.run_config import RunConfig
+
+        typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+        raise typer.Exit
+
+
+Schema = Annotated[
+    bool, typer.Option("--schema", callback=_print_schema, is_eager=True, help="Print the JSON schema of CONFIG.yaml.")
+]
+
+
+def train(
+    config: RunFile,
+    settings: Settings = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    time_limit: TimeLimit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    schema: Schema = False,
+) -> None:
+    """Train one model on one split of the folds, and score it on the test folds."""
+    from bigsf.training.distributed import join_world
+    from bigsf.training.run_config import RunConfig
+    from bigsf.training.trainer import Trainer
+
+    run = RunConfig.from_yaml(config, settings or ())
+    if dry_run:
+        from bigsf.cli.dry_run import describe_run
+
+        describe_run(Trainer.from_config(run, device=device, dry_run=True))
+        return
+    with join_world(device) as world:
+        trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)
+        print_scores(trainer.train(seconds(time_limit)))
+    names = ["best.pt", "last.pt", "metrics.csv", "curves.png", "scores.json"]
+    written = [name for name in names if (trainer.folder.path / name).exists()]
+    print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")
+    print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")

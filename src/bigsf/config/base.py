@@ -1,0 +1,148 @@
+"""YAML or options -> validated configuration -> YAML: the base of every configuration, and types of its fields.
+
+Each mistake in a YAML file becomes one line that says where it is, what was found and what is allowed.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+
+from bigsf.config.messages import Location, as_option, explain, field_names, shown
+from bigsf.config.yaml_source import Dumper, read_yaml, with_setting
+from bigsf.console import plural
+from bigsf.errors import ConfigError, UsageError
+
+
+class Config(BaseModel):
+    """A part of the configuration. It cannot be changed, and unknown keys are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file. Relative paths in it are relative to its folder.
+
+        Parameters
+        ----------
+        path
+            The YAML file.
+        overrides
+            Settings such as ``"trainer.optimizer.lr=1e-4"``, which replace or add keys.
+
+        Raises
+        ------
+        ConfigError
+            Where the file has mistakes. The message has one line for each of them.
+        """
+        path = Path(path)
+        data, lines = read_yaml(path)
+        return cls._validated(data, path.absolute().parent, overrides, name=str(path), lines=lines)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = (), folder: Path | None = None) -> Self:
+        """Validate a dictionary. Relative paths in it are relative to `folder`, by default the current folder."""
+        return cls._validated(data, folder or Path.cwd(), overrides, name="the configuration", lines={})
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], path: Path | None) -> Self:
+        """Validate the options of a command line, together with the keys of a YAML file where one is given.
+
+        Parameters
+        ----------
+        options
+            The options by the name of their field. An option replaces the key of the file, under whatever name the file
+            gives it. An option that is a dictionary replaces only the keys that it has.
+        path
+            The YAML file.
+
+        Raises
+        ------
+        UsageError
+            Where the command line has a mistake. The message names the option.
+        ConfigError
+            Where the file has mistakes.
+        """
+        data, lines = read_yaml(path) if path else ({}, {})
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{path} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
+        merged = dict(data)
+        for name, value in options.items():
+            known = field_names(name, cls.model_fields[name])
+            old: Any = next((merged.pop(key) for key in known if key in merged), {})
+            merged[name] = {**old, **value} if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+        try:
+            return cls.model_validate(merged, context={"folder": path.absolute().parent if path else Path.cwd()})
+        except ValidationError as error:
+            if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
+                messages = explain(cls, error, lines)
+                raise ConfigError("\n".join([f"{path} has {plural(len(messages), 'mistake')}:", *messages])) from None
+            raise UsageError(" ".join(map(as_option, explain(cls, error, {})))) from None
+
+    @classmethod
+    def _validated(
+        cls,
+        data: Any,
+        folder: Path,
+        overrides: Sequence[str],
+        name: str,
+        lines: Mapping[Location, int],
+    ) -> Self:
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{name} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
+        for setting in overrides:
+            data = with_setting(data, setting)
+        try:
+            return cls.model_validate(data, context={"folder": folder})
+        except ValidationError as error:
+            messages = explain(cls, error, lines)
+            raise ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages])) from None
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML, with every key under its main name and with absolute paths."""
+        data = self.model_dump(mode="json")
+        return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return Path(folder) / path.expanduser()
+
+
+ConfigPath = Annotated[Path, AfterValidator(_resolve)]
+"""A path. A relative path is relative to the folder of its YAML file."""
+
+
+def aliased(default: Any, *names: str, **constraints: Any) -> Any:
+    """Return a field that may be given under any of `names`. The first of them is the name of the field itself."""
+    return Field(default=default, validation_alias=AliasChoices(*names), **constraints)
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """Check that a string matches a regular expression. `words` describe it in the error message."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"found {value!r}, expected {words}.")
+        return value
+
+    return AfterValidator(check)

@@ -1,0 +1,1 @@
+"""Probabilities and labels -> scores: out-of-fold map, baselines, injection, completeness, report."""

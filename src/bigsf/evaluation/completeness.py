@@ -1,0 +1,128 @@
+"""Injected filaments of known contrast -> which of them a model finds, on a real map without known ground truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.evaluation.map_scores import MODEL
+from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
+from bigsf.evaluation.records import Recovery
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.tiling import in_bands
+from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+
+_BINS = 8  # of contrast
+
+_SAMPLE = 1_000_000  # pixels from which the thresholds of the baselines are computed
+
+
+def measure_recovery(
+    injected: InjectedPlanes,
+    predictor: SlidingWindowPredictor,
+    thresholds: Sequence[float],
+    segmented: Path,
+    pixel_mask: PixelMask | None = None,
+) -> Recovery:
+    """Predict a map with injected filaments, and measure which part of them is marked, by contrast.
+
+    The same is measured for the baselines, at thresholds at which they mark as many pixels of the original map as the
+    model does.
+
+    Parameters
+    ----------
+    injected
+        The map with injected filaments. Windows without them are not predicted.
+    predictor
+        One model or several. Their probabilities are averaged.
+    thresholds
+        The threshold of each model. A pixel is marked where the mean probability reaches the mean threshold.
+    segmented
+        The prediction of the same models for the original map: a FITS file with probabilities and MASK, as `bigsf
+        kfold` and `bigsf segment` write it.
+    pixel_mask
+        Which model may predict which pixel. By default every model predicts every pixel.
+
+    Returns
+    -------
+    Recovery
+        Completeness against contrast. The lists are empty where no filament was predicted.
+    """
+    bins = len(injected.filaments) + 1
+    pixels = np.zeros(bins, np.int64)
+    found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
+    original, added = BaselineMaps(injected.planes), BaselineMaps(injected)
+
+    def on_filaments(y0: int, y1: int) -> BoolArray:
+        mask = np.repeat((injected.ids(y0, y1) > 0)[None], len(predictor.models), axis=0)
+        return mask if pixel_mask is None else mask & pixel_mask(y0, y1)
+
+    with FitsImage(segmented) as probability, FitsImage(segmented, "MASK") as mask:
+        levels, marked = _baseline_thresholds(original, probability, mask)
+        bands = predictor.predict_bands(injected, on_filaments)
+        for y0, y1, probabilities in in_bands(bands, injected.y_edges[1:]):
+            mean, _ = ensemble_mean(probabilities)
+            marks = {MODEL: (mean >= mean_threshold(probabilities, thresholds), mask.read(y0, y1) > 0)}
+            for name, level in levels.items():
+                after, before = (maps.rows(name, y0, y1) >= level for maps in (added, original))
+                marks[name] = after, before
+            ids, predicted = injected.ids(y0, y1), np.isfinite(mean)
+            pixels += np.bincount(ids[predicted], minlength=bins)
+            for name, after_and_before in marks.items():
+                found[name] += [np.bincount(ids[predicted & mark], minlength=bins) for mark in after_and_before]
+    return _by_contrast(injected, pixels, found, marked)
+
+
+def _baseline_thresholds(
+    original: BaselineMaps, probability: FitsImage, mask: FitsImage
+) -> tuple[dict[str, float], float]:
+    """Return the threshold at which each baseline marks as many pixels as the mask, and which fraction that is.
+
+    On large maps both come from a sample of four bands of rows.
+    """
+    ny, nx = probability.shape
+    rows = max(1, _SAMPLE // (4 * nx))
+    bands = [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
+    marks, values = [], {name: list[FloatArray]() for name in BASELINES}
+    for y0, y1 in bands:
+        predicted = np.isfinite(probability.read(y0, y1))
+        marks.append(mask.read(y0, y1)[predicted] > 0)
+        for name, samples in values.items():
+            samples.append(original.rows(name, y0, y1)[predicted])
+    marked = float(np.concatenate(marks).mean())
+    levels = {name: float(np.quantile(np.concatenate(samples), 1 - marked)) for name, samples in values.items()}
+    return levels, marked
+
+
+def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, IntArray], marked: float) -> Recovery:
+    """Average over the filaments of each bin of contrast.
+
+    Parameters
+    ----------
+    injected
+        The filaments.
+    pixels
+        Predicted pixels of each filament `(filaments + 1,)`; index 0 is no filament.
+    found
+        For each map, which of them are marked with and without injected filaments, `(2, filaments + 1)`.
+    marked
+        Fraction of all pixels that each map marks.
+    """
+    contrast = np.array([filament.contrast for filament in injected.filaments])
+    predicted = np.flatnonzero(pixels[1:])
+    by_contrast = predicted[np.argsort(contrast[predicted], kind="stable")]
+    groups = [group for group in np.array_split(by_contrast, min(_BINS, max(1, len(predicted)))) if len(group)]
+
+    def mean_fraction(counts: IntArray) -> list[float]:
+        return [float((counts[1 + group] / pixels[1 + group]).mean()) for group in groups]
+
+    return Recovery(
+        marked=marked,
+        contrast=[float(np.exp(np.log(contrast[group]).mean())) for group in groups],
+        filaments=[len(group) for group in groups],
+        completeness={name: mean_fraction(after) for name, (after, _) in found.items()},
+        before={name: mean_fraction(before) for name, (_, before) in found.items()},
+    )

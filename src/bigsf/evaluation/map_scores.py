@@ -1,0 +1,170 @@
+"""Probabilities + labels -> scores of a map at every threshold, next to those of the baselines on the same pixels."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, ThresholdCost
+from bigsf.folds.folds import Folds
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+
+MODEL = "BigSF"
+"""The name of the model's map in tables."""
+
+_SAMPLE = 1_000_000  # pixels from which the bins of a baseline's curve are computed
+_RECALLS = np.linspace(0.01, 1, 100)
+_THRESHOLDS = np.linspace(0.01, 0.99, 99)
+
+
+class MapScores:
+    """Scores of the model's map and of the baselines, pooled over bands of rows.
+
+    There are up to three kinds of score:
+
+    - "labelled" counts pixels with a label;
+    - "whole" counts all valid pixels and takes those without a label as background;
+    - "truth" counts all valid pixels against the ground truth, where the patch file holds it.
+
+    Where a map shows the same sky twice, the repeated columns are not counted.
+
+    Parameters
+    ----------
+    folds
+        Folds of a patch file with labels.
+
+    Attributes
+    ----------
+    valid
+        Number of valid pixels so far.
+    predicted
+        Number of scored pixels so far.
+    """
+
+    def __init__(self, folds: Folds) -> None:
+        self.folds = folds
+        file = folds.patch_file
+        self.target, self.labelled = file.labels()
+        self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
+        self._baselines = BaselineMaps(file)
+        self.predicted = self.valid = 0
+        self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
+        self._counts: dict[str, IntArray] = {}  # (true and marked, marked, true) pixels at the thresholds of validation
+
+    def _new_curves(self, edges: Float64Array | None = None) -> dict[str, ThresholdCurve]:
+        return {kind: ThresholdCurve(edges) for kind in self.kinds}
+
+    def _edges(self, name: str) -> Float64Array:
+        """Return the bin edges of a baseline's curve, from a sample of four bands of rows."""
+        ny, nx = self.folds.patch_file.shape
+        if ny * nx <= _SAMPLE:
+            return quantile_edges(self._baselines.rows(name, 0, ny))
+        rows = min(ny, max(1, _SAMPLE // (4 * nx)))
+        starts = np.linspace(0, ny - rows, 4).astype(int)
+        return quantile_edges(np.concatenate([self._baselines.rows(name, y, y + rows) for y in starts]))
+
+    def update(
+        self,
+        y0: int,
+        y1: int,
+        predicted: BoolArray,
+        probability: FloatArray | None = None,
+        marked: Mapping[str, BoolArray] | None = None,
+    ) -> None:
+        """Score rows y0 to y1 (exclusive).
+
+        Parameters
+        ----------
+        y0, y1
+            The rows.
+        predicted
+            Which pixels are scored, `(rows, nx)`.
+        probability
+            The model's map `(rows, nx)`. Without it the baselines alone are scored.
+        marked
+            What the model marks at the thresholds of validation, `(rows, nx)`, for "labelled" and for "whole".
+        """
+        file = self.folds.patch_file
+        valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
+        self.valid += int(valid.sum())
+        self.predicted += int(predicted.sum())
+        predicted = predicted & self.folds.areas.first_sky
+        target = self.target[y0:y1] > 0
+        scored = {"labelled": ((self.labelled[y0:y1] > 0) & predicted, target), "whole": (predicted, target)}
+        if file.truth is not None:
+            scored["truth"] = predicted, file.truth[y0:y1] > 0
+        maps = {} if probability is None else {MODEL: probability}
+        maps |= {name: self._baselines.rows(name, y0, y1) for name in BASELINES}
+        for name, values in maps.items():
+            curves = self._curves.setdefault(name, self._new_curves())
+            for kind, (where, true) in scored.items():
+                curves[kind].update(values[where], true[where])
+        for kind, mask in (marked or {}).items():
+            where, true = scored[kind]
+            counts = [(mask & true & where).sum(), (mask & where).sum(), (true & where).sum()]
+            self._counts[kind] = self._counts.get(kind, np.zeros(3, np.int64)) + counts
+
+    @property
+    def _names(self) -> list[str]:
+        """The maps that were scored, the model's first."""
+        return [name for name in (MODEL, *BASELINES) if name in self._curves]
+
+    def table(self) -> ScoreTable:
+        """Return the scores of all maps, the model's first."""
+        return {name: {kind: _scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
+
+    def best_thresholds(self) -> dict[str, dict[str, float]]:
+        """Return the threshold of best Dice of each map, for each kind of score."""
+        return {
+            name: {kind: curve.best_dice().threshold for kind, curve in self._curves[name].items()}
+            for name in self._names
+        }
+
+    def threshold_costs(self) -> dict[str, ThresholdCost]:
+        """Return, for "labelled" and "whole", how much Dice the thresholds of validation cost."""
+        costs = {}
+        for kind, (both, marked, true) in self._counts.items():
+            dice = float(2 * both / (marked + true)) if marked + true else float("nan")
+            best, threshold = self._curves[MODEL][kind].best_dice()
+            costs[kind] = ThresholdCost(dice=dice, best_dice=best, best_threshold=threshold, cost=best - dice)
+        return costs
+
+    def curves(self) -> Curves:
+        """Return precision against recall of all maps, and the model's scores against threshold and calibration."""
+        model = self._curves[MODEL]
+        return Curves(
+            precision_recall={
+                name: {kind: curve.by_recall(_RECALLS) for kind, curve in self._curves[name].items()}
+                for name in self._names
+            },
+            by_threshold={kind: curve.by_threshold(_THRESHOLDS) for kind, curve in model.items()},
+            calibration={kind: _calibration(curve) for kind, curve in model.items()},
+        )
+
+
+def _scores(curve: ThresholdCurve) -> dict[str, Score]:
+    dice, threshold = curve.best_dice()
+    scores = curve.at(threshold)
+    return {
+        "average_precision": curve.average_precision(),
+        "roc_auc": curve.roc_auc(),
+        "best_dice": dice,
+        "threshold": threshold,
+        **{name: scores[name] for name in ("iou", "precision", "recall", "marked_ratio")},
+    }
+
+
+def _calibration(curve: ThresholdCurve) -> Calibration:
+    probability, frequency, pixels = curve.calibration()
+    return Calibration(probability=probability.tolist(), frequency=frequency.tolist(), pixels=pixels.tolist())
+
+
+def baseline_scores(folds: Folds, which: list[int]) -> ScoreTable:
+    """Return the scores of the baselines on the valid pixels of the folds in `which`."""
+    scores = MapScores(folds)
+    for y0, y1 in pairwise(folds.areas.y_edges):
+        valid = np.isfinite(folds.patch_file.read_rows(y0, y1)).all(axis=0)
+        scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), which))
+    return scores.table()

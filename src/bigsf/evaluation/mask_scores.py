@@ -1,0 +1,233 @@
+"""Maps and one threshold each -> scores of skeletons, scores in bins of sky and brightness, the worst areas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.map_scores import MODEL
+from bigsf.evaluation.records import AreaScores, Bins, BinScores, ScoreTable
+from bigsf.filaments.spine import skeleton_of
+from bigsf.folds.folds import Folds
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.wcs import galactic_lb
+from bigsf.metrics import MSSIM
+from bigsf.metrics.skeleton_score import SkeletonScore
+
+_MARGIN_PX = 64  # added around a chunk, so that its skeletons are those of the whole map
+_BINS = 8  # of column density and of local contrast
+_COLUMNS = 12  # bins along x, or fewer where there are fewer areas
+_SAMPLE = 1_000_000  # pixels from which the edges of bins are computed
+
+PixelCounts = IntArray
+"""Numbers of pixels (true and marked, marked, true) along the last axis."""
+
+
+@dataclass
+class _MaskCounts:
+    """What is counted of one map, against the target ("whole") or the ground truth ("truth")."""
+
+    name: str
+    against: str
+    threshold: float
+    areas: PixelCounts
+    """By area, `(down, across, 3)`."""
+    bins: dict[str, PixelCounts]
+    """By bin of each quantity, `(bins, 3)`."""
+    skeletons: SkeletonScore = field(default_factory=SkeletonScore)
+
+
+class MaskScores:
+    """Scores of masks: each map is marked at its own threshold of best Dice.
+
+    Parameters
+    ----------
+    folds
+        Folds of a patch file with labels.
+    thresholds
+        The threshold of each map, by its name and by "whole" or "truth", see `MapScores.best_thresholds`.
+
+    Attributes
+    ----------
+    edges
+        The edges between the bins of column density and of local contrast.
+    """
+
+    def __init__(self, folds: Folds, thresholds: Mapping[str, Mapping[str, float]]) -> None:
+        self.folds = folds
+        self._baselines = BaselineMaps(folds.patch_file)
+        self._true = {"whole": folds.patch_file.labels()[0]}
+        if folds.patch_file.truth is not None:
+            self._true["truth"] = folds.patch_file.truth
+        self.edges = {
+            "column density": self._quantiles("column density", of_true_pixels=False),
+            "local contrast": self._quantiles("local contrast", of_true_pixels=True),
+        }
+        self._counts = [
+            _MaskCounts(
+                name,
+                against,
+                thresholds[name][against],
+                np.zeros((*folds.areas.shape, 3), np.int64),
+                {quantity: np.zeros((len(edges) + 1, 3), np.int64) for quantity, edges in self.edges.items()},
+            )
+            for name in thresholds
+            for against in self._true
+        ]
+        self._mssim = {against: MSSIM() for against in self._true}
+
+    def _quantiles(self, name: str, of_true_pixels: bool) -> Float64Array:
+        """Return the edges between bins that hold equally many pixels of a sample: valid ones, or true ones."""
+        file, true = self.folds.patch_file, self._true[list(self._true)[-1]]
+        ny, nx = file.shape
+        step = max(1, ny * nx // _SAMPLE)
+        values = []
+        for y0, y1 in pairwise(self.folds.areas.y_edges):
+            where = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
+            where = where & (true[y0:y1] > 0) if of_true_pixels else where
+            values.append(self._baselines.rows(name, y0, y1)[where][::step])
+        return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
+
+    def add(self, out_of_fold: FitsImage, chunk_width_px: int = 4096) -> None:
+        """Score the out-of-fold map and the baselines, one row of areas at a time.
+
+        Parameters
+        ----------
+        out_of_fold
+            The probabilities of the whole map, NaN where none was predicted.
+        chunk_width_px
+            Wider rows are divided into chunks of whole areas of about this width. It bounds memory. Counts of pixels do
+            not depend on it, but scores of skeletons and MSSIM may do so in their last digits.
+        """
+        file, areas = self.folds.patch_file, self.folds.areas
+        ny, nx = file.shape
+        for row, (y0, y1) in enumerate(pairwise(areas.y_edges)):
+            top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
+            maps = {MODEL: out_of_fold.read(top, bottom)}
+            maps |= {name: self._baselines.rows(name, top, bottom) for name in BASELINES}
+            number = min(areas.shape[1], -(-nx // chunk_width_px))
+            for columns in np.array_split(np.arange(areas.shape[1]), number):
+                x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
+                left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
+                chunk = {name: values[:, left:right] for name, values in maps.items()}
+                predicted = np.zeros(chunk[MODEL].shape, np.bool_)
+                core = np.s_[y0 - top : y1 - top, x_edges[0] - left : x_edges[-1] - left]
+                predicted[core] = np.isfinite(chunk[MODEL][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
+                true = {against: mask[top:bottom, left:right] > 0 for against, mask in self._true.items()}
+                self._add_chunk(chunk, true, predicted, np.s_[row, columns], np.array(x_edges) - left)
+
+    def _add_chunk(
+        self,
+        maps: dict[str, FloatArray],
+        true_masks: dict[str, BoolArray],
+        predicted: BoolArray,
+        place: tuple[int, IntArray],
+        x_edges: IntArray,
+    ) -> None:
+        """Score a chunk of one row of areas.
+
+        Parameters
+        ----------
+        maps, true_masks
+            Planes of the chunk with its margin, `(rows, columns)`.
+        predicted
+            The pixels that are scored, `(rows, columns)`.
+        place
+            Where the areas of the chunk lie in the grid of areas: their row and their columns.
+        x_edges
+            First columns of these areas, and the end of the last, counted in the chunk.
+        """
+        bins = {quantity: np.searchsorted(edges, maps[quantity]) for quantity, edges in self.edges.items()}
+        lines = {against: skeleton_of(true) for against, true in true_masks.items()}
+        for counts in self._counts:
+            true = true_masks[counts.against]
+            marked = np.nan_to_num(maps[counts.name], nan=-np.inf) >= counts.threshold
+            counts.skeletons.update(marked, true, predicted, lines[counts.against])
+            for number, pixels in enumerate([marked & true & predicted, marked & predicted, true & predicted]):
+                across = pixels.sum(axis=0)[: x_edges[-1]]
+                counts.areas[(*place, number)] += np.add.reduceat(across, x_edges[:-1])
+                for quantity, index in bins.items():
+                    by_bin = counts.bins[quantity]
+                    by_bin[:, number] += np.bincount(index[pixels], minlength=len(by_bin))
+        for against, metric in self._mssim.items():
+            metric.update(maps[MODEL], true_masks[against], predicted)
+
+    def skeletons(self) -> ScoreTable:
+        """Return clDice, and completeness and purity of skeletons, of each map; MSSIM of the model's probabilities."""
+        table: ScoreTable = {}
+        for counts in self._counts:
+            mssim = self._mssim[counts.against].compute() if counts.name == MODEL else float("nan")
+            table.setdefault(counts.name, {})[counts.against] = {**counts.skeletons.table(), "mssim": mssim}
+        return table
+
+    def by_bin(self) -> dict[str, Bins]:
+        """Return completeness and purity in bins of longitude (or x), column density and local contrast.
+
+        Bins of longitude are in degrees, those of x in pixels, and the others in the unit of the baseline.
+        """
+        along, where = self._along_x()
+        centres = {along: where.tolist()} | {quantity: _centres(edges) for quantity, edges in self.edges.items()}
+        binned = {}
+        for quantity, centre in centres.items():
+            scores: dict[str, dict[str, BinScores]] = {against: {} for against in self._true}
+            for counts in self._counts:
+                pixels = _by_column(counts.areas, len(centre)) if quantity == along else counts.bins[quantity]
+                scores[counts.against][counts.name] = _bin_scores(pixels)
+            binned[quantity] = Bins(centre=centre, **scores)
+        return binned
+
+    def _along_x(self) -> tuple[str, Float64Array]:
+        """Return what runs along x, longitude or x, and its value at the centre of each bin of columns of areas."""
+        edges = np.array(self.folds.areas.x_edges)
+        columns = np.array_split(np.arange(len(edges) - 1), min(_COLUMNS, len(edges) - 1))
+        x = np.array([(edges[group[0]] + edges[group[-1] + 1] - 1) / 2 for group in columns])
+        wcs = self.folds.patch_file.wcs
+        if wcs is None:
+            return "x", x
+        y = np.full_like(x, (self.folds.patch_file.shape[0] - 1) / 2)
+        longitude = galactic_lb(wcs, np.stack([y, x], axis=1))[:, 0]
+        return "longitude", np.rad2deg(np.unwrap(np.deg2rad(longitude)))
+
+    def worst_areas(self, number: int = 10) -> list[AreaScores]:
+        """Return the areas in which the model's map and the target differ most: missed plus falsely marked pixels."""
+        counts = next(c.areas for c in self._counts if c.name == MODEL and c.against == "whole")
+        both, marked, true = np.moveaxis(counts, -1, 0)
+        wrong = marked + true - 2 * both
+        order = np.argsort(-wrong, axis=None, kind="stable")[:number]
+        y_edges, x_edges = self.folds.areas.y_edges, self.folds.areas.x_edges
+        return [
+            AreaScores(
+                y=(y_edges[y], y_edges[y + 1]),
+                x=(x_edges[x], x_edges[x + 1]),
+                fold=int(self.folds.grid[y, x]),
+                missed=int(true[y, x] - both[y, x]),
+                false=int(marked[y, x] - both[y, x]),
+                dice=float(2 * both[y, x] / max(marked[y, x] + true[y, x], 1)),
+            )
+            for y, x in zip(*np.unravel_index(order, wrong.shape), strict=True)
+            if wrong[y, x]
+        ]
+
+
+def _by_column(areas: PixelCounts, bins: int) -> PixelCounts:
+    """Return the sums over bins of columns of areas, `(bins, 3)`."""
+    columns = np.array_split(areas.sum(axis=0), bins)
+    return np.stack([group.sum(axis=0) for group in columns])
+
+
+def _centres(edges: Float64Array) -> list[float]:
+    """Return the middle of each bin. The open bins at the ends are taken to be as wide as their neighbours."""
+    if len(edges) < 2:
+        return [float(edge) for edge in (*edges, *edges)] or [0.0]
+    ends = 2 * edges[0] - edges[1], 2 * edges[-1] - edges[-2]
+    bounds = np.array([ends[0], *edges, ends[1]])
+    return [float(value) for value in (bounds[1:] + bounds[:-1]) / 2]
+
+
+def _bin_scores(counts: PixelCounts) -> BinScores:
+    both, marked, true = counts.T.astype(float)
+    with np.errstate(invalid="ignore"):
+        return BinScores(completeness=(both / true).tolist(), purity=(both / marked).tolist(), true=true.tolist())

@@ -1,0 +1,155 @@
+"""The models of a k-fold -> the out-of-fold map: each area is predicted by the models that have it as a test area."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+
+from bigsf import console
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.evaluation.map_scores import MapScores
+from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold
+from bigsf.files import atomic_path
+from bigsf.folds.folds import Folds
+from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.maps.tiling import in_bands
+from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.provenance import provenance
+
+
+@dataclass
+class OutOfFold:
+    """What was computed while the out-of-fold map was written."""
+
+    scores: MapScores
+    """Scores of the map and of the baselines."""
+    seams: SeamContrast
+    """How much the map changes where the models change."""
+    subsampled: SubsampledPlanes
+    """Small versions of the planes, for figures."""
+    header: fits.Header
+    """The header of the map."""
+
+
+def write_out_of_fold(
+    path: Path, predictor: SlidingWindowPredictor, folds: Folds, thresholds: Sequence[Thresholds], config_yaml: str
+) -> OutOfFold:
+    """Predict the out-of-fold map, write it and its quicklook, and score it.
+
+    The FITS file holds
+
+    - the probability in the primary HDU: the ensemble mean of the models that predicted a pixel, NaN where none did;
+    - MASK, 1 where the probability reaches the mean of the `whole` thresholds of these models;
+    - FOLD, the fold of each predicted pixel, 0 elsewhere;
+    - STD, the standard deviation of these models, only where a pixel has several.
+
+    Parameters
+    ----------
+    path
+        The FITS file. The quicklook has the same name with the suffix `.png`.
+    predictor
+        One model for each split of the folds.
+    folds
+        Folds of a patch file with labels.
+    thresholds
+        The thresholds that validation found for each model.
+    config_yaml
+        The configuration, for the provenance.
+    """
+    file = folds.patch_file
+    entries = {"data identity": file.identity, "config": config_yaml}
+    header, table = provenance(file.output_header(), "Out-of-fold probability of a filament", entries)
+    kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
+    if _most_models(folds) > 1:
+        kinds["STD"] = np.float32
+    by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
+    ensembles = ensemble_of_fold(folds)
+    result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
+    with (
+        atomic_path(path) as temporary,
+        FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
+        console.progress("out-of-fold map", file.shape[0], "rows") as advance,
+    ):
+        bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
+        for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
+            mean, std = ensemble_mean(probabilities)
+            marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
+            predicted = np.isfinite(mean)
+            fold = np.where(predicted, folds.rows(y0, y1), 0)
+            writer.write("PRIMARY", y0, mean)
+            writer.write("MASK", y0, marked["whole"])
+            writer.write("FOLD", y0, fold)
+            if "STD" in kinds:
+                writer.write("STD", y0, std)
+            result.scores.update(y0, y1, predicted, mean, marked)
+            result.seams.update(mean, ensembles[fold])
+            result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
+            result.subsampled.add(y0, target=file.labels()[0][y0:y1])
+    title = f"{file.path.name}, out of fold"
+    threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
+    with atomic_path(path.with_suffix(".png")) as temporary:
+        draw_quicklook(result.subsampled, temporary, header, title, threshold, "out-of-fold probability")
+    return result
+
+
+def _most_models(folds: Folds) -> int:
+    """Return the largest number of models that predict one pixel."""
+    numbers = range(1, int(folds.grid.max()) + 1)
+    return max(sum(fold in split.test for split in folds.splits) for fold in numbers)
+
+
+def mask_of_test_folds(folds: Folds) -> PixelMask:
+    """Return the pixel mask that lets each model predict the pixels of its test folds alone."""
+
+    def mask(y0: int, y1: int) -> BoolArray:
+        number = folds.rows(y0, y1)
+        return np.stack([np.isin(number, split.test) for split in folds.splits])
+
+    return mask
+
+
+def ensemble_mean(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard deviation of the models that predicted each pixel.
+
+    Parameters
+    ----------
+    probabilities
+        `(models, ny, nx)`, NaN where a model did not predict a pixel.
+
+    Returns
+    -------
+    mean, std : ndarray
+        `(ny, nx)`, NaN where no model predicted a pixel.
+    """
+    with _pixels_without_model():
+        return np.nanmean(probabilities, axis=0), np.nanstd(probabilities, axis=0)
+
+
+def mean_threshold(probabilities: FloatArray, thresholds: Sequence[float]) -> FloatArray:
+    """Return the mean threshold of the models that predicted each pixel, `(ny, nx)`, NaN where none did.
+
+    Parameters
+    ----------
+    probabilities
+        `(models, ny, nx)`, NaN where a model did not predict a pixel.
+    thresholds
+        The threshold of each model.
+    """
+    values = np.array(thresholds, np.float32)[:, None, None]
+    with _pixels_without_model():
+        return np.asarray(np.nanmean(np.where(np.isfinite(probabilities), values, np.float32(np.nan)), axis=0))
+
+
+@contextmanager
+def _pixels_without_model() -> Iterator[None]:
+    """Silence numpy's warning about pixels that no model predicted: they are NaN, as they should be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield

@@ -1,0 +1,219 @@
+"""The scores of a run and of a k-fold, as scores.json and summary.json hold them."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+from bigsf.config import aliased
+from bigsf.files import write_text
+from bigsf.folds.splits import Split
+from bigsf.metrics.thresholds import Thresholds
+
+Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A score. It is NaN where it is undefined; a file has null there."""
+
+ScoreTable = dict[str, dict[str, dict[str, Score]]]
+"""From the name of a map, and "labelled", "whole" or "truth", to its scores by name."""
+
+
+class Record(BaseModel):
+    """Results that a JSON file holds. NaN becomes null in the file."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        ser_json_inf_nan="null",
+    )
+
+    def save(self, path: Path) -> None:
+        """Write the JSON file, whole or not at all."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a JSON file that this package wrote."""
+        return cls.model_validate_json(path.read_bytes())
+
+
+class RunScores(Record):
+    """How good the model of one run is on its test folds: scores.json."""
+
+    data: str
+    """Path of the patch file."""
+    data_identity: str
+    """Identity of the patch file."""
+    split: Split
+    """The folds of the run."""
+    model: str
+    """Type of the network."""
+    epochs_run: int
+    """Completed epochs."""
+    best_epoch: int
+    """The epoch of best.pt."""
+    best_by: str
+    """The quantity that chose best.pt."""
+    best_value: Score
+    """Its value there."""
+    thresholds: Thresholds
+    """The thresholds that validation found."""
+    test: dict[str, Score]
+    """Scores of best.pt on the test folds, by name."""
+    baselines: ScoreTable = {}
+    """Scores of the baselines on the same pixels."""
+
+
+class ThresholdCost(Record):
+    """How much Dice is lost because thresholds are chosen on validation folds and not on the scored pixels."""
+
+    dice: Score
+    """Dice at the thresholds that validation chose."""
+    best_dice: Score
+    """Dice at the single threshold that is best for the scored pixels."""
+    best_threshold: Score
+    """That threshold."""
+    cost: Score
+    """`best_dice` minus `dice`. It is negative where different thresholds of the models do better than a single one."""
+
+
+class SeamScores(Record):
+    """How much neighbouring pixels differ across the seams of an out-of-fold map, and next to the seams."""
+
+    across: Score
+    """Mean absolute difference of probability between the two sides of a seam."""
+    beside: Score
+    """The same for the nearest pairs of pixels that do not cross a seam."""
+    pairs: int
+    """Pairs of pixels across seams."""
+
+
+class Calibration(Record):
+    """Probabilities and frequencies in equal ranges of probability; NaN where a range holds no pixel."""
+
+    probability: list[Score]
+    """Mean probability."""
+    frequency: list[Score]
+    """Fraction of true pixels."""
+    pixels: list[int]
+    """Number of pixels."""
+
+
+class Curves(Record):
+    """The curves that the report draws."""
+
+    precision_recall: dict[str, dict[str, dict[str, list[float]]]]
+    """From the name of a map, and "labelled", "whole" or "truth", to lists of recall and precision."""
+    by_threshold: dict[str, dict[str, list[float]]]
+    """From "labelled", "whole" or "truth" to lists of thresholds and of the model's scores there."""
+    calibration: dict[str, Calibration]
+    """From "labelled", "whole" or "truth" to the calibration of the model."""
+
+
+class BinScores(Record):
+    """Scores of one map in each bin."""
+
+    completeness: list[Score]
+    """Fraction of the true pixels that are marked."""
+    purity: list[Score]
+    """Fraction of the marked pixels that are true."""
+    true: list[float]
+    """Number of true pixels."""
+
+
+class Bins(Record):
+    """Scores of all maps in bins of one quantity."""
+
+    centre: list[float]
+    """The middle of each bin, in the unit of the quantity."""
+    whole: dict[str, BinScores]
+    """Scores of each map against the target."""
+    truth: dict[str, BinScores] | None = None
+    """Scores of each map against the ground truth, where it is known."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_truth(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+    def against(self, kind: str) -> dict[str, BinScores]:
+        """Return the scores of each map against "whole", the target, or "truth", the ground truth."""
+        return self.whole if kind == "whole" or self.truth is None else self.truth
+
+
+class AreaScores(Record):
+    """How well the model's map agrees with the target in one area."""
+
+    y: tuple[int, int]
+    """First row, and the row after the last."""
+    x: tuple[int, int]
+    """First column, and the column after the last."""
+    fold: int
+    """The fold of the area."""
+    missed: int
+    """True pixels that are not marked."""
+    false: int
+    """Marked pixels that are not true."""
+    dice: float
+    """Dice of the area."""
+
+
+class Recovery(Record):
+    """Completeness of injected filaments in bins of contrast. The bins hold about equally many filaments."""
+
+    marked: float
+    """Fraction of the pixels of the map without injected filaments that each map marks."""
+    contrast: list[float]
+    """Geometric mean of the contrasts in each bin."""
+    filaments: list[int]
+    """Number of filaments in each bin."""
+    completeness: dict[str, list[float]]
+    """For each map, the marked fraction of a filament's pixels, averaged over the filaments of each bin.
+
+    The pixels of a filament are those within half a width of its spine."""
+    before: dict[str, list[float]]
+    """The same in the map without injected filaments: what is marked by chance."""
+
+
+class KFoldSummary(Record):
+    """All numbers of a k-fold: summary.json, from which report.html is made."""
+
+    bigsf: str
+    """Version of BigSF."""
+    data: str
+    """Path of the patch file."""
+    data_identity: str
+    """Identity of the patch file."""
+    splits: list[Split]
+    """The folds of each run."""
+    folds: dict[int, dict[str, int]]
+    """Areas, patches and pixels of each fold."""
+    shared_pixels: int
+    """Pixels that patches of several folds share."""
+    clear_px: int | None
+    """Least number of clear pixels between what training and test patches show."""
+    labelled_uncovered: int
+    """Labelled pixels outside all patches that lie completely in one area."""
+    runs: dict[str, RunScores]
+    """The scores of each run, by the name of its folder."""
+    predicted_pixels: int = aliased(..., "predicted_pixels", "judged_pixels")
+    """Valid pixels of the out-of-fold map."""
+    valid_pixels: int
+    """Valid pixels of the map."""
+    out_of_fold: ScoreTable
+    """Scores of the out-of-fold map and of the baselines at every threshold, and at that of best Dice."""
+    skeletons: ScoreTable
+    """Scores of skeletons at the thresholds of best Dice."""
+    thresholds: dict[str, ThresholdCost]
+    """What the thresholds of validation cost, on labelled pixels ("labelled") and on the whole map ("whole")."""
+    seam_contrast: SeamScores = aliased(..., "seam_contrast", "jump_at_borders")
+    """How much the out-of-fold map changes across the seams between models, and next to them."""
+    curves: Curves
+    """Curves that the report draws."""
+    by: dict[str, Bins]
+    """Completeness and purity by longitude (or x), column density and local contrast."""
+    worst_areas: list[AreaScores]
+    """The areas that differ most from the target, the worst first."""
+    injected: Recovery
+    """Completeness of injected filaments against their contrast."""

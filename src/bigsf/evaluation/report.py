@@ -1,0 +1,248 @@
+"""The summary of a k-fold -> report.html: one file with all tables and figures, which needs no network to be read."""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bigsf.evaluation.map_scores import MODEL
+from bigsf.evaluation.out_of_fold import OutOfFold
+from bigsf.evaluation.records import AreaScores, KFoldSummary, Recovery, Score, ScoreTable
+from bigsf.evaluation.report_figures import (
+    areas_figure,
+    bins_figure,
+    calibration_figure,
+    completeness_figure,
+    curves_figure,
+)
+from bigsf.files import write_text
+from bigsf.folds.figure import folds_figure
+from bigsf.folds.folds import Folds
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.quicklook import contours_figure, png_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; display: block; overflow: auto; }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } tr.ours td { font-weight: 600; }
+img { max-width: 100%; } pre { background: #f5f5f5; padding: 1rem; overflow: auto; } .note { color: #555; }
+"""
+
+_SCORES = {
+    "average_precision": "AP",
+    "roc_auc": "AUC",
+    "best_dice": "best Dice",
+    "threshold": "at threshold",
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "marked_ratio": "marked / true",
+}
+
+_SKELETON_SCORES = {"cldice": "clDice", "mssim": "MSSIM"} | {
+    f"{score}_{radius}px": f"{score} {radius} px" for score in ("completeness", "purity") for radius in (1, 2, 3)
+}
+
+_KINDS = {
+    "labelled": "Labelled pixels",
+    "whole": "Whole map, against the target",
+    "truth": "Whole map, against the ground truth",
+}
+
+_NOTES = {
+    "labelled": "Only pixels with a label count. A high score here proves little: compare it with the baselines.",
+    "whole": "Pixels without a label count as background. Where labels are incomplete, some pixels that are counted as "
+    "false are true filaments, and a model that copies the catalogue is rewarded.",
+    "truth": "The ground truth is known, because the map is simulated or structures were injected. This table says "
+    "most about a model.",
+}
+
+
+def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: OutOfFold, config_yaml: str) -> None:
+    """Write the report of a k-fold.
+
+    Parameters
+    ----------
+    path
+        The HTML file. out_of_fold.fits lies in the same folder.
+    summary
+        All numbers of the k-fold.
+    folds
+        The folds of the k-fold.
+    out_of_fold
+        What was computed while the out-of-fold map was written.
+    config_yaml
+        The configuration.
+    """
+    against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
+    with FitsImage(path.with_name("out_of_fold.fits")) as probability:
+        areas = summary.worst_areas
+        worst = _image(areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
+    sections = {
+        "What was done": _facts(summary, folds),
+        **{_KINDS[kind]: _scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
+        "Scores against threshold": _image(curves_figure(summary.curves), "precision, recall and Dice"),
+        "Calibration": _note("The fraction of true pixels in each range of probability.")
+        + _image(calibration_figure(summary.curves.calibration), "calibration"),
+        "Thresholds": _thresholds_table(summary),
+        "Where the map is good": _note(
+            f"{_KINDS[against]}; each map at its own threshold of best Dice. Bins of column density hold equal numbers "
+            "of valid pixels, and bins of local contrast equal numbers of true pixels."
+        )
+        + _image(bins_figure(summary.by, against), "completeness and purity"),
+        "Injected filaments": _injected_section(summary.injected),
+        "Runs": _runs_table(summary),
+        "Folds": _folds_table(summary) + _image(folds_figure(folds), "folds"),
+        "The map": _image(contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
+        "The ten areas that differ most from the target": _areas_table(areas) + worst,
+        "Configuration": f"<details><summary>YAML</summary><pre>{escape(config_yaml)}</pre></details>",
+    }
+    name = escape(path.parent.name)
+    body = "".join(f"<h2>{escape(title)}</h2>{content}" for title, content in sections.items())
+    write_text(
+        path,
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}: k-fold report</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body><h1>{name}: {len(folds.splits)}-fold report</h1>{body}</body></html>\n",
+    )
+
+
+def _facts(summary: KFoldSummary, folds: Folds) -> str:
+    """Return the list of what was trained and predicted on which pixels."""
+    ny, nx = folds.patch_file.shape
+    seams = summary.seam_contrast
+    clear = "-" if summary.clear_px is None else summary.clear_px
+    facts = [
+        f"{Path(summary.data).name}: {nx:,} x {ny:,} pixels (x, y), data identity {summary.data_identity[:12]}; "
+        f"bigsf {summary.bigsf}.",
+        f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels were predicted, each by models for "
+        "which its area was a test area. Where there are several such models, the map is their ensemble mean.",
+        f"Folds share {summary.shared_pixels:,} pixels. At least {clear} clear pixels lie between training and test "
+        f"patches. {summary.labelled_uncovered:,} labelled pixels lie outside all patches that are completely inside "
+        "one area.",
+        f"Seam contrast: across the seams between models, neighbouring pixels differ by {_number(seams.across)} in "
+        f"probability on average, and next to the seams by {_number(seams.beside)} ({seams.pairs:,} pairs of pixels "
+        "across seams).",
+    ]
+    return f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>"
+
+
+def _scores_section(summary: KFoldSummary, kind: str) -> str:
+    """Return the tables of scores on "labelled" pixels, on the "whole" map, or against the ground "truth"."""
+    pixels = _note(_NOTES[kind]) + _score_table(_SCORES, summary.out_of_fold, kind)
+    if kind == "labelled":
+        return pixels
+    note = (
+        "Skeletons at the same thresholds. Completeness and purity count the pixels of one skeleton within the given "
+        "distance from the other."
+    )
+    return pixels + _note(note) + _score_table(_SKELETON_SCORES, summary.skeletons, kind)
+
+
+def _score_table(columns: Mapping[str, str], scores: ScoreTable, kind: str) -> str:
+    rows = [[name, *(_number(kinds[kind][column]) for column in columns)] for name, kinds in scores.items()]
+    return _table(["map", *columns.values()], rows)
+
+
+def _thresholds_table(summary: KFoldSummary) -> str:
+    rows = [
+        [_KINDS[kind], *map(_number, (cost.dice, cost.best_dice, cost.cost, cost.best_threshold))]
+        for kind, cost in summary.thresholds.items()
+    ]
+    note = (
+        "The thresholds of each model were chosen on its validation folds. They are stored in its snapshot, and bigsf "
+        "segment uses them. The best threshold in this table was chosen on the scored pixels themselves. The cost is "
+        "the Dice that is lost because thresholds are chosen on other pixels than those that are scored."
+    )
+    columns = ["", "Dice at the thresholds of validation", "best Dice", "cost", "best threshold"]
+    return _note(note) + _table(columns, rows)
+
+
+def _injected_section(injected: Recovery) -> str:
+    if not injected.filaments:
+        return "<p>There was no room for injected filaments.</p>"
+    note = (
+        f"{sum(injected.filaments)} filaments were injected into the map, away from known structures, and predicted by "
+        "models for which their place was a test area. Shown is the fraction of each filament that is marked at the "
+        "thresholds of validation, averaged over filaments, against their peak excess over the local background. "
+        "Dotted lines show the same pixels before the injection. The baselines have thresholds at which they mark the "
+        f"same fraction of the map as the model, {injected.marked:.1%}."
+    )
+    return _note(note) + _image(completeness_figure(injected), "completeness against contrast")
+
+
+def _runs_table(summary: KFoldSummary) -> str:
+    runs = summary.runs
+    names = list(dict.fromkeys(name for run in runs.values() for name in run.test))
+    rows = [
+        [
+            f"{name}: test folds {run.split.test}, epoch {run.best_epoch}",
+            *(_number(run.test.get(score, math.nan)) for score in names),
+        ]
+        for name, run in runs.items()
+    ]
+    spread = [
+        "mean ± standard deviation",
+        *(_spread([run.test.get(name, math.nan) for run in runs.values()]) for name in names),
+    ]
+    return _table(["run", *(name.replace("_", " ") for name in names)], [*rows, spread])
+
+
+def _spread(scores: Sequence[Score]) -> str:
+    values = np.array([score for score in scores if np.isfinite(score)])
+    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(values) > 1 else "-"
+
+
+def _folds_table(summary: KFoldSummary) -> str:
+    columns = list(next(iter(summary.folds.values())))
+    rows = [[str(fold), *(f"{counts[name]:,}" for name in columns)] for fold, counts in summary.folds.items()]
+    splits = [[str(number), *map(str, split)] for number, split in enumerate(summary.splits, 1)]
+    return _table(["fold", *(column.replace("_", " ") for column in columns)], rows) + _table(
+        ["split", "train", "valid", "test"], splits
+    )
+
+
+def _areas_table(areas: Sequence[AreaScores]) -> str:
+    rows = [
+        [
+            str(number),
+            str(list(area.x)),
+            str(list(area.y)),
+            str(area.fold),
+            f"{area.missed:,}",
+            f"{area.false:,}",
+            _number(area.dice),
+        ]
+        for number, area in enumerate(areas, 1)
+    ]
+    return _table(["", "x", "y", "fold", "missed px", "false px", "Dice"], rows)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr{' class=ours' if row[0] == MODEL else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _note(text: str) -> str:
+    return f"<p class=note>{escape(text)}</p>"
+
+
+def _number(value: Score) -> str:
+    return "-" if not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def _image(figure: "Figure", name: str) -> str:
+    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(png_of(figure)).decode()}">'

@@ -1,0 +1,139 @@
+"""The figures of the k-fold report."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bigsf.evaluation.map_scores import MODEL
+from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery
+from bigsf.folds.folds import Folds
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.quicklook import new_figure, stretched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = {
+    MODEL: "tab:blue",
+    "column density": "tab:gray",
+    "local contrast": "tab:orange",
+    "ridge filter": "tab:green",
+}
+
+_KINDS = {
+    "labelled": "labelled pixels",
+    "whole": "all valid pixels, against the target",
+    "truth": "all valid pixels, against the ground truth",
+}
+
+_QUANTITIES = {
+    "longitude": "Galactic longitude [deg]",
+    "x": "x [pixel]",
+    "column density": "log10 of the map",
+    "local contrast": "local contrast [dex]",
+}
+
+
+def curves_figure(curves: Curves) -> "Figure":
+    """Return precision against recall of all maps, and the model's scores against threshold.
+
+    There is one row of axes for each kind of score: "labelled", "whole", "truth".
+    """
+    kinds = list(curves.by_threshold)
+    figure = new_figure(11, 3.6 * len(kinds))
+    all_axes = figure.subplots(len(kinds), 2, squeeze=False)
+    for (left, right), kind in zip(all_axes, kinds, strict=True):
+        for name, by_kind in curves.precision_recall.items():
+            left.plot(by_kind[kind]["recall"], by_kind[kind]["precision"], color=_COLOURS[name], label=name)
+        left.set(xlabel="recall (completeness)", ylabel="precision (purity)", xlim=(0, 1), ylim=(0, 1.02))
+        left.set_title(_KINDS[kind], loc="left", fontsize="medium")
+        scores = curves.by_threshold[kind]
+        for name in ("dice", "iou", "precision", "recall"):
+            right.plot(scores["threshold"], scores[name], label=name)
+        right.set(xlabel=f"threshold on the probability of {MODEL}", xlim=(0, 1), ylim=(0, 1.02))
+        for axes in (left, right):
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
+    return figure
+
+
+def calibration_figure(calibration: Mapping[str, Calibration]) -> "Figure":
+    """Return the fraction of true pixels against the probability, and the number of pixels of each probability."""
+    figure = new_figure(11, 3.6)
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.7", label="perfect")
+    for kind, values in calibration.items():
+        left.plot(values.probability, values.frequency, "o-", label=_KINDS[kind])
+        right.stairs(values.pixels, np.linspace(0, 1, len(values.pixels) + 1), label=_KINDS[kind])
+    left.set(xlabel="mean probability", ylabel="fraction of true pixels", xlim=(0, 1), ylim=(0, 1))
+    right.set(xlabel="probability", ylabel="pixels", yscale="log")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return figure
+
+
+def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
+    """Return completeness and purity of all maps by longitude, column density and contrast.
+
+    Parameters
+    ----------
+    by
+        The scores in bins of each quantity.
+    against
+        "whole" for scores against the target, "truth" for those against the ground truth.
+    """
+    figure = new_figure(12, 5.6)
+    all_axes = figure.subplots(2, len(by), sharey=True)
+    for column, (quantity, bins) in enumerate(by.items()):
+        above, below = all_axes[:, column]
+        for name, scores in bins.against(against).items():
+            for axes, values in ((above, scores.completeness), (below, scores.purity)):
+                axes.plot(bins.centre, values, "o-", ms=3, color=_COLOURS[name], label=name)
+        for axes, score in ((above, "completeness"), (below, "purity")):
+            axes.set(ylim=(0, 1.02), ylabel=score if column == 0 else "")
+            axes.grid(alpha=0.3)
+            if quantity == "longitude":
+                axes.invert_xaxis()
+        below.set_xlabel(_QUANTITIES[quantity])
+    all_axes[0, 0].legend(fontsize="small")
+    return figure
+
+
+def completeness_figure(injected: Recovery) -> "Figure":
+    """Return the completeness of injected filaments against contrast. Dotted: the same pixels without filaments."""
+    figure = new_figure(7, 3.6)
+    axes = figure.subplots()
+    for name, completeness in injected.completeness.items():
+        axes.plot(injected.contrast, completeness, "o-", color=_COLOURS[name], label=name)
+        axes.plot(injected.contrast, injected.before[name], ":", color=_COLOURS[name])
+    axes.set(xscale="log", xlabel="peak excess over the local background", ylabel="completeness", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def areas_figure(areas: Sequence[AreaScores], folds: Folds, out_of_fold: FitsImage) -> "Figure":
+    """Return, for each area, the map and below it the probabilities, both with the outline of the target."""
+    columns = min(5, len(areas))
+    rows = -(-len(areas) // columns)
+    figure = new_figure(2.4 * columns, 5.2 * rows)
+    all_axes = figure.subplots(2 * rows, columns, squeeze=False)
+    for axes in all_axes.flat:
+        axes.set_axis_off()
+    target = folds.patch_file.labels()[0]
+    for number, area in enumerate(areas):
+        (y0, y1), (x0, x1) = area.y, area.x
+        image, _, low, high = stretched(folds.patch_file.read_rows(y0, y1)[0, :, x0:x1])
+        probability = out_of_fold.read(y0, y1)[:, x0:x1]
+        row, column = divmod(number, columns)
+        above, below = all_axes[2 * row : 2 * row + 2, column]
+        above.imshow(image, origin="lower", cmap="gray", vmin=low, vmax=high)
+        below.imshow(probability, origin="lower", cmap="viridis", vmin=0, vmax=1)
+        true = target[y0:y1, x0:x1] > 0
+        for axes in (above, below):
+            if true.any() and not true.all():
+                axes.contour(true, levels=[0.5], colors="tab:cyan", linewidths=0.8)
+        above.set_title(f"{number + 1}: x {x0}, y {y0}", fontsize="small")
+    return figure

@@ -1,0 +1,86 @@
+"""The trained models of a k-fold -> out_of_fold.fits, summary.json and report.html."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.evaluation.mask_scores import MaskScores
+from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
+from bigsf.evaluation.records import KFoldSummary, RunScores
+from bigsf.evaluation.report import write_report
+from bigsf.folds.folds import Folds
+from bigsf.maps.fits_image import FitsImage
+from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.version import __version__
+
+
+def summarise_kfold(
+    path: Path,
+    predictor: SlidingWindowPredictor,
+    folds: Folds,
+    thresholds: Sequence[Thresholds],
+    runs: dict[str, RunScores],
+    clear_px: int | None,
+    config_yaml: str,
+) -> KFoldSummary:
+    """Predict the out-of-fold map of a k-fold, score it, and write both.
+
+    The folder then holds out_of_fold.fits and its quicklook out_of_fold.png, summary.json and report.html.
+
+    Parameters
+    ----------
+    path
+        The folder of the k-fold.
+    predictor
+        The model of each split.
+    folds
+        Folds of a patch file with labels.
+    thresholds
+        The thresholds that validation found for each model.
+    runs
+        The scores of each run, by the name of its folder.
+    clear_px
+        Least number of clear pixels between what training and test patches show.
+    config_yaml
+        The configuration, for the provenance and the report.
+
+    Returns
+    -------
+    KFoldSummary
+        What summary.json holds.
+    """
+    file = folds.patch_file
+    fits_path = path / "out_of_fold.fits"
+    out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, config_yaml)
+    scores = out_of_fold.scores
+    masks = MaskScores(folds, scores.best_thresholds())
+    with FitsImage(fits_path) as probability:
+        masks.add(probability)
+    known = file.labels()[0] if file.truth is None else file.truth
+    whole = [each.whole for each in thresholds]
+    summary = KFoldSummary(
+        bigsf=__version__,
+        data=str(file.path),
+        data_identity=file.identity,
+        splits=folds.splits,
+        folds={fold: count._asdict() for fold, count in folds.counts.items()},
+        shared_pixels=folds.leakage.shared,
+        clear_px=clear_px,
+        labelled_uncovered=folds.leakage.labelled_uncovered,
+        runs=runs,
+        predicted_pixels=scores.predicted,
+        valid_pixels=scores.valid,
+        out_of_fold=scores.table(),
+        skeletons=masks.skeletons(),
+        thresholds=scores.threshold_costs(),
+        seam_contrast=out_of_fold.seams.scores(),
+        curves=scores.curves(),
+        by=masks.by_bin(),
+        worst_areas=masks.worst_areas(),
+        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, mask_of_test_folds(folds)),
+    )
+    summary.save(path / "summary.json")
+    write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)
+    return summary

@@ -1,0 +1,1 @@
+"""Mask -> spines, catalogue, outlines; cleaning of the mask."""

@@ -1,0 +1,77 @@
+"""Pixels of filaments + WCS -> orientations, and lengths and areas on the sky."""
+
+import numpy as np
+from astropy.wcs import WCS
+
+from bigsf.arrays import Float64Array
+from bigsf.filaments.spine import Pixels, Points, Spine
+from bigsf.maps.wcs import galactic_lb
+
+NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
+"""Axes in place of those on the sky where there is no WCS: left is -x, and up is +y."""
+
+
+def second_moments(pixels: Pixels) -> Float64Array:
+    """Return the second moments `(2, 2)` of pixels (y, x), `(n, 2)`, about their centre."""
+    return np.cov(pixels.T, bias=True)
+
+
+def orientations(moments: Float64Array, axes: Float64Array) -> Float64Array:
+    """Return the angle of the long axis of each filament, counted from up to left.
+
+    Parameters
+    ----------
+    moments
+        Second moments along (y, x), `(n, 2, 2)`.
+    axes
+        What one pixel along (y, x) is along (left, up), `(n, 2, 2)` or `(2, 2)`, see `sky_axes`.
+
+    Returns
+    -------
+    ndarray
+        Degrees from 0 to below 180, `(n,)`; NaN where no axis is longer than the other.
+    """
+    left_up = axes @ moments @ axes.swapaxes(-1, -2)
+    across, along, mixed = left_up[:, 0, 0], left_up[:, 1, 1], left_up[:, 0, 1]
+    elongation = np.hypot(along - across, 2 * mixed)
+    angle = np.rad2deg(np.arctan2(2 * mixed, along - across)) / 2 % 180 % 180  # twice, because -1e-17 % 180 is 180
+    return np.where(elongation > 1e-9 * (along + across), angle, np.nan)
+
+
+def sky_axes(wcs: WCS, points: Points) -> Float64Array:
+    """Return what one pixel along (y, x) is on the sky, at each point.
+
+    Parameters
+    ----------
+    wcs
+        A celestial WCS.
+    points
+        Points (y, x) in pixels, `(n, 2)`.
+
+    Returns
+    -------
+    ndarray
+        Arcmin towards (increasing Galactic longitude, Galactic north) for a pixel along (y, x), `(n, 2, 2)`.
+    """
+    half_pixels = 0.5 * np.eye(2)
+    steps = [galactic_lb(wcs, points + step) - galactic_lb(wcs, points - step) for step in half_pixels]
+    axes: Float64Array = 60 * np.stack(steps, axis=2)
+    axes[:, 0] = (axes[:, 0] + 60 * 180) % (60 * 360) - 60 * 180  # a step may cross l = 0
+    axes[:, 0] *= np.cos(np.deg2rad(galactic_lb(wcs, points)[:, 1:]))
+    return axes
+
+
+def pixel_areas(axes: Float64Array) -> Float64Array:
+    """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky."""
+    return np.asarray(np.abs(np.linalg.det(axes)))
+
+
+def arcmin_per_pixel(wcs: WCS, spines: list[Spine]) -> Float64Array:
+    """Return the length of each path on the sky over its length in pixels, `(n,)`; 0 for a path of one point."""
+    owner = np.repeat(np.arange(len(spines)), [len(spine.path) for spine in spines])
+    points = np.concatenate([spine.path for spine in spines] or [np.empty((0, 2))])
+    sky = wcs.pixel_to_world(points[:, 1], points[:, 0])
+    steps = {"sky": sky[1:].separation(sky[:-1]).arcmin, "pixels": np.hypot(*np.diff(points, axis=0).T)}
+    same = owner[1:] == owner[:-1]  # a step from one spine to the next does not count
+    sums = {name: np.bincount(owner[1:][same], step[same], len(spines)) for name, step in steps.items()}
+    return np.divide(sums["sky"], sums["pixels"], out=np.zeros(len(spines)), where=sums["pixels"] > 0)

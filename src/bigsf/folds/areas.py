@@ -1,0 +1,146 @@
+"""Areas, the cells of the coarse grid by which a map is dealt to folds: pure geometry, in pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bigsf.arrays import IntArray
+
+
+@dataclass(frozen=True)
+class AreaGrid:
+    """A grid of areas over the distinct sky of a map.
+
+    Parameters
+    ----------
+    y_edges, x_edges
+        First pixel of each row and column of areas, and the end of the last.
+    nx
+        Columns of the map. Those from `x_edges[-1]` on show sky that the map has shown already.
+    period_px
+        Columns after which the sky repeats (360 degrees of longitude); infinite where it does not.
+    """
+
+    y_edges: tuple[int, ...]
+    x_edges: tuple[int, ...]
+    nx: int
+    period_px: float = np.inf
+
+    @classmethod
+    def regular(cls, shape: tuple[int, int], area_size: int, patch_size: int, period_px: float) -> "AreaGrid":
+        """Return areas of `area_size` pixels; a remainder too narrow for a patch joins its neighbour."""
+        ny, nx = shape
+        width = distinct_width(nx, period_px)
+        return cls(_edges(ny, area_size, patch_size), _edges(width, area_size, patch_size), nx, period_px)
+
+    @classmethod
+    def strips(cls, shape: tuple[int, int], k: int, period_px: float) -> "AreaGrid":
+        """Return k equal areas along the longer axis."""
+        ny, nx = shape
+        width = distinct_width(nx, period_px)
+        parts = tuple(round(i * max(ny, width) / k) for i in range(k + 1))
+        y_edges, x_edges = (parts, (0, width)) if ny > width else ((0, ny), parts)
+        return cls(y_edges, x_edges, nx, period_px)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(areas down, areas across)."""
+        return len(self.y_edges) - 1, len(self.x_edges) - 1
+
+    @property
+    def first_sky(self) -> npt.NDArray[np.bool_]:
+        """Which columns show sky that the map has not shown further left, `(nx,)`."""
+        return np.arange(self.nx) < self.x_edges[-1]
+
+    def sums(self, mask: npt.NDArray[np.uint8]) -> IntArray:
+        """Return the sum of a mask `(ny, nx)` over each area."""
+        across = np.stack(
+            [
+                np.add.reduceat(mask[y0:y1].sum(axis=0, dtype=np.int64)[: self.x_edges[-1]], self.x_edges[:-1])
+                for y0, y1 in zip(self.y_edges, self.y_edges[1:], strict=False)
+            ]
+        )
+        return across.astype(np.int64)
+
+    def area_of(self, positions: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray]:
+        """Return (row, column) in the grid of the areas that hold pixels `(n, 2)`, (y, x)."""
+        x = positions[:, 1]
+        x = np.where(x >= self.x_edges[-1], x - _whole(self.period_px), x)
+        return (
+            np.searchsorted(self.y_edges, positions[:, 0], side="right") - 1,
+            np.searchsorted(self.x_edges, x, side="right") - 1,
+        )
+
+    def keeps(
+        self, positions: npt.NDArray[np.integer], patch_size: int, overlap: int, gap: int
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Say which patches may be used.
+
+        Returns
+        -------
+        inside : ndarray
+            Whether each patch ends inside its area, or `overlap` pixels past it, or `gap` pixels before.
+        new_sky : ndarray
+            Whether it shows only sky that the map has not shown further left.
+        """
+        row, column = self.area_of(positions)
+        y_end, x_end = positions[:, 0] + patch_size, positions[:, 1] + patch_size
+        reach = overlap - gap
+        y_limit = np.asarray(self.y_edges)[row + 1] + reach
+        x_limit = np.asarray(self.x_edges)[column + 1] + reach
+        y_limit[row == self.shape[0] - 1] = self.y_edges[-1]  # the border of the map is nobody's border
+        x_limit[column == self.shape[1] - 1] = self.x_edges[-1]
+        new_sky = x_end <= min(self.nx, np.floor(self.period_px) - gap)
+        return (y_end <= y_limit) & (x_end <= x_limit), new_sky
+
+    def rows(self, grid: IntArray, y0: int, y1: int) -> npt.NDArray[np.uint8]:
+        """Return the value in `grid` of the area of each pixel of rows y0 to y1, `(rows, nx)`."""
+        positions = np.stack([np.zeros(self.nx, np.int64), np.arange(self.nx)], axis=1)
+        _, column = self.area_of(positions)
+        row = np.searchsorted(self.y_edges, np.arange(y0, y1), side="right") - 1
+        return grid[row[:, None], column[None, :]].astype(np.uint8)
+
+    def inside(self, chosen: npt.NDArray[np.bool_], y: IntArray, x: IntArray, gap: int = 0) -> npt.NDArray[np.bool_]:
+        """Say which pixels lie in chosen areas.
+
+        Parameters
+        ----------
+        chosen
+            One boolean an area, of the shape of the grid.
+        y, x
+            Rows `(..., h)` and columns `(..., w)` of the map.
+        gap
+            Pixels at the end of each area that belong to none.
+
+        Returns
+        -------
+        ndarray
+            `(..., h, w)`; False in a gap, and on sky that the map has shown further left.
+        """
+        row, before_y = _lines(self.y_edges, y, gap, self.y_edges[-1])
+        column, before_x = _lines(self.x_edges, x, gap, min(self.x_edges[-1], np.floor(self.period_px) - gap))
+        inside: npt.NDArray[np.bool_] = chosen[row[..., :, None], column[..., None, :]]
+        return inside & before_y[..., :, None] & before_x[..., None, :]
+
+
+def _lines(edges: tuple[int, ...], pixels: IntArray, gap: int, end: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Return in which row (or column) of areas pixels lie, and whether before its gap; the last ends at `end`."""
+    line = np.minimum(np.searchsorted(edges, pixels, side="right") - 1, len(edges) - 2)
+    return line, pixels < np.append(np.asarray(edges[1:-1]) - gap, end)[line]
+
+
+def distinct_width(nx: int, period_px: float) -> int:
+    """Return the number of columns before the sky repeats."""
+    return int(min(nx, np.floor(period_px)))
+
+
+def _whole(period_px: float) -> int:
+    return round(period_px) if np.isfinite(period_px) else 0
+
+
+def _edges(length: int, area_size: int, patch_size: int) -> tuple[int, ...]:
+    starts = list(range(0, length, area_size))
+    if len(starts) > 1 and length - starts[-1] < patch_size:
+        starts.pop()
+    return (*starts, length)

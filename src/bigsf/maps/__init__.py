@@ -1,0 +1,1 @@
+"""FITS in and out: images, planes of one grid, WCS, tiling, quicklook."""

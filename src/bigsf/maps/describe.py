@@ -1,0 +1,73 @@
+"""A FITS file -> one line of text per image in it, to check the data before they are used."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy.wcs.utils import wcs_to_celestial_frame
+
+from bigsf.errors import DataError
+from bigsf.maps.fits_image import FitsImage, image_hdus
+from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.maps.wcs import pixel_scale_deg
+
+_TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
+
+
+def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CHUNK_PIXELS) -> list[str]:
+    """Return one line per image of a FITS file: shape, type, unit, WCS, share of finite pixels, range.
+
+    Parameters
+    ----------
+    path
+        The file.
+    blank
+        A value that marks missing data, besides NaN and BLANK.
+    chunk_pixels
+        Pixels to hold in memory at a time.
+    """
+    return [f"{path.name}[{index}] {_describe(path, index, blank, chunk_pixels)}" for index in image_hdus(path)]
+
+
+def _describe(path: Path, index: int, blank: float | None, chunk_pixels: int) -> str:
+    try:
+        with FitsImage(path, index, blank) as image:
+            header, (ny, nx) = image.header, image.shape
+            facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
+            facts += [image.unit or "no BUNIT", _sky(image), _values(image, chunk_pixels)]
+            return f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
+    except DataError as error:
+        return f"cannot be a plane: {error}"
+
+
+def _scaling(image: FitsImage) -> str:
+    cards = [key for key in ("BSCALE", "BZERO", "BLANK") if key in image.header]
+    return f" with {', '.join(cards)}" if cards else ""
+
+
+def _sky(image: FitsImage) -> str:
+    wcs = image.wcs
+    if wcs is None:
+        return "no WCS"
+    ny, nx = image.shape
+    centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+    step_arcsec = 3600 * pixel_scale_deg(wcs)
+    frame = wcs_to_celestial_frame(wcs).name
+    return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
+
+
+def _values(image: FitsImage, chunk_pixels: int) -> str:
+    """Return the share of finite pixels and the range of their values; for a mask, the share of ones."""
+    ny, nx = image.shape
+    finite = ones = zeros = 0
+    low, high = np.inf, -np.inf
+    for y0, y1 in row_chunks(image.shape, chunk_pixels):
+        rows = image.read(y0, y1)
+        values = rows[np.isfinite(rows)]
+        finite, ones, zeros = finite + values.size, ones + int((values == 1).sum()), zeros + int((values == 0).sum())
+        low, high = values.min(initial=low), values.max(initial=high)
+    share = f"{finite / (ny * nx):.1%} finite"
+    if not finite:
+        return share
+    return (
+        f"{share}, a mask: {ones / finite:.1%} are 1" if ones + zeros == finite else f"{share}, {low:.4g} to {high:.4g}"
+    )

@@ -1,0 +1,209 @@
+"""FITS files of any origin -> open HDUs and sound headers, or one `DataError`.
+
+astropy and cfitsio believe what a header or a compressed tile says of its own size. These checks come before that.
+"""
+
+import gzip
+import math
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from bigsf.errors import DataError, out_of_memory
+
+_BLOCK = 2880  # bytes; FITS files consist of such blocks
+
+_MOST_AXES = 999  # the most axes of an array, and columns of a table, that FITS allows
+
+_TILE_HEAD = struct.Struct(">2sii")  # of an HCOMPRESS tile: magic number, rows, columns (White et al. 1992)
+
+_TILE_MAGIC = b"\xdd\x99"
+
+
+@contextmanager
+def quiet_astropy() -> Iterator[None]:
+    """Silence astropy's warnings about odd headers; BigSF checks and reports what matters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        yield
+
+
+@contextmanager
+def readable(what: str, where: str = "") -> Iterator[None]:
+    """Turn every error that astropy, zlib and cfitsio raise for a damaged file into one `DataError`.
+
+    Parameters
+    ----------
+    what
+        The file or plane, for the message.
+    where
+        The part of it that is read, e.g. " at rows 0 to 96".
+    """
+    try:
+        with quiet_astropy():
+            yield
+    except DataError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        reason = _reason(error) or type(error).__name__
+        raise DataError(f"{what} cannot be read{where}: {reason.rstrip('.')}.") from error
+
+
+def open_fits(path: Path) -> Any:
+    """Open a FITS file with its raw values and return its HDUs.
+
+    Raises
+    ------
+    DataError
+        Where the file is absent, is not a FITS file, or has a header that cannot be read.
+    """
+    try:
+        _check_axes(_first_block(path))
+        with quiet_astropy():
+            hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
+            try:
+                _read_headers(hdus)
+            except Exception:
+                hdus.close()
+                raise
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; expected a FITS file.") from None
+    except Exception as error:  # astropy raises many kinds for a file that is not FITS
+        if out_of_memory(error):
+            raise
+        reason = f"a header has no {_reason(error)}" if isinstance(error, KeyError) else _reason(error)
+        reason = "it does not begin with SIMPLE." if reason.startswith("No SIMPLE card") else reason
+        raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
+    return hdus
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of an error without astropy's advice for those who call it from Python."""
+    return str(error).split(" If this is really")[0]
+
+
+def _first_block(path: Path) -> bytes:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as file:
+        return file.read(_BLOCK)
+
+
+def _read_headers(hdus: Any) -> None:
+    """Read all headers one after the other, and check each of them before astropy builds an HDU of it."""
+    for index in count():
+        last = hdus[index].fileinfo()
+        if last["datSpan"] < 0:  # the next header would be this one again
+            raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
+        last["file"].seek(last["datLoc"] + last["datSpan"])
+        _check_axes(last["file"].read(_BLOCK))
+        try:
+            hdus[index + 1]
+        except IndexError:
+            return
+
+
+def _check_axes(header: bytes) -> None:
+    """Refuse a header of more axes or columns than FITS allows: astropy would look for the cards of a billion."""
+    for at in range(0, len(header), 80):
+        found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
+        if found and int(found[2]) > _MOST_AXES:
+            raise ValueError(f"its {found[1].decode()} is {found[2].decode()[:30]}")
+
+
+def is_image(hdu: Any) -> bool:
+    """Tell whether an HDU is an image; astropy has another class for an HDU whose header is broken."""
+    return isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU)
+
+
+def is_map(hdu: Any) -> bool:
+    """Tell whether an HDU is an image of two axes or more."""
+    return is_image(hdu) and len(hdu.shape) >= 2
+
+
+def sound_cards(header: fits.Header) -> fits.Header:
+    """Return a header without the cards that astropy cannot parse or write, and without impossible NAXIS or TFIELDS."""
+    sound = fits.Header()
+    for card in header.cards:
+        try:
+            card.verify("silentfix")
+            text = str(card)
+        except (ValueError, fits.VerifyError):
+            continue
+        number = card.value if card.keyword in ("NAXIS", "TFIELDS") else 0
+        possible = type(number) is int and 0 <= number <= _MOST_AXES
+        if text.isascii() and text.isprintable() and possible and _has_keyword(text):
+            sound.append(card, end=True)
+    return sound
+
+
+def _has_keyword(card: str) -> bool:
+    """Tell whether astropy finds a keyword in a card as it will stand in a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AstropyWarning)
+        try:
+            return fits.Card.fromstring(card).keyword is not None
+        except AstropyWarning:
+            return False
+
+
+def check_complete(hdu: Any, path: Path, index: int) -> None:
+    """Raise `DataError` where a file ends before the data of an HDU do: astropy would return zeros for the rest."""
+    info = hdu.fileinfo()
+    if info is None or info["file"].compression:  # a gzip archive that was cut fails when it is unpacked
+        return
+    compressed = isinstance(hdu, fits.CompImageHDU)
+    padding = _BLOCK - 1  # at most; a file may lack the padding of its last block
+    needed = info["datLoc"] + (info["datSpan"] - padding if compressed else hdu.size)
+    found = path.stat().st_size
+    if found < needed:
+        raise DataError(
+            f"{path} is cut short: HDU {index} needs {needed} bytes, the file has {found}. Copy or download it again."
+        )
+
+
+def check_hcompress_tiles(path: Path, index: int) -> None:
+    """Refuse an HCOMPRESS image with a tile whose size is not that of the header: cfitsio would crash on it.
+
+    Parameters
+    ----------
+    path
+        A FITS file.
+    index
+        The HDU of the image.
+
+    Raises
+    ------
+    DataError
+        Where the head of a tile is damaged.
+    """
+    with fits.open(path, disable_image_compression=True) as hdus:
+        header, tiles = hdus[index].header, hdus[index].data["COMPRESSED_DATA"]
+        axes = range(header["ZNAXIS"], 0, -1)
+        lengths = [header[f"ZNAXIS{axis}"] for axis in axes]
+        steps = [header.get(f"ZTILE{axis}", header["ZNAXIS1"] if axis == 1 else 1) for axis in axes]
+        counts = [-(-length // step) for length, step in zip(lengths, steps, strict=True)]
+        for number, tile in enumerate(tiles):
+            if not len(tile):  # the pixels of this tile stand in another column
+                continue
+            place = np.unravel_index(number, counts)
+            pixels = math.prod(min(step, n - at * step) for at, step, n in zip(place, steps, lengths, strict=True))
+            head = np.asarray(tile[: _TILE_HEAD.size], np.uint8).tobytes()
+            magic, *size = _TILE_HEAD.unpack(head) if len(head) == _TILE_HEAD.size else (b"", 0)
+            if magic != _TILE_MAGIC or min(size) < 1 or math.prod(size) != pixels:
+                raise DataError(
+                    f"{path} is damaged: tile {number} of HDU {index} has no head. Copy or download it again."
+                )

@@ -1,0 +1,245 @@
+"""A FITS file -> rows of one image in it, float32 with NaN where data are missing."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from bigsf.arrays import FloatArray
+from bigsf.errors import BigsfWarning, DataError
+from bigsf.files import ChangeDetector
+from bigsf.maps.fits_guard import (
+    check_complete,
+    check_hcompress_tiles,
+    is_image,
+    is_map,
+    open_fits,
+    readable,
+    sound_cards,
+)
+from bigsf.maps.wcs import celestial_wcs
+
+_PLANES = {
+    "TARGET": "target",
+    "SPINES": "target",
+    "BACKGROUND": "background",
+    "MISSING": "valid",
+    "VALID": "valid",
+    "TRUTH": "truth",
+}
+"""Names of extensions that hold the masks of a map, and the role of each."""
+
+_AXIS_CARD = re.compile(
+    r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
+)
+"""Cards of the third and further axes of an array."""
+
+_ARRAY_CARDS = {"BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM"} | {
+    "XTENSION",
+    "PCOUNT",
+    "GCOUNT",
+    "EXTNAME",
+    "EXTVER",
+}
+"""Cards about the values of an array, which a new image on the same grid does not have."""
+
+
+class FitsImage:
+    """A two-dimensional image in a FITS file, of which only the header is kept in memory.
+
+    Integers are scaled (BSCALE, BZERO, BLANK) in float64. Axes of length 1 beyond the two of the plane are dropped.
+    The file stays open until `close`: use the image in a `with` block.
+
+    Parameters
+    ----------
+    path
+        The file: FITS, gzipped FITS or tile-compressed FITS.
+    hdu
+        Name or index of the HDU that holds the image; by default the first image that is no mask by its name.
+    blank
+        A value that marks missing data besides NaN, infinities and the header's BLANK.
+
+    Raises
+    ------
+    DataError
+        Where the file is no FITS file, is cut short, or holds no two-dimensional image.
+    """
+
+    def __init__(self, path: str | Path, hdu: str | int | None = None, blank: float | None = None) -> None:
+        self.path = Path(path)
+        self.blank = blank
+        self._hdus = open_fits(self.path)
+        self._changes = ChangeDetector(self.path)
+        try:
+            with readable(str(self.path)):
+                self.hdu = _find(self._hdus, self.path, hdu)
+                header = self._hdus[self.hdu].header
+                self.header = sound_cards(header)
+                self._unreadable = len(header.cards) - len(self.header.cards)
+                check_complete(self._hdus[self.hdu], self.path, self.hdu)
+                if getattr(self._hdus[self.hdu], "compression_type", None) == "HCOMPRESS_1":
+                    check_hcompress_tiles(self.path, self.hdu)
+                self._full_shape, self._kept_axes = self._axes()
+        except DataError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._hdus.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The file and HDU, for messages."""
+        return f"{self.path.name}[{self.hdu}]" if self.hdu else self.path.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        y, x = self._kept_axes
+        return self._full_shape[y], self._full_shape[x]
+
+    @property
+    def unit(self) -> str:
+        """The header's BUNIT, or an empty string."""
+        return str(self.header.get("BUNIT", "")).strip()
+
+    def output_header(self) -> fits.Header:
+        """Return the header for a new 2-D image on this grid; warn where cards of this header are left out."""
+        if self._unreadable:
+            warnings.warn(
+                f"{self.name}: cards of its header that cannot be read are left out ({self._unreadable}).",
+                BigsfWarning,
+                stacklevel=2,
+            )
+        return output_header(self.header)
+
+    @property
+    def wcs(self) -> WCS | None:
+        """The celestial WCS, or None where the header has none that can be read."""
+        return celestial_wcs(self.header)
+
+    def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
+        """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
+
+        Raises
+        ------
+        DataError
+            Where the file was changed since it was opened, or cannot be read.
+        """
+        self._changes.check()
+        y_axis, x_axis = self._kept_axes
+        y1 = self.shape[0] if y1 is None else y1
+        index: list[Any] = [0] * len(self._full_shape)
+        index[y_axis], index[x_axis] = slice(y0, y1), columns
+        with readable(self.name, f" at rows {y0} to {y1}"):
+            raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
+            width = len(range(*columns.indices(self.shape[1])))
+            return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps trailing axes of length 1
+
+    def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
+        """Return raw values of the file as physical values, NaN where they are missing."""
+        header = self.header
+        scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+        missing = None
+        if raw.dtype.kind in "iu" and header.get("BLANK", header.get("ZBLANK")) is not None:
+            missing = raw == int(header.get("BLANK", header.get("ZBLANK")))
+        if raw.dtype.kind in "iu" or (scale, zero) != (1.0, 0.0):
+            raw = raw.astype(np.float64) * scale + zero
+        if self.blank is not None:
+            equal = np.isclose(raw, self.blank, rtol=1e-6, atol=0)
+            missing = equal if missing is None else missing | equal
+        with np.errstate(over="ignore"):
+            image = raw.astype(np.float32)  # in native byte order; values beyond float32 become infinite
+        image[~np.isfinite(image)] = np.nan
+        if missing is not None:
+            image[missing] = np.nan
+        return image
+
+    def _axes(self) -> tuple[tuple[int, ...], tuple[int, int]]:
+        """Return the full numpy shape and which two of its axes are (y, x)."""
+        full = tuple(self._hdus[self.hdu].shape)
+        n = len(full)
+        long = [axis for axis, length in enumerate(full) if length != 1]
+        kept = (n - 2, n - 1) if n == 2 or set(long) <= {n - 2, n - 1} else tuple(long)
+        if len(kept) != 2 or 0 in full:
+            raise DataError(
+                f"{self.name} holds an array of {' x '.join(map(str, full))} pixels; expected one plane (ny x nx). "
+                "Cut one plane out of a cube first."
+            )
+        return full, kept
+
+
+def is_fits(path: Path) -> bool:
+    """Tell whether a file begins as FITS files do."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(6) == b"SIMPLE"
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a map without its ending: `galaxy` for galaxy.fits.gz."""
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def find_planes(path: str | Path) -> dict[str, str]:
+    """Return the masks among the extensions of a file, as role: EXTNAME.
+
+    The roles are target (TARGET or SPINES), background, valid (VALID or MISSING) and truth.
+    """
+    with open_fits(Path(path)) as hdus:
+        names = [str(hdu.name).upper() for hdu in hdus if is_image(hdu)]
+    return {_PLANES[name]: name for name in names if name in _PLANES}
+
+
+def image_hdus(path: str | Path) -> list[int]:
+    """Return the indices of the HDUs of a file that are images of two axes or more."""
+    with open_fits(Path(path)) as hdus:
+        return [index for index, hdu in enumerate(hdus) if is_map(hdu)]
+
+
+def output_header(header: fits.Header) -> fits.Header:
+    """Return the header of an input for a new 2-D image on its grid.
+
+    WCS, HISTORY and all else are kept; cards about the values of the old array and about further axes are not.
+    """
+    kept = header.copy(strip=True)
+    for keyword in [k for k in kept if _AXIS_CARD.match(k) or k in _ARRAY_CARDS]:
+        kept.remove(keyword, ignore_missing=True, remove_all=True)
+    if "WCSAXES" in kept:
+        kept["WCSAXES"] = 2
+    return kept
+
+
+def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
+    """Return the index of the wanted HDU; by default of the first image that is no mask."""
+    listing = ", ".join(
+        f"{i} {hdu.name or 'unnamed'} {hdu.shape if is_image(hdu) else 'table'}" for i, hdu in enumerate(hdus)
+    )
+    if wanted is None:
+        images = [index for index, hdu in enumerate(hdus) if is_map(hdu)]
+        found = next((i for i in images if str(hdus[i].name).upper() not in _PLANES), images[0] if images else None)
+        if found is None:
+            raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.")
+        return found
+    key = int(wanted) if str(wanted).lstrip("-").isdecimal() else str(wanted)
+    try:
+        index = int(hdus.index_of(key))
+        hdu = hdus[index]
+    except (KeyError, IndexError):
+        raise DataError(f"{path} has no HDU {wanted!r}; it has {listing}.") from None
+    if not is_map(hdu):
+        raise DataError(f"HDU {wanted!r} of {path} is no image of ny x nx pixels; the HDUs are {listing}.")
+    return index

@@ -1,0 +1,122 @@
+"""Tiles and the grid of their mosaic -> errors and warnings before the long work begins."""
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from astropy import units
+from rich.filesize import decimal
+
+from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.fits_writer import check_fits_name
+from bigsf.maps.mosaic.sky_grid import SkyGrid
+from bigsf.maps.mosaic.tiles import Tile
+from bigsf.maps.planes import check_same_grid
+
+_LEAST_FILLED = 0.1  # of the area of a mosaic that the tiles must cover
+
+
+def check_paths(paths: Sequence[Path], output: Path) -> None:
+    """Raise `UsageError` where a tile is given twice, is the output, or the output is not named as a FITS file."""
+    resolved = [path.resolve() for path in paths]
+    twice = next((path for path in paths if resolved.count(path.resolve()) > 1), None)
+    if twice:
+        raise UsageError(f"The tile {twice} is given twice.")
+    if output.resolve() in resolved:
+        raise UsageError(f"{output} is a tile and would be the mosaic: leave it out, or pass -o to write elsewhere.")
+    check_fits_name(output, "mosaic")
+
+
+def common_unit(tiles: Sequence[Tile]) -> str:
+    """Return the unit of all tiles; warn of a tile without BUNIT, which is taken to have the unit of the others.
+
+    Raises
+    ------
+    DataError
+        Where two tiles have different units.
+    """
+    known = [tile for tile in tiles if tile.image.unit]
+    for tile in known[1:]:
+        if not _same_unit(tile.image.unit, known[0].image.unit):
+            raise DataError(
+                f"{tile.image.name} is in {tile.image.unit} but {known[0].image.name} is in {known[0].image.unit} "
+                "(BUNIT). Tiles of a mosaic must share one unit."
+            )
+    unknown = [tile.image.name for tile in tiles if not tile.image.unit]
+    if known and unknown:
+        warnings.warn(
+            f"{', '.join(unknown)} has no BUNIT; it is taken to be in {known[0].image.unit} as {known[0].image.name}.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    return known[0].image.unit if known else ""
+
+
+def _same_unit(one: str, other: str) -> bool:
+    return one == other or bool(units.Unit(one, parse_strict="silent") == units.Unit(other, parse_strict="silent"))
+
+
+def shared_masks(tiles: Sequence[Tile], roles: Sequence[str]) -> list[str]:
+    """Return the masks that the tiles bring.
+
+    Raises
+    ------
+    DataError
+        Where some tiles bring a mask and others do not.
+    """
+    shared = []
+    for role in roles:
+        without = [tile.path.name for tile in tiles if role not in tile.masks]
+        if 0 < len(without) < len(tiles):
+            raise DataError(
+                f"{len(tiles) - len(without)} of {len(tiles)} tiles bring a {role.upper()} extension, {without[0]} "
+                f"does not. Give it one (0 where there is nothing), or pass --{role} with a plane of the whole mosaic."
+            )
+        if not without:
+            shared.append(role)
+    return shared
+
+
+def check_size(output: Path, shape: tuple[int, int], size_bytes: int, tiles: Sequence[Tile]) -> None:
+    """Raise `DataError` where a mosaic would be mostly empty, or larger than the free disk space."""
+    ny, nx = shape
+    filled = sum(tile.pixels_of_mosaic for tile in tiles) / (ny * nx)
+    if filled < _LEAST_FILLED:
+        raise DataError(
+            f"The tiles would fill at most {filled:.1%} of a mosaic of {nx} x {ny} pixels (x, y): they lie too far "
+            "apart for one map. Co-add neighbours, or preprocess each tile by itself."
+        )
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if size_bytes > free:
+        raise DataError(
+            f"A mosaic of {nx} x {ny} pixels (x, y) takes {decimal(size_bytes)}, but {decimal(free)} are "
+            f"free in {folder}."
+        )
+
+
+def warn_of_lost_detail(grid: SkyGrid, tiles: Sequence[Tile]) -> None:
+    """Warn where the pixels of a tile are more than 10 % finer than those of the mosaic."""
+    finest = min(tiles, key=lambda tile: tile.grid.pixel_area_deg2)
+    ratio = (grid.pixel_area_deg2 / finest.grid.pixel_area_deg2) ** 0.5
+    if ratio > 1.1:
+        warnings.warn(
+            f"The pixels of {finest.path.name} are {ratio:.3g} times finer than those of the mosaic, which takes the "
+            f"grid of {tiles[0].path.name}: detail is lost. Name the finest tile first to keep it.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+
+
+def check_on_grid(grid: SkyGrid, planes: Sequence[str | Path], stack: ExitStack) -> None:
+    """Raise `DataError` where a plane that is to go with the mosaic lies on another grid; the stack closes it."""
+    for path in planes:
+        try:
+            check_same_grid(grid, stack.enter_context(FitsImage(path)))
+        except DataError as error:
+            raise DataError(
+                f"{error} Masks of single tiles can go into their files, as extensions TARGET, BACKGROUND and VALID."
+            ) from None

@@ -1,0 +1,97 @@
+"""Shape of a map -> chunks of rows, windows and their weights: pure geometry, in pixels."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bigsf.arrays import FloatArray, IntArray
+
+CHUNK_PIXELS = 4_000_000
+"""Pixels of a plane that a step holds in memory at a time; it changes memory and speed, never a result."""
+
+
+def window_starts(length: int, window: int, stride: int) -> IntArray:
+    """Return the first pixel of each window along one axis: every `stride` pixels, and flush with the end.
+
+    Each pixel lies in at least one window and no window reaches outside, for any `stride` up to `window`.
+    A single window at 0 stands for an axis not longer than the window.
+    """
+    last = max(length - window, 0)
+    starts = np.arange(0, last + 1, stride, dtype=np.int64)
+    return starts if starts[-1] == last else np.append(starts, last)
+
+
+def blend_weight(window: int) -> npt.NDArray[np.float32]:
+    """Return the weight `(window, window)` of a window's pixels where windows overlap: sin², never zero.
+
+    The weights of windows at a stride of half their size sum to a constant, and fall smoothly to the border of a
+    window, so that no seam shows.
+    """
+    profile = np.sin(np.pi * (np.arange(window) + 0.5) / window) ** 2
+    return np.outer(profile, profile).astype(np.float32)
+
+
+def bands(length: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Yield (y0, y1) of consecutive bands of at most `rows` rows, or (x0, x1) of columns."""
+    for y0 in range(0, length, rows):
+        yield y0, min(y0 + rows, length)
+
+
+def row_chunks(shape: tuple[int, int], pixels: int = CHUNK_PIXELS, least_rows: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield (y0, y1) of consecutive bands of rows of a map `(ny, nx)` that hold about so many pixels each."""
+    ny, nx = shape
+    return bands(ny, max(least_rows, pixels // nx))
+
+
+def in_bands(
+    rows: Iterable[tuple[int, int, FloatArray]], edges: Sequence[int]
+) -> Iterator[tuple[int, int, FloatArray]]:
+    """Regroup consecutive bands of rows into others.
+
+    Parameters
+    ----------
+    rows
+        Bands (y0, y1, values `(..., rows, nx)`) from top to bottom.
+    edges
+        The last row (exclusive) of each new band; the first begins at row 0.
+
+    Yields
+    ------
+    tuple
+        The new bands (y0, y1, values).
+    """
+    held: list[FloatArray] = []
+    top = 0
+    for _, bottom, values in rows:
+        held.append(values)
+        for edge in edges:
+            if top < edge <= bottom:
+                joined = np.concatenate(held, axis=-2)
+                yield top, edge, joined[..., : edge - top, :]
+                held, top = [joined[..., edge - top :, :]], edge
+
+
+def count_in_windows(mask: npt.NDArray[np.bool_], window: int, y: IntArray, x: IntArray) -> npt.NDArray[np.int32]:
+    """Count the true pixels of each window.
+
+    Parameters
+    ----------
+    mask
+        Booleans `(ny, nx)`.
+    window
+        Side of the windows.
+    y, x
+        First rows and first columns of the windows, in `mask`.
+
+    Returns
+    -------
+    ndarray
+        Counts `(len(y), len(x))`.
+    """
+    down = np.zeros((mask.shape[0] + 1, mask.shape[1]), np.int32)
+    np.cumsum(mask, axis=0, dtype=np.int32, out=down[1:])
+    columns = down[y + window] - down[y]
+    across = np.zeros((len(y), mask.shape[1] + 1), np.int32)
+    np.cumsum(columns, axis=1, dtype=np.int32, out=across[:, 1:])
+    return across[:, x + window] - across[:, x]

@@ -1,0 +1,175 @@
+"""Probabilities and labels -> one number: the interface of metrics, and the metrics of BigSF.
+
+The interface is that of torchmetrics (update, compute, reset) and a method `merge`. Metrics count labelled pixels only
+and pool their counts over the whole set. They get maps that are blended from overlapping windows, so that each pixel
+counts once.
+"""
+
+from typing import Any, Literal, Protocol, Self, cast
+
+import numpy as np
+from skimage.metrics import structural_similarity
+from typing_extensions import override
+
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.metrics.skeleton_score import SkeletonScore
+from bigsf.metrics.threshold_curve import ThresholdCurve
+
+
+class Metric(Protocol):
+    """A score of maps, pooled over all of them into one number."""
+
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        """Add a part of a map to the pooled counts.
+
+        Parameters
+        ----------
+        probability
+            float32 `(ny, nx)`; NaN where the map was not predicted.
+        target
+            True on known structures, `(ny, nx)`.
+        labelled
+            True on the pixels that count, `(ny, nx)`.
+        """
+        ...
+
+    def compute(self) -> float:
+        """Return the score of all parts that were added; NaN where it is not defined."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all parts that were added."""
+        ...
+
+    def merge(self, other: Any) -> None:
+        """Add all parts that were added to another metric of the same kind."""
+        ...
+
+
+class CountRatio(Metric):
+    """A ratio of weighted counts of true positive, false positive and false negative pixels.
+
+    Parameters
+    ----------
+    threshold
+        Pixels with at least this probability are marked.
+    numerator, denominator
+        Weights of (TP, FP, FN).
+    """
+
+    def __init__(self, threshold: float, numerator: tuple[int, int, int], denominator: tuple[int, int, int]) -> None:
+        self.threshold, self.numerator, self.denominator = threshold, numerator, denominator
+        self.reset()
+
+    @override
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        marked, truth = probability[labelled] >= self.threshold, target[labelled]
+        self.counts += [(marked & truth).sum(), (marked & ~truth).sum(), (~marked & truth).sum()]
+
+    @override
+    def compute(self) -> float:
+        below = float(self.counts @ np.array(self.denominator))
+        return float(self.counts @ np.array(self.numerator)) / below if below else float("nan")
+
+    @override
+    def reset(self) -> None:
+        self.counts = np.zeros(3, np.int64)
+
+    @override
+    def merge(self, other: Self) -> None:
+        self.counts += other.counts
+
+
+class CurveMetric(Metric):
+    """A score that a `ThresholdCurve` computes over all thresholds.
+
+    Parameters
+    ----------
+    name
+        The method of `ThresholdCurve` that computes it.
+    """
+
+    def __init__(self, name: Literal["average_precision", "roc_auc"]) -> None:
+        self.name = name
+        self.curve = ThresholdCurve()
+
+    @override
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        self.curve.update(probability[labelled], target[labelled])
+
+    @override
+    def compute(self) -> float:
+        return cast(float, getattr(self.curve, self.name)())
+
+    @override
+    def reset(self) -> None:
+        self.curve.reset()
+
+    @override
+    def merge(self, other: Self) -> None:
+        self.curve.merge(other.curve)
+
+
+class MSSIM(Metric):
+    """Mean structural similarity (Wang et al. 2004) of probability and target, at the labelled pixels.
+
+    The similarity is that of windows of 7 x 7 pixels. Pixels that were not predicted are 0 in probability and target.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    @override
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        if min(probability.shape) < 7 or not labelled.any():
+            return
+        predicted = np.isfinite(probability)
+        pair = np.where(predicted, probability, 0).astype(np.float64), (target & predicted).astype(np.float64)
+        similarity = structural_similarity(*pair, win_size=7, data_range=1.0, full=True)[1]
+        self.total += float(similarity[labelled].sum())
+        self.count += int(labelled.sum())
+
+    @override
+    def compute(self) -> float:
+        return self.total / self.count if self.count else float("nan")
+
+    @override
+    def reset(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    @override
+    def merge(self, other: Self) -> None:
+        self.total, self.count = self.total + other.total, self.count + other.count
+
+
+class CLDiceMetric(Metric):
+    """Centreline Dice (Shit et al. 2021) of the labelled pixels.
+
+    It is the harmonic mean of two fractions: of the found skeleton inside the target, and of the target's skeleton
+    inside the found mask.
+
+    Parameters
+    ----------
+    threshold
+        Pixels with at least this probability are marked.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.skeletons = SkeletonScore(radii_px=())
+
+    @override
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        self.skeletons.update(np.nan_to_num(probability) >= self.threshold, target, labelled)
+
+    @override
+    def compute(self) -> float:
+        return self.skeletons.cldice
+
+    @override
+    def reset(self) -> None:
+        self.skeletons.reset()
+
+    @override
+    def merge(self, other: Self) -> None:
+        self.skeletons.merge(other.skeletons)

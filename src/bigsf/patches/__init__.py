@@ -1,0 +1,1 @@
+"""FITS planes -> patch file."""

@@ -1,0 +1,183 @@
+"""FITS planes of a map and of its labels -> rows of both together, and counts of their pixels."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from bigsf.arrays import BoolArray, MaskArray
+from bigsf.errors import DataError
+from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.planes import FitsMap, MapRead, check_same_grid, read_mask
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of a map with its labels, each mask `(rows, nx)`."""
+
+    map: MapRead
+    """The rows of the map."""
+    target: BoolArray | None = None
+    """Valid pixels on known structures; None where there is no target plane."""
+    background: BoolArray | None = None
+    """Valid pixels of sure background, none of them on the target; None where there is no target plane."""
+    in_both: BoolArray | None = None
+    """Pixels, valid or not, that the target and the background plane both mark; None without both planes."""
+    truth: BoolArray | None = None
+    """Valid pixels on every structure (ground truth); None where it is not known."""
+
+    def masks(self) -> dict[str, MaskArray]:
+        """Return the masks that the patch file stores, by their names there."""
+        masks = {"truth": self.truth} if self.truth is not None else {}
+        if self.target is not None and self.background is not None:
+            masks |= {"target": self.target, "labelled": self.target | self.background}
+        return {name: mask.view(np.uint8) for name, mask in masks.items()}
+
+
+class LabelledMap:
+    """A map and its labels in FITS files on one grid, read together by rows.
+
+    Parameters
+    ----------
+    source
+        The map with its mask of valid pixels.
+    labels
+        The masks of the map: any of target, background and truth.
+    threshold
+        A label is 1 above this value; by default the masks must hold 0 and 1 alone.
+
+    Raises
+    ------
+    DataError
+        Where a mask lies on another grid, or there is a background but no target.
+    """
+
+    def __init__(self, source: FitsMap, labels: Mapping[str, FitsImage], threshold: float | None = None) -> None:
+        for mask in labels.values():
+            check_same_grid(source, mask)
+        self.source = source
+        self.has_labels = "target" in labels
+        if "background" in labels and not self.has_labels:
+            raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
+        self._labels, self._threshold = labels, threshold
+
+    @classmethod
+    def open(
+        cls,
+        images: Sequence[Path],
+        masks: Mapping[str, Path | None],
+        stack: ExitStack,
+        hdu: str | int | None = None,
+        blank: float | None = None,
+        threshold: float | None = None,
+    ) -> Self:
+        """Open the planes; the stack closes them.
+
+        Parameters
+        ----------
+        images
+            The FITS files of the channels.
+        masks
+            The FITS files of target, background, valid and truth. Where one is None, the extension of that name in
+            the first file of `images` stands for it.
+        hdu
+            Name or index of the HDU in the first file of `images`.
+        blank
+            A value that marks missing data in every channel.
+        threshold
+            As for the class.
+        """
+        first, *others = images
+        inside = find_planes(first)
+        planes = [stack.enter_context(FitsImage(first, hdu, blank))]
+        planes += [stack.enter_context(FitsImage(path, blank=blank)) for path in others]
+        opened = {}
+        for role, path in masks.items():
+            if path is not None:
+                opened[role] = stack.enter_context(FitsImage(path))
+            elif role in inside:
+                opened[role] = stack.enter_context(FitsImage(first, inside[role]))
+        valid = opened.pop("valid", None)
+        return cls(FitsMap(planes, valid, check_valid=False), opened, threshold)
+
+    @property
+    def mask_names(self) -> list[str]:
+        """The masks that the patch file stores."""
+        return ["target", "labelled"] * self.has_labels + ["truth"] * ("truth" in self._labels)
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """The files of the planes, by role: image, channel 1 and so on, target, background, valid, truth."""
+        images = {f"channel {i}" if i else "image": plane.path for i, plane in enumerate(self.source.images)}
+        valid = {"valid": self.source.valid} if self.source.valid else {}
+        masks = {**self._labels, **valid}
+        roles = ("target", "background", "valid", "truth")
+        return images | {role: masks[role].path for role in roles if role in masks}
+
+    def read(self, y0: int, y1: int) -> LabelledRows:
+        """Read rows y0 to y1 (exclusive). Without a background plane every valid pixel off the target is background."""
+        rows = self.source.read(y0, y1)
+        valid, labels = rows.valid, {role: self._read_label(role, y0, y1) for role in self._labels}
+        truth = labels["truth"] & valid if "truth" in labels else None
+        if "target" not in labels:
+            return LabelledRows(rows, truth=truth)
+        target, in_both = labels["target"], None
+        if "background" in labels:
+            background = labels["background"]
+            in_both = target & background
+        else:
+            background = ~target
+        return LabelledRows(rows, target & valid, background & valid & ~target, in_both, truth)
+
+    def _read_label(self, role: str, y0: int, y1: int) -> BoolArray:
+        return read_mask(self._labels[role], role, y0, y1, self._threshold)
+
+
+class PixelStatistics:
+    """Counts of pixels and the range of the map, summed over the rows read so far.
+
+    Attributes
+    ----------
+    counts
+        Numbers of pixels by kind.
+    minimum, maximum
+        Of the valid pixels of the first channel, in the unit of the map.
+    """
+
+    def __init__(self) -> None:
+        names = ["pixels", "finite", "valid", "labelled", "target", "background"]
+        names += ["declared missing", "declared valid but not finite", "target and background"]
+        self.counts = dict.fromkeys(names, 0)
+        self.minimum, self.maximum = np.inf, -np.inf
+        self._sums = {"target": 0.0, "background": 0.0}
+
+    def add(self, rows: LabelledRows) -> None:
+        """Count the pixels of some rows."""
+        finite, valid, declared = rows.map.finite, rows.map.valid, rows.map.declared
+        self.counts["pixels"] += finite.size
+        self._count({"finite": finite, "valid": valid})
+        if declared is not None:
+            self._count({"declared missing": finite & ~declared, "declared valid but not finite": declared & ~finite})
+        image = rows.map.image[0]
+        if valid.any():
+            self.minimum = min(self.minimum, float(np.nanmin(image)))
+            self.maximum = max(self.maximum, float(np.nanmax(image)))
+        if rows.in_both is not None:
+            self._count({"target and background": rows.in_both})
+        if rows.target is None or rows.background is None:
+            return
+        masks = {"target": rows.target, "background": rows.background}
+        self._count({**masks, "labelled": rows.target | rows.background})
+        for role, mask in masks.items():
+            self._sums[role] += float(image.sum(where=mask, dtype=np.float64))
+
+    def _count(self, masks: dict[str, BoolArray]) -> None:
+        for name, mask in masks.items():
+            self.counts[name] += int(np.count_nonzero(mask))
+
+    def mean(self, role: str) -> float:
+        """Return the mean of the first channel on the `target` or on the `background`, in the unit of the map."""
+        return self._sums[role] / max(self.counts[role], 1)

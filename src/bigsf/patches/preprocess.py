@@ -1,0 +1,227 @@
+"""FITS planes -> patch file."""
+
+import json
+import resource
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from pydantic import Field, PositiveInt, model_validator
+
+from bigsf import console
+from bigsf.config import Config, ConfigPath
+from bigsf.errors import DataError, UsageError
+from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.maps.fits_image import stem_of
+from bigsf.maps.planes import FitsMap
+from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
+from bigsf.patches.patch_writer import PatchFileWriter
+from bigsf.patches.report import PreprocessReport, check_counts, warn_if_mixed_up
+from bigsf.patches.selection import PatchSelection
+
+__all__ = ["PreprocessConfig", "PreprocessReport", "preprocess"]
+
+
+class PreprocessConfig(Config):
+    """The planes of a map, and the patches to take from it."""
+
+    image: ConfigPath
+    """FITS file of the map, e.g. H2 column density in cm^-2."""
+
+    target: ConfigPath | None = None
+    """FITS mask: 1 on known structures (spines)."""
+
+    background: ConfigPath | None = None
+    """FITS mask: 1 on sure background. Without it every valid pixel off the target is background."""
+
+    missing: ConfigPath | None = None
+    """FITS mask: 1 where data are VALID and 0 where they are missing (the sense of the Hi-GAL masks)."""
+
+    valid: ConfigPath | None = None
+    """The same as `missing` under a clearer name: 1 where data are valid."""
+
+    truth: ConfigPath | None = None
+    """FITS mask: the ground truth of a simulated map, 1 on every structure. Only scores use it, never the training."""
+
+    channels: list[ConfigPath] = []
+    """Further image planes of the same grid, e.g. a dust temperature."""
+
+    patch_size: PositiveInt = 64
+    """Side of a patch in pixels."""
+
+    stride: PositiveInt | None = None
+    """Pixels from one patch to the next; by default a quarter of the patch size."""
+
+    hdu: str | int | None = None
+    """Name or index of the image's HDU; by default the first that holds an image."""
+
+    blank: float | None = None
+    """A value of the image that marks missing data, besides NaN and the header's BLANK."""
+
+    target_threshold: float | None = None
+    """Target, background and truth are 1 above this value; by default they must hold 0 and 1 alone."""
+
+    min_valid: float = Field(default=0.0, ge=0, le=1)
+    """Keep patches with at least this fraction of valid pixels (and always at least one)."""
+
+    keep: Literal["labelled", "valid"] = "labelled"
+    """`labelled`: keep patches with at least one labelled pixel; `valid`: all with a valid pixel."""
+
+    @model_validator(mode="after")
+    def _one_sense(self) -> Self:
+        if self.missing and self.valid:
+            raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
+        return self
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> Self:
+        if self.stride_px > self.patch_size:
+            raise ValueError(
+                f"stride is {self.stride} but patches have {self.patch_size} pixels: the map between them would be "
+                "lost. Use at most the patch size."
+            )
+        return self
+
+    @property
+    def stride_px(self) -> int:
+        """The stride in pixels, with its default filled in."""
+        return self.stride or max(1, self.patch_size // 4)
+
+
+def preprocess(
+    config: PreprocessConfig,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    *,
+    chunk_pixels: int = CHUNK_PIXELS,
+) -> PreprocessReport:
+    """Write the planes of a map and the positions of its patches into one HDF5 file, by bands of rows.
+
+    Parameters
+    ----------
+    config
+        The planes and the patches.
+    output
+        The patch file; by default the image's name with `.h5` in the current folder.
+    overwrite
+        Replace an existing output.
+    dry_run
+        Read and check everything, write nothing.
+    chunk_pixels
+        Pixels of a plane to hold in memory at a time. The result does not depend on it.
+
+    Raises
+    ------
+    DataError
+        Where the planes do not fit together, or no patch would be kept.
+    UsageError
+        Where the output exists.
+    """
+    output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
+    if output.suffix not in (".h5", ".hdf5"):
+        raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
+    refuse_overwrite(output, overwrite=overwrite or dry_run)
+    with ExitStack() as stack:
+        planes = _open_planes(config, stack)
+        source = planes.source
+        report = PreprocessReport(
+            output=output,
+            shape=source.shape,
+            channels=source.channels,
+            unit=source.unit,
+            sources={role: str(path) for role, path in planes.sources.items()},
+            has_wcs=source.wcs is not None,
+        )
+        if dry_run:
+            statistics, _ = _convert(planes, config, report, None, chunk_pixels)
+            if planes.has_labels:
+                warn_if_mixed_up(statistics)
+            return report
+        attributes = _attributes(config, planes)  # now, before a file of the map can be removed
+        with (
+            atomic_path(output) as temporary,
+            PatchFileWriter(temporary, source.shape, source.channels, planes.mask_names) as writer,
+        ):
+            _, positions = _convert(planes, config, report, writer, chunk_pixels)
+            report.identity = writer.finish(positions, _header_with_unit(source), attributes)
+    return report
+
+
+def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
+    """Open the planes of a configuration; the stack closes them."""
+    masks = {
+        "target": config.target,
+        "background": config.background,
+        "valid": config.valid or config.missing,
+        "truth": config.truth,
+    }
+    images = [config.image, *config.channels]
+    planes = LabelledMap.open(images, masks, stack, config.hdu, config.blank, config.target_threshold)
+    ny, nx = planes.source.shape
+    if min(ny, nx) < config.patch_size:
+        raise DataError(
+            f"{planes.source.name} has {nx} x {ny} pixels (x, y), too few for a patch of {config.patch_size}. Use a "
+            "smaller --patch-size."
+        )
+    return planes
+
+
+def _convert(
+    planes: LabelledMap,
+    config: PreprocessConfig,
+    report: PreprocessReport,
+    writer: PatchFileWriter | None,
+    chunk_pixels: int,
+) -> tuple[PixelStatistics, npt.NDArray[np.int32]]:
+    """Read all rows once, write them where there is a writer, fill the report; return counts and kept patches."""
+    shape = planes.source.shape
+    needs_labels = planes.has_labels and config.keep == "labelled"
+    selection = PatchSelection(shape, config.patch_size, config.stride_px, config.min_valid, needs_labels)
+    statistics = PixelStatistics()
+    started = time.monotonic()
+    with console.progress("preprocess", shape[0], "rows") as advance:
+        for y0, y1 in row_chunks(shape, chunk_pixels, least_rows=config.patch_size):
+            rows = planes.read(y0, y1)
+            masks = rows.masks()
+            statistics.add(rows)
+            if writer:
+                writer.write(y0, rows.map.image, masks)
+            selection.add(rows.map.valid, masks.get("labelled"))
+            advance(y1 - y0)
+    positions = selection.positions()
+    report.windows, report.kept = selection.total, len(positions)
+    report.without_valid, report.without_labels = selection.without_valid, selection.without_labels
+    report.counts, report.minimum, report.maximum = statistics.counts, statistics.minimum, statistics.maximum
+    report.seconds = time.monotonic() - started
+    report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check_counts(report, planes, config.patch_size)
+    return statistics, positions
+
+
+def _attributes(config: PreprocessConfig, planes: LabelledMap) -> dict[str, Any]:
+    """Return the attributes that say how the patch file was made."""
+    source = planes.source
+    files = {role: {"path": str(path.absolute()), "sha256": sha256(path)} for role, path in planes.sources.items()}
+    return {
+        "patch_size_px": config.patch_size,
+        "stride_px": config.stride_px,
+        "unit": source.unit,
+        "wcs": source.wcs.to_header_string() if source.wcs is not None else "",
+        "keep": config.keep,
+        "min_valid": config.min_valid,
+        "sources": json.dumps(files),
+    }
+
+
+def _header_with_unit(source: FitsMap) -> fits.Header:
+    """Return the header to keep with the planes: that of the input, with its BUNIT."""
+    header = source.output_header()
+    if source.unit:
+        header["BUNIT"] = source.unit
+    return header

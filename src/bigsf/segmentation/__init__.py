@@ -1,0 +1,1 @@
+"""Snapshot and map -> probability, mask and products."""

@@ -1,0 +1,108 @@
+"""YAML or options -> how a map is segmented."""
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
+
+from bigsf.config import Config, ConfigPath
+from bigsf.config.messages import nearest
+from bigsf.filaments.cleaning import Cleaning
+from bigsf.models.device import Precision
+
+Product = Literal["prob", "mask", "std", "skeleton", "catalog", "regions"]
+"""What a segmentation can write."""
+
+PRODUCTS: tuple[Product, ...] = get_args(Product)
+
+
+def _check_threshold(value: object) -> object:
+    if value in ("whole", "labelled"):
+        return value
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError(f"found {value!r}, expected whole, labelled, or a probability from 0 to 1.")
+    return number
+
+
+def _to_bytes(value: object) -> object:
+    try:
+        return TypeAdapter(ByteSize).validate_python(value)
+    except ValidationError:
+        raise ValueError(f"found {value!r}, expected a size such as 800MB or 4GB.") from None
+
+
+def _to_products(value: object) -> object:
+    if not isinstance(value, str | list | tuple | set):
+        return value
+    names = [str(name).strip().lower() for name in (value.split(",") if isinstance(value, str) else value)]
+    for name in names:
+        if name not in PRODUCTS:
+            raise ValueError(f"unknown {name!r}{nearest(name, PRODUCTS)} Allowed: {', '.join(PRODUCTS)}.")
+    return names
+
+
+class SegmentConfig(Config):
+    """How `bigsf segment` reads a map, runs the models on it, and what it writes."""
+
+    hdu: str | int | None = None
+    """Name or index of the image's HDU; by default the first that holds an image."""
+
+    blank: float | None = None
+    """A value of the image that marks missing data, besides NaN and the header's BLANK."""
+
+    missing: ConfigPath | None = None
+    """FITS mask: 1 where data are VALID and 0 where they are missing (the sense of the Hi-GAL masks)."""
+
+    valid: ConfigPath | None = None
+    """The same as `missing` under a clearer name: 1 where data are valid."""
+
+    channels: list[ConfigPath] = []
+    """Further image planes of the same grid, as many as the models were trained on."""
+
+    threshold: Annotated[Literal["whole", "labelled"] | float, BeforeValidator(_check_threshold)] = "whole"
+    """Threshold of MASK: a probability, or a threshold of best Dice that validation found, on all valid pixels
+    (`whole`) or on labelled pixels (`labelled`), which marks several times more."""
+
+    hysteresis: float | None = Field(default=None, ge=0, le=1)
+    """A lower threshold: MASK grows from the pixels that reach the threshold over all connected ones that reach this
+    one."""
+
+    reconstruct: bool = False
+    """Leave out of MASK the components that hold no square of 4 x 4 pixels; it erases thin filaments."""
+
+    min_area: PositiveInt = 1
+    """Leave out of MASK the components of fewer pixels."""
+
+    stride: PositiveInt | None = None
+    """Pixels from one window to the next; by default half a window. Smaller is smoother, and slower."""
+
+    tta: bool = False
+    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
+
+    batch_size: PositiveInt | None = None
+    """Windows at a time; by default as many as `memory` allows, up to 64. It changes the speed, not the result."""
+
+    memory: Annotated[ByteSize, BeforeValidator(_to_bytes)] = ByteSize(2_000_000_000)
+    """Memory for the map and the network, e.g. 4GB. It changes the speed, not the result."""
+
+    precision: Precision = "auto"
+    """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
+
+    products: Annotated[list[Product], BeforeValidator(_to_products)] | None = None
+    """Any of prob (always written), mask, std, skeleton, catalog (ECSV table) and regions (for DS9), as a list or as
+    one text with commas; by default prob, mask and, with several models, std. The last three need memory for the mask
+    and its filaments: about 10 bytes per pixel of the map."""
+
+    @model_validator(mode="after")
+    def _one_sense(self) -> Self:
+        if self.missing and self.valid:
+            raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
+        return self
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """Which components of the mask stay."""
+        return Cleaning(self.hysteresis, self.reconstruct, self.min_area)

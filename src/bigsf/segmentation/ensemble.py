@@ -1,0 +1,167 @@
+"""Snapshots or run folders -> an ensemble of models that predicts a map together."""
+
+import warnings
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from bigsf.errors import BigsfWarning, DataError, SnapshotError
+from bigsf.maps.planes import MapSource
+from bigsf.models.device import resolve_precision
+from bigsf.models.model_config import ModelConfig
+from bigsf.models.pretrained import NAMES, snapshot_path
+from bigsf.models.sliding_window import SlidingWindowPredictor, batch_size_within
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.training.snapshot import Snapshot
+
+
+def find_models(paths: Sequence[str | Path]) -> list[Path]:
+    """Return the snapshots that paths mean.
+
+    Parameters
+    ----------
+    paths
+        Each is a snapshot, a run folder (its best.pt), the folder of a k-fold (best.pt of each split), or the name of
+        a model that comes with the package, such as "higal-small".
+
+    Raises
+    ------
+    SnapshotError
+        Where a path is none of these.
+    """
+    return [model for path in map(snapshot_path, paths) for model in _models_of(path)]
+
+
+def _models_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return _models_in(path)
+    if not path.exists():
+        raise SnapshotError(
+            f"{path} does not exist. Expected a snapshot, e.g. results/experiment_1/best.pt, or a model that comes "
+            f"with bigsf: {', '.join(NAMES)}."
+        )
+    return [path]
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """Return the best model of a run folder, or those of the splits of a k-fold."""
+    found = [folder / "best.pt"] if (folder / "best.pt").exists() else sorted(folder.glob("split_*/best.pt"))
+    if not found and (folder / "last.pt").exists():
+        raise SnapshotError(
+            f"{folder} holds a run that was stopped before its first epoch ended. Go on with bigsf resume {folder}."
+        )
+    if not found:
+        raise SnapshotError(f"{folder} holds no trained model: neither best.pt nor split_*/best.pt.")
+    if (folder / "kfold.yaml").exists() and not (folder / "summary.json").exists():
+        warnings.warn(
+            f"{folder} holds a k-fold that has not ended: the ensemble has only {len(found)} of its models. Go on with "
+            f"bigsf resume {folder}.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One trained model or more; the mean of their probabilities is the result."""
+
+    paths: list[Path]
+    """The snapshot files."""
+    snapshots: list[Snapshot]
+    """Their contents, in the same order."""
+
+    @classmethod
+    def load(cls, models: str | Path | Sequence[str | Path]) -> Self:
+        """Load one model, or several, as `find_models` finds them.
+
+        Raises
+        ------
+        SnapshotError
+            Where a path is no model, or the models were trained on patches of different sizes.
+        """
+        paths = find_models([models] if isinstance(models, str | Path) else models)
+        snapshots = [Snapshot.load(path) for path in paths]
+        if len({snapshot.patch_size for snapshot in snapshots}) > 1:
+            sizes = ", ".join(f"{path}: {s.patch_size}" for path, s in zip(paths, snapshots, strict=True))
+            raise SnapshotError(f"The models of an ensemble must share one patch size; found {sizes}.")
+        return cls(paths, snapshots)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def window(self) -> int:
+        """Side of the windows in pixels."""
+        return self.snapshots[0].patch_size
+
+    @cached_property
+    def model_configs(self) -> list[ModelConfig]:
+        """The configuration of each network."""
+        return [snapshot.config.trainer.model for snapshot in self.snapshots]
+
+    def threshold(self, wanted: str | float) -> float:
+        """Return a probability as it is; for "whole" or "labelled" the mean of the models' thresholds of that name."""
+        if isinstance(wanted, str):
+            return float(np.mean([getattr(snapshot.thresholds, wanted) for snapshot in self.snapshots]))
+        return wanted
+
+    def check_channels(self, name: str, channels: int) -> None:
+        """Raise `DataError` where a map has another number of image planes than the models take."""
+        for model in self.model_configs:
+            if model.in_channels != channels:
+                raise DataError(
+                    f"The model takes {model.in_channels} image planes, {name} gives {channels}. See --channel."
+                )
+
+    def predictor(
+        self,
+        source: MapSource,
+        config: SegmentConfig,
+        device: torch.device,
+        network: nn.Module | None = None,
+        trust: bool = False,
+    ) -> SlidingWindowPredictor:
+        """Return the predictor that runs the models on a map.
+
+        Parameters
+        ----------
+        source
+            The map.
+        config
+            Its stride, batch size, memory, precision and test-time augmentation are used.
+        device
+            Where the networks run.
+        network
+            The network of the models, where it was handed to the trainer as an object.
+        trust
+            Import and run the custom targets that the snapshots name.
+
+        Raises
+        ------
+        SnapshotError
+            Where a model cannot be built.
+        ConfigError
+            Where the stride leaves gaps, or the memory is too small.
+        """
+        models = [snapshot.build_model(deepcopy(network), trust) for snapshot in self.snapshots]
+        batch_size = config.batch_size or batch_size_within(
+            config.memory, models, self.window, source.channels, source.shape[1]
+        )
+        return SlidingWindowPredictor(
+            [model.to(device) for model in models],
+            self.window,
+            config.stride,
+            batch_size,
+            device,
+            resolve_precision(config.precision, device),
+            source.wcs,
+            config.tta,
+        )

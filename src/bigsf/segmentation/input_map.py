@@ -1,0 +1,44 @@
+"""A FITS map or a patch file -> the map to segment."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bigsf.errors import BigsfWarning
+from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.planes import FitsMap, MapSource
+from bigsf.patches.patch_file import PatchFile
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.training.snapshot import Snapshot
+
+
+@contextmanager
+def open_map(path: Path, config: SegmentConfig) -> Iterator[MapSource]:
+    """Open a FITS map with its masks and channels, or a patch file, for the time of a `with` block.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read, or the planes do not share one grid.
+    """
+    if path.suffix in (".h5", ".hdf5"):
+        yield PatchFile(path)
+        return
+    with ExitStack() as stack:
+        images = [stack.enter_context(FitsImage(path, config.hdu, config.blank))]
+        images += [stack.enter_context(FitsImage(channel, blank=config.blank)) for channel in config.channels]
+        valid, extension = config.valid or config.missing, find_planes(path).get("valid")
+        mask = FitsImage(valid) if valid else FitsImage(path, extension) if extension else None
+        yield FitsMap(images, stack.enter_context(mask) if mask else None)
+
+
+def warn_if_trained_on(name: str, source: MapSource, snapshots: Sequence[Snapshot]) -> None:
+    """Warn where a model was trained on this map."""
+    if source.image_sha256 in {snapshot.image_sha256 for snapshot in snapshots}:
+        warnings.warn(
+            f"{name} is the map that the model was trained on: it has seen the labels there. In out_of_fold.fits of "
+            "bigsf kfold every pixel is predicted by a model that was not trained on it.",
+            BigsfWarning,
+            stacklevel=3,
+        )

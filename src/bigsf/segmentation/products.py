@@ -1,0 +1,192 @@
+"""Mask and probability -> the products of a segmentation: planes of its FITS file, and files beside it."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.wcs import WCS
+
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.errors import ConfigError
+from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.spine import Points
+from bigsf.files import atomic_path
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.planes import MapSource
+from bigsf.maps.wcs import galactic_lb
+from bigsf.segmentation.config import PRODUCTS, Product, SegmentConfig
+
+PLANES: dict[Product, tuple[str, str]] = {
+    "prob": ("PRIMARY", "f4"),
+    "mask": ("MASK", "u1"),
+    "std": ("STD", "f4"),
+    "skeleton": ("SKELETON", "u1"),
+}
+"""From a product to the name and dtype of its plane in the FITS file."""
+
+FILES: dict[Product, str] = {"catalog": ".ecsv", "regions": ".reg"}
+"""From a product to the ending of its file."""
+
+
+def resolve_products(products: Sequence[Product] | None, models: int) -> list[Product]:
+    """Return the products that are written, in the order of `PRODUCTS`; the probability is always one of them.
+
+    Parameters
+    ----------
+    products
+        Those that were asked for; None means the mask and, with several models, their standard deviation.
+    models
+        The number of models in the ensemble.
+
+    Raises
+    ------
+    ConfigError
+        Where `std` is asked of one model.
+    """
+    if products is None:
+        products = ["mask", "std"] if models > 1 else ["mask"]
+    if "std" in products and models == 1:
+        raise ConfigError(
+            "--products: std is the standard deviation of several models, and one model was given. Give several, or "
+            "the folder of a k-fold; or leave std out."
+        )
+    return [name for name in PRODUCTS if name in ("prob", *products)]
+
+
+def output_files(output: Path, products: Sequence[Product]) -> list[Path]:
+    """Return all files that a segmentation writes: the FITS file, the files beside it, and the quicklook last."""
+    sidecars = [output.with_suffix(FILES[product]) for product in products if product in FILES]
+    return [output, *sidecars, output.with_suffix(".png")]
+
+
+@dataclass
+class SegmentReport:
+    """What `segment` found and wrote; counts are numbers of pixels."""
+
+    output: Path
+    """The FITS file."""
+    shape: tuple[int, int]
+    """(ny, nx) of the map."""
+    models: list[Path]
+    """The snapshots of the ensemble."""
+    threshold: float
+    """The probability from which a pixel is marked."""
+    config: SegmentConfig
+    """The configuration, with its defaults filled in."""
+    valid: int = 0
+    """Pixels with a probability."""
+    marked: int = 0
+    """Pixels that are 1 in MASK."""
+    not_positive: int = 0
+    """Pixels of the map that are 0 or below."""
+    filaments: int | None = None
+    """8-connected components of MASK; None where no product needs them."""
+
+    @property
+    def products(self) -> list[Product]:
+        """The products that are written."""
+        return self.config.products or []
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files that are written, the quicklook last."""
+        return output_files(self.output, self.products)
+
+    @property
+    def quicklook(self) -> Path:
+        """A figure of the map and its probability."""
+        return self.outputs[-1]
+
+    @property
+    def planes(self) -> dict[str, str]:
+        """From the name of each plane in the FITS file to its dtype."""
+        return dict(PLANES[product] for product in self.products if product in PLANES)
+
+    @property
+    def has_filaments(self) -> bool:
+        """Whether a product is made of filaments, for which the mask is kept in memory."""
+        return not {"skeleton", *FILES}.isdisjoint(self.products)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the planes in the FITS file."""
+        return self.shape[0] * self.shape[1] * sum(np.dtype(dtype).itemsize for dtype in self.planes.values())
+
+
+def write_filaments(
+    mask: BoolArray, report: SegmentReport, source: MapSource, writer: FitsWriter, probability: Path, files: ExitStack
+) -> None:
+    """Write the products that are made of filaments, and count the filaments in the report.
+
+    Parameters
+    ----------
+    mask
+        True on filaments, `(ny, nx)`.
+    report
+        Names the products and files.
+    source
+        The map.
+    writer
+        Of the FITS file, for its plane SKELETON.
+    probability
+        The FITS file as far as it is written, whose primary HDU is the probability.
+    files
+        Renames the catalogue and the regions to their names when it is closed.
+    """
+    filaments = Filaments(mask)
+    report.filaments = len(filaments)
+    if "skeleton" in report.products:
+        writer.write("SKELETON", 0, filaments.skeleton())
+    if "catalog" in report.products:
+        path = files.enter_context(atomic_path(report.output.with_suffix(FILES["catalog"])))
+        _write_catalogue(path, filaments, report, source, probability)
+    if "regions" in report.products:
+        path = files.enter_context(atomic_path(report.output.with_suffix(FILES["regions"])))
+        write_regions(path, filaments.outlines(), source.wcs)
+
+
+def _write_catalogue(
+    path: Path, filaments: Filaments, report: SegmentReport, source: MapSource, probability: Path
+) -> None:
+    with FitsImage(probability) as written:
+
+        def image(y0: int, y1: int) -> FloatArray:
+            """Return rows of the map, NaN where it has no probability."""
+            return np.where(np.isfinite(written.read(y0, y1)), source.read_rows(y0, y1)[0], np.float32(np.nan))
+
+        table = filaments.catalog(image, written.read, source.wcs, source.unit)
+    table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
+    table.write(path, format="ascii.ecsv", overwrite=True)
+
+
+_DS9_HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"
+
+
+def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None) -> None:
+    """Write outlines as a region file for SAOImage DS9: one polygon per filament, labelled with its number from 1.
+
+    Parameters
+    ----------
+    path
+        The file, e.g. `map_segmented.reg`.
+    outlines
+        Closed polygons of points (y, x) in pixels from 0, `(n, 2)` each; points off the sky are left out.
+    wcs
+        A celestial WCS: the polygons are written in Galactic coordinates in degrees. Without one they are written in
+        the image coordinates of DS9, whose first pixel is 1.
+    """
+    # The package regions would take about 100 s to write 100,000 polygons; this takes about 4 s.
+    lengths = np.cumsum([len(outline) - 1 for outline in outlines])[:-1]
+    points = np.concatenate([outline[:-1] for outline in outlines] or [np.empty((0, 2))])
+    corners = galactic_lb(wcs, points) if wcs is not None else points[:, ::-1] + 1
+    digits = 6 if wcs is not None else 2
+    lines = ["galactic" if wcs is not None else "image"]
+    for number, polygon in enumerate(np.split(corners, lengths) if len(outlines) else [], 1):
+        polygon = polygon[np.isfinite(polygon).all(axis=1)]
+        if len(polygon) > 2:
+            text = ",".join(f"{value:.{digits}f}" for value in polygon.ravel())
+            lines.append(f"polygon({text}) # text={{{number}}}")
+    path.write_text(_DS9_HEADER + "\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,236 @@
+"""Models + a map -> probability, mask and products on the grid of the map."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from astropy.io import fits
+from torch import nn
+
+from bigsf import console
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.errors import BigsfWarning
+from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.maps.fits_image import stem_of
+from bigsf.maps.fits_writer import FitsWriter, check_fits_name
+from bigsf.maps.planes import MapSource
+from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.models.device import Precision, pick_device
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.provenance import provenance
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.ensemble import Ensemble
+from bigsf.segmentation.input_map import open_map, warn_if_trained_on
+from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
+from bigsf.training.checks import takes_logarithm
+
+_PRECISIONS: dict[torch.dtype, Precision] = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+}
+
+
+def segment(
+    models: str | Path | Sequence[str | Path],
+    image: str | Path,
+    output: str | Path | None = None,
+    config: SegmentConfig | None = None,
+    *,
+    network: nn.Module | None = None,
+    device: str | None = None,
+    trust: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    **options: Any,
+) -> SegmentReport:
+    """Write the probability of filaments on the grid and WCS of a map, a mask, and the products that are asked for.
+
+    Parameters
+    ----------
+    models
+        A snapshot, a run folder or the folder of a k-fold, or several of them: the result is the mean of all models.
+    image
+        A FITS map or a patch file.
+    output
+        The FITS file to write; by default `<map>_segmented.fits` in the current folder.
+    config
+        How to segment; by default as `SegmentConfig()` says.
+    network
+        The network of the models, where it was handed to the trainer as an object.
+    device
+        Name of the device; by default the GPU where there is one.
+    trust
+        Import and run the custom targets that the snapshots name.
+    overwrite
+        Replace existing outputs.
+    dry_run
+        Read and check everything, write nothing.
+    **options
+        Keys of `SegmentConfig`, e.g. `tta=True`; they override those of `config`.
+
+    Returns
+    -------
+    SegmentReport
+        The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
+        (uint8, 1 where the probability reaches the threshold), STD (float32, the standard deviation of the models),
+        SKELETON (uint8, 1 on the skeleton of MASK), and the table PROVENANCE. The catalogue `<output>.ecsv` has one
+        row per filament with the columns of `bigsf.filaments.catalogue.COLUMNS`, and `<output>.reg` has its outline
+        for DS9. `<output>.png` is a quicklook of the map and the probability.
+
+    Raises
+    ------
+    ConfigError
+        Where an option makes no sense.
+    SnapshotError
+        Where a model cannot be loaded.
+    DataError
+        Where the map cannot be read, or has other image planes than the models take.
+    UsageError
+        Where an output exists already or cannot be written.
+
+    Examples
+    --------
+    >>> report = segment("best.pt", "map.fits", "found.fits", tta=True)  # doctest: +SKIP
+    """
+    config = _with_options(config, options)
+    ensemble = Ensemble.load(models)
+    threshold = ensemble.threshold(config.threshold)
+    config.cleaning.check(threshold)
+    image = Path(image)
+    output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
+    check_fits_name(output, "output")
+    products = resolve_products(config.products, len(ensemble))
+    refuse_overwrite(*output_files(output, products), overwrite=overwrite or dry_run)
+    torch_device = pick_device(device)
+    with open_map(image, config) as source:
+        ensemble.check_channels(image.name, source.channels)
+        warn_if_trained_on(image.name, source, ensemble.snapshots)
+        predictor = ensemble.predictor(source, config, torch_device, network, trust)
+        resolved = config.model_copy(
+            update={
+                "products": products,
+                "stride": predictor.stride,
+                "batch_size": predictor.batch_size,
+                "precision": _PRECISIONS[predictor.dtype],
+            }
+        )
+        report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
+        if dry_run:
+            return report
+        _write_outputs(report, image, source, predictor, ensemble)
+    _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
+    return report
+
+
+def _with_options(config: SegmentConfig | None, options: Mapping[str, Any]) -> SegmentConfig:
+    given = config.model_dump(exclude_unset=True) if config else {}
+    return SegmentConfig.from_dict({**given, **options})
+
+
+def _write_outputs(
+    report: SegmentReport, image: Path, source: MapSource, predictor: SlidingWindowPredictor, ensemble: Ensemble
+) -> None:
+    """Predict the map and write all outputs; they appear together, once the last one is written."""
+    header, table = _provenance(report, image, source, ensemble)
+    with ExitStack() as files:
+        temporary = files.enter_context(atomic_path(report.output))
+        with FitsWriter(temporary, report.shape, header, report.planes, [table]) as writer:
+            mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
+            if mask is not None and report.has_filaments:
+                write_filaments(mask, report, source, writer, temporary, files)
+        quicklook = files.enter_context(atomic_path(report.quicklook))
+        draw_quicklook(subsampled, quicklook, header, title=image.name, threshold=report.threshold)
+
+
+def _provenance(
+    report: SegmentReport, image: Path, source: MapSource, ensemble: Ensemble
+) -> tuple[fits.Header, fits.BinTableHDU]:
+    """Return the header of the output and its table PROVENANCE."""
+    entries = {f"model {i}": f"{path} SHA-256 {sha256(path)}" for i, path in enumerate(ensemble.paths, 1)}
+    entries |= {"map": str(image), "threshold": f"{report.threshold:.6g} ({report.config.threshold})"}
+    if report.config.cleaning:
+        entries["cleaning"] = str(report.config.cleaning)
+    entries["segment config"] = report.config.model_dump_json()
+    entries["config"] = json.dumps(ensemble.snapshots[0].global_config)
+    return provenance(source.output_header(), "Probability of a filament", entries)
+
+
+def _write_bands(
+    report: SegmentReport, name: str, source: MapSource, predictor: SlidingWindowPredictor, writer: FitsWriter
+) -> tuple[BoolArray | None, SubsampledPlanes]:
+    """Predict the map by bands of rows, write its planes, and count in the report.
+
+    Returns
+    -------
+    mask : ndarray or None
+        The mask `(ny, nx)`, where a product or the cleaning needs it as a whole.
+    subsampled : SubsampledPlanes
+        The map and the probability for the quicklook.
+    """
+    whole_mask = _WholeMask(report) if report.config.cleaning or report.has_filaments else None
+    subsampled = SubsampledPlanes(report.shape)
+    with console.progress(f"segment {name}", report.shape[0], "rows") as advance:
+        for y0, y1, probability in predictor.predict_bands(source, advance=advance):
+            mean, raw = probability.mean(axis=0), source.read_rows(y0, y1)[0]
+            marked = mean >= report.threshold
+            writer.write("PRIMARY", y0, mean)
+            if "std" in report.products:
+                writer.write("STD", y0, probability.std(axis=0))
+            if whole_mask:
+                whole_mask.add(y0, y1, mean)
+            elif "mask" in report.products:
+                writer.write("MASK", y0, marked)
+            report.valid += int(np.isfinite(mean).sum())
+            report.marked += int(marked.sum())
+            report.not_positive += int((raw <= 0).sum())
+            subsampled.add(y0, image=raw, probability=mean)
+    if whole_mask is None:
+        return None, subsampled
+    mask = whole_mask.cleaned()
+    report.marked = int(mask.sum())
+    if "mask" in report.products:
+        writer.write("MASK", 0, mask)
+    return mask, subsampled
+
+
+class _WholeMask:
+    """The mask of the whole map in memory, for its cleaning and for products that are made of filaments."""
+
+    def __init__(self, report: SegmentReport) -> None:
+        self._cleaning, self._threshold = report.config.cleaning, report.threshold
+        hysteresis = self._cleaning.hysteresis
+        self._lowest = self._threshold if hysteresis is None else hysteresis
+        self._marked = np.zeros(report.shape, np.bool_)
+        self._certain = None if hysteresis is None else np.zeros(report.shape, np.bool_)
+
+    def add(self, y0: int, y1: int, probability: FloatArray) -> None:
+        """Take the probability `(y1 - y0, nx)` of rows y0 to y1."""
+        self._marked[y0:y1] = probability >= self._lowest
+        if self._certain is not None:
+            self._certain[y0:y1] = probability >= self._threshold
+
+    def cleaned(self) -> BoolArray:
+        """Return the mask without the components that the cleaning leaves out."""
+        return self._cleaning(self._marked, self._certain)
+
+
+def _warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
+    """Warn where the map hardly suits the models, or nothing was found."""
+    if logarithm and report.not_positive > 0.01 * report.valid:
+        warnings.warn(
+            f"{report.not_positive / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
+            "takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is negative in "
+            "places train a model with another normalization, e.g. asinh.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    if report.valid == 0:
+        warnings.warn(f"{name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
+    elif report.marked == 0:
+        warnings.warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)

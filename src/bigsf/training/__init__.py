@@ -1,0 +1,1 @@
+"""Patch file and folds -> snapshots: trainer, k-fold, run folder, resume."""

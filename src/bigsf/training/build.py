@@ -1,0 +1,231 @@
+"""Configuration -> everything that a training needs: data, folds, model, optimizer, loss, metrics."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_or_make_folds
+from bigsf.folds.splits import Split
+from bigsf.metrics import Metric, build_metrics
+from bigsf.models.device import compile_network, pick_device, resolve_precision
+from bigsf.models.model_config import build_model
+from bigsf.models.positions import PositionEncoder, border, position_lookup
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.checks import check_model, check_monitored, warn_if_not_positive
+from bigsf.training.components.losses import Loss
+from bigsf.training.components.optimizers import Parameters
+from bigsf.training.dataset import PatchDataset
+from bigsf.training.distributed import World
+from bigsf.training.run import TrainingRun, chosen_by
+from bigsf.training.run_config import RunConfig, TrainerConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
+
+_STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
+_PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, fewer uncatalogued filaments are found
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Objects handed to a trainer in place of those that the configuration would build."""
+
+    network: nn.Module | None = None
+    """A network, as `trainer.model` describes; a snapshot keeps its weights only."""
+    loss: Loss | None = None
+    """A loss; `trainer.loss.unlabelled_weight` still holds."""
+    optimizer: Callable[[Parameters], Optimizer] | None = None
+    """A function from the parameters to an optimizer."""
+    metrics: Mapping[str, Metric] | None = None
+    """Metrics by name."""
+
+
+def open_data(config: RunConfig, world: World, write: bool = True) -> tuple[PatchFile, Folds]:
+    """Open the patch file, and read the folds or make them.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    world
+        The processes that train together. The first one makes the folds file and the others read it.
+    write
+        Write a folds file that is absent, or that was edited by hand.
+
+    Raises
+    ------
+    DataError
+        Where the patch file has no labels, or the folds belong to other data.
+    """
+    patch_file = config.data.build()
+    patch_file.labels()
+    if world.size > 1:
+        world.first(lambda: load_or_make_folds(patch_file, config.split))
+    return patch_file, load_or_make_folds(patch_file, config.split, write=write)
+
+
+def build_run(
+    config: RunConfig,
+    device: str | None = None,
+    parts: Parts | None = None,
+    world: World | None = None,
+    dry_run: bool = False,
+    resumed: bool = False,
+) -> TrainingRun:
+    """Build a training from its configuration.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    device
+        Name of the device; by default the GPU where there is one.
+    parts
+        Objects in place of those that the configuration would build.
+    world
+        The processes that train together; by default this one alone.
+    dry_run
+        Write nothing, not even a folds file.
+    resumed
+        The state will come from a snapshot, so that `trainer.start_from` has no effect.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Where the data cannot be trained on as the configuration asks.
+    """
+    parts, world = parts or Parts(), world or World()
+    torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
+    dtype = resolve_precision(config.trainer.precision, torch_device)
+    patch_file, folds = open_data(config, world, write=not dry_run)
+    check_model(config, patch_file)
+    config = config.model_copy(update={"split": folds.config})
+    split = _used_split(config, folds)
+    dataset = _build_dataset(config, patch_file, folds, split, torch_device, world)
+    epochs = config.trainer.epochs or _default_epochs(dataset.samples)
+    trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})
+    config = config.model_copy(update={"trainer": trainer})
+    torch.manual_seed(trainer.seed)
+    model = _build_model(config, parts.network, dataset, torch_device, resumed)
+    metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
+    check_monitored(trainer, metrics)
+    return TrainingRun(
+        config=config,
+        world=world,
+        device=torch_device,
+        dtype=dtype,
+        patch_file=patch_file,
+        folds=folds,
+        split=split,
+        dataset=dataset,
+        loss=parts.loss or trainer.loss.build(),
+        metrics=metrics,
+        state=_build_state(trainer, epochs, model, parts.optimizer, torch_device, dtype),
+        network_handed_in=parts.network is not None,
+    )
+
+
+def _used_split(config: RunConfig, folds: Folds) -> Split:
+    number = config.split.use
+    if number > len(folds.splits):
+        raise ConfigError(f"split.use is {number}; {config.split.path} has {len(folds.splits)} splits.")
+    return folds.splits[number - 1]
+
+
+def _build_dataset(
+    config: RunConfig, patch_file: PatchFile, folds: Folds, split: Split, device: torch.device, world: World
+) -> PatchDataset:
+    """Return the batches of the training folds."""
+    trainer, data = config.trainer, config.data
+    position = trainer.model.position
+    dataset = PatchDataset(
+        patch_file,
+        folds.training_patches(split.train, data.straddle),
+        trainer.batch_size,
+        trainer.seed,
+        data.samples_per_epoch,
+        partial(folds.visible_pixels, folds=split.train) if data.straddle else None,
+        [augmentation.build() for augmentation in trainer.augmentations],
+        position_lookup(position.coordinates if position else None, patch_file.wcs),
+        device,
+        world.rank,
+        world.size,
+    )
+    if not len(dataset.indices):
+        raise DataError(f"No patch lies in the training folds {split.train}. Use larger areas or smaller patches.")
+    return dataset
+
+
+def _build_model(
+    config: RunConfig, network: nn.Module | None, dataset: PatchDataset, device: torch.device, resumed: bool
+) -> SegmentationModel:
+    """Return the model: fitted to the data, with the weights that it starts from, on its device."""
+    model = build_model(config.trainer.model, network)
+    _fit_to_data(model, config, dataset)
+    if config.trainer.start_from and not resumed:
+        _start_from(config.trainer.start_from, model, dataset.patch_file)
+    model.to(device)
+    if config.trainer.compile:
+        compile_network(model.network)
+    return model
+
+
+def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchDataset) -> None:
+    """Let the normalization and the position encoder learn from the data, before the weights do."""
+    some = np.random.default_rng(config.trainer.seed).permutation(dataset.indices)[:_STATISTICS_SAMPLE]
+    image = dataset.read(some).image
+    sample = torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))  # (c, n)
+    warn_if_not_positive(config.trainer.model, sample)
+    model.normalization.fit(sample)
+    for module in model.modules():
+        if isinstance(module, PositionEncoder) and dataset.locate:
+            module.fit(dataset.locate(border(dataset.patch_file.shape)))
+
+
+def _start_from(path: str | Path, model: SegmentationModel, patch_file: PatchFile) -> None:
+    """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
+    snapshot = Snapshot.load(path)
+    if snapshot.image_sha256 == patch_file.image_sha256:
+        warnings.warn(
+            f"trainer.start_from {path} was trained on this very map. It may have seen the labels of the test folds, "
+            "so that test scores would be too high.",
+            BigsfWarning,
+            stacklevel=2,
+        )
+    snapshot.load_weights(model)
+
+
+def _build_state(
+    config: TrainerConfig,
+    epochs: int,
+    model: SegmentationModel,
+    build_optimizer: Callable[[Parameters], Optimizer] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> TrainingState:
+    """Return the state of a run before its first step."""
+    optimizer = (build_optimizer or config.optimizer.build)(model.parameters())
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return TrainingState(
+        model,
+        optimizer,
+        config.scheduler.build(epochs=epochs) if config.scheduler else None,
+        config.early_stopping.build() if config.early_stopping else None,
+        torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+    )
+
+
+def _default_epochs(samples: int) -> int:
+    """Return the number of epochs of a run whose configuration does not say it, from the patches of an epoch."""
+    return int(np.clip(math.ceil(_PATCHES_SEEN / samples), 4, 200))

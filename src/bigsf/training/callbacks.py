@@ -1,0 +1,89 @@
+"""Work beside the training loop: saving snapshots, and writing quantities to trackers."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigsf.training.components.trackers import Tracker
+from bigsf.training.run import TrainingRun
+from bigsf.training.run_folder import RunFolder
+from bigsf.training.state import TrainingState
+
+
+class Callback:
+    """Something to do beside the training loop; by itself it does nothing.
+
+    All processes of a run call it at the same steps, and before the first of them writes for all.
+    """
+
+    def after_step(self, state: TrainingState) -> None:
+        """Act after a step of an epoch."""
+
+    def after_epoch(self, state: TrainingState) -> None:
+        """Act after an epoch and its validation."""
+
+
+class Checkpoints(Callback):
+    """Saves last.pt and best.pt.
+
+    Parameters
+    ----------
+    run
+        The training whose state is saved.
+    folder
+        Where it is saved.
+    """
+
+    def __init__(self, run: TrainingRun, folder: RunFolder) -> None:
+        self.run, self.folder = run, folder
+        self._last_save = time.monotonic()
+
+    def after_step(self, state: TrainingState) -> None:
+        """Save last.pt when the time between two saves has passed."""
+        if time.monotonic() - self._last_save > self.run.config.trainer.save_every:
+            self.save_last()
+
+    def after_epoch(self, state: TrainingState) -> None:
+        """Save best.pt when the epoch is the best so far, and last.pt."""
+        if state.is_best:
+            self._save(self.folder.best)
+        self.save_last()
+
+    def save_last(self) -> None:
+        """Write last.pt; only the first process writes."""
+        self._save(self.folder.last)
+        self._last_save = time.monotonic()
+
+    def _save(self, path: Path) -> None:
+        run = self.run
+        if run.world.is_first:
+            run.state.snapshot(
+                global_config=run.config.model_dump(mode="json"),
+                patch_size=run.patch_file.patch_size,
+                data_identity=run.patch_file.identity,
+                folds_identity=run.folds.identity,
+                image_sha256=run.patch_file.image_sha256,
+                machine=run.machine,
+                network_handed_in=run.network_handed_in,
+            ).save(path)
+
+
+class Tracking(Callback):
+    """Gives the quantities of each epoch to trackers.
+
+    Parameters
+    ----------
+    trackers
+        The trackers of the first process; the others have none.
+    state
+        The state that the run starts from. Trackers get its history first.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker], state: TrainingState) -> None:
+        self.trackers = trackers
+        self.after_epoch(state)
+
+    def after_epoch(self, state: TrainingState) -> None:
+        """Write the whole history, the newest row last."""
+        for tracker in self.trackers:
+            tracker.write(state.history)

@@ -1,0 +1,1 @@
+"""The families of parts that a training is built from."""

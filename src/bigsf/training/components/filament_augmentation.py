@@ -1,0 +1,139 @@
+"""Batch -> batch with filaments of known place added."""
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from bigsf.config import Component
+from bigsf.training.components.batch import Augmentation, Batch, Draw
+
+_SEGMENTS = 8  # straight segments of an arc
+
+
+class AddFilaments(Augmentation):
+    """Add filaments to each patch: contrast * |value| * a Gaussian profile around an arc, labelled as target.
+
+    The arc is a chain of straight segments. Pixels within half a width of it become target, whatever they were.
+
+    Parameters
+    ----------
+    number
+        Most filaments in a patch.
+    contrast, width_px, length_px
+        Ranges, as in `FilamentsConfig`.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        contrast: tuple[float, float],
+        width_px: tuple[float, float],
+        length_px: tuple[float, float],
+    ) -> None:
+        self.number = number
+        self.contrast, self.width_px, self.length_px = contrast, width_px, length_px
+
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
+        """Return (contrast, length, width, y, x, heading, turn) of each filament, `(n, number, 7)`.
+
+        Positions y and x are fractions of the patch, angles are in radians, and a contrast of 0 is no filament.
+        """
+        low, high = np.log([self.contrast, self.length_px]).T
+        contrast, length = np.exp(generator.uniform(low, high, (n, self.number, 2))).transpose(2, 0, 1)
+        contrast *= np.arange(self.number) < generator.integers(0, self.number + 1, (n, 1))
+        low, high = np.array([self.width_px, (0, 1), (0, 1), (-np.pi, np.pi), (-1.5, 1.5)]).T
+        rest = generator.uniform(low, high, (n, self.number, 5))
+        return np.concatenate([contrast[..., None], length[..., None], rest], axis=2)
+
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
+        """Return the batch with the filaments drawn for its patches, `(b, number, 7)`."""
+        contrast, length, width, y, x, heading, turn = draw.float()[:, :, :, None].unbind(dim=2)  # (b, k, 1) each
+        ny, nx = batch.image.shape[2:]
+        dy, dx = arc_steps(length, heading, turn)
+        chain = Chain(segment_starts(y * ny, dy), segment_starts(x * nx, dx), dy, dx)
+        distance2 = chain.squared_distance(ny, nx)
+        contrast, width = contrast[..., None], width[..., None]  # (b, k, 1, 1)
+        excess = contrast * torch.exp(-4 * math.log(2) * distance2 / width**2)
+        inside = ((distance2 <= (width / 2) ** 2) & (contrast > 0)).any(dim=1, keepdim=True)
+        inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
+        return Batch(
+            batch.image + batch.image.abs() * excess.sum(dim=1, keepdim=True),
+            torch.where(inside, 1.0, batch.target),
+            batch.labelled | inside,
+            batch.position,
+        )
+
+
+class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
+    """Add filaments of known place and label them, faint ones included: what an incomplete catalogue does not teach."""
+
+    type: Literal["filaments"]
+
+    number: PositiveInt = 3
+    """Most filaments in a patch; each patch draws its own number, from 0 on."""
+
+    contrast: tuple[PositiveFloat, PositiveFloat] = (0.05, 1.0)
+    """Range of the peak excess, in units of what is there; log-uniform. The lowest is what the model learns to find."""
+
+    width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
+    """Range of the full width at half maximum, in pixels of the map; uniform."""
+
+    length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
+    """Range of the length; log-uniform."""
+
+
+def arc_steps(length: Tensor, heading: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the steps (dy, dx) along an arc, in pixels, of each of its straight segments.
+
+    Parameters
+    ----------
+    length
+        Length of the arcs in pixels, `(b, k, 1)`.
+    heading
+        Their direction in the middle, `(b, k, 1)`, in radians from x towards y.
+    turn
+        The angle by which the direction changes from end to end, `(b, k, 1)`, in radians.
+
+    Returns
+    -------
+    dy, dx : Tensor
+        `(b, k, segments)` each.
+    """
+    along = torch.linspace(-0.5, 0.5, _SEGMENTS + 1, device=length.device)
+    direction = heading + turn * (along[:-1] + along[1:]) / 2
+    return length / _SEGMENTS * direction.sin(), length / _SEGMENTS * direction.cos()
+
+
+def segment_starts(middle: Tensor, steps: Tensor) -> Tensor:
+    """Return where each segment starts along one axis, `(b, k, segments)`, when the arc has its middle there.
+
+    Parameters
+    ----------
+    middle
+        Coordinate of the middle of the arcs in pixels, `(b, k, 1)`.
+    steps
+        The steps of the segments along the axis, `(b, k, segments)`.
+    """
+    to_middle = steps[:, :, : _SEGMENTS // 2].sum(2, keepdim=True)
+    return middle + steps.cumsum(2) - to_middle - steps
+
+
+class Chain(NamedTuple):
+    """Chains of straight segments: where each segment starts, and its step, `(b, k, segments)` in pixels."""
+
+    y: Tensor
+    x: Tensor
+    dy: Tensor
+    dx: Tensor
+
+    def squared_distance(self, ny: int, nx: int) -> Tensor:
+        """Return the squared distance of each pixel of a patch from each chain, `(b, k, ny, nx)`, in pixels."""
+        y, x, dy, dx = (plane[..., None, None] for plane in self)  # (b, k, segments, 1, 1)
+        to_y = torch.arange(ny, device=y.device).view(-1, 1) - y  # (b, k, segments, ny, 1)
+        to_x = torch.arange(nx, device=x.device) - x  # (b, k, segments, 1, nx)
+        nearest = ((to_y * dy + to_x * dx) / (dy**2 + dx**2)).clamp(0, 1)  # fraction of the segment
+        return ((to_y - nearest * dy) ** 2 + (to_x - nearest * dx) ** 2).amin(dim=2)

@@ -1,0 +1,93 @@
+"""Gradients -> weights: the family of optimizers, those of torch."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import nn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from bigsf.config import Component, CustomConfig, ignore_tag_case
+
+Parameters = Iterable[nn.Parameter]
+
+
+class OptimizerComponent(Component[Optimizer]):
+    """The part common to the configurations of all optimizers."""
+
+    @override
+    def build(self, parameters: Parameters) -> Optimizer:
+        """Return the optimizer of the parameters of a network."""
+        return super().build(parameters)
+
+
+class AdamConfig(OptimizerComponent, builds=torch.optim.Adam):
+    """Adam (Kingma & Ba 2015)."""
+
+    type: Literal["adam"] = "adam"
+
+    lr: PositiveFloat = 0.001
+    """Learning rate; a scheduler may change it."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 penalty on the weights, added to the gradients."""
+
+
+class AdamWConfig(OptimizerComponent, builds=torch.optim.AdamW):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    type: Literal["adamw"]
+
+    lr: PositiveFloat = 0.003
+    """Learning rate; a scheduler may change it."""
+
+    weight_decay: NonNegativeFloat = 0.01
+    """Fraction by which weights shrink per step, times the learning rate."""
+
+
+class SGDConfig(OptimizerComponent, builds=torch.optim.SGD):
+    """Stochastic gradient descent."""
+
+    type: Literal["sgd"]
+
+    lr: PositiveFloat = 0.01
+    """Learning rate; a scheduler may change it."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Memory of past gradients."""
+
+    nesterov: bool = False
+    """Take the gradient ahead along the momentum (Nesterov 1983)."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 penalty on the weights, added to the gradients."""
+
+
+class RMSpropConfig(OptimizerComponent, builds=torch.optim.RMSprop):
+    """RMSprop (Hinton 2012)."""
+
+    type: Literal["rmsprop"]
+
+    lr: PositiveFloat = 0.001
+    """Learning rate; a scheduler may change it."""
+
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Memory of past gradients."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 penalty on the weights, added to the gradients."""
+
+
+class CustomOptimizerConfig(OptimizerComponent, CustomConfig[Optimizer]):
+    """An optimizer of your own: called with the parameters and `kwargs`."""
+
+
+OptimizerConfig = Annotated[
+    Annotated[
+        AdamConfig | AdamWConfig | SGDConfig | RMSpropConfig | CustomOptimizerConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]

@@ -1,0 +1,294 @@
+"""Quantities of each epoch -> a file, a figure, or an experiment tracker: the family of trackers."""
+
+import csv
+import importlib
+import io
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+from typing_extensions import override
+
+from bigsf.config import Component, CustomConfig, ignore_tag_case
+from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.files import atomic_path, write_text
+from bigsf.maps.quicklook import new_figure, save_figure
+from bigsf.training.components.early_stopping import higher_is_better
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+History = list[dict[str, Any]]
+"""Logged quantities, one row per epoch."""
+
+
+class Tracker(Protocol):
+    """Writes the logged quantities of a run somewhere."""
+
+    def write(self, history: History) -> None:
+        """Write the history, with the newest row last. A resumed run first writes the rows of the epochs before it."""
+        ...
+
+    def close(self) -> None:
+        """Finish, when the run ends or is stopped."""
+        return
+
+
+class TrackerComponent(Component[Tracker]):
+    """The part common to the configurations of all trackers."""
+
+    @override
+    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
+        """Return the tracker of a run, given its folder, its name and its whole configuration."""
+        return super().build(folder=folder, run_name=run_name, run_config=run_config)
+
+
+class CSVTracker(Tracker):
+    """Replaces a CSV file each epoch. The file is always complete and agrees with the snapshot."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @override
+    def write(self, history: History) -> None:
+        text = io.StringIO()
+        if history:
+            writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(history)
+        write_text(self.path, text.getvalue())
+
+
+def csv_tracker(folder: Path) -> Tracker:
+    """Return a tracker that writes metrics.csv in the run folder."""
+    return CSVTracker(folder / "metrics.csv")
+
+
+class CSVConfig(TrackerComponent, builds=csv_tracker):
+    """metrics.csv in the run folder, with one row per epoch."""
+
+    type: Literal["csv"] = "csv"
+
+
+class CurvesTracker(Tracker):
+    """Draws the learning curves once the run ends or is stopped.
+
+    Parameters
+    ----------
+    path
+        The PNG file.
+    best_by
+        The logged quantity that chooses best.pt, whose epoch is marked.
+    """
+
+    def __init__(self, path: Path, best_by: str) -> None:
+        self.path, self.best_by = path, best_by
+        self._history: History = []
+
+    def write(self, history: History) -> None:
+        """Keep the history. To draw it each epoch would take longer than a short epoch."""
+        self._history = list(history)
+
+    def close(self) -> None:
+        """Draw the figure. A figure that cannot be drawn is only a warning, so that the run keeps its results."""
+        if not self._history:
+            return
+        try:
+            with atomic_path(self.path) as temporary:
+                save_figure(learning_curves(self._history, best_epoch(self._history, self.best_by)), temporary)
+        except UsageError:  # the disk is full, or the folder read-only
+            raise
+        except Exception as error:
+            warnings.warn(f"{self.path.name} could not be drawn: {error}", BigsfWarning, stacklevel=2)
+
+
+def best_epoch(history: History, best_by: str) -> int | None:
+    """Return the epoch whose model is the best; None where no epoch has a finite value."""
+    sign = 1 if higher_is_better(best_by) else -1
+    values = [(sign * row[best_by], -row["epoch"]) for row in history if math.isfinite(row[best_by] + row["val_loss"])]
+    return -max(values)[1] if values else None
+
+
+def learning_curves(history: History, best: int | None) -> "Figure":
+    """Return a figure of the losses and the validation scores of a run against the epoch, the best one marked."""
+    epochs = [row["epoch"] for row in history]
+    figure = new_figure(10, 4)
+    losses, metrics = figure.subplots(1, 2)
+    for name in history[0]:
+        values = [row[name] for row in history]
+        if name.endswith("loss"):
+            losses.plot(epochs, values, ".-", label=name.replace("_", " "))
+        elif name.startswith("val_"):
+            metrics.plot(epochs, values, ".-", label=name.removeprefix("val_").replace("_", " "))
+    losses.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
+    metrics.set(xlabel="epoch", ylabel="score", title="validation folds")
+    for axes in (losses, metrics):
+        if best is not None:
+            axes.axvline(best, color="0.7", zorder=0, label="best.pt")
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def curves_tracker(folder: Path, run_config: dict[str, Any]) -> Tracker:
+    """Return a tracker that draws curves.png in the run folder."""
+    return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
+
+
+class CurvesConfig(TrackerComponent, builds=curves_tracker):
+    """curves.png in the run folder: losses and validation scores against the epoch."""
+
+    type: Literal["curves"]
+
+
+class TensorBoardTracker(Tracker):
+    """Writes scalars to TensorBoard.
+
+    Parameters
+    ----------
+    writer
+        A `torch.utils.tensorboard.SummaryWriter`.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    @override
+    def write(self, history: History) -> None:
+        for name, value in _newest(history).items():
+            self.writer.add_scalar(name, value, history[-1]["epoch"])
+        self.writer.flush()
+
+    @override
+    def close(self) -> None:
+        self.writer.close()
+
+
+def tensorboard_tracker(folder: Path) -> Tracker:
+    """Return a tracker that writes event files of TensorBoard in the run folder."""
+    _require("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
+
+
+class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
+    """TensorBoard event files in the run folder."""
+
+    type: Literal["tensorboard"]
+
+
+class MLflowTracker(Tracker):
+    """Logs metrics to the active run of MLflow.
+
+    Parameters
+    ----------
+    client
+        The module `mlflow`, with a run started.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    @override
+    def write(self, history: History) -> None:
+        if history:
+            self.client.log_metrics(_newest(history), step=history[-1]["epoch"])
+
+    @override
+    def close(self) -> None:
+        self.client.end_run()
+
+
+def mlflow_tracker(run_name: str, run_config: dict[str, Any], experiment: str, uri: str | None) -> Tracker:
+    """Return a tracker with a new run of MLflow."""
+    mlflow = _require("mlflow")
+    if uri:
+        mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment)
+    mlflow.start_run(run_name=run_name)
+    mlflow.log_dict(run_config, "config.json")
+    return MLflowTracker(mlflow)
+
+
+class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
+    """A run of MLflow."""
+
+    type: Literal["mlflow"]
+
+    experiment: str = "bigsf"
+    """Name of the experiment."""
+
+    uri: str | None = None
+    """Tracking URI; null: MLflow's own default."""
+
+
+class WandBTracker(Tracker):
+    """Logs to a run of Weights & Biases.
+
+    Parameters
+    ----------
+    run
+        What `wandb.init` returns.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    @override
+    def write(self, history: History) -> None:
+        if history:
+            self.run.log(_newest(history), step=history[-1]["epoch"])
+
+    @override
+    def close(self) -> None:
+        self.run.finish()
+
+
+def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], project: str, mode: str) -> Tracker:
+    """Return a tracker with a new run of Weights & Biases."""
+    wandb = _require("wandb")
+    return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
+
+
+class WandBConfig(TrackerComponent, builds=wandb_tracker):
+    """A run of Weights & Biases."""
+
+    type: Literal["wandb"]
+
+    project: str = "bigsf"
+    """Name of the project."""
+
+    mode: Literal["online", "offline"] = "offline"
+    """offline: write to the run folder, for a later `wandb sync`."""
+
+
+def _newest(history: History) -> dict[str, float]:
+    """Return the numbers of the last row."""
+    return {name: value for name, value in history[-1].items() if name != "epoch"} if history else {}
+
+
+def _require(package: str) -> Any:
+    """Import an optional package; the error where it is missing says how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(
+            f"The tracker {package} needs a package that is not installed: pip install 'bigsf[{package}]'."
+        ) from None
+
+
+class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
+    """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
+
+
+TrackerConfig = Annotated[
+    Annotated[
+        CSVConfig | CurvesConfig | TensorBoardConfig | MLflowConfig | WandBConfig | CustomTrackerConfig,
+        Field(discriminator="type"),
+    ],
+    ignore_tag_case,
+]

@@ -1,0 +1,153 @@
+"""Several processes that train one model, under torchrun or srun."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+
+from bigsf import console
+from bigsf.errors import BigsfError, ConfigError, LostProcessError
+
+Result = TypeVar("Result")
+
+_LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run.
+
+    Parameters
+    ----------
+    rank
+        Number of this process, from 0; the first one writes.
+    size
+        Number of processes.
+    local_rank
+        Number of this process on its node, and of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def sums(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Return the sum over all processes of each value."""
+        if self.size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        distributed.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def gather(self, item: Any) -> list[Any]:
+        """Return the object that each process gives, in the order of the processes."""
+        items: list[Any] = [item] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(items, item)
+        return items
+
+    def first(self, work: Callable[[], Result]) -> Result | None:
+        """Let the first process do a piece of work while the others wait.
+
+        Returns
+        -------
+        object
+            The result of the work in the first process, None in the others.
+
+        Raises
+        ------
+        BigsfError
+            An error of the work, in all processes.
+        """
+        error: BigsfError | None = None
+        result: Result | None = None
+        if self.is_first:
+            try:
+                result = work()
+            except BigsfError as raised:
+                error = raised
+        error = self.gather(error)[0]
+        if error is not None:
+            raise error
+        return result
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Copy the buffers of the first process, e.g. the running statistics of batch norm, to all others."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
+
+
+def _numbers() -> tuple[int, int, int]:
+    """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone."""
+    environment = os.environ
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
+    if "SLURM_STEP_ID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return (
+            int(environment["SLURM_PROCID"]),
+            int(environment["SLURM_STEP_NUM_TASKS"]),
+            int(environment["SLURM_LOCALID"]),
+        )
+    return 0, 1, 0
+
+
+def _connection_lost(error: RuntimeError) -> bool:
+    """Say whether an error means that another process is gone; gloo and nccl have no class of their own for it."""
+    return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
+
+
+@contextmanager
+def join_world(device: str | None = None) -> Iterator[World]:
+    """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
+
+    Raises
+    ------
+    ConfigError
+        Where several processes do not know where to meet.
+    LostProcessError
+        Where another process has died.
+    """
+    rank, size, local_rank = _numbers()
+    if size == 1:
+        yield World()
+        return
+    if "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"This is process {rank} of {size} but MASTER_ADDR is not set, so they cannot meet. Under srun: export "
+            "MASTER_ADDR=$(scontrol show hostnames | head -n 1) MASTER_PORT=29500."
+        )
+    os.environ.setdefault("MASTER_PORT", "29500")
+    on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    if rank:
+        console.configure_output(quiet=True)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
+    try:
+        yield World(rank, size, local_rank)
+    except RuntimeError as error:
+        if not _connection_lost(error):
+            raise
+        raise LostProcessError(
+            f"Process {rank} of {size} lost its connection to another, which has likely died: see what that one said, "
+            "and which is the first that torchrun or srun names as failed (a process killed with signal 9 often had no "
+            "memory). Go on with bigsf resume and the folder of the run."
+        ) from error
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,243 @@
+"""Configuration -> one trained model per split, the out-of-fold map, and their summary."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from bigsf.console import logger
+from bigsf.errors import ConfigError, DataError, UsageError
+from bigsf.evaluation.records import KFoldSummary, RunScores
+from bigsf.evaluation.summary import summarise_kfold
+from bigsf.files import write_text
+from bigsf.folds.folds import Folds
+from bigsf.models.device import pick_device, resolve_precision
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.build import open_data
+from bigsf.training.callbacks import Callback
+from bigsf.training.distributed import World
+from bigsf.training.resume import load_recorded_config, relocated
+from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+from bigsf.training.trust import refuse_custom
+
+
+def check_only(only: int | None, splits: int) -> None:
+    """Refuse the number of a split that does not exist."""
+    if only is not None and not 1 <= only <= splits:
+        raise ConfigError(f"--only {only}: there are splits 1 to {splits}.")
+
+
+class KFold:
+    """The runs of a k-fold: `output_dir/run_name/split_1`, `split_2`, ...
+
+    Parameters
+    ----------
+    config
+        The whole configuration; `split.use` has no effect.
+    patch_file, folds
+        The data and their folds.
+    device
+        Name of the device; by default the GPU where there is one.
+    world
+        The processes that train together; by default this one alone.
+    time_limit_s
+        Stop in order once this many seconds have passed.
+    callbacks
+        Work to do after each step and each epoch of every run.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        patch_file: PatchFile,
+        folds: Folds,
+        device: str | None = None,
+        world: World | None = None,
+        time_limit_s: float | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.config = config.model_copy(update={"split": folds.config})
+        self.patch_file, self.folds = patch_file, folds
+        self.device, self.world, self.callbacks = device, world or World(), callbacks
+        self.path = config.trainer.output_dir / config.trainer.run_name
+        self.names = [f"split_{number}" for number in range(1, len(folds.splits) + 1)]
+        self._deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
+
+    @classmethod
+    def from_config(
+        cls,
+        config: RunConfig,
+        device: str | None = None,
+        world: World | None = None,
+        time_limit_s: float | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Self:
+        """Return the k-fold of a configuration; its folds are read, or made.
+
+        Raises
+        ------
+        DataError
+            Where the patch file has no labels, or the folds belong to other data.
+        """
+        patch_file, folds = open_data(config, world or World())
+        return cls(config, patch_file, folds, device, world, time_limit_s, callbacks)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: Path,
+        device: str | None = None,
+        world: World | None = None,
+        time_limit_s: float | None = None,
+        trust: bool = False,
+    ) -> Self:
+        """Return the k-fold of a folder, which may have been moved.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        device, world, time_limit_s
+            As for `KFold`.
+        trust
+            Import and run the custom targets that its configuration names.
+        """
+        config = recorded_kfold(path)
+        refuse_custom(config, str(path / "kfold.yaml"), trust)
+        return cls.from_config(config, device, world, time_limit_s)
+
+    def run(self, only: int | None = None, overwrite: bool = False) -> KFoldSummary | None:
+        """Train the splits that are not done yet and, once all are, write the out-of-fold map and the summary.
+
+        Parameters
+        ----------
+        only
+            Train this split alone, numbered from 1: for job arrays.
+        overwrite
+            Train all splits again, those that are done too.
+
+        Returns
+        -------
+        KFoldSummary or None
+            The content of summary.json, in the first process; None while splits are missing.
+        """
+        check_only(only, len(self.names))
+        self.world.first(lambda: self._record_config(overwrite, only))
+        for number in range(1, len(self.names) + 1) if only is None else [only]:
+            self._train_split(number, overwrite, self.path if only is None else None)
+        missing = [name for name in self.names if not RunFolder(self.path / name).complete]
+        if missing:
+            logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
+            return None
+        return self.world.first(self.summarise)
+
+    def _record_config(self, overwrite: bool, only: int | None) -> None:
+        """Record the configuration, or check that it is the one of the runs that lie there."""
+        record = self.path / "kfold.yaml"
+        # Looked for before the record: a process of another split may start now, and writes the record first.
+        found = [path for path in self.path.glob("[!.]*") if path != record]
+        begun = any(RunFolder(folder).newest_snapshot for folder in self.path.glob("split_*"))
+        here = relocated(self.config, self.path)
+        same = record.exists() and _for_training(recorded_kfold(self.path)) == _for_training(here)
+        if record.exists() and begun and not same and not overwrite:
+            raise UsageError(
+                f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
+                "or pass --overwrite to train anew."
+            )
+        if record.exists() and begun and not same and only is not None:
+            raise UsageError(
+                f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
+                "Leave --only out to train all anew."
+            )
+        if found and not record.exists():
+            raise UsageError(
+                f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
+            )
+        if overwrite and only is None:
+            for folder in self.path.glob("split_*"):
+                RunFolder(folder).clear()  # before the record, so that a kill never leaves old runs under a new record
+        write_text(record, self.config.to_yaml())
+
+    def _train_split(self, number: int, overwrite: bool, to_resume: Path | None) -> None:
+        """Train one split, or go on with it; a split that is done is left as it is."""
+        folder = RunFolder(self.path / self.names[number - 1])
+        if folder.complete and not overwrite:
+            logger.info("%s is done.", folder.path.name)
+            return
+        logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
+        device, world, callbacks = self.device, self.world, self.callbacks
+        if folder.newest_snapshot and not overwrite:
+            trainer = Trainer.from_snapshot(
+                folder.path, device=device, world=world, trust=self.config, callbacks=callbacks, to_resume=to_resume
+            )
+        else:
+            config = self.split_config(number)
+            trainer = Trainer.from_config(
+                config, device=device, overwrite=True, world=world, callbacks=callbacks, to_resume=to_resume
+            )
+        trainer.train(None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
+
+    def split_config(self, number: int) -> RunConfig:
+        """Return the configuration of the run of one split."""
+        split = self.config.split.model_copy(update={"use": number})
+        trainer = self.config.trainer.model_copy(update={"output_dir": self.path, "run_name": self.names[number - 1]})
+        return self.config.model_copy(update={"split": split, "trainer": trainer})
+
+    def summarise(self) -> KFoldSummary:
+        """Write the out-of-fold map, summary.json and report.html from the trained models; return the summary.
+
+        Raises
+        ------
+        DataError
+            Where a model was trained on another patch file or on other folds.
+        """
+        snapshots = [Snapshot.load(self.path / name / "best.pt") for name in self.names]
+        for name, snapshot in zip(self.names, snapshots, strict=True):
+            if snapshot.data_identity != self.patch_file.identity or snapshot.folds_identity != self.folds.identity:
+                raise DataError(
+                    f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
+                    "those of today. Train anew with --overwrite."
+                )
+        return summarise_kfold(
+            self.path,
+            self._predictor(snapshots),
+            self.folds,
+            [snapshot.thresholds for snapshot in snapshots],
+            {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
+            self._clear_px(),
+            self.config.to_yaml(),
+        )
+
+    def _clear_px(self) -> int | None:
+        """Return the least number of clear pixels between what training and test patches show."""
+        clear = self.folds.leakage.clear_px
+        if clear is None or not self.config.data.straddle:
+            return clear
+        return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
+
+    def _predictor(self, snapshots: Sequence[Snapshot]) -> SlidingWindowPredictor:
+        device, window = pick_device(self.device), self.patch_file.patch_size
+        return SlidingWindowPredictor(
+            [snapshot.build_model(trust=self.config).to(device) for snapshot in snapshots],
+            window,
+            self.config.out_of_fold.stride_of(window),
+            batch_size=64,
+            device=device,
+            dtype=resolve_precision(self.config.trainer.precision, device),
+            wcs=self.patch_file.wcs,
+            tta=self.config.out_of_fold.tta,
+        )
+
+
+def recorded_kfold(folder: Path) -> RunConfig:
+    """Return the configuration that a k-fold was started with, for the folder in which it lies now."""
+    return relocated(load_recorded_config(folder / "kfold.yaml"), folder)
+
+
+def _for_training(config: RunConfig) -> dict[str, Any]:
+    """Return the keys of a configuration that change the training."""
+    return config.model_dump(exclude={"out_of_fold"})

@@ -1,0 +1,192 @@
+"""Snapshot or run folder -> a training that goes on where it stands."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from bigsf.console import logger
+from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
+from bigsf.folds.splits import default_folds_path
+from bigsf.training.build import Parts, build_run
+from bigsf.training.dataset import PatchesConfig
+from bigsf.training.distributed import World
+from bigsf.training.run import TrainingRun
+from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
+from bigsf.training.trust import refuse_custom
+
+
+class NewerSnapshots(NamedTuple):
+    """Snapshots of a run folder that are newer than the state from which the run goes on, so that it replaces them."""
+
+    epochs_run: int
+    """Completed epochs of the newest snapshot in the folder."""
+    files: list[Path]
+    """The newer files, of last.pt and best.pt."""
+
+
+def build_resumed_run(
+    path: Path,
+    epochs: int | None = None,
+    device: str | None = None,
+    dry_run: bool = False,
+    parts: Parts | None = None,
+    world: World | None = None,
+    data: str | Path | None = None,
+    trust: bool | RunConfig = False,
+) -> tuple[TrainingRun, NewerSnapshots | None]:
+    """Build a training in the state of a snapshot, or of the newest snapshot of a run folder.
+
+    Parameters
+    ----------
+    path, epochs, device, dry_run, parts, world, data, trust
+        As for `Trainer.from_snapshot`.
+
+    Returns
+    -------
+    run : TrainingRun
+        The training. It is new where a run was stopped before its first save.
+    newer : NewerSnapshots or None
+        The snapshots in its folder that are newer than its state.
+    """
+    if path.is_dir():
+        folder = RunFolder(path)
+        if folder.newest_snapshot is None:
+            config = with_epochs(_config_of_unsaved_run(folder, data), epochs)
+            refuse_custom(config, str(folder.config), trust)
+            return build_run(config, device, parts, world, dry_run), None
+        path = folder.newest_snapshot
+    snapshot = Snapshot.load(path)
+    config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
+    refuse_custom(config, str(path), trust)
+    run = build_run(config, device, parts, world, dry_run, resumed=True)
+    _check_same_data(run, snapshot, path)
+    warn_if_elsewhere(snapshot.machine, run.machine)
+    if snapshot.stopped_early and epochs is not None:
+        warnings.warn(
+            f"The run was stopped early after {snapshot.epochs_run} epochs, so that more make no difference. "
+            "Start a new one with another trainer.early_stopping to train longer.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    run.state.restore(snapshot)
+    return run, _find_newer(RunFolder(path.parent), run.state)
+
+
+def _config_of_unsaved_run(folder: RunFolder, data: str | Path | None) -> RunConfig:
+    """Return the configuration of a run that was stopped before its first save."""
+    if not folder.config.exists():
+        raise SnapshotError(f"{folder.path} is not a run folder: it holds neither last.pt nor config.yaml.")
+    return relocated(load_recorded_config(folder.config), folder.path, data)
+
+
+def _check_same_data(run: TrainingRun, snapshot: Snapshot, path: Path) -> None:
+    if run.patch_file.identity != snapshot.data_identity:
+        raise DataError(
+            f"{path} was trained on another patch file ({snapshot.data_identity[:8]}... there, "
+            f"{run.patch_file.identity[:8]}... in {run.patch_file.path})."
+        )
+    if run.folds.identity != snapshot.folds_identity:
+        raise DataError(
+            f"{path} was trained on other folds ({snapshot.folds_identity} there, {run.folds.identity} in "
+            f"{run.config.split.path}): to go on would mix training and test areas. "
+            "Restore that file, or start anew."
+        )
+
+
+def _find_newer(folder: RunFolder, state: TrainingState) -> NewerSnapshots | None:
+    """Find the snapshots in the run folder that are newer than a state.
+
+    Where best.pt is among them, the state forgets it: the run will replace the file, and its next epoch is the best so
+    far.
+    """
+    progress = {
+        path: (other.epochs_run, other.steps_run)
+        for path in (folder.last, folder.best)
+        if path.exists()
+        for other in [Snapshot.load(path)]
+    }
+    newer = [path for path, there in progress.items() if there > (state.epochs_run, state.steps_run)]
+    if folder.best in newer:
+        state.best = None
+    return NewerSnapshots(max(progress.values())[0], newer) if newer else None
+
+
+def set_newer_aside(newer: NewerSnapshots, folder: RunFolder, state: TrainingState) -> None:
+    """Keep copies of the newer snapshots, and of metrics.csv with their rows, in superseded/."""
+    folder.set_aside([*newer.files, folder.metrics], newer.epochs_run)
+    logger.info(
+        "Going back to epoch %d, step %d; newer snapshots and rows are kept in %s.",
+        state.epochs_run,
+        state.steps_run,
+        folder.superseded,
+    )
+
+
+def relocated(config: RunConfig, folder: Path, data: str | Path | None = None) -> RunConfig:
+    """Return the configuration of a run for the folder in which it lies now, and for a patch file that was moved."""
+    folder = folder.absolute()
+    trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
+    update: dict[str, Any] = {"trainer": trainer}
+    if data is not None and isinstance(config.data, PatchesConfig):
+        update["data"] = config.data.model_copy(update={"path": Path(data).absolute()})
+        if config.split.path == default_folds_path(config.data.path):
+            update["split"] = config.split.model_copy(update={"path": None})  # the folds file beside the patch file
+    return config.model_copy(update=update)
+
+
+_RECORDED = {"output_dir", "run_name", "seed", "save_every", "model", "loss", "optimizer", "metrics", "trackers"}
+"""Keys below `trainer` that every recorded configuration has; one written by hand hardly has them all."""
+
+
+def load_recorded_config(path: Path) -> RunConfig:
+    """Return the configuration that a run recorded.
+
+    A record without the key `data.straddle` is of an older run, which trained without straddling patches.
+
+    Raises
+    ------
+    SnapshotError
+        Where a user wrote the file. To go on there would write over it, and train beside what else lies there.
+    """
+    config = RunConfig.from_yaml(path)
+    trainer_keys = yaml.safe_load(path.read_bytes()).get("trainer") or {}
+    if _RECORDED - trainer_keys.keys():
+        raise SnapshotError(f"No run recorded {path}: there is nothing to resume. Start one with bigsf train {path}")
+    if b"straddle:" in path.read_bytes():
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"straddle": False})})
+
+
+def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> RunConfig:
+    """Return the configuration with another number of epochs, with a warning where that changes the learning rate."""
+    if epochs is None or epochs == config.trainer.epochs:
+        return config
+    if epochs < epochs_run:
+        raise ConfigError(f"--epochs {epochs} is less than the {epochs_run} epochs that the run has completed.")
+    scheduler = config.trainer.scheduler
+    if scheduler and scheduler.depends_on_total:
+        warnings.warn(
+            f"The {scheduler.type} schedule depends on the number of epochs: with {epochs} instead of "
+            f"{config.trainer.epochs} the learning rate differs from that of a run planned so.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
+
+
+def warn_if_elsewhere(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Warn when a run goes on under conditions in which it cannot equal the undisturbed run bit for bit."""
+    changed = [f"{key} {there.get(key)} there, {value} here" for key, value in here.items() if there.get(key) != value]
+    if changed:
+        warnings.warn(
+            f"The run was made elsewhere ({'; '.join(changed)}): it goes on, but no longer bit for bit as if "
+            "undisturbed.",
+            BigsfWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,88 @@
+"""Everything that one training needs, in one place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
+from bigsf.metrics import Metric
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.losses import Loss
+from bigsf.training.dataset import PatchDataset
+from bigsf.training.distributed import World
+from bigsf.training.run_config import RunConfig, TrainerConfig
+from bigsf.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything that one training needs; only `state` changes while it runs."""
+
+    config: RunConfig
+    """The resolved configuration: with the parameters of the folds, the number of epochs, and what chooses best.pt."""
+    world: World
+    """The processes that train together."""
+    device: torch.device
+    """Where the network runs."""
+    dtype: torch.dtype
+    """The number format in which it runs."""
+    patch_file: PatchFile
+    """The data."""
+    folds: Folds
+    """The spatial folds of the data."""
+    split: Split
+    """The folds that train, validate and test this model."""
+    dataset: PatchDataset
+    """The batches of this process."""
+    loss: Loss
+    """The loss."""
+    metrics: dict[str, Metric]
+    """Metrics by name."""
+    state: TrainingState
+    """Model, optimizer and scheduler, and how far they have come."""
+    network_handed_in: bool
+    """Whether the network is an object from the caller, which the configuration cannot build."""
+
+    @property
+    def model(self) -> SegmentationModel:
+        """The model that is trained."""
+        return self.state.model
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs of the run."""
+        epochs = self.config.trainer.epochs
+        assert epochs is not None, "build_run fills it in"
+        return epochs
+
+    @property
+    def best_by(self) -> str:
+        """The logged quantity that chooses best.pt."""
+        return chosen_by(self.config.trainer)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.state.stopped_early or self.state.epochs_run >= self.epochs
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """The conditions under which the run can be repeated bit for bit."""
+        on_gpu = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
+            "processes": self.world.size,
+            "threads": torch.get_num_threads(),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "torch": str(torch.__version__),
+        }
+
+
+def chosen_by(config: TrainerConfig) -> str:
+    """Return the logged quantity that chooses best.pt."""
+    if config.best_by is None and config.early_stopping:
+        return getattr(config.early_stopping, "monitor", "val_loss")
+    return config.best_by or "epoch"

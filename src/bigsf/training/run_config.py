@@ -1,0 +1,146 @@
+"""The whole configuration of a run: data, split, trainer and out-of-fold map."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+
+from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
+from bigsf.folds.splits import SplitConfig
+from bigsf.metrics.config import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
+from bigsf.models.device import Precision
+from bigsf.models.model_config import ModelConfig
+from bigsf.models.unet import UNetConfig
+from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
+from bigsf.training.components.early_stopping import EarlyStoppingConfig
+from bigsf.training.components.filament_augmentation import FilamentsConfig
+from bigsf.training.components.losses import AnyLossConfig, BCEConfig
+from bigsf.training.components.optimizers import AdamWConfig, OptimizerConfig
+from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
+from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
+from bigsf.training.dataset import DataConfig
+
+_UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = re.findall(r"(\d+\.?\d*)\s*([a-z]+)", value)
+    if not parts or re.sub(r"(\d+\.?\d*)\s*([a-z]+)|\s", "", value) or not {unit for _, unit in parts} <= set(_UNITS_S):
+        raise ValueError(f"found {value!r}, expected a duration such as 30s, 10min or 3h50min.")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+Seconds = Annotated[PositiveFloat, BeforeValidator(_seconds)]
+"""A duration: a number of seconds, or e.g. "30s", "10min", "3h50min"."""
+
+
+class TrainerConfig(Config):
+    """How a model is trained."""
+
+    output_dir: ConfigPath = Field(default="./results", validate_default=True)
+    """Folder of run folders."""
+
+    run_name: Annotated[str, matching(r"[^/\\\0]*[^/\\\0.][^/\\\0]*", "the name of a folder, without slashes")] = (
+        "experiment_1"
+    )
+    """Name of the run folder."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of the weights, the order of patches, the augmentations and dropout."""
+
+    epochs: PositiveInt | None = aliased(None, "epochs", "epoch")
+    """Passes over the training patches. null: so many that 16000 patches are seen, but at least 4 and at most 200."""
+
+    batch_size: PositiveInt = 16
+    """Patches per step, over all processes."""
+
+    accumulate: PositiveInt = 1
+    """Parts of a batch that are computed one after the other, to save memory. With batch norm the result changes."""
+
+    clip_gradient: PositiveFloat | None = None
+    """Largest norm of the gradient; a larger gradient is scaled down to it. null: no limit."""
+
+    deterministic: bool = False
+    """On GPUs too, use only algorithms that give the same bits each time; slower. CPUs always do."""
+
+    save_every: Seconds = 600.0
+    """Longest time between two saves of last.pt. A run that is killed loses at most this much work."""
+
+    precision: Precision = "auto"
+    """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
+
+    compile: bool = False
+    """Compile the network for training: 1.15 times as fast on a CPU, after half a minute for each of up to two sizes
+    of batch. It needs a C++ compiler and pays from about half an hour of training on."""
+
+    best_by: str | None = None
+    """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall, all else to rise, so that `epoch`
+    chooses the last. null: what early stopping monitors, without it `epoch`."""
+
+    start_from: Literal["higal-small"] | ConfigPath | None = None
+    """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).
+    higal-small comes with the package and has the default architecture."""
+
+    model: Annotated[ModelConfig, default_tag("unet")] = UNetConfig()
+    """The network and the normalization in front of it."""
+
+    loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
+    """The loss that training minimises."""
+
+    optimizer: Annotated[OptimizerConfig, default_tag("adamw")] = AdamWConfig(type="adamw")
+    """How weights follow gradients."""
+
+    scheduler: AnySchedulerConfig | None = OneCycleConfig(type="onecycle")
+    """How the learning rate changes; null: not at all."""
+
+    early_stopping: Annotated[EarlyStoppingConfig | None, default_tag("patience")] = None
+    """When to stop before `epochs`; null: never."""
+
+    augmentations: list[AugmentationConfig] = [
+        FlipConfig(),
+        Rotate90Config(type="rotate90"),
+        FilamentsConfig(type="filaments"),
+    ]
+    """Random changes of the training patches, in this order."""
+
+    metrics: list[MetricConfig] = [
+        DiceConfig(),
+        AveragePrecisionConfig(type="average_precision"),
+        ROCAUCConfig(type="roc_auc"),
+    ]
+    """What is measured on labelled pixels of the validation and test folds."""
+
+    trackers: list[TrackerConfig] = [CSVConfig(), CurvesConfig(type="curves")]
+    """Where the quantities of each epoch are written."""
+
+
+class OutOfFoldConfig(Config):
+    """How `bigsf kfold` predicts the out-of-fold map. It may be changed once all is trained."""
+
+    stride: PositiveInt | None = None
+    """Pixels from one window to the next; by default a quarter of a window. Smaller is better, and slower."""
+
+    tta: bool = True
+    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
+
+    def stride_of(self, window: int) -> int:
+        """Return the stride for windows of so many pixels."""
+        return self.stride or max(1, window // 4)
+
+
+class RunConfig(Config):
+    """The whole of a configuration file."""
+
+    data: DataConfig
+    """Where patches come from."""
+
+    split: SplitConfig = SplitConfig()
+    """How the map is split into folds."""
+
+    trainer: TrainerConfig = {}  # type: ignore[assignment]  # validated, so that its paths are those of the YAML
+    """How a model is trained."""
+
+    out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
+    """How the out-of-fold map of a k-fold is predicted."""

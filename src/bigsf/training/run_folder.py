@@ -1,0 +1,137 @@
+"""The folder of a run: its files, and what is written into it besides snapshots."""
+
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from bigsf.console import logger
+from bigsf.errors import UsageError
+from bigsf.files import atomic_path, write_text
+from bigsf.provenance import command_line, now
+from bigsf.training.run_config import RunConfig
+
+
+class RunFolder:
+    """The folder `output_dir/run_name/` of one training.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.best = path / "best.pt"
+        self.last = path / "last.pt"
+        self.metrics = path / "metrics.csv"
+        self.scores = path / "scores.json"
+        self.curves = path / "curves.png"
+        self.log = path / "train.log"
+        self.environment = path / "environment.json"
+        self.superseded = path / "superseded"
+
+    @property
+    def newest_snapshot(self) -> Path | None:
+        """last.pt, or best.pt where there is no last.pt; None before the first save."""
+        return next((path for path in (self.last, self.best) if path.exists()), None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has ended, so that its test scores are there."""
+        return self.scores.exists()
+
+    def clear(self) -> None:
+        """Remove the files of a run, and nothing else. What is left after a kill is not taken for a complete run."""
+        for file in (self.scores, self.last, self.best, self.metrics, self.curves, self.log, self.environment):
+            file.unlink(missing_ok=True)
+        if self.superseded.exists():
+            shutil.rmtree(self.superseded)
+        self.config.unlink(missing_ok=True)
+
+    def start(self, config: RunConfig, overwrite: bool) -> None:
+        """Make the folder of a new run.
+
+        Raises
+        ------
+        UsageError
+            Where a run lies there already and may not be replaced.
+        """
+        if (self.path / "kfold.yaml").exists():
+            raise UsageError(f"{self.path} holds a k-fold. Choose another trainer.run_name.")
+        if self.config.exists():
+            if not overwrite:
+                raise UsageError(
+                    f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
+                    "trainer.run_name, or pass --overwrite to replace it."
+                )
+            self.clear()
+        write_text(self.config, config.to_yaml())
+
+    def take_over(self, config: RunConfig, still_to_train: bool) -> None:
+        """Record the configuration of a run that goes on; where it trains further, its old scores go."""
+        write_text(self.config, config.to_yaml())
+        if still_to_train:
+            self.scores.unlink(missing_ok=True)
+
+    def set_aside(self, files: Iterable[Path], epochs: int) -> None:
+        """Copy files that will be written anew to superseded/NAME_N_epochs."""
+        for file in filter(Path.exists, files):
+            names = (
+                f"{file.stem}_{epochs}_epochs{again}{file.suffix}" for again in chain([""], (f"_{n}" for n in count(2)))
+            )
+            kept = next(path for name in names if not (path := self.superseded / name).exists())
+            with atomic_path(kept) as temporary:
+                shutil.copyfile(file, temporary)
+
+    def write_environment(self, machine: dict[str, Any]) -> None:
+        """Record what is needed to repeat the run: versions, device, command."""
+        packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
+        environment = {
+            "time": now(),
+            "command": command_line(),
+            "host": platform.node(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "packages": {name: metadata.version(name) for name in packages},
+            **machine,
+            "cpus": os.cpu_count(),
+        }
+        write_text(self.environment, json.dumps(environment, indent=2) + "\n")
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Copy the log to train.log."""
+        handler = _RunLog(self.log, encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            with suppress(OSError):  # each line is flushed as it is written, and raised an error there if it failed
+                handler.close()
+
+
+class _RunLog(logging.FileHandler):
+    """Ends the run where a line cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        raise UsageError(f"{self.baseFilename} could not be written: {error.strerror}.") from error

@@ -1,0 +1,137 @@
+"""The snapshot of a run: a trained model, and all that training needs to go on."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from bigsf.config import Config
+from bigsf.errors import ConfigError, SnapshotError
+from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.model_config import build_model
+from bigsf.models.pretrained import snapshot_path
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot_file import read_fields, write_fields
+from bigsf.training.trust import refuse_custom
+
+
+@dataclass
+class Snapshot:
+    """The state of a run that survives a restart, and a self-contained model.
+
+    Randomness is a function of (seed, epoch, step), so that the state of no random generator is needed.
+    """
+
+    model_state: dict[str, torch.Tensor]
+    """Weights of the network and statistics of the normalization."""
+    optimizer_state: dict[str, Any]
+    """State of the optimizer."""
+    scheduler_state: dict[str, float]
+    """State of the scheduler."""
+    early_stopping_state: dict[str, float]
+    """State of the early stopping."""
+    scaler_state: dict[str, Any]
+    """State of the gradient scaler of fp16; empty elsewhere."""
+    global_config: dict[str, Any]
+    """The whole resolved config."""
+    epochs_run: int
+    """Completed epochs."""
+    steps_run: int
+    """Completed steps of the epoch after them."""
+    partial_loss: tuple[float, float]
+    """Loss sum and weight of those steps, over all processes."""
+    history: list[dict[str, Any]]
+    """Logged quantities, a row a completed epoch."""
+    best: dict[str, float]
+    """`value` of the quantity that chooses best.pt, and its `epoch`; empty before the first best.pt."""
+    thresholds: Thresholds
+    """Thresholds of best Dice on the validation folds."""
+    patch_size: int
+    """Side in pixels of the windows that the model was trained on."""
+    data_identity: str
+    """Identity of the patch file."""
+    folds_identity: str
+    """Identity of the folds."""
+    image_sha256: str
+    """SHA-256 of the FITS file of the map."""
+    stopped_early: bool
+    """Whether early stopping has ended the run."""
+    machine: dict[str, Any]
+    """The conditions for repeating the run bit for bit: device, processes, threads, number format, version of torch."""
+    network_handed_in: bool
+    """Whether the network was an object handed to the trainer, so that the config cannot build it."""
+
+    def save(self, path: Path) -> None:
+        """Write the snapshot, whole or not at all."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_fields(path, values | {"thresholds": asdict(self.thresholds)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a snapshot, or the model of a name such as "higal-small"; nothing in it is executed.
+
+        Raises
+        ------
+        SnapshotError
+            Where the file is no snapshot, is cut short, holds more than plain data, or has a newer format.
+        """
+        path = snapshot_path(path)
+        snapshot = cls(**read_fields(path, cls))
+        if snapshot.patch_size < 1:
+            raise SnapshotError(f"{path} is damaged: its patch size is {snapshot.patch_size}.")
+        return snapshot
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration, validated again."""
+        try:
+            return RunConfig.from_dict(self.global_config)
+        except ConfigError as error:
+            raise SnapshotError(f"The configuration in the snapshot cannot be used: {error}") from None
+
+    def build_model(self, network: nn.Module | None = None, trust: bool | Config = False) -> SegmentationModel:
+        """Return the trained model.
+
+        Parameters
+        ----------
+        network
+            The network, where it was handed to the trainer as an object; its weights are replaced.
+        trust
+            Import and run the custom targets that the snapshot names, or those of them that a config names too.
+
+        Raises
+        ------
+        SnapshotError
+            Where the weights do not fit the architecture of the config, the network must be handed in, or a custom
+            target is not trusted.
+        """
+        if self.network_handed_in and network is None:
+            raise SnapshotError(
+                "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
+            )
+        config = self.config
+        refuse_custom(config.trainer.model, "The snapshot", trust)
+        model = build_model(config.trainer.model, network)
+        self.load_weights(model)
+        return model
+
+    def load_weights(self, model: SegmentationModel) -> None:
+        """Give a model the weights.
+
+        Raises
+        ------
+        SnapshotError
+            Where they do not fit its architecture.
+        """
+        here = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        there = {name: tuple(tensor.shape) for name, tensor in self.model_state.items()}
+        if odd := [name for name in {**there, **here} if here.get(name) != there.get(name)]:
+            raise SnapshotError(
+                f"The weights of the snapshot do not fit the network of the config: {odd[0]} is "
+                f"{there.get(odd[0], 'absent')} there and {here.get(odd[0], 'absent')} here, and {len(odd) - 1} more "
+                f"of {len(here)} differ."
+            )
+        model.load_state_dict(self.model_state)

@@ -1,0 +1,134 @@
+"""The state of a training between two steps, and its way to a snapshot and back."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch.optim import Optimizer
+
+from bigsf.errors import SnapshotError, out_of_memory
+from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
+from bigsf.training.components.schedulers import Scheduler
+from bigsf.training.snapshot import Snapshot
+
+
+class Best(NamedTuple):
+    """The model that best.pt holds."""
+
+    value: float
+    """Its value of the quantity that chooses best.pt."""
+    epoch: int
+    """The epoch after which it was saved, from 1."""
+
+
+@dataclass
+class TrainingState:
+    """A run between two steps.
+
+    Randomness is a function of (seed, epoch, step), so that a run has no other state.
+    """
+
+    model: SegmentationModel
+    optimizer: Optimizer
+    scheduler: Scheduler | None
+    early_stopping: EarlyStopping | None
+    scaler: torch.amp.GradScaler
+    epochs_run: int = 0
+    """Completed epochs."""
+    steps_run: int = 0
+    """Completed steps of the epoch after them."""
+    partial_loss: tuple[float, float] = (0.0, 0.0)
+    """Loss sum and weight of those steps, over all processes."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Logged quantities, a row a completed epoch."""
+    best: Best | None = None
+    """The best model so far; None before the first."""
+    thresholds: Thresholds = field(default_factory=lambda: Thresholds(whole=0.5, labelled=0.5))
+    """Thresholds of best Dice in the last validation."""
+    stopped_early: bool = False
+    """Whether early stopping has ended the run."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no step was taken yet."""
+        return not self.epochs_run and not self.steps_run
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the epoch that ended last is the best so far."""
+        return self.best is not None and self.best.epoch == self.epochs_run
+
+    def set_learning_rate(self, epoch: float) -> None:
+        """Set the learning rate of the schedule at a time in epochs."""
+        if self.scheduler:
+            factor = self.scheduler.factor(epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def end_epoch(self, quantities: dict[str, float], thresholds: Thresholds, best_by: str) -> None:
+        """Log an epoch, and note its model as the best so far where it is; without a validation loss it is not."""
+        self.epochs_run, self.steps_run, self.partial_loss = self.epochs_run + 1, 0, (0.0, 0.0)
+        self.history.append({"epoch": self.epochs_run, "lr": self.optimizer.param_groups[0]["lr"], **quantities})
+        self.thresholds = thresholds
+        if self.scheduler:
+            self.scheduler.end_of_epoch(quantities)
+        if self.early_stopping:
+            self.stopped_early = self.early_stopping.should_stop(quantities)
+        value = self.history[-1][best_by]
+        sign = 1 if higher_is_better(best_by) else -1
+        better = self.best is None or sign * value > sign * self.best.value
+        if better and math.isfinite(value) and math.isfinite(quantities["val_loss"]):
+            self.best = Best(value, self.epochs_run)
+
+    def snapshot(self, **identity: Any) -> Snapshot:
+        """Return the run as a snapshot; `identity` holds the fields that are not part of the state."""
+        return Snapshot(
+            model_state=self.model.state_dict(),
+            optimizer_state=self.optimizer.state_dict(),
+            scheduler_state=self.scheduler.state() if self.scheduler else {},
+            early_stopping_state=self.early_stopping.state() if self.early_stopping else {},
+            scaler_state=self.scaler.state_dict(),
+            epochs_run=self.epochs_run,
+            steps_run=self.steps_run,
+            partial_loss=self.partial_loss,
+            history=self.history,
+            best={} if self.best is None else self.best._asdict(),
+            thresholds=self.thresholds,
+            stopped_early=self.stopped_early,
+            **identity,
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take up the state of a snapshot.
+
+        Raises
+        ------
+        SnapshotError
+            Where it is not a state of this model, optimizer and scheduler.
+        """
+        snapshot.load_weights(self.model)
+        try:
+            self.optimizer.load_state_dict(snapshot.optimizer_state)
+            if self.scheduler:
+                self.scheduler.load_state(snapshot.scheduler_state)
+            if self.early_stopping:
+                self.early_stopping.load_state(snapshot.early_stopping_state)
+            self.scaler.load_state_dict(snapshot.scaler_state)
+        except Exception as error:  # each part raises another kind for a state that is not its own
+            if out_of_memory(error):
+                raise
+            raise SnapshotError(
+                f"The optimizer, scheduler or early stopping cannot go on from the snapshot's state: {error!r}. "
+                "trainer.start_from takes its weights alone."
+            ) from error
+        self.epochs_run, self.steps_run, self.partial_loss = (
+            snapshot.epochs_run,
+            snapshot.steps_run,
+            snapshot.partial_loss,
+        )
+        self.history = list(snapshot.history)
+        self.best = Best(snapshot.best["value"], int(snapshot.best["epoch"])) if snapshot.best else None
+        self.thresholds, self.stopped_early = snapshot.thresholds, snapshot.stopped_early

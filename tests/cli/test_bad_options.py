@@ -1,0 +1,124 @@
+"""Options and configurations that are wrong: which are refused, with which message and exit code."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from astropy.table import Table
+
+from bigsf.segmentation.config import SegmentConfig
+from conftest import Ended, Run, Sky
+
+
+def test_wrong_use_of_options_is_a_usage_error_that_names_them(
+    sky: Sky, patch_path: Path, trained: Path, ended: Ended, bigsf_command: Run
+) -> None:
+    image = sky.path("image")
+    for options, message in (
+        (["--missing", image, "--valid", image], "Error: missing and valid are two names of one plane"),
+        (["--patch-size", 0], "Error: --patch-size: found 0, expected greater than 0."),
+        (["--patch-size", 8, "--stride", 9], "Error: stride is 9 but patches have 8 pixels"),
+        (["-o", "out.fits"], "Error: The output out.fits is a patch file (HDF5): name it *.h5."),
+        (["-o", image / "out.h5"], "is a file, not a folder"),
+    ):
+        assert message in ended(2, "preprocess", image, *options).err
+    for options, message in (
+        (["-k", 2], "Error: k is 2; training, validation and test need a fold each"),
+        (["--strategy", "rnd"], "Error: --strategy: unknown type 'rnd'"),
+        (["--overlap", 4, "--gap", 4], "Error: overlap 4 and gap 4 contradict each other"),
+    ):
+        assert message in ended(2, "split", patch_path, "-o", "folds.json", *options).err
+    for options, message in (
+        (["--missing", image, "--valid", image], "Error: missing and valid are two names of one plane"),
+        (["--threshold", "half"], "Error: --threshold: found 'half', expected whole, labelled, or a probability"),
+        (["--memory", "lots"], "Error: --memory: found 'lots', expected a size such as 800MB or 4GB."),
+        (["--products", "mask,catalogue"], "Error: --products: unknown 'catalogue'; did you mean 'catalog'?"),
+        (["--min-area", 0], "Error: --min-area: found 0, expected greater than 0."),
+    ):
+        assert message in ended(2, "segment", trained, image, *options).err
+    assert bigsf_command("segment", trained, image, "--precision", "fp8").code == 2
+
+
+def test_segment_reads_its_options_from_a_yaml_and_the_command_line_overrides_it(
+    trained: Path, other_map: Path, ended: Ended, tmp_path: Path
+) -> None:
+    (tmp_path / "segment.yaml").write_text("threshold: 0.4\nproducts: [prob]\nblank: 1\nmin_area: 3\n")
+    given = ["--config", "segment.yaml", "--products", "mask", "--blank", 0]
+    result = ended(0, "segment", trained, other_map, *given)
+    assert "threshold 0.4, min-area 3" in result.out
+    provenance = dict(Table.read(tmp_path / "other_segmented.fits", "PROVENANCE").iterrows())
+    config = SegmentConfig.model_validate_json(provenance["segment config"])
+    assert (config.threshold, config.products, config.blank) == (0.4, ["prob", "mask"], 0.0)
+    (tmp_path / "segment.yaml").write_text("treshold: 0.4\n")
+    result = ended(3, "segment", trained, other_map, *given)
+    assert "line 1, treshold: unknown key; did you mean 'threshold'?" in result.err
+
+
+def test_an_option_overrides_every_name_of_its_key_and_keys_of_the_strategy(
+    patch_path: Path, ended: Ended, tmp_path: Path
+) -> None:
+    (tmp_path / "split.yaml").write_text("nb_folds: 3\narea_size: 32\nstrategy: {type: balanced, seed: 1}\n")
+    ended(0, "split", patch_path, "--config", "split.yaml", "-k", 4, "--seed", 5, "-o", "folds.json")
+    parameters = json.loads((tmp_path / "folds.json").read_text())["parameters"]
+    assert (parameters["k"], parameters["strategy"]) == (4, {"type": "balanced", "seed": 5})
+
+
+@pytest.mark.parametrize("content", ["- a\n", "&a [*a]", "k: [" * 2000, "text", "k: many\n", None])
+def test_a_file_that_is_not_a_configuration_is_a_config_error(
+    content: str | None, patch_path: Path, ended: Ended, tmp_path: Path
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(content) if content is not None else path.mkdir()
+    assert "wrong.yaml" in ended(3, "split", patch_path, "--config", "wrong.yaml", "-o", "folds.json").err
+    assert "wrong.yaml" in ended(3, "train", "wrong.yaml").err
+
+
+def test_aliases_that_multiply_are_refused(ended: Ended, tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    assert "its anchors make 100,000 keys or more" in ended(3, "train", "bomb.yaml").err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainer": {"run_name": "../x"}}, "expected the name of a folder, without slashes"),
+        ({"trainer": {"run_name": "/tmp/x"}}, "expected the name of a folder, without slashes"),
+        ({"trainer": {"run_name": ".."}}, "expected the name of a folder, without slashes"),
+        ({"trainer": {"model": {"type": "unet", "depth": 5}}}, "use a multiple of 32, for example 32"),
+        ({"trainer": {"model": {"type": "unet", "depth": 4, "norm": "instance"}}}, "Use patches of 32, norm: group"),
+        ({"trainer": {"model": {"type": "unet", "depth": 4, "in_channels": 2}}}, "in_channels is 2 but sky.h5 has 1"),
+        ({"trainer": {"best_by": "val_beauty"}}, "which is not logged"),
+    ],
+)
+def test_impossible_combinations_are_config_errors(
+    change: dict[str, Any],
+    message: str,
+    run_dict: Callable[..., dict[str, Any]],
+    ended: Ended,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(**change["trainer"])))
+    for command in ("train", "kfold"):
+        assert message in ended(3, command, "run.yaml").err
+        assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("k: 4\nfolds: 3\n", "line 2, folds: unknown key"),
+        ("strategy: !Randm {}\n", "Randm"),
+        ("k: 4\n  step: 1\n", "line 2"),
+        ("gap: -1\n", "line 1, gap: found -1, expected greater than or equal to 0."),
+        ("k: 4\nk: 5\n", "wrong.yaml"),
+    ],
+)
+def test_each_mistake_in_a_configuration_is_named(
+    content: str, message: str, patch_path: Path, ended: Ended, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(content)
+    assert message in ended(3, "split", patch_path, "--config", "wrong.yaml", "-o", "folds.json").err

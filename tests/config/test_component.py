@@ -1,0 +1,78 @@
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from bigsf.config import Component, CustomConfig, members
+from bigsf.errors import ConfigError
+from bigsf.folds.strategies import StrategyConfig
+
+
+class Amplifier:
+    def __init__(self, *inputs: str, factor: float, output: str) -> None:
+        self.inputs, self.factor, self.output = inputs, factor, output
+
+
+class AmplifierConfig(Component[Amplifier], builds=Amplifier):
+    type: Literal["amplifier"] = "amplifier"
+    factor: float = 2.0
+
+
+def test_build_takes_arguments_of_the_run_and_the_fields() -> None:
+    amplifier = AmplifierConfig(factor=3).build("left", "right", output="loud")
+    assert (amplifier.inputs, amplifier.factor, amplifier.output) == (("left", "right"), 3, "loud")
+
+
+def test_arguments_given_by_name_reach_only_a_class_that_takes_them() -> None:
+    class Quiet:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+    class QuietConfig(Component[Quiet], builds=Quiet):
+        factor: float = 0.5
+
+    assert QuietConfig().build(output="loud").factor == 0.5
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'output'"):
+        AmplifierConfig().build(otput="loud")
+
+
+def test_function_that_builds_is_not_bound_to_the_config() -> None:
+    class FunctionConfig(Component[float], builds=lambda number: 2 * number):
+        number: float = 4
+
+    assert FunctionConfig().build() == 8
+
+
+def test_members_of_a_family_are_those_of_its_union() -> None:
+    assert [member.__name__ for member in members(StrategyConfig)] == [
+        "RandomStrategyConfig",
+        "NaiveStrategyConfig",
+        "BalancedStrategyConfig",
+        "RegionsStrategyConfig",
+        "CustomStrategyConfig",
+    ]
+
+
+def test_custom_target_is_imported_from_the_yaml_folder_when_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config = CustomConfig[int].from_dict({"type": "custom", "target": "mylab_config.nets:answer"}, folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"mylab_config.nets:answer cannot be imported: No module .* Looked in /"):
+        config.load()
+    (tmp_path / "mylab_config").mkdir()
+    (tmp_path / "mylab_config" / "nets.py").write_text("answer = 42\n")
+    sys.path_importer_cache.clear()
+    assert config.load() == 42
+    wrong = config.model_copy(update={"target": "mylab_config.nets:question"})
+    with pytest.raises(ConfigError, match=r"no attribute 'question'"):
+        wrong.load()
+
+
+@pytest.mark.parametrize(
+    "target", ["nets", "nets.Net", "nets:", ":Net", "nets:Net()", "os; rm:x", "lab..nets:Net", "lab.2:Net"]
+)
+def test_custom_target_must_be_module_and_name(target: str) -> None:
+    with pytest.raises(ConfigError, match=r"target: found .*, expected module:name, e\.g\. mylab\.nets:AttentionUNet"):
+        CustomConfig.from_dict({"type": "custom", "target": target})

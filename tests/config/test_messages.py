@@ -1,0 +1,163 @@
+"""Wrong configurations and, word for word, what a user reads."""
+
+from pathlib import Path
+
+import pytest
+
+from bigsf.errors import ConfigError
+from bigsf.training.run_config import RunConfig, TrainerConfig
+
+WRONG = [
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {epochs: many}\n"),
+        ("config.yaml has 1 mistake:\n  line 2, trainer.epochs: found 'many', expected a valid integer."),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {epochz: 5}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, trainer.epochz: unknown key; did you mean 'epochs'? Allowed: TRAINER_KEYS."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  model: {type: unett}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.model: unknown type 'unett'; did you mean 'unet'? Allowed: unet, unetpp, unet++, custom."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  metrics: [{threshold: 0.3}]\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.metrics.0: {'threshold': 0.3} does not say its type. Allowed: dice, iou, precision, recall, average_precision, map, ap, roc_auc, mssim, cldice, custom."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  model: {type: unet, depth: 9}\n"),
+        ("config.yaml has 1 mistake:\n  line 3, trainer.model.depth: found 9, expected less than or equal to 7."),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  optimizer: {type: adam, lr: -1}\n"),
+        ("config.yaml has 1 mistake:\n  line 3, trainer.optimizer.lr: found -1, expected greater than 0."),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  optimizer: {type: adam, learning_rate: 0.1}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.optimizer.learning_rate: unknown key. Allowed: lr, type, weight_decay."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  augmentations: [{type: flip}, {type: spin}]\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.augmentations.1: unknown type 'spin'. Allowed: flip, rotate90, rotate, noise, gain, blur, filaments, custom."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  metrics: dice\n"),
+        ("config.yaml has 1 mistake:\n  line 3, trainer.metrics: found 'dice', expected a valid list."),
+    ),
+    ("trainer: {epochs: 5}\n", ("config.yaml has 1 mistake:\n  data: is required and missing.")),
+    (
+        ("data: {path: galaxy.h5}\nsplit: {k: 2}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, split: k is 2; training, validation and test need a fold each: expected 1 or at least 3."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\nsplit: {k: 4, k_train: 3}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, split: k_train is 3 of 4 folds; expected 1 to 2, or a fraction of k, so that training keeps 1 fold or more, and validation and test together 2 or more."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\nsplit: {overlap: 4, gap: 4}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, split: overlap 4 and gap 4 contradict each other; set one of them to 0."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {save_every: soon}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, trainer.save_every: found 'soon', expected a duration such as 30s, 10min or 3h50min."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {run_name: a/b}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, trainer.run_name: found 'a/b', expected the name of a folder, without slashes."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  model: {type: custom, target: mylab.nets.Net}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.model.target: found 'mylab.nets.Net', expected module:name, e.g. mylab.nets:AttentionUNet."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {precision: fp8}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, trainer.precision: found 'fp8', expected 'auto', 'fp32', 'bf16' or 'fp16'."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  loss: {type: bce\n"),
+        "config.yaml, line 4: expected ',' or '}', but got '<stream end>'.",
+    ),
+    (
+        ("data: {path: galaxy.h5}\ndata: {path: other.h5}\n"),
+        "config.yaml, line 2: the key 'data' stands on line 1 already. Keep one of them.",
+    ),
+    (("- a\n- b\n"), "config.yaml holds ['a', 'b']; expected keys such as data, split, trainer, out_of_fold."),
+    ("", ("config.yaml has 1 mistake:\n  data: is required and missing.")),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  loss: !!python/object/apply:os.system ['true']\n"),
+        "config.yaml, line 3: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'.",
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {epochs: 5, seed: 1.5, batch_size: 0}\ntrain: {}\n"),
+        (
+            "config.yaml has 3 mistakes:\n"
+            "  line 2, trainer.seed: found 1.5, expected a valid integer, got a number with a fractional part.\n"
+            "  line 2, trainer.batch_size: found 0, expected greater than 0.\n"
+            "  line 3, train: unknown key; did you mean 'trainer'? Allowed: data, out_of_fold, split, trainer."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\nsplit: {strategy: random}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, split.strategy: found 'random', expected keys and values, e.g. {type: random}."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {epochs: 5, epoch: 6}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, trainer.epoch: is another name of 'epochs', which is given too. Keep one of them."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {loss: null}\n"),
+        ("config.yaml has 1 mistake:\n  line 2, trainer.loss: found None, expected keys and values, e.g. {type: bce}."),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=range(1, len(WRONG) + 1))
+def test_a_wrong_configuration_gets_one_line_for_each_mistake(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_yaml(path)
+    keys = ", ".join(sorted(TrainerConfig.model_fields))
+    assert str(caught.value).replace(str(path), "config.yaml") == message.replace("TRAINER_KEYS", keys)

@@ -1,0 +1,109 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from bigsf.evaluation.injection import Filament, InjectedPlanes, inject, random_path
+from bigsf.patches.patch_file import PatchFile
+from conftest import ArrayMap
+
+
+def straight(y: float, contrast: float = 0.5, width_px: float = 4.0) -> Filament:
+    x = np.arange(20, 80.1, 0.5)
+    return Filament(np.stack([np.full_like(x, y), x], axis=1), contrast, width_px, 60.0)
+
+
+def flat(shape: tuple[int, int] = (100, 100), level: float = 2e22) -> npt.NDArray[np.float32]:
+    return np.full(shape, level, np.float32)
+
+
+def test_peak_width_and_pixels_are_those_asked_for() -> None:
+    image, ids = inject(flat(), [straight(30), straight(70, contrast=-0.2, width_px=6)])
+    excess = image[:, 50] / 2e22 - 1
+    assert excess[30] == pytest.approx(0.5, rel=1e-6)
+    assert excess[28] == excess[32] == pytest.approx(0.25, rel=1e-5)
+    assert excess[70] == pytest.approx(-0.2, rel=1e-5)
+    assert not excess[40:60].any()
+    assert np.flatnonzero(ids[:, 50]).tolist() == [28, 29, 30, 31, 32, 67, 68, 69, 70, 71, 72, 73]
+    assert set(np.unique(ids)) == {0, 1, 2}
+
+
+def test_contrast_is_in_units_of_the_local_background() -> None:
+    sky = flat()
+    sky[:, 50:] *= 3
+    excess = inject(sky, [straight(50)])[0] - sky
+    assert excess[50, 75] == pytest.approx(3 * excess[50, 25], rel=0.1)
+
+
+def test_missing_pixels_stay_missing_and_do_not_count_as_background() -> None:
+    sky = flat()
+    sky[:, 60:] = np.nan
+    image, _ = inject(sky, [straight(50)])
+    assert np.isnan(image[:, 60:]).all()
+    assert image[50, 59] == pytest.approx(3e22, rel=1e-5)
+    assert np.isnan(inject(np.full((40, 40), np.nan, np.float32), [straight(20)])[0]).all()
+
+
+def test_filaments_may_leave_the_map() -> None:
+    whole, part = inject(flat(), [straight(30)]), inject(flat((100, 50)), [straight(30)])
+    np.testing.assert_array_equal(whole[1][:, :50], part[1])
+    assert not inject(flat((20, 20)), [straight(60)])[1].any()
+
+
+def test_paths_are_as_long_as_asked_for_and_centred() -> None:
+    path = random_path(np.random.default_rng(0), (30, 40), 25.0)
+    assert np.hypot(*np.diff(path, axis=0).T).sum() == pytest.approx(25)
+    assert path[len(path) // 2].tolist() == [30, 40]
+
+
+@pytest.fixture(scope="module")
+def injected() -> InjectedPlanes:
+    sky = np.random.default_rng(1).lognormal(50, 0.1, (1, 300, 400)).astype(np.float32)
+    sky[:, 100:130, 200:260] = np.nan
+    known = np.zeros((300, 400), np.uint8)
+    known[180:200, 50:350] = 1
+    return InjectedPlanes(ArrayMap(sky), known, seed=3)
+
+
+def test_filaments_keep_clear_of_missing_known_and_each_other(injected: InjectedPlanes) -> None:
+    ids = injected.ids(0, 300)
+    assert injected.known is not None
+    bad = np.isnan(injected.planes.read_rows(0, 300)[0]) | (injected.known > 0)
+    clear = distance_transform_edt(~bad)
+    assert len(injected.filaments) > 30
+    assert set(np.unique(ids)) == set(range(len(injected.filaments) + 1))
+    for number, filament in enumerate(injected.filaments, 1):
+        assert clear[ids == number].min() > filament.width_px / 2
+        away = distance_transform_edt(ids != number)[(ids > 0) & (ids != number)]
+        assert away.min() > filament.width_px / 2
+        assert 0.05 <= filament.contrast <= 3
+        assert 2 <= filament.width_px <= 6
+        assert 15 <= filament.length_px <= 60
+
+
+def test_bands_are_parts_of_the_whole(injected: InjectedPlanes) -> None:
+    image, ids = injected.read_rows(0, 300), injected.ids(0, 300)
+    for y0, y1 in ((0, 1), (127, 129), (5, 290), (299, 300)):
+        np.testing.assert_array_equal(injected.read_rows(y0, y1), image[:, y0:y1])
+        np.testing.assert_array_equal(injected.ids(y0, y1), ids[y0:y1])
+    away = distance_transform_edt(ids == 0) > 10
+    np.testing.assert_array_equal(image[0, away], injected.planes.read_rows(0, 300)[0, away])
+
+
+def test_the_same_seed_gives_the_same_filaments(injected: InjectedPlanes) -> None:
+    again = InjectedPlanes(injected.planes, injected.known, seed=3)
+    other = InjectedPlanes(injected.planes, injected.known, seed=4)
+    np.testing.assert_array_equal(again.read_rows(0, 300), injected.read_rows(0, 300))
+    assert not np.array_equal(other.ids(0, 300), injected.ids(0, 300))
+
+
+def test_work_is_bounded_on_large_maps(injected: InjectedPlanes) -> None:
+    few = InjectedPlanes(injected.planes, injected.known, seed=3, most_tiles=2)
+    assert 0 < len(few.filaments) <= 12
+    assert not few.ids(129, 255).any()
+
+
+def test_a_map_without_room_gets_none(patch_file: PatchFile) -> None:
+    full = InjectedPlanes(patch_file, np.ones(patch_file.shape, np.uint8))
+    assert full.filaments == []
+    np.testing.assert_array_equal(full.read_rows(0, 96), patch_file.read_rows(0, 96))

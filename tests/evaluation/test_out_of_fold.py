@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+
+from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold, write_out_of_fold
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import SplitConfig
+from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.patches.patch_file import PatchFile
+from conftest import StubModel
+
+NAN = np.nan
+PROBABILITIES = np.array([[[0.2, NAN, NAN]], [[0.4, 0.6, NAN]]], np.float32)  # of two models, for three pixels
+
+
+def constant_model(probability: float) -> StubModel:
+    return StubModel(lambda image, _: torch.full_like(image, probability))
+
+
+@pytest.fixture(autouse=True)
+def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+
+
+def test_the_mean_is_that_of_the_models_that_predicted_a_pixel() -> None:
+    mean, std = ensemble_mean(PROBABILITIES)
+    np.testing.assert_allclose(mean, [[0.3, 0.6, NAN]], rtol=1e-6)
+    np.testing.assert_allclose(std, [[0.1, 0, NAN]], rtol=1e-6)
+
+
+def test_the_threshold_is_that_of_the_models_that_predicted_a_pixel() -> None:
+    np.testing.assert_allclose(mean_threshold(PROBABILITIES, [0.1, 0.5]), [[0.3, 0.5, NAN]], rtol=1e-6)
+
+
+def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_file: PatchFile, tmp_path: Path) -> None:
+    """Model i has the probability (i + 1) / 10 everywhere, and the same threshold."""
+    folds = Folds.make(patch_file, SplitConfig(k=4, k_train=1, area_size=32))
+    models = [constant_model(i / 10) for i in range(1, 5)]
+    thresholds = [Thresholds(whole=i / 10, labelled=1.0) for i in range(1, 5)]
+    path = tmp_path / "out_of_fold.fits"
+    out_of_fold = write_out_of_fold(path, SlidingWindowPredictor(models, 16), folds, thresholds, "a: 1")
+    with fits.open(path) as hdus:
+        planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
+        assert dict(hdus["PROVENANCE"].data)["config"] == "a: 1"
+    assert path.with_suffix(".png").exists()
+    valid = np.isfinite(patch_file.image[0])
+    np.testing.assert_array_equal(planes["FOLD"], np.where(valid, folds.rows(0, patch_file.shape[0]), 0))
+    for fold in range(1, 5):
+        values = np.array([(i + 1) / 10 for i, split in enumerate(folds.splits) if fold in split.test])
+        assert len(values) == 2
+        where = planes["FOLD"] == fold
+        np.testing.assert_allclose(planes["PRIMARY"][where], values.mean(), rtol=1e-6)
+        np.testing.assert_allclose(planes["STD"][where], values.std(), rtol=1e-6)
+    assert np.isnan(planes["PRIMARY"][~valid]).all()
+    assert not planes["MASK"][~valid].any()
+    assert out_of_fold.scores.predicted == out_of_fold.scores.valid == valid.sum()
+    seams = out_of_fold.seams.scores()
+    assert seams.beside == pytest.approx(0, abs=1e-6)
+    assert 0.05 < (seams.across or 0) < 0.15

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bigsf.evaluation.records import Bins, BinScores, KFoldSummary, SeamScores
+
+
+@pytest.fixture
+def stored(trained_kfold: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((trained_kfold / "summary.json").read_text())
+    return content
+
+
+def test_summary_with_the_old_names_of_its_keys_is_read(
+    stored: dict[str, Any], trained_kfold: Path, tmp_path: Path
+) -> None:
+    old = {**stored, "judged_pixels": stored["predicted_pixels"], "jump_at_borders": stored["seam_contrast"]}
+    del old["predicted_pixels"], old["seam_contrast"]
+    (tmp_path / "summary.json").write_text(json.dumps(old))
+    assert KFoldSummary.load(tmp_path / "summary.json") == KFoldSummary.load(trained_kfold / "summary.json")
+
+
+def test_what_is_read_and_saved_is_the_same_file(stored: dict[str, Any], trained_kfold: Path, tmp_path: Path) -> None:
+    summary = KFoldSummary.load(trained_kfold / "summary.json")
+    summary.save(tmp_path / "summary.json")
+    assert (tmp_path / "summary.json").read_bytes() == (trained_kfold / "summary.json").read_bytes()
+    assert summary.predicted_pixels == stored["predicted_pixels"]
+    assert summary.splits[0].test == stored["splits"][0][2]
+    assert summary.seam_contrast.pairs == stored["seam_contrast"]["pairs"]
+    assert set(stored["thresholds"]) == {"labelled", "whole"}
+
+
+def test_what_is_undefined_is_null_in_the_file(tmp_path: Path) -> None:
+    SeamScores(across=np.nan, beside=0.5, pairs=0).save(tmp_path / "seams.json")
+    assert json.loads((tmp_path / "seams.json").read_text()) == {"across": None, "beside": 0.5, "pairs": 0}
+    assert np.isnan(SeamScores.load(tmp_path / "seams.json").across)
+
+
+def test_bins_without_a_ground_truth_have_no_such_key() -> None:
+    scores = BinScores(completeness=[0.5], purity=[1.0], true=[4.0])
+    without = Bins(centre=[1.0], whole={"BigSF": scores})
+    assert set(json.loads(without.model_dump_json())) == {"centre", "whole"}
+    both = Bins(centre=[1.0], whole={"BigSF": scores}, truth={"ridge filter": scores})
+    assert set(json.loads(both.model_dump_json())) == {"centre", "whole", "truth"}
+    assert list(both.against("whole")) == ["BigSF"]
+    assert list(both.against("truth")) == ["ridge filter"]
+
+
+def test_a_summary_that_lacks_scores_is_refused(stored: dict[str, Any], tmp_path: Path) -> None:
+    del stored["injected"]
+    (tmp_path / "summary.json").write_text(json.dumps(stored))
+    with pytest.raises(ValidationError, match="injected"):
+        KFoldSummary.load(tmp_path / "summary.json")

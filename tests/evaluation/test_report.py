@@ -1,0 +1,66 @@
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from bigsf.evaluation.baselines import BASELINES
+
+
+class Page(HTMLParser):
+    """Collects what a browser would show and load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.cells: list[str] = []
+        self.sources: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+        if self.open and self.open[-1] == "td":
+            self.cells.append(data)
+
+
+@pytest.fixture(scope="module")
+def text(trained_kfold: Path) -> str:
+    return (trained_kfold / "report.html").read_text()
+
+
+def test_page_is_whole_and_loads_nothing(text: str, tmp_path: Path) -> None:
+    page = Page(text)
+    assert page.open == []
+    assert len(page.sources) == 7
+    for number, source in enumerate(page.sources):
+        kind, content = source.split(",", 1)
+        assert kind == "data:image/png;base64"
+        (tmp_path / f"{number}.png").write_bytes(base64.b64decode(content))
+        assert min(imread(tmp_path / f"{number}.png").shape[:2]) > 100
+    assert not re.search(r"https?://|<script|@import", text)
+
+
+def test_page_holds_the_scores_of_all_maps(text: str, trained_kfold: Path) -> None:
+    page = Page(text)
+    summary = json.loads((trained_kfold / "summary.json").read_text())
+    assert {"BigSF", *BASELINES} <= set(page.cells)
+    for kinds in summary["out_of_fold"].values():
+        assert f"{kinds['whole']['average_precision']:.4f}" in page.cells
+    assert f"{summary['skeletons']['BigSF']['whole']['purity_2px']:.4f}" in page.cells
+    assert f"{summary['thresholds']['whole']['cost']:.4f}" in page.cells
+    for heading in ("What was done", "Labelled pixels", "Calibration", "Thresholds", "Folds", "Configuration"):
+        assert heading in page.headings
+    assert "Folds share 0 pixels" in text

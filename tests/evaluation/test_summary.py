@@ -1,0 +1,85 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+
+from bigsf.evaluation.records import KFoldSummary, RunScores
+from bigsf.evaluation.summary import summarise_kfold
+from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
+from bigsf.folds.splits import Split
+from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.patches.patch_file import PatchFile
+from conftest import StubModel
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda path, *_: path.touch())
+
+
+def run_scores(split: Split, number: int) -> RunScores:
+    return RunScores(
+        data="map.h5",
+        data_identity="0",
+        split=split,
+        model="unet",
+        epochs_run=number,
+        best_epoch=number,
+        best_by="epoch",
+        best_value=math.nan,
+        thresholds=Thresholds(whole=0.5, labelled=0.4),
+        test={"loss": float("nan")},
+    )
+
+
+@pytest.fixture
+def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
+    """Return what summarises the k-fold of models that know the level of the map."""
+
+    def summarise(folds: Folds) -> KFoldSummary:
+        model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
+        predictor = SlidingWindowPredictor([model] * len(folds.splits), folds.patch_file.patch_size)
+        thresholds = [Thresholds(whole=0.5, labelled=0.4)] * len(folds.splits)
+        runs = {f"split_{number}": run_scores(split, number) for number, split in enumerate(folds.splits, 1)}
+        return summarise_kfold(tmp_path, predictor, folds, thresholds, runs, 3, "a: 1")
+
+    return summarise
+
+
+def test_the_folder_holds_the_map_the_summary_and_the_report(
+    summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
+) -> None:
+    summary = summarise(load_folds(folds_path, patch_file))
+    names = {"out_of_fold.fits", "out_of_fold.png", "report.html", "summary.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    stored = KFoldSummary.load(tmp_path / "summary.json")
+    assert stored.model_dump_json() == summary.model_dump_json()
+    assert list(stored.runs) == ["split_1", "split_2", "split_3", "split_4"]
+    assert stored.runs["split_2"].test == {"loss": pytest.approx(float("nan"), nan_ok=True)}
+    assert stored.clear_px == 3
+    assert (
+        stored.predicted_pixels == stored.valid_pixels == np.isfinite(fits.getdata(tmp_path / "out_of_fold.fits")).sum()
+    )
+    assert stored.seam_contrast.across == pytest.approx(stored.seam_contrast.beside, rel=0.5)  # one model: no seam
+    assert set(stored.by) == {"longitude", "column density", "local contrast"}
+    assert stored.by["longitude"].truth is None
+    assert list(stored.out_of_fold["BigSF"]) == ["labelled", "whole"]
+
+
+def test_a_ground_truth_is_scored_too_and_injected_filaments_keep_away_from_it(
+    summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile
+) -> None:
+    """Where all of the map is true, all that is marked is true, and no filament finds room."""
+    patch_file.truth = np.ones(patch_file.shape, np.uint8)
+    summary = summarise(load_folds(folds_path, patch_file))
+    assert list(summary.out_of_fold["BigSF"]) == ["labelled", "whole", "truth"]
+    assert summary.out_of_fold["BigSF"]["truth"]["precision"] == 1
+    assert summary.by["longitude"].truth is not None
+    assert summary.injected.filaments == []

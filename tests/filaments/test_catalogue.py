@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from bigsf.filaments.catalogue import COLUMNS, Filaments
+from bigsf.maps.fits_image import FitsImage
+from conftest import galactic_header
+from drawn_lines import bar
+
+
+def test_what_is_undefined_is_nan() -> None:
+    mask, image = bar()
+    table = Filaments(mask).catalog()
+    assert all(np.isnan(table[name][0]) for name in ("l", "b", "length_arcmin", "mean", "contrast", "probability"))
+    assert np.isnan(Filaments(mask).catalog(image - 2)["contrast"][0])  # no relation to a background of 0
+    assert np.isnan(Filaments(mask).catalog(np.where(mask, image, np.nan))["background"][0])
+    assert np.isnan(Filaments(np.ones((4, 4))).catalog()["orientation"][0])
+
+
+def test_no_filament_is_an_empty_table_with_all_columns(tmp_path: Path) -> None:
+    filaments = Filaments(np.zeros((20, 30)))
+    table = filaments.catalog(np.ones((20, 30), np.float32), wcs=WCS(galactic_header(30, 20)))
+    assert (len(filaments), len(table), table.colnames) == (0, 0, list(COLUMNS))
+    assert not filaments.skeleton().any()
+    assert filaments.outlines() == []
+    table.write(tmp_path / "empty.ecsv")
+    assert Table.read(tmp_path / "empty.ecsv")["length_px"].unit == "pix"
+
+
+def test_table_is_read_back_with_units_and_meanings(tmp_path: Path) -> None:
+    mask, image = bar()
+    Filaments(mask).catalog(image, wcs=WCS(galactic_header(60, 40)), unit="K km/s").write(tmp_path / "table.ecsv")
+    table = Table.read(tmp_path / "table.ecsv")
+    assert {name: str(table[name].unit) for name in ("l", "length_arcmin", "peak", "area_px")} == {
+        "l": "deg",
+        "length_arcmin": "arcmin",
+        "peak": "K km / s",
+        "area_px": "pix2",
+    }
+    assert table["b"].description == "Galactic latitude of the middle of the spine"
+
+
+def test_unit_that_astropy_does_not_know_is_kept_in_the_meta() -> None:
+    mask, image = bar()
+    table = Filaments(mask).catalog(image, unit="N(H2) per beam")
+    assert table["mean"].unit is None
+    assert table.meta["BUNIT"] == "N(H2) per beam"
+
+
+def test_filaments_touching_at_a_corner_are_one_and_are_numbered_by_rows() -> None:
+    mask = np.zeros((12, 12))
+    mask[2:4, 6:9] = mask[4:6, 9:11] = mask[8, 1:4] = 1
+    filaments = Filaments(mask)
+    assert len(filaments) == 2
+    table = filaments.catalog()
+    assert list(table["id"]) == [1, 2]
+    assert list(table["area_px"]) == [10, 3]
+    assert len(filaments.outlines()[0]) > 6
+
+
+def test_outline_is_the_outer_border() -> None:
+    mask = np.zeros((30, 30))
+    mask[5:25, 5:25] = 1
+    mask[6:24, 6:24:2] = 0  # holes with more border than the outside has
+    (outline,) = Filaments(mask).outlines()
+    np.testing.assert_allclose(outline.min(axis=0), 4.5)
+    np.testing.assert_allclose(outline.max(axis=0), 24.5)
+
+
+def test_maps_are_read_from_fits(tmp_path: Path) -> None:
+    mask, image = bar()
+    fits.PrimaryHDU(image, galactic_header(60, 40)).writeto(tmp_path / "map.fits")
+    with FitsImage(tmp_path / "map.fits") as file:
+        table = Filaments(mask).catalog(file.read, wcs=file.wcs, unit=file.unit)
+    assert table["peak"][0] == 3

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from scipy.ndimage import find_objects, label
+
+from bigsf.filaments.catalogue import COLUMNS, Filaments
+from bigsf.filaments.levels import measure_levels
+from drawn_lines import bar
+
+
+def test_levels_are_of_the_filament_and_of_the_ring_around_it() -> None:
+    mask, image = bar()
+    image[12, 30] = 9
+    image[5, 25] = np.nan  # 5 pixels away
+    image[:, 48:] = 100  # 9 pixels away
+    image[8, 25] = 50  # 2 pixels away: still the wings of the filament
+    table = Filaments(mask).catalog(image, np.full(image.shape, 0.75, np.float32), unit="cm-2")
+    row = table[0]
+    assert row["mean"] == pytest.approx(3.06)
+    assert row["peak"] == 9
+    assert row["background"] == 2
+    assert row["contrast"] == pytest.approx(0.53)
+    assert row["probability"] == 0.75
+    assert row["area_px"] == 100
+    assert (row["x"], row["y"]) == pytest.approx((29.5, 12), abs=1)
+    assert str(table["mean"].unit) == "1 / cm2"
+
+
+def test_another_filament_is_no_background() -> None:
+    mask, image = bar()
+    mask[18:26, 15:45] = 1
+    image[18:26, 15:45] = 70
+    assert Filaments(mask).catalog(image)["background"][0] == 2
+
+
+def test_chunks_do_not_change_the_catalogue() -> None:
+    generator = np.random.default_rng(5)
+    image = generator.normal(10, 1, (60, 50)).astype(np.float32)
+    mask = generator.uniform(size=image.shape) < 0.1
+    mask[5:50, 20:23] = True
+    whole = Filaments(mask).catalog(image, image)
+    in_chunks = Filaments(mask).catalog(lambda y0, y1: image[y0:y1], image, chunk_pixels=3 * 50)
+    for name in COLUMNS:
+        np.testing.assert_array_equal(in_chunks[name], whole[name])
+
+
+def test_a_plane_that_is_absent_gives_nan() -> None:
+    mask, image = bar()
+    labels, number = label(mask)
+    levels = measure_levels(labels, find_objects(labels, number), image, None)
+    assert levels["mean"] == 3
+    assert levels["background"] == 2
+    assert levels["contrast"] == 0.5
+    assert np.isnan(levels["probability"]).all()

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+
+from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.sky_geometry import NO_SKY, arcmin_per_pixel, orientations, pixel_areas, sky_axes
+from bigsf.filaments.spine import Spine
+from conftest import galactic_header
+from drawn_lines import distance_map, line
+
+
+def angle_between(first: float, second: float) -> float:
+    return float(abs((first - second + 90) % 180 - 90))
+
+
+@pytest.mark.parametrize(("length", "limit_deg"), [(20, 1.5), (60, 0.5), (200, 0.5)])
+def test_orientation_counts_from_up_to_the_left(length: int, limit_deg: float) -> None:
+    """Half a pixel over a length of 20 pixels is an angle of 1.4 degrees, so that 0.5 is not possible there."""
+    for angle in (0, 10, 37, 45, 80, 90, 120, 163, 179):
+        for width_px in (3, 5, 9):
+            mask = distance_map(line(length, angle + 90), length + 40, (0.1, 0.3)) <= width_px / 2
+            row = Filaments(mask).catalog()[0]
+            assert angle_between(row["orientation"], angle) < limit_deg
+            assert 0 <= row["orientation"] < 180
+
+
+@pytest.mark.parametrize(
+    ("axes", "centre"), [(("GLON-CAR", "GLAT-CAR"), (0.0, 0.0)), (("RA---TAN", "DEC--TAN"), (83.8, -5.4))]
+)
+def test_orientation_on_the_sky_is_the_galactic_position_angle(
+    axes: tuple[str, str], centre: tuple[float, float]
+) -> None:
+    header = galactic_header(200, 200)
+    header["CTYPE1"], header["CTYPE2"] = axes
+    header["CRVAL1"], header["CRVAL2"] = centre
+    header["CRPIX1"] = 100.5
+    wcs = WCS(header)
+    spine = line(120, 30)
+    mask = distance_map(spine, 200) <= 2.5
+    row = Filaments(mask).catalog(wcs=wcs)[0]
+    ends = wcs.pixel_to_world(*(spine[[0, -1]] + 100).T[::-1]).galactic
+    expected = ends[0].position_angle(ends[1]).deg
+    assert angle_between(row["orientation"], expected) < 0.5
+    middle = SkyCoord(row["l"], row["b"], unit="deg", frame="galactic")
+    assert middle.separation(wcs.pixel_to_world(100, 100).galactic).arcmin < 1
+    assert row["length_arcmin"] == pytest.approx(ends[0].separation(ends[1]).arcmin, abs=2 * 0.6)
+    assert row["area_arcmin2"] == pytest.approx(mask.sum() * 0.36, rel=1e-3)
+
+
+def test_orientation_is_of_the_sky_where_pixels_are_not_square() -> None:
+    header = galactic_header(200, 200)
+    header["CDELT2"] = 0.02
+    header["CRPIX1"] = 100.0
+    mask = distance_map(line(100, 135), 200) <= 2
+    row = Filaments(mask).catalog(wcs=WCS(header))[0]
+    assert angle_between(row["orientation"], np.rad2deg(np.arctan2(1, 2))) < 2
+
+
+def test_the_axes_on_the_sky_are_those_of_the_header_across_l_0() -> None:
+    """The pixels of the header are 0.01 deg wide, and longitude falls with x; at b = 0 nothing is foreshortened."""
+    wcs = WCS(galactic_header(100, 101))
+    axes = sky_axes(wcs, np.array([[50.0, 30.0], [50.0, 80.0]]))  # x = 30 is l = 0
+    np.testing.assert_allclose(axes, [[[0, -0.6], [0.6, 0]]] * 2, atol=1e-6)
+    np.testing.assert_allclose(pixel_areas(axes), 0.36, rtol=1e-5)
+
+
+def test_a_path_of_one_point_has_no_length_on_the_sky() -> None:
+    wcs = WCS(galactic_header(100, 101))
+    paths = [np.array([[50.0, 30.0]]), np.array([[50.0, 20.0], [50.0, 40.0]])]
+    np.testing.assert_allclose(arcmin_per_pixel(wcs, [Spine(path, 1.0) for path in paths]), [0, 0.6], rtol=1e-6)
+
+
+def test_a_round_spot_has_no_orientation() -> None:
+    moments = np.array([np.eye(2), np.diag([2.0, 1.0])])  # the second is long along y, which is up
+    np.testing.assert_array_equal(orientations(moments, NO_SKY), [np.nan, 0])

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.maps.mosaic.mosaic import make_mosaic
+from conftest import galactic_header
+from mosaic_tiles import NX, NY, MosaicTiles
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> MosaicTiles:
+    return MosaicTiles(tmp_path)
+
+
+def test_masks_in_some_tiles_only_are_refused(tiles: MosaicTiles) -> None:
+    paths = [tiles.tile("a", target=np.ones((NY, NX))), tiles.tile("b")]
+    with pytest.raises(DataError, match=r"1 of 2 tiles bring a TARGET extension, b.fits does not"):
+        make_mosaic(paths, dry_run=True)
+    assert make_mosaic(paths, masks=(), dry_run=True).masks == []
+
+
+def test_what_does_not_fit_together_is_refused(
+    tiles: MosaicTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = tiles.tile("a"), tiles.tile("b")
+    bare = tiles.write("bare", tiles.image, fits.Header())
+    with pytest.raises(DataError, match=r"bare.fits has no celestial WCS"):
+        make_mosaic([a, bare])
+    with pytest.raises(DataError, match=r"c.fits is in K but a.fits is in cm-2 \(BUNIT\)"):
+        make_mosaic([a, tiles.tile("c", BUNIT="K")])
+    with pytest.warns(BigsfWarning, match=r"d.fits has no BUNIT; it is taken to be in cm-2 as a.fits"):
+        make_mosaic([a, tiles.tile("d", BUNIT="")], dry_run=True)
+    far = tiles.write("far", tiles.image, galactic_header(NX, NY, longitude=40))
+    with pytest.raises(DataError, match=r"The tiles would fill at most \d.\d% of a mosaic of 40\d\d x 60 pixels"):
+        make_mosaic([a, far], dry_run=True)
+    with pytest.raises(UsageError, match=r"a.fits is given twice"):
+        make_mosaic([a, b, a])
+    with pytest.raises(UsageError, match=r"b.fits is a tile and would be the mosaic"):
+        make_mosaic([a, b], b, overwrite=True)
+    with pytest.raises(DataError, match=r"has 100 x 60 pixels \(x, y\) but all.fits has 70 x 60.* extensions TARGET"):
+        make_mosaic([a, b], tmp_path / "all.fits", on_grid=[far])
+    fine = galactic_header(NX, NY, step_deg=0.005)
+    with pytest.warns(BigsfWarning, match=r"fine.fits are 2 times finer than .* the grid of a.fits: detail is lost"):
+        make_mosaic([a, tiles.write("fine", tiles.image, fine)], dry_run=True)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DataError, match=r"takes 16\.8 kB, but 1\.0 kB are free"):
+        make_mosaic([a, b], dry_run=True)

@@ -1,0 +1,76 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from bigsf.errors import DataError
+from bigsf.maps.fits_image import FitsImage
+from conftest import shared_data
+from ramp_files import RAMP, read, saved
+
+
+@pytest.mark.parametrize(("at", "byte"), [(9, 0), (9, 65), (0, 0xDE), (2, 0xFF), (2, 1)])
+def test_damaged_hcompress_tiles_do_not_reach_cfitsio(tmp_path: Path, at: int, byte: int) -> None:
+    path = saved(
+        tmp_path / "a.fits", None, fits.CompImageHDU(np.eye(64, dtype=np.int16), compression_type="HCOMPRESS_1")
+    )
+    content = bytearray(path.read_bytes())
+    tile = content.index(b"\xdd\x99\0\0\0")
+    content[tile + at] = byte
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.fits is damaged: tile 0 of HDU 1 has no head"):
+        FitsImage(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_file_cut_short_is_refused(tmp_path: Path, compressed: bool) -> None:
+    data = np.random.default_rng(0).normal(size=(96, 128)).astype(np.float32)
+    path = tmp_path / "a.fits"
+    saved(path, None, fits.CompImageHDU(data)) if compressed else saved(path, data)
+    content = path.read_bytes()
+    for lost in (2880, len(content) // 2):
+        path.write_bytes(content[:-lost])
+        with pytest.raises(DataError, match=r"is cut short: HDU \d needs \d+ bytes, the file has \d+"):
+            FitsImage(path)
+
+
+def test_file_without_its_last_padding_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", RAMP)
+    path.write_bytes(path.read_bytes()[: 2880 + RAMP.nbytes])
+    np.testing.assert_array_equal(read(path), RAMP)
+
+
+def test_cut_archive_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(96, 128))
+    content = saved(tmp_path / "plain.fits", noise).read_bytes()
+    path = tmp_path / "a.fits.gz"
+    path.write_bytes(gzip.compress(content)[:40_000])
+    with pytest.raises(DataError, match=r"a.fits.gz (is not a FITS file that can be read|cannot be read at rows)"):
+        read(path)
+    path.write_bytes(gzip.compress(content[:40_000]))
+    with pytest.raises(DataError, match=r"a.fits.gz cannot be read at rows 0 to 96: buffer is too small"):
+        read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"SIMPLE  =          T", b"\x89HDF\r\n\x1a\n" + bytes(3000)])
+def test_what_is_not_fits_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.fits"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a.fits is not a FITS file that can be read"):
+        FitsImage(path)
+
+
+def test_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.fits does not exist"):
+        FitsImage(tmp_path / "none.fits")
+    with pytest.raises(DataError, match=r"is a folder; expected a FITS file"):
+        FitsImage(tmp_path)
+
+
+def test_real_truncated_file_and_real_no_fits_are_refused() -> None:
+    with pytest.raises(DataError, match=r"truncated.fits is cut short: HDU 0 needs 267904 bytes, the file has 5940"):
+        FitsImage(shared_data("odd", "truncated.fits"))
+    with pytest.raises(DataError, match=r"not_actually_fits.fits is not a FITS file that can be read"):
+        FitsImage(shared_data("odd", "not_actually_fits.fits"))

@@ -1,0 +1,136 @@
+import math
+
+import numpy as np
+import pytest
+
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.errors import ConfigError
+from bigsf.metrics.config import DiceConfig, MetricConfig, build_metrics, metric_name
+from bigsf.metrics.metric import Metric
+from bigsf.training.run_config import TrainerConfig
+from conftest import own_members
+
+Part = tuple[FloatArray, BoolArray, BoolArray]
+
+each_metric = pytest.mark.parametrize("config", own_members(MetricConfig), ids=metric_name)
+
+
+def part(seed: int, density: float) -> Part:
+    """Return a map of 17 x 29 pixels on which a fraction of the pixels is positive and most are labelled."""
+    generator = np.random.default_rng(seed)
+    target = generator.random((17, 29)) < density
+    probability = np.clip(0.4 * target + generator.random(target.shape) * 0.6, 0.01, 0.99).astype(np.float32)
+    return probability, target, generator.random(target.shape) < 0.8
+
+
+def value(config: MetricConfig, *parts: Part) -> float:
+    metric = config.build()
+    for one in parts:
+        metric.update(*one)
+    return metric.compute()
+
+
+def pixels(probability: list[float], target: list[int], labelled: list[int]) -> Part:
+    return np.array([probability], np.float32), np.array([target]) == 1, np.array([labelled]) == 1
+
+
+def one(**config: object) -> Metric:
+    metric = TrainerConfig.from_dict({"metrics": [config]}).metrics[0]
+    return metric.build()
+
+
+@each_metric
+def test_merging_equals_seeing_all(config: MetricConfig) -> None:
+    first, second = config.build(), config.build()
+    first.update(*part(1, 0.1))
+    second.update(*part(2, 0.6))
+    first.merge(second)
+    assert first.compute() == pytest.approx(value(config, part(1, 0.1), part(2, 0.6)), rel=1e-12)
+
+
+@each_metric
+def test_the_order_of_the_parts_does_not_matter(config: MetricConfig) -> None:
+    a, b = part(1, 0.1), part(2, 0.6)
+    assert value(config, a, b) == pytest.approx(value(config, b, a), rel=1e-12)
+
+
+@each_metric
+def test_reset_forgets(config: MetricConfig) -> None:
+    metric = config.build()
+    metric.update(*part(1, 0.1))
+    metric.reset()
+    metric.update(*part(2, 0.6))
+    assert metric.compute() == value(config, part(2, 0.6))
+
+
+@each_metric
+def test_a_part_without_labels_contributes_nothing(config: MetricConfig) -> None:
+    probability, target, labelled = part(2, 0.6)
+    unlabelled = (np.full_like(probability, np.nan), target, np.zeros_like(labelled))
+    assert value(config, part(1, 0.1), unlabelled) == value(config, part(1, 0.1))
+
+
+@each_metric
+def test_nothing_labelled_is_nan(config: MetricConfig) -> None:
+    probability, target, labelled = part(1, 0.1)
+    assert math.isnan(value(config, (probability, target, np.zeros_like(labelled))))
+
+
+@each_metric
+def test_a_perfect_map_scores_one(config: MetricConfig) -> None:
+    target = np.zeros((17, 29), bool)
+    target[5:9, 3:20] = True
+    probability = np.where(target, 1, 0).astype(np.float32)
+    assert value(config, (probability, target, np.ones_like(target))) == pytest.approx(1, abs=1e-6)
+
+
+def test_dice_by_hand() -> None:
+    dice = one(type="dice")
+    dice.update(*pixels([0.9, 0.8, 0.2, 0.7, 0.5], [1, 0, 1, 1, 1], [1, 1, 1, 0, 1]))
+    assert dice.compute() == 2 * 2 / (2 * 2 + 1 + 1)  # the fourth pixel has no label, the fifth is just marked
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("iou", 2 / 4), ("precision", 2 / 3), ("recall", 2 / 3)])
+def test_other_counts_by_hand(kind: str, expected: float) -> None:
+    metric = one(type=kind)
+    metric.update(*pixels([0.9, 0.8, 0.2, 0.7, 0.5], [1, 0, 1, 1, 1], [1, 1, 1, 0, 1]))
+    assert metric.compute() == expected
+
+
+def test_dice_marks_from_its_threshold_on() -> None:
+    dice = one(type="dice", threshold=0.85)
+    dice.update(*pixels([0.9, 0.8, 0.2], [1, 0, 1], [1, 1, 1]))
+    assert dice.compute() == 2 / (2 + 0 + 1)
+
+
+def test_counts_are_pooled_not_averaged_over_batches() -> None:
+    dice = one(type="dice")
+    dice.update(*pixels([0.9], [1], [1]))  # 1 of its own
+    dice.update(*pixels([0.1, 0.1, 0.1, 0.9], [1, 1, 1, 0], [1, 1, 1, 1]))  # 0 of its own
+    assert dice.compute() == 2 / (2 + 1 + 3)
+
+
+def test_curve_metrics_by_hand() -> None:
+    for kind, expected in {"average_precision": (1 + 2 / 3) / 2, "roc_auc": 3 / 4}.items():
+        metric = one(type=kind)
+        metric.update(*pixels([0.9, 0.8, 0.3, 0.1, 0.99], [1, 0, 1, 0, 0], [1, 1, 1, 1, 0]))
+        assert metric.compute() == pytest.approx(expected)
+
+
+def test_curves_take_probabilities_not_rounded_ones() -> None:
+    auc = one(type="roc_auc")
+    auc.update(*pixels([0.4, 0.3, 0.2, 0.1], [1, 1, 0, 0], [1, 1, 1, 1]))
+    assert auc.compute() == 1
+
+
+def test_names_in_logs() -> None:
+    kinds = [{"type": "map"}, {"type": "ap"}, {"type": "DICE"}, {"type": "custom", "target": "mylab.scores:Recall"}]
+    metrics = TrainerConfig.from_dict({"metrics": kinds}).metrics
+    assert [metric_name(metric) for metric in metrics] == ["average_precision", "average_precision", "dice", "Recall"]
+
+
+def test_metrics_are_named_by_their_threshold_and_a_name_is_given_once() -> None:
+    half, low = DiceConfig(), DiceConfig(threshold=0.3)
+    assert list(build_metrics([half, low])) == ["dice", "dice_0.3"]
+    with pytest.raises(ConfigError, match=r"trainer\.metrics holds dice more than once"):
+        build_metrics([half, half])

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from astropy.wcs import WCS
+
+from bigsf.errors import DataError
+from bigsf.models.normalizations import MinMaxConfig
+from bigsf.models.positions import (
+    AnyPositionConfig,
+    GalacticCoordinates,
+    IdentityPositionConfig,
+    border,
+    pixel_coordinates,
+    position_lookup,
+)
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.models.unet import UNetConfig
+from conftest import ArrayMap, galactic_header, own_members
+
+ENCODERS = own_members(AnyPositionConfig)
+each_encoder = pytest.mark.parametrize("config", ENCODERS, ids=lambda config: config.type)
+
+
+def model_with(config: AnyPositionConfig | None) -> SegmentationModel:
+    torch.manual_seed(0)
+    network = UNetConfig(features=4, depth=2, position=config).build()
+    return SegmentationModel(network, MinMaxConfig().build(1), config.coordinates if config else None).eval()
+
+
+@each_encoder
+@pytest.mark.parametrize("join", ["before", "middle", "after"])
+def test_another_position_gives_another_output(config: AnyPositionConfig, join: str) -> None:
+    model, image = model_with(config.model_copy(update={"join": join})), torch.rand(1, 1, 8, 8)
+    here, there = (model(image, torch.tensor([position])) for position in ([0.1, 0.2], [0.7, -0.4]))
+    assert not torch.allclose(here, there)
+
+
+def test_without_an_encoder_position_does_nothing() -> None:
+    model, image = model_with(None), torch.rand(1, 1, 8, 8)
+    assert torch.equal(model(image, torch.tensor([[0.1, 0.2]])), model(image, torch.tensor([[0.7, -0.4]])))
+
+
+@each_encoder
+def test_encoding_is_of_its_width_and_of_order_one_over_the_map(config: AnyPositionConfig) -> None:
+    encoder = config.model_copy(update={"coordinates": "pixel"}).build()
+    positions = pixel_coordinates(border((1800, 114000)))
+    encoder.fit(positions)
+    encoded = encoder(positions)
+    assert encoded.shape == (9, encoder.width)
+    assert encoded.dtype == torch.float32
+    assert encoded.abs().max() < 3
+    assert len({tuple(row) for row in encoded.tolist()}) == 9
+
+
+def test_scaled_position_runs_from_minus_one_to_one() -> None:
+    encoder = IdentityPositionConfig(type="identity", coordinates="pixel").build()
+    encoder.fit(pixel_coordinates(border((11, 101))))
+    corners = torch.tensor([[0.0, 0.0], [10.0, 100.0], [5.0, 50.0]])
+    assert encoder(corners).tolist() == [[-1, -1], [1, 1], [0, 0]]
+
+
+def test_longitude_does_not_jump_where_the_map_crosses_zero() -> None:
+    encoder = IdentityPositionConfig(type="identity").build()
+    wcs = WCS(galactic_header(60, 40))
+    coordinates = GalacticCoordinates(wcs)
+    encoder.fit(coordinates(border((40, 60))))
+    row = coordinates(np.stack([np.full(60, 20.0), np.arange(60.0)], axis=1))
+    assert row[:, 0].max() > 359
+    steps = encoder(row)[:, 0].diff()
+    torch.testing.assert_close(steps, steps[:1].expand(59), rtol=1e-3, atol=1e-6)
+
+
+def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
+    header = galactic_header(48, 32)
+    model = model_with(IdentityPositionConfig(type="identity"))
+    image = np.random.default_rng(0).random((1, 32, 48), np.float32)
+    whole = np.concatenate(
+        [v for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayMap(image))], axis=1
+    )
+    header["CRPIX1"] -= 16
+    part = np.concatenate(
+        [
+            v
+            for _, _, v in SlidingWindowPredictor([model], 8, wcs=WCS(header)).predict_bands(ArrayMap(image[:, :, 16:]))
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(part[:, :, 8:], whole[:, :, 24:], atol=1e-6)
+
+
+def test_galactic_positions_need_a_wcs() -> None:
+    with pytest.raises(DataError, match="encodes Galactic positions but the map has no celestial WCS"):
+        position_lookup("galactic", None)
+    assert position_lookup(None, None) is None

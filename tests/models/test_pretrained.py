@@ -1,0 +1,82 @@
+"""The model that comes with the package."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from bigsf.errors import SnapshotError
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.models.model_config import build_model
+from bigsf.models.pretrained import FOLDER, NAMES, snapshot_path
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.ensemble import find_models
+from bigsf.segmentation.segment import segment
+from bigsf.simulation.galaxy import simulate_galaxy
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+from conftest import Sky, preprocess_config, shared_data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_model_is_small_has_a_card_and_names_no_path(name: str) -> None:
+    path = snapshot_path(name)
+    assert path.stat().st_size <= 5_000_000
+    assert "licence" in path.with_suffix(".md").read_text().lower()
+    config = Snapshot.load(name).global_config
+    assert not [
+        value for value in (config["data"]["path"], config["trainer"]["output_dir"]) if Path(value).is_absolute()
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_model_has_the_default_architecture(name: str) -> None:
+    Snapshot.load(name).load_weights(build_model(RunConfig.from_dict({"data": {"path": "any.h5"}}).trainer.model))
+
+
+def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_models(["higal-small"]) == [FOLDER / "higal-small.pt"]
+    (tmp_path / "higal-small").mkdir()
+    with pytest.raises(SnapshotError, match="holds no trained model"):
+        find_models(["higal-small"])
+
+
+def test_it_finds_the_filaments_of_a_new_map_better_than_what_needs_no_training(tmp_path: Path) -> None:
+    path = simulate_galaxy(tmp_path / "simulated.fits", 256, 256, seed=5)
+    preprocess(PreprocessConfig(image=path), tmp_path / "sky.h5")
+    file = PatchFile(tmp_path / "sky.h5")
+    found = fits.getdata(segment("higal-small", path, tmp_path / "out.fits", precision="fp32").output)
+    baselines = BaselineMaps(file)
+    maps = {"model": found, **{name: baselines.rows(name, 0, 256) for name in BASELINES}}
+    assert file.truth is not None
+    scores = {}
+    for name, score in maps.items():
+        curve = ThresholdCurve(quantile_edges(score[np.isfinite(found)]))
+        curve.update(score[np.isfinite(found)], file.truth[np.isfinite(found)] > 0)
+        scores[name] = curve.average_precision()
+    assert scores["model"] > 1.1 * max(scores[name] for name in BASELINES)
+
+
+@pytest.mark.parametrize(("name", "least"), [("taurus_planck_lognh.fits", 0.005), ("perseus_extinction.fits", 0.01)])
+def test_it_marks_a_few_percent_of_other_maps(name: str, least: float, tmp_path: Path) -> None:
+    report = segment("higal-small", shared_data("maps", name), tmp_path / "out.fits")
+    assert least < report.marked / report.valid < 0.1
+
+
+def test_fine_tuning_starts_from_it(run_in: Callable[..., dict[str, Any]], sky: Sky, tmp_path: Path) -> None:
+    preprocess(preprocess_config(sky, patch_size=32, stride=4), tmp_path / "sky.h5")
+    run = run_in(tmp_path, model={"type": "unet"}, start_from="higal-small", epochs=1)
+    run |= {"data": {"path": str(tmp_path / "sky.h5"), "samples_per_epoch": 16}, "split": {"k": 4, "area_size": 32}}
+    trainer = Trainer.from_config(run)
+    there = Snapshot.load("higal-small").model_state
+    here = trainer.run.model.state_dict()
+    assert all(np.allclose(here[key], there[key].float(), atol=1e-6) for key in there)
+    trainer.train()
+    assert RunConfig.from_yaml(trainer.folder.config).trainer.start_from == "higal-small"

@@ -1,0 +1,72 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigsf.errors import ConfigError
+from bigsf.segmentation.config import SegmentConfig
+from conftest import Segmented
+
+
+@pytest.mark.parametrize("options", [{"hysteresis": 0.5}, {"hysteresis": float("nan")}, {"min_area": 0}])
+def test_cleaning_that_makes_no_sense_is_refused(
+    segmented: Segmented, other_map: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=f"{name}.* expected "):
+        segmented(other_map, threshold=0.4, **options)
+    assert not (tmp_path / "out.fits").exists()
+
+
+@pytest.mark.parametrize("threshold", ["half", "1.5", -0.1, "nan", None, True])
+def test_impossible_threshold_is_refused(threshold: object) -> None:
+    message = f"threshold: found {threshold!r}, expected whole, labelled, or a probability from 0 to 1"
+    with pytest.raises(ConfigError, match=message):
+        SegmentConfig.from_dict({"threshold": threshold})
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [("labelled", "labelled"), ("0.25", 0.25), (1, 1.0)])
+def test_threshold_is_a_name_or_a_probability(threshold: object, expected: str | float) -> None:
+    assert SegmentConfig.from_dict({"threshold": threshold}).threshold == expected
+
+
+@pytest.mark.parametrize(("memory", "expected"), [("4GB", 4e9), ("800 MB", 8e8), (5e8, 5e8)])
+def test_memory_is_a_size(memory: object, expected: float) -> None:
+    assert SegmentConfig.from_dict({"memory": memory}).memory == expected
+
+
+def test_impossible_memory_is_refused(segmented: Segmented, other_map: Path) -> None:
+    with pytest.raises(ConfigError, match="memory: found 'lots', expected a size such as 800MB or 4GB"):
+        segmented(other_map, memory="lots")
+    with pytest.raises(ConfigError, match=r"--memory 1\.0 kB is too little: a band"):
+        segmented(other_map, memory="1kB")
+
+
+@pytest.mark.parametrize("products", ["Mask, std", ["mask", "STD"]])
+def test_products_are_a_list_or_one_text(products: object) -> None:
+    assert SegmentConfig.from_dict({"products": products}).products == ["mask", "std"]
+
+
+def test_missing_and_valid_are_one_plane() -> None:
+    with pytest.raises(ConfigError, match="missing and valid are two names of one plane"):
+        SegmentConfig.from_dict({"missing": "a.fits", "valid": "b.fits"})
+
+
+def test_options_override_the_config(segmented: Segmented, other_map: Path) -> None:
+    config = SegmentConfig(threshold=0.4, products=["prob"], stride=16)
+    report, out = segmented(other_map, config=config, products="mask")
+    assert (report.threshold, report.config.stride) == (0.4, 16)
+    assert set(out) == {"PRIMARY", "MASK"}
+
+
+def test_unknown_option_is_named(segmented: Segmented, other_map: Path) -> None:
+    with pytest.raises(ConfigError, match="treshold: unknown key; did you mean 'threshold'"):
+        segmented(other_map, treshold=0.4)
+
+
+def test_paths_of_a_yaml_are_relative_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "segment.yaml").write_text("valid: valid.fits\nchannels: [other.fits]\nmemory: 1GB\n")
+    config = SegmentConfig.from_yaml(tmp_path / "segment.yaml")
+    assert (config.valid, config.channels) == (tmp_path / "valid.fits", [tmp_path / "other.fits"])
+    (tmp_path / "again.yaml").write_text(config.to_yaml())
+    assert SegmentConfig.from_yaml(tmp_path / "again.yaml") == config

@@ -1,0 +1,65 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from bigsf.errors import BigsfWarning
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from conftest import Segmented, Sky, write_patch_file
+
+
+def test_patch_file_is_a_map(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    header.remove("BUNIT")
+    file = write_patch_file(tmp_path / "other.h5", image[None].astype(np.float32), 16, 4, header=header)
+    _, out = segmented(file.path)
+    np.testing.assert_allclose(out["PRIMARY"], segmented(other_map, name="fits.fits")[1]["PRIMARY"], atol=1e-6)
+
+
+def test_map_without_a_wcs_gives_the_same_probabilities(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    fits.PrimaryHDU(fits.getdata(other_map)).writeto(tmp_path / "bare.fits")
+    report, out = segmented(tmp_path / "bare.fits", name="bare_out.fits")
+    np.testing.assert_array_equal(out["PRIMARY"], segmented(other_map)[1]["PRIMARY"])
+    assert not WCS(fits.getheader(report.output)).has_celestial
+
+
+def test_pixels_masked_as_missing_are_nan_and_influence_nothing(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    valid = np.ones(image.shape, np.uint8)
+    valid[60:, 100:] = 0
+    fits.PrimaryHDU(valid, header).writeto(tmp_path / "valid.fits")
+    fits.PrimaryHDU(np.where(valid == 1, image, np.nan), header).writeto(tmp_path / "cut.fits")
+    masked = segmented(other_map, valid=tmp_path / "valid.fits")[1]["PRIMARY"]
+    np.testing.assert_array_equal(masked, segmented(tmp_path / "cut.fits", name="cut_out.fits")[1]["PRIMARY"])
+
+
+def test_blank_value_is_missing(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    fits.PrimaryHDU(np.nan_to_num(image, nan=-999), header).writeto(tmp_path / "blank.fits")
+    blank = segmented(tmp_path / "blank.fits", name="blank_out.fits", blank=-999)[1]["PRIMARY"]
+    np.testing.assert_array_equal(blank, segmented(other_map)[1]["PRIMARY"])
+
+
+def test_map_of_the_training_warns_and_points_to_the_out_of_fold_map(
+    segmented: Segmented, sky: Sky, patch_path: Path
+) -> None:
+    for number, image in enumerate((sky.path("image"), patch_path)):
+        with pytest.warns(BigsfWarning, match=rf"{image.name} is the map that the model was trained on.*out_of_fold"):
+            segmented(image, name=f"{number}.fits")
+
+
+def test_map_of_the_training_is_recognised_in_other_patches_too(segmented: Segmented, sky: Sky, tmp_path: Path) -> None:
+    preprocess(PreprocessConfig(image=sky.path("image"), patch_size=16, stride=16, keep="valid"), tmp_path / "again.h5")
+    with pytest.warns(BigsfWarning, match=r"again\.h5 is the map that the model was trained on"):
+        segmented(tmp_path / "again.h5")
+
+
+def test_other_maps_do_not_warn(segmented: Segmented, other_map: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        segmented(other_map)

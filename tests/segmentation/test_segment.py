@@ -1,0 +1,153 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from scipy.ndimage import label
+
+from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.filaments.cleaning import Cleaning
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.segment import segment
+from conftest import Segmented, Sky, galactic_header
+
+
+def test_probability_finds_the_structures_and_is_nan_exactly_where_the_map_is(
+    segmented: Segmented, other_map: Path, sky: Sky
+) -> None:
+    report, out = segmented(other_map)
+    probability, missing = out["PRIMARY"], np.isnan(sky.image[::-1])
+    assert probability.dtype == np.dtype(">f4")
+    np.testing.assert_array_equal(np.isnan(probability), missing)
+    assert report.valid == (~missing).sum()
+    on = (sky.target[::-1] > 0) & ~missing
+    off = (sky.background[::-1] > 0) & ~missing
+    assert probability[on].mean() > probability[off].mean() + 0.3
+
+
+def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segmented, other_map: Path) -> None:
+    report, out = segmented(other_map, threshold=0.4)
+    assert report.threshold == 0.4
+    assert out["MASK"].dtype == np.uint8
+    np.testing.assert_array_equal(out["MASK"], out["PRIMARY"] >= np.float32(0.4))
+    assert 0 < report.marked == out["MASK"].sum() < report.valid
+
+
+def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    _, plain = segmented(other_map, name="plain.fits", threshold=0.4)
+    report, out = segmented(
+        other_map, threshold=0.4, hysteresis=0.3, reconstruct=True, min_area=20, products="mask,skeleton,catalog"
+    )
+    np.testing.assert_array_equal(out["PRIMARY"], plain["PRIMARY"])
+    low, high = (plain["PRIMARY"] >= np.float32(value) for value in (0.3, 0.4))
+    expected = Cleaning(0.3, True, 20)(low, high)
+    assert not np.array_equal(expected, high)
+    np.testing.assert_array_equal(out["MASK"], expected)
+    assert report.marked == expected.sum()
+    components, number = label(expected, np.ones((3, 3)))
+    areas = np.sort(np.bincount(components.ravel())[1:])
+    np.testing.assert_array_equal(np.sort(Table.read(tmp_path / "out.ecsv")["area_px"]), areas)
+    assert report.filaments == number
+    assert not out["SKELETON"][~expected].any()
+    provenance = Table.read(report.output, "PROVENANCE")
+    assert dict(provenance.iterrows())["cleaning"] == "hysteresis 0.3, reconstruct, min-area 20"
+
+
+def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmented, other_map: Path, sky: Sky) -> None:
+    report, _ = segmented(other_map)
+    with fits.open(report.output) as hdus:
+        for hdu in hdus[:2]:
+            before, after = WCS(sky.header), WCS(hdu.header)
+            x, y = np.array([0, 159, 0, 159, 80.3]), np.array([0, 0, 95, 95, 40.7])
+            expected = before.pixel_to_world_values(x, y)
+            np.testing.assert_allclose(after.pixel_to_world_values(x, y), expected, rtol=0, atol=1e-10)
+            assert "BUNIT" not in hdu.header
+        assert "made for the tests" in list(hdus[0].header["HISTORY"])
+        assert hdus[0].header["BTYPE"] == "probability"
+
+
+def test_provenance_holds_models_and_configurations(segmented: Segmented, other_map: Path, trained: Path) -> None:
+    report, _ = segmented(other_map)
+    with fits.open(report.output) as hdus:
+        entries, history = dict(hdus["PROVENANCE"].data), " ".join(hdus[0].header["HISTORY"])
+    digest = hashlib.sha256((trained / "best.pt").read_bytes()).hexdigest()
+    assert entries["model 1"] == f"{trained / 'best.pt'} SHA-256 {digest}"
+    assert entries["map"] == str(other_map)
+    assert '"features": 4' in entries["config"]
+    recorded = SegmentConfig.model_validate_json(entries["segment config"])
+    assert recorded == report.config
+    assert (recorded.stride, recorded.products, recorded.precision) == (8, ["prob", "mask"], "fp32")
+    assert "config" not in history
+    assert "Probability of a filament, by bigsf" in history
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_batch_size_does_not_change_the_result(segmented: Segmented, other_map: Path, batch_size: int) -> None:
+    expected = segmented(other_map)[1]["PRIMARY"]
+    found = segmented(other_map, name="batched.fits", batch_size=batch_size)[1]["PRIMARY"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_map_smaller_than_a_patch(segmented: Segmented, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).lognormal(50, 0.2, (7, 11)).astype(np.float32)
+    image[2, 3] = np.nan
+    fits.PrimaryHDU(image, galactic_header(11, 7)).writeto(tmp_path / "small.fits")
+    _, out = segmented(tmp_path / "small.fits", threshold=0.01)
+    np.testing.assert_array_equal(np.isnan(out["PRIMARY"]), np.isnan(image))
+
+
+def test_map_without_a_valid_pixel_warns_and_is_all_nan(segmented: Segmented, tmp_path: Path) -> None:
+    fits.PrimaryHDU(np.full((20, 30), np.nan, np.float32)).writeto(tmp_path / "empty.fits")
+    with pytest.warns(BigsfWarning, match=r"empty\.fits holds no valid pixel; the output is all NaN"):
+        _, out = segmented(tmp_path / "empty.fits")
+    assert np.isnan(out["PRIMARY"]).all()
+    assert not out["MASK"].any()
+
+
+def test_nothing_found_is_an_answer(segmented: Segmented, other_map: Path) -> None:
+    with pytest.warns(BigsfWarning, match=r"No pixel of other\.fits reaches the threshold 1"):
+        report, _ = segmented(other_map, threshold=1.0)
+    assert report.marked == 0
+
+
+def test_existing_output_is_kept_unless_told_otherwise(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.fits").write_text("precious")
+    with pytest.raises(UsageError, match=r"out\.fits exists already"):
+        segmented(other_map)
+    assert (tmp_path / "out.fits").read_text() == "precious"
+    assert "PRIMARY" in segmented(other_map, overwrite=True)[1]
+
+
+def test_default_output_lies_in_the_current_folder(
+    trained: Path, other_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    segment(trained, other_map)
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == ["other_segmented.fits", "other_segmented.png"]
+
+
+def test_dry_run_writes_nothing(trained: Path, other_map: Path, tmp_path: Path) -> None:
+    report = segment(trained, other_map, tmp_path / "out.fits", dry_run=True)
+    assert report.shape == (96, 160)
+    assert not report.output.exists()
+
+
+def test_failure_leaves_no_output(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="A stride of 17 pixels does not cover a map"):
+        segmented(other_map, stride=17)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
+
+
+def test_memory_and_orientations(segmented: Segmented, other_map: Path) -> None:
+    _, plain = segmented(other_map)
+    _, little = segmented(other_map, name="little.fits", memory="2MB")
+    np.testing.assert_allclose(little["PRIMARY"], plain["PRIMARY"], atol=1e-6)
+    _, turned = segmented(other_map, name="turned.fits", tta=True)
+    assert 0 < np.nanmax(abs(turned["PRIMARY"] - plain["PRIMARY"])) < 0.5

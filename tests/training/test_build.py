@@ -1,0 +1,167 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from bigsf.errors import (
+    ConfigError,
+    DataError,
+)
+from bigsf.folds.folds import Folds
+from bigsf.training.run_config import RunConfig
+from bigsf.training.trainer import Trainer
+from conftest import write_patch_file
+from runs import rows
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(run_in: Settings, tmp_path: Path) -> Settings:
+    return lambda **trainer: run_in(tmp_path, **trainer)
+
+
+@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 160), (101, 159), (150, 107)])
+def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: int, epochs: int) -> None:
+    run = settings(epochs=None)
+    run["data"]["samples_per_epoch"] = samples
+    trainer = Trainer.from_config(run)
+    assert trainer.run.epochs == trainer.run.config.trainer.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("stopping", "best_by"),
+    [({"type": "patience", "monitor": "val_dice"}, "val_dice"), ({"type": "patience"}, "val_loss")],
+)
+def test_early_stopping_chooses_the_best_by_what_it_monitors(
+    settings: Settings, stopping: Settings, best_by: str
+) -> None:
+    assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).run.best_by == best_by
+
+
+def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mylab_named.py").write_text(
+        "from bigsf.models.normalizations import MinMax\n"
+        "from bigsf.training.components.schedulers import Cosine\n"
+        "from bigsf.training.components.trackers import CSVTracker\n"
+        "def normalization(*, channels):\n"
+        "    assert channels == 1\n"
+        "    return MinMax()\n"
+        "def scheduler(*, epochs):\n"
+        "    return Cosine(epochs)\n"
+        "def tracker(*, run_config, run_name, folder):\n"
+        "    assert run_config['trainer']['run_name'] == run_name\n"
+        "    return CSVTracker(folder / 'mine.csv')\n"
+    )
+    custom = {
+        name: {"type": "custom", "target": f"mylab_named:{name}", "folder": str(tmp_path)}
+        for name in ("normalization", "scheduler", "tracker")
+    }
+    trainer = Trainer.from_config(
+        settings(
+            epochs=1,
+            model={"type": "unet", "features": 4, "depth": 1, "normalization": custom["normalization"]},
+            scheduler=custom["scheduler"],
+            trackers=[custom["tracker"]],
+        )
+    )
+    trainer.train()
+    (written,) = tmp_path.rglob("mine.csv")
+    assert written.read_text() == (written.parent / "metrics.csv").read_text()
+
+
+def test_a_split_that_is_not_there_is_refused(settings: Settings) -> None:
+    wanted = settings(epochs=1)
+    wanted["split"]["use"] = 5
+    with pytest.raises(ConfigError, match=r"split\.use is 5; .*folds\.json has 4 splits"):
+        Trainer.from_config(wanted)
+
+
+def test_wrong_number_of_channels_is_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"in_channels is 2 but sky\.h5 has 1 image planes"):
+        Trainer.from_config(settings(model={"type": "unet", "in_channels": 2}))
+
+
+def test_patch_size_that_does_not_fit_the_network_is_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"16 pixels do not go through this unet: use a multiple of 32.* 32,"):
+        Trainer.from_config(settings(model={"type": "unet", "depth": 5}))
+
+
+def test_file_without_labels_is_refused(settings: Settings, tmp_path: Path) -> None:
+    file = write_patch_file(tmp_path / "bare.h5", np.ones((1, 64, 96), np.float32), 16)
+    with pytest.raises(DataError, match=r"bare\.h5 has no labels, so nothing can be learnt"):
+        Trainer.from_config({**settings(), "data": {"path": str(file.path)}})
+
+
+def test_training_folds_without_a_patch_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Folds, "training_patches", lambda *_: np.array([], np.int64))
+    with pytest.raises(DataError, match=r"No patch lies in the training folds \[1, 2\]"):
+        Trainer.from_config(settings())
+
+
+def test_patches_of_the_validation_and_test_folds_are_never_trained_on(settings: Settings) -> None:
+    run = settings()
+    run["data"]["straddle"] = False
+    trainer = Trainer.from_config(run)
+    fold = trainer.run.folds.patch_fold[trainer.run.dataset.indices]
+    assert set(fold) == {1, 2}
+
+
+@pytest.mark.parametrize("normalization", ["log", "global"])
+def test_nothing_outside_of_the_training_areas_is_learnt_from(
+    settings: Settings, patch_path: Path, tmp_path: Path, normalization: str
+) -> None:
+    """Patches straddle areas; whatever map and labels hold outside, the first epoch is the same bit for bit."""
+    run = settings(epochs=1, model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
+    first = Trainer.from_config({**run, "trainer": {**run["trainer"], "run_name": "first"}})
+    assert 0 < np.isin(first.run.folds.patch_fold[first.run.dataset.indices], first.run.split.train).mean() < 0.9
+    elsewhere = ~np.isin(first.run.folds.rows(0, first.run.patch_file.shape[0]), first.run.split.train)
+    changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
+    with h5py.File(changed, "r+") as file:
+        file["image"][:] = np.where(elsewhere, 1e25, file["image"][:])
+        file["target"][:] = np.where(elsewhere, 1, file["target"][:])
+        file["labelled"][:] = np.where(elsewhere, 1, file["labelled"][:])
+    other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
+    assert other.run.dataset.indices.tolist() == first.run.dataset.indices.tolist()
+    for trainer in (first, other):
+        trainer.train()
+    losses = [rows(trainer.folder.path)[0]["train_loss"] for trainer in (first, other)]
+    assert losses[0] == losses[1]
+
+
+def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch_path: Path, tmp_path: Path) -> None:
+    model = {"type": "unet", "features": 4, "depth": 2, "normalization": {"type": "global"}}
+    first = Trainer.from_config(settings(model=model))
+    changed = Path(shutil.copy(patch_path, tmp_path / "changed.h5"))
+    number = first.run.folds.rows(0, first.run.patch_file.shape[0])
+    with h5py.File(changed, "r+") as file:
+        file["image"][:] = np.where(np.isin(number, first.run.split.train), file["image"][:], 1e25)
+    run = settings(model=model)
+    other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
+    assert not np.array_equal(first.run.patch_file.image, other.run.patch_file.image)
+    fitted, fitted_again = (trainer.run.model.normalization.state_dict() for trainer in (first, other))
+    assert {name: value.tolist() for name, value in fitted.items()} == {
+        name: value.tolist() for name, value in fitted_again.items()
+    }
+    assert float(fitted["mean"]) > 1e21
+
+
+def test_another_seed_gives_other_weights(settings: Settings) -> None:
+    first, second = (Trainer.from_config(settings(seed=seed)).run.model.state_dict() for seed in (0, 1))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_compiling_without_a_compiler_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler, and none was found"):
+        Trainer.from_config(settings(compile=True))
+
+
+def test_dry_run_writes_nothing(run_dict: Settings, tmp_path: Path) -> None:
+    Trainer.from_config(RunConfig.from_dict(run_dict()), dry_run=True)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,247 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from bigsf.errors import ConfigError, InterruptedRunError, TrainingError, UsageError
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.build import Parts
+from bigsf.training.components.losses import LossSum
+from bigsf.training.dataset import PatchDataset
+from bigsf.training.distributed import World, join_world
+from bigsf.training.lock import lock_folder
+from bigsf.training.resume import warn_if_elsewhere
+from bigsf.training.run_config import Seconds
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+from conftest import ROOT
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def config(run_dict: Settings, tmp_path: Path) -> Path:
+    """A run whose last batch of an epoch cannot be dealt evenly, without batch statistics, with dropout off."""
+    settings = run_dict(
+        batch_size=7,
+        model={"type": "unet", "features": 4, "depth": 2, "norm": "group", "normalization": {"type": "log"}},
+        metrics=[{"type": "dice"}, {"type": "average_precision"}, {"type": "mssim"}, {"type": "cldice"}],
+    )
+    settings["data"]["samples_per_epoch"] = 15
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def torchrun(processes: int, config: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*launch, "-m", "bigsf", "train", str(config), "--device", "cpu"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_one_two_and_three_processes_train_the_same(config: Path, tmp_path: Path) -> None:
+    alone = Trainer.from_config(config, ["trainer.run_name=alone"])
+    alone.train()
+    expected = rows(alone.folder.path)
+    for processes in (2, 3):
+        done = torchrun(processes, config, f"trainer.run_name=of_{processes}")
+        assert done.returncode == 0, done.stderr
+        found = rows(tmp_path / "results" / f"of_{processes}")
+        assert len(found) == len(expected) == 2
+        for one, other in zip(expected, found, strict=True):
+            assert other == pytest.approx(one, rel=1e-3, abs=2e-4)
+            assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+    assert done.stdout.count("best.pt of epoch") == 1, "one process speaks"
+
+
+def test_a_batch_is_dealt_whole(patch_file: PatchFile) -> None:
+    indices = torch.arange(11).numpy()
+    parts = [PatchDataset(patch_file, indices, 4, rank=rank, processes=3) for rank in range(3)]
+    whole = PatchDataset(patch_file, indices, 4)
+    for step in range(whole.steps):
+        dealt = torch.cat([part.batch(0, step).image for part in parts])
+        assert sorted(dealt.nan_to_num().flatten(1).sum(1).tolist()) == pytest.approx(
+            sorted(whole.batch(0, step).image.nan_to_num().flatten(1).sum(1).tolist())
+        )
+
+
+def test_failure_of_a_process_ends_all_with_its_cause(config: Path) -> None:
+    started = time.monotonic()
+    done = torchrun(2, config, "trainer.best_by=val_nothing")
+    assert done.returncode != 0
+    assert "trainer.best_by is 'val_nothing', which is not logged" in done.stderr
+    assert time.monotonic() - started < 120
+
+
+def test_processes_that_cannot_meet_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_PROCID": "2",
+        "SLURM_LOCALID": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"process 2 of 4 but MASTER_ADDR is not set"), join_world():
+        pass
+
+
+def test_one_process_is_a_world_of_its_own() -> None:
+    with join_world() as world:
+        assert (world.rank, world.size, world.is_first) == (0, 1, True)
+        assert world.sums([1.5, 2], torch.device("cpu")) == [1.5, 2]
+        assert world.gather("a") == ["a"]
+        world.wait()
+        world.share_buffers(nn.BatchNorm2d(2))
+
+
+# --- one step --------------------------------------------------------------------------------------------------------
+
+
+def weights(trainer: Trainer) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in trainer.run.model.parameters()]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 100])
+def test_a_batch_cut_into_parts_gives_the_same_step(config: Path, parts: int) -> None:
+    whole, cut = (Trainer.from_config(config, [f"trainer.accumulate={n}"], overwrite=True) for n in (1, parts))
+    for trainer in (whole, cut):
+        assert trainer.step(0, 0) == len(trainer.run.dataset.batch_indices(0, 0))
+    for one, other in zip(weights(whole), weights(cut), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    assert cut.run.state.partial_loss == pytest.approx(whole.run.state.partial_loss)
+
+
+def test_long_gradients_are_scaled_down(config: Path) -> None:
+    sgd = "trainer.optimizer={type: sgd, lr: 1.0, momentum: 0}"
+    trainer = Trainer.from_config(config, [sgd, "trainer.clip_gradient=0.01"])
+    before = weights(trainer)
+    trainer.step(0, 0)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(before, weights(trainer), strict=True)])
+    assert float(moved.norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_batch_without_weight_moves_nothing_and_makes_no_nan(config: Path) -> None:
+    def nothing(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> LossSum:
+        return LossSum((logits * 0).sum(), weight.sum() * 0)
+
+    trainer = Trainer.from_config(config, parts=Parts(loss=nothing))
+    before = weights(trainer)
+    trainer.step(0, 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(trainer), strict=True))
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_change(config: Path) -> None:
+    def steep(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> LossSum:
+        return LossSum((logits * 0).abs().sqrt().sum(), weight.sum())  # 0, with an infinite slope
+
+    trainer = Trainer.from_config(config, parts=Parts(loss=steep))
+    before = weights(trainer)
+    with pytest.raises(TrainingError, match=r"The loss or its gradient is not a number in epoch 1, step 1"):
+        trainer.step(0, 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(trainer), strict=True))
+
+
+# --- stopping and sharing a folder ------------------------------------------------------------------------------------
+
+
+def test_time_limit_stops_in_order_and_the_rest_can_follow(config: Path) -> None:
+    undisturbed = Trainer.from_config(config, ["trainer.run_name=undisturbed"])
+    undisturbed.train()
+    trainer = Trainer.from_config(config)
+    with pytest.raises(InterruptedRunError, match=r"Stopped by the time limit after step 1 of \d+ of epoch 1") as stop:
+        trainer.train(time_limit_s=0)
+    assert stop.value.exit_code == 75
+    Trainer.from_snapshot(trainer.folder.path).train()
+    one, other = (Snapshot.load(t.folder.last).model_state for t in (undisturbed, trainer))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_the_command_stops_it_in_order(config: Path, tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "bigsf", "train", str(config), "--set", "trainer.epochs=100000", "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    last = tmp_path / "results" / "run" / "last.pt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert f"Stopped by {signal.Signals(number).name}" in said
+    assert "Go on with: bigsf resume" in said
+    assert Snapshot.load(last).epochs_run >= 1
+    assert not (last.parent / ".lock").exists()
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / ".lock").symlink_to(tmp_path / "thesis.txt")
+    with pytest.raises(UsageError, match="cannot be written: Too many levels of symbolic links"), lock_folder(tmp_path):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_in_use_is_refused_and_names_its_user(config: Path) -> None:
+    trainer, other = Trainer.from_config(config), Trainer.from_config(config)
+    trainer.folder.path.mkdir(parents=True)
+    in_use = rf"is in use by process {os.getpid()} on .* since 20"
+    with lock_folder(trainer.folder.path), pytest.raises(UsageError, match=in_use):
+        other.train()
+    assert list(trainer.folder.path.iterdir()) == []
+    other.train()
+
+
+def test_going_on_elsewhere_is_said(config: Path) -> None:
+    trainer = Trainer.from_config(config, ["trainer.epochs=1"])
+    trainer.train()
+    with pytest.warns(UserWarning, match=r"processes 1 there, 2 here\): it goes on, but no longer bit for bit"):
+        warn_if_elsewhere(trainer.run.machine, {**trainer.run.machine, "processes": World(size=2).size})
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(75, True), (0, False), (4, False)])
+def test_the_slurm_example_puts_itself_back_into_the_queue(code: int, requeued: bool, tmp_path: Path) -> None:
+    for name, body in (
+        ("bigsf", f'echo "$@" > {tmp_path}/asked; exit {code}'),
+        ("scontrol", f'echo "$@" > {tmp_path}/queue'),
+    ):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    script = ROOT / "examples" / "slurm_kfold.sh"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+    subprocess.run(["bash", str(script), "config.yaml"], env=environment, check=False, timeout=30)
+    assert (tmp_path / "asked").read_text() == "kfold config.yaml --only 3 --time-limit 3h50min --quiet\n"
+    assert (tmp_path / "queue").exists() == requeued
+    if requeued:
+        assert (tmp_path / "queue").read_text() == "requeue 7_3\n"
+
+
+def test_durations_are_read_in_words() -> None:
+    seconds = TypeAdapter(Seconds)
+    assert [seconds.validate_python(text) for text in (90, "90s", "1.5min", "3h50min", "1 d")] == [
+        90,
+        90,
+        90,
+        13800,
+        86400,
+    ]
+    for wrong in ("soon", "5 parsecs", "4h-", "", 0):
+        with pytest.raises(ValidationError):
+            seconds.validate_python(wrong)

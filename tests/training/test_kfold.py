@@ -1,0 +1,264 @@
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.io import fits
+from sklearn.metrics import average_precision_score
+
+from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.folds.folds import Folds
+from bigsf.folds.folds_file import load_folds
+from bigsf.metrics.threshold_curve import ThresholdCurve
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.patches.patch_file import PatchFile
+from bigsf.segmentation.segment import segment
+from bigsf.training.callbacks import Callback
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import OutOfFoldConfig, RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
+from bigsf.training.trainer import Trainer
+
+Settings = Callable[..., dict[str, Any]]
+NAMES = ["split_1", "split_2", "split_3", "split_4"]
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda *_: None)
+
+
+@pytest.fixture
+def kfold_of(run_in: Settings, tmp_path: Path) -> Callable[..., KFold]:
+    """Return a k-fold in tmp_path; `split` and `trainer` change the configuration."""
+
+    def make(
+        split: dict[str, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
+        time_limit_s: float | None = None,
+        **trainer: Any,
+    ) -> KFold:
+        run = run_in(tmp_path, **{"epochs": 1, **trainer})
+        path = {"path": str(tmp_path / "other.folds.json")} if split else {}
+        config = RunConfig.from_dict({**run, "split": {**run["split"], **path, **(split or {})}})
+        return KFold.from_config(config, callbacks=callbacks, time_limit_s=time_limit_s)
+
+    return make
+
+
+@pytest.fixture
+def folds(patch_path: Path, folds_path: Path) -> Folds:
+    return load_folds(folds_path, PatchFile(patch_path))
+
+
+def planes(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    with fits.open(folder / "out_of_fold.fits") as hdus:
+        return {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
+
+
+def predicted_by_each(folder: Path, file: PatchFile) -> npt.NDArray[np.float32]:
+    """Return what each model of a k-fold makes of the whole map, `(models, ny, nx)`."""
+    models = [Snapshot.load(path).build_model() for path in sorted(folder.glob("split_*/best.pt"))]
+    predictor = SlidingWindowPredictor(models, file.patch_size, batch_size=64)
+    return np.concatenate([values for _, _, values in predictor.predict_bands(file)], axis=1)
+
+
+def test_every_valid_pixel_is_predicted_by_the_model_that_never_saw_its_fold(trained_kfold: Path, folds: Folds) -> None:
+    out, file = planes(trained_kfold), folds.patch_file
+    valid, number = np.isfinite(file.image[0]), folds.rows(0, file.shape[0])
+    np.testing.assert_array_equal(np.isfinite(out["PRIMARY"]), valid)
+    np.testing.assert_array_equal(out["FOLD"], np.where(valid, number, 0))
+    each = predicted_by_each(trained_kfold, file)
+    for model, (train, validation, test) in enumerate(folds.splits):
+        where = np.isin(out["FOLD"], test)
+        assert where.any()
+        np.testing.assert_allclose(out["PRIMARY"][where], each[model][where], atol=1e-6)
+        assert not set(test) & {*train, *validation}
+        assert not np.allclose(out["PRIMARY"][where], each[model - 1][where], atol=1e-3)
+
+
+def test_mask_takes_the_threshold_of_each_model(trained_kfold: Path, folds: Folds) -> None:
+    out = planes(trained_kfold)
+    for name, (_, _, test) in zip(NAMES, folds.splits, strict=True):
+        threshold = np.float32(Snapshot.load(trained_kfold / name / "best.pt").thresholds.whole)
+        where = np.isin(out["FOLD"], test)
+        np.testing.assert_array_equal(out["MASK"][where], out["PRIMARY"][where] >= threshold)
+    assert not out["MASK"][out["FOLD"] == 0].any()
+    assert out["MASK"].any()
+
+
+def test_map_lies_on_the_grid_of_the_patch_file_and_says_how_it_was_made(trained_kfold: Path, folds: Folds) -> None:
+    with fits.open(trained_kfold / "out_of_fold.fits") as hdus:
+        header = hdus[0].header
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "MASK", "FOLD", "PROVENANCE"]
+        entries = dict(hdus["PROVENANCE"].data)
+    for key in ("CTYPE1", "CRVAL1", "CRPIX2", "CDELT2"):
+        assert header[key] == folds.patch_file.header[key]
+    assert "BUNIT" not in header
+    assert "made for the tests" in list(header["HISTORY"])
+    assert entries["data identity"] == folds.patch_file.identity
+
+
+def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kfold: Path, folds: Folds) -> None:
+    summary = json.loads((trained_kfold / "summary.json").read_text())
+    assert list(summary["runs"]) == NAMES
+    assert summary["splits"] == [list(split) for split in folds.splits]
+    for name, run in summary["runs"].items():
+        assert run == json.loads((trained_kfold / name / "scores.json").read_text())
+    file, maps = folds.patch_file, BaselineMaps(folds.patch_file)
+    target, labelled = (plane > 0 for plane in file.labels())
+    valid = np.isfinite(file.image[0])
+    assert summary["predicted_pixels"] == summary["valid_pixels"] == valid.sum()
+    table, probability = summary["out_of_fold"], planes(trained_kfold)["PRIMARY"]
+    assert list(table) == ["BigSF", *BASELINES]
+    for kind, where in (("labelled", valid & labelled), ("whole", valid)):
+        curve = ThresholdCurve()
+        curve.update(probability[where], target[where])
+        assert table["BigSF"][kind]["average_precision"] == pytest.approx(curve.average_precision())
+        assert table["BigSF"][kind]["best_dice"] == pytest.approx(curve.best_dice().dice)
+        for name in BASELINES:
+            exact = average_precision_score(target[where], maps.rows(name, 0, file.shape[0])[where])
+            assert table[name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)
+
+
+def test_done_splits_are_not_trained_again(
+    trained_kfold: Path, kfold_of: Callable[..., KFold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfold = KFold.from_config(RunConfig.from_yaml(trained_kfold / "kfold.yaml"))
+    before = (trained_kfold / "summary.json").read_text()
+    monkeypatch.setattr(Trainer, "train", lambda _: pytest.fail("a split was trained again"))
+    assert kfold.run() is not None
+    assert (trained_kfold / "summary.json").read_text() == before
+
+
+class StopAfterAnEpoch(Callback):
+    def after_epoch(self, state: TrainingState) -> None:
+        raise InterruptedRunError("Stopped by the test.", 15)
+
+
+def test_one_split_at_a_time_and_an_interrupted_one_is_continued(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of(epochs=2)
+    assert kfold.run(only=2) is None
+    assert [path.name for path in sorted(kfold.path.iterdir())] == ["kfold.yaml", "split_2"]
+    assert json.loads((kfold.path / "split_2" / "scores.json").read_text())["split"] == [[2, 3], [4], [1]]
+
+    with pytest.raises(InterruptedRunError, match="Stopped by the test"):
+        kfold_of(epochs=2, callbacks=[StopAfterAnEpoch()]).run()
+    started = (kfold.path / "split_1" / "environment.json").stat().st_mtime_ns
+    assert Snapshot.load(kfold.path / "split_1" / "last.pt").epochs_run == 1
+    for number in (1, 3, 4):
+        last = kfold.run(only=number)
+    assert last is not None
+    assert (kfold.path / "split_1" / "environment.json").stat().st_mtime_ns > started
+    assert Snapshot.load(kfold.path / "split_1" / "last.pt").epochs_run == 2
+
+
+def test_what_was_stopped_says_what_to_resume(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of(time_limit_s=0.0)
+    with pytest.raises(InterruptedRunError, match=rf"Go on with: bigsf resume {kfold.path}$"):
+        kfold.run()
+    with pytest.raises(InterruptedRunError, match=rf"Go on with: bigsf resume {kfold.path}/split_3$"):
+        kfold.run(only=3)
+
+
+@pytest.mark.parametrize("only", [0, 5])
+def test_split_that_is_not_there_is_refused(kfold_of: Callable[..., KFold], only: int) -> None:
+    with pytest.raises(ConfigError, match=f"--only {only}: there are splits 1 to 4"):
+        kfold_of().run(only=only)
+
+
+def test_folds_that_are_never_tested_are_nan(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of({"k_train": 2, "step": 2})
+    summary = kfold.run()
+    assert summary is not None
+    out, number = planes(kfold.path), kfold.folds.rows(0, kfold.patch_file.shape[0])
+    tested = np.isin(number, [4, 2]) & np.isfinite(kfold.patch_file.image[0])
+    np.testing.assert_array_equal(np.isfinite(out["PRIMARY"]), tested)
+    np.testing.assert_array_equal(out["FOLD"], np.where(tested, number, 0))
+    assert summary.predicted_pixels == tested.sum() < summary.valid_pixels
+
+
+def test_several_models_of_a_pixel_are_averaged(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of({"k_train": 1})
+    kfold.run()
+    out, each = planes(kfold.path), predicted_by_each(kfold.path, kfold.patch_file)
+    number = kfold.folds.rows(0, kfold.patch_file.shape[0])
+    may = np.stack([np.isin(number, test) for _, _, test in kfold.folds.splits])
+    assert (may.sum(axis=0) == 2).all()
+    votes = each.transpose(1, 2, 0)[may.transpose(1, 2, 0)].reshape(*number.shape, 2)
+    np.testing.assert_allclose(out["PRIMARY"], votes.mean(axis=-1), atol=1e-6)
+    np.testing.assert_allclose(out["STD"], votes.std(axis=-1), atol=1e-6)
+    assert np.nanmax(out["STD"]) > 0.01
+
+
+def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[..., KFold]) -> None:
+    kfold_of().run(only=1)
+    with pytest.raises(UsageError, match=r"holds a k-fold of another configuration \(see .*kfold\.yaml\)"):
+        kfold_of(seed=5).run(only=1)
+    with pytest.raises(UsageError, match="--overwrite --only 1 would mix the two"):
+        kfold_of(seed=5).run(only=1, overwrite=True)
+    kfold_of(seed=5).run(overwrite=True)
+    assert RunConfig.from_yaml(kfold_of().path / "kfold.yaml").trainer.seed == 5
+
+
+def test_folder_of_something_else_is_refused(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    kfold.path.mkdir(parents=True)
+    (kfold.path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        kfold.run()
+
+
+def test_models_of_another_patch_file_are_refused(trained_kfold: Path, kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    snapshot = Snapshot.load(trained_kfold / "split_1" / "best.pt")
+    snapshot.data_identity = "0" * 64
+    for name in NAMES:
+        snapshot.save(kfold.path / name / "best.pt")
+    with pytest.raises(DataError, match=r"split_1 was trained on another patch file"):
+        kfold.summarise()
+
+
+def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> None:
+    with pytest.raises(SnapshotError, match=r"split_1/best\.pt does not exist"):
+        kfold_of().summarise()
+
+
+def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(
+    trained_kfold: Path, patch_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    output = tmp_path / "one.fits"
+    with pytest.warns(UserWarning, match="is the map that the model was trained on"):
+        segment(trained_kfold / "split_1", patch_path, output, precision="fp32")
+    out, alone = planes(trained_kfold), fits.getdata(output)
+    where = out["FOLD"] == 4  # split 1 tests on fold 4
+    np.testing.assert_allclose(alone[where], out["PRIMARY"][where], atol=1e-6)
+
+
+def test_map_is_predicted_anew_as_asked_without_training(
+    trained_kfold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results" / "run"
+    shutil.copytree(trained_kfold, folder)
+    before = planes(folder)["PRIMARY"]
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("a split was trained again"))
+    config = KFold.from_folder(folder).config
+    for change in ({"tta": True}, {"stride": 8}):
+        KFold.from_config(config.model_copy(update={"out_of_fold": OutOfFoldConfig(**change)})).run()
+        now = planes(folder)["PRIMARY"]
+        assert 0 < np.nanmax(abs(now - before)) < 0.5
+        before = now
+
+
+def test_a_configuration_that_was_refused_does_not_stand_in_the_way(kfold_of: Callable[..., KFold]) -> None:
+    with pytest.raises(ConfigError, match="best_by"):
+        kfold_of(best_by="val_nothing").run()
+    assert kfold_of().run() is not None

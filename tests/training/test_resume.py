@@ -1,0 +1,283 @@
+"""What ties a run to its folder, its folds and its data, when it is taken up again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+
+from bigsf.errors import (
+    BigsfWarning,
+    ConfigError,
+    DataError,
+    InterruptedRunError,
+    SnapshotError,
+    UsageError,
+)
+from bigsf.metrics import CountRatio
+from bigsf.patches.preprocess import preprocess
+from bigsf.segmentation.segment import segment
+from bigsf.training.build import Parts
+from bigsf.training.kfold import KFold
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+from conftest import FOUR_EPOCHS, Sky, preprocess_config
+from runs import ActAt, assert_same_run, kill, rows, scripted, terminate_at
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(run_in: Settings, tmp_path: Path) -> Settings:
+    return lambda **trainer: run_in(tmp_path, **trainer)
+
+
+def edit_folds(path: Path) -> None:
+    data = json.loads(path.read_text())
+    data["grid"][0][0], data["grid"][0][1] = data["grid"][0][1], data["grid"][0][0]
+    data["grid"][0][0] = data["grid"][0][0] % 4 + 1
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.filterwarnings("ignore:.*was edited by hand:bigsf.errors.BigsfWarning")
+def test_a_run_does_not_go_on_with_other_folds(run_dict: Settings, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(run_dict(epochs=1))
+    trainer.train()
+    edit_folds(tmp_path / "sky.folds.json")
+    with pytest.raises(DataError, match=r"was trained on other folds .*to go on would mix training and test areas"):
+        Trainer.from_snapshot(trainer.folder.path, epochs=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*was edited by hand:bigsf.errors.BigsfWarning")
+def test_an_out_of_fold_map_is_not_made_with_other_folds(run_dict: Settings, tmp_path: Path) -> None:
+    config = RunConfig.from_dict(run_dict(epochs=1))
+    KFold.from_config(config).run()
+    edit_folds(tmp_path / "sky.folds.json")
+    with pytest.raises(DataError, match="other folds, so its test areas are not those of today"):
+        KFold.from_config(config).run()
+
+
+def test_overwriting_a_run_removes_nothing_else(run_dict: Settings, tmp_path: Path) -> None:
+    Trainer.from_config(run_dict(epochs=1)).train()
+    own = tmp_path / "results" / "run" / "notes.txt"
+    own.write_text("mine")
+    Trainer.from_config(run_dict(epochs=1), overwrite=True).train()
+    assert own.read_text() == "mine"
+
+
+def test_a_config_that_no_run_recorded_is_left_alone(run_dict: Settings, tmp_path: Path) -> None:
+    written = tmp_path / "config.yaml"
+    written.write_text(f"# mine\n{yaml.safe_dump(json.loads(json.dumps(run_dict(), default=str)))}")
+    before = written.read_text()
+    with pytest.raises(SnapshotError, match=r"No run recorded .* Start one with bigsf train"):
+        Trainer.from_snapshot(tmp_path)
+    assert written.read_text() == before
+
+
+def test_a_run_and_a_kfold_do_not_share_a_folder(run_dict: Settings) -> None:
+    config = RunConfig.from_dict(run_dict(epochs=1))
+    trainer = Trainer.from_config(config)
+    trainer.train()
+    with pytest.raises(UsageError, match="holds something else"):
+        KFold.from_config(config).run(overwrite=True)
+    other = RunConfig.from_dict(run_dict(epochs=1, run_name="folds"))
+    KFold.from_config(other).run(only=1)
+    with pytest.raises(UsageError, match="holds a k-fold"):
+        Trainer.from_config(other, overwrite=True).train()
+
+
+def test_a_moved_kfold_goes_on_where_it_lies(run_dict: Settings, tmp_path: Path) -> None:
+    config = RunConfig.from_dict(run_dict(epochs=1))
+    KFold.from_config(config).run(only=1)
+    moved = tmp_path / "moved" / "my runs (1)"
+    moved.parent.mkdir()
+    shutil.move(tmp_path / "results" / "run", moved)
+    KFold.from_folder(moved).run()
+    assert (moved / "out_of_fold.fits").exists()
+    assert not (tmp_path / "results" / "run").exists()
+
+
+def test_weights_of_another_run_are_the_first(run_dict: Settings) -> None:
+    first = Trainer.from_config(run_dict(epochs=1))
+    first.train()
+    with pytest.warns(BigsfWarning, match="was trained on this very map"):
+        second = Trainer.from_config(run_dict(run_name="second", start_from=str(first.folder.best)))
+    expected = Snapshot.load(first.folder.best).model_state
+    for name, weight in second.run.model.state_dict().items():
+        np.testing.assert_array_equal(weight, expected[name])
+
+
+def test_a_metric_may_return_a_number_of_numpy(run_dict: Settings) -> None:
+    class Numpy(CountRatio):
+        def compute(self) -> float:
+            return np.float64(super().compute())
+
+    trainer = Trainer.from_config(run_dict(epochs=1), parts=Parts(metrics={"own": Numpy(0.5, (2, 0, 0), (2, 1, 1))}))
+    trainer.train()
+    assert type(Snapshot.load(trainer.folder.last).history[0]["val_own"]) is float
+
+
+def test_wrong_arguments_of_a_custom_part_are_named(run_dict: Settings) -> None:
+    loss = {"type": "custom", "target": "bigsf.training.components.losses:Focal", "kwargs": {"gama": 2}}
+    with pytest.raises(
+        ConfigError,
+        match=r"bigsf\.training\.components\.losses:Focal does not take kwargs \{'gama': 2\}: missing a required",
+    ):
+        Trainer.from_config(run_dict(loss=loss))
+
+
+def test_scores_stand_beside_the_baselines(run_dict: Settings) -> None:
+    scores = Trainer.from_config(run_dict(epochs=1)).train()
+    assert set(scores.baselines) == {"column density", "local contrast", "ridge filter"}
+    assert 0 < (scores.baselines["ridge filter"]["whole"]["average_precision"] or 0) <= 1
+
+
+def test_a_family_without_a_type_is_its_default_member() -> None:
+    text = "{data: {path: a.h5}, trainer: {optimizer: {lr: 0.5}, model: {features: 4, normalization: {}}}}"
+    trainer = RunConfig.from_dict(yaml.safe_load(text)).trainer
+    assert (trainer.optimizer.type, trainer.model.type, trainer.model.normalization.type) == (
+        "adamw",
+        "unet",
+        "log",
+    )
+
+
+def test_the_mask_in_the_file_of_a_map_is_used(sky: Sky, trained: Path, tmp_path: Path) -> None:
+    image = np.where(np.isnan(sky.image), 1e22, sky.image)
+    hdus = [fits.PrimaryHDU(image), fits.ImageHDU(sky.valid, name="MISSING")]
+    fits.HDUList(hdus).writeto(tmp_path / "map.fits")
+    segment(trained, tmp_path / "map.fits", tmp_path / "out.fits")
+    np.testing.assert_array_equal(np.isnan(fits.getdata(tmp_path / "out.fits")), sky.valid == 0)
+
+
+def test_an_inverted_mask_is_refused_by_segment_too(sky: Sky, trained: Path, tmp_path: Path) -> None:
+    fits.PrimaryHDU(1 - sky.valid).writeto(tmp_path / "inverted.fits")
+    with pytest.raises(DataError, match=r"declares .* finite pixels missing.*is it inverted"):
+        segment(trained, sky.path("image"), tmp_path / "out.fits", valid=tmp_path / "inverted.fits")
+    assert not (tmp_path / "out.fits").exists()
+
+
+@pytest.mark.parametrize("straddle", [True, False])
+def test_a_kfold_recorded_before_patches_straddled_goes_on_without(
+    run_dict: Settings, tmp_path: Path, straddle: bool
+) -> None:
+    run = run_dict(epochs=1)
+    run["data"]["straddle"] = straddle
+    runs = KFold.from_config(RunConfig.from_dict(run))
+    runs.run(only=1)
+    record = runs.path / "kfold.yaml"
+    text = record.read_text()
+    assert text.count(f"straddle: {str(straddle).lower()}") == 1
+    record.write_text("".join(line for line in text.splitlines(keepends=True) if "straddle:" not in line))
+    if straddle:  # what lies there is taken for a run without
+        with pytest.raises(UsageError, match="holds a k-fold of another configuration"):
+            KFold.from_config(RunConfig.from_dict(run)).run(only=2)
+    else:
+        KFold.from_folder(runs.path).run(only=2)
+        assert RunConfig.from_yaml(runs.path / "split_2" / "config.yaml").data.straddle is False
+
+
+def test_four_epochs_equal_two_and_two_more(settings: Settings, trained: Path) -> None:
+    trainer = Trainer.from_config(settings(**{**FOUR_EPOCHS, "epochs": 2}))
+    trainer.train()
+    Trainer.from_snapshot(trainer.folder.path, epochs=4).train()
+    assert_same_run(trainer.folder.path, trained)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 4), (2, -1), (3, 5)])
+def test_stopped_run_goes_on_as_if_undisturbed(settings: Settings, trained: Path, epoch: int, step: int) -> None:
+    step %= Trainer.from_config(settings(**FOUR_EPOCHS)).run.dataset.steps
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS), callbacks=[terminate_at(epoch, step)])
+    with pytest.raises(InterruptedRunError, match=rf"SIGTERM after step {step + 1} of .*bigsf resume") as stopped:
+        trainer.train()
+    assert stopped.value.exit_code == 128 + 15
+    snapshot = Snapshot.load(trainer.folder.last)
+    assert (snapshot.epochs_run, snapshot.steps_run) == (epoch, step + 1)
+    Trainer.from_snapshot(trainer.folder.path).train()
+    assert_same_run(trainer.folder.path, trained)
+
+
+def test_killed_run_goes_on_from_its_last_regular_save(settings: Settings, trained: Path) -> None:
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS, save_every=1e-9), callbacks=[ActAt(1, 3, kill)])
+    with pytest.raises(SystemExit, match="killed"):
+        trainer.train()
+    assert Snapshot.load(trainer.folder.last).steps_run == 4
+    Trainer.from_snapshot(trainer.folder.path).train()
+    assert_same_run(trainer.folder.path, trained)
+
+
+def test_run_killed_before_its_first_save_starts_anew(settings: Settings, trained: Path) -> None:
+    config = RunConfig.from_dict(settings(**FOUR_EPOCHS))
+    trainer = Trainer.from_config(config)
+    trainer.folder.start(trainer.run.config, overwrite=False)
+    Trainer.from_snapshot(trainer.folder.path).train()
+    assert_same_run(trainer.folder.path, trained)
+
+
+def test_finished_run_resumed_changes_nothing(trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "copy")
+    Trainer.from_snapshot(folder).train()
+    assert_same_run(folder, trained)
+
+
+def test_moved_run_goes_on_where_it_lies(trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "moved" / "elsewhere")
+    trainer = Trainer.from_snapshot(folder / "last.pt", epochs=5)
+    assert trainer.folder.path == folder
+    trainer.train()
+    assert len(rows(folder)) == 5
+    assert len(rows(trained)) == 4
+
+
+def test_going_back_to_best_keeps_what_is_newer(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3, best_by="val_loss")), 0.5, 0.3, 0.4)
+    trainer.train()
+    folder = trainer.folder
+    newer = folder.last.read_bytes()
+    going_back = Trainer.from_snapshot(folder.best, epochs=4, callbacks=[ActAt(2, 0, kill)])
+    with pytest.raises(SystemExit, match="killed"):
+        going_back.train()
+    assert Snapshot.load(folder.last).epochs_run == 2, "a run that is stopped right away can be resumed"
+    scripted(Trainer.from_snapshot(folder.path, epochs=4), 0.35, 0.2).train()
+    assert (folder.superseded / "last_3_epochs.pt").read_bytes() == newer
+    superseded = (folder.superseded / "metrics_3_epochs.csv").read_text().splitlines()
+    assert len(superseded) == 4
+    assert [row["val_loss"] for row in rows(folder.path)] == ["0.5", "0.3", "0.35", "0.2"]
+    assert Snapshot.load(folder.best).epochs_run == 4
+
+
+def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:
+    trainer = Trainer.from_config(settings(epochs=1, scheduler={"type": "cosine"}))
+    trainer.train()
+    with pytest.warns(BigsfWarning, match="cosine schedule depends on the number of epochs: with 3 instead of 1"):
+        Trainer.from_snapshot(trainer.folder.path, epochs=3, dry_run=True)
+
+
+def test_fewer_epochs_than_were_run_are_refused(trained: Path) -> None:
+    with pytest.raises(ConfigError, match="--epochs 3 is less than the 4 epochs"):
+        Trainer.from_snapshot(trained, epochs=3)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match=r"neither last\.pt nor config\.yaml"):
+        Trainer.from_snapshot(tmp_path)
+
+
+@pytest.mark.parametrize("with_folds", [True, False])
+def test_resuming_on_another_patch_file_is_refused(
+    run_dict: Settings, sky: Sky, patch_path: Path, tmp_path: Path, with_folds: bool
+) -> None:
+    data = shutil.copy(patch_path, tmp_path / "data.h5")
+    trainer = Trainer.from_config({**run_dict(epochs=1), "data": {"path": str(data)}})
+    trainer.train()
+    preprocess(preprocess_config(sky, stride=8), data, overwrite=True)
+    if not with_folds:
+        (tmp_path / "sky.folds.json").unlink()
+    with pytest.raises(DataError, match=r"(made for|trained on) another patch file \([0-9a-f]{8}\.\.\. there"):
+        Trainer.from_snapshot(trainer.folder.path)

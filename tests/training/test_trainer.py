@@ -1,0 +1,228 @@
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bigsf.errors import (
+    InterruptedRunError,
+    TrainingError,
+    UsageError,
+)
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.training.build import Parts
+from bigsf.training.components.losses import BCE, LossSum
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+from bigsf.training.validation import Validator
+from conftest import FOUR_EPOCHS
+from runs import assert_same_run, rows, scripted, terminate_at
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(run_in: Settings, tmp_path: Path) -> Settings:
+    return lambda **trainer: run_in(tmp_path, **trainer)
+
+
+# --- a whole run ----------------------------------------------------------------------------------------------------
+
+
+def test_run_folder_holds_what_is_promised(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "config.yaml",
+        "metrics.csv",
+        "best.pt",
+        "last.pt",
+        "train.log",
+        "environment.json",
+        "curves.png",
+        "scores.json",
+    }
+    assert [row["epoch"] for row in rows(trained)] == ["1", "2", "3", "4"]
+    assert "epoch 4/4" in (trained / "train.log").read_text()
+    assert json.loads((trained / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+
+
+def test_training_lowers_the_loss_and_finds_the_structures(trained: Path) -> None:
+    losses = [float(row["train_loss"]) for row in rows(trained)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert json.loads((trained / "scores.json").read_text())["test"]["labelled_best_dice"] > 0.95
+
+
+def test_recorded_config_trains_the_same_run(trained: Path, tmp_path: Path) -> None:
+    overrides = [f"trainer.output_dir={tmp_path}", "trainer.epochs=1"]
+    trainer = Trainer.from_config(trained / "config.yaml", overrides)
+    trainer.train()
+    assert rows(trainer.folder.path) == rows(trained)[:1]
+
+
+def test_same_config_gives_the_same_weights_bit_for_bit(settings: Settings) -> None:
+    folders = []
+    for name in ("first", "second"):
+        trainer = Trainer.from_config(settings(epochs=1, run_name=name, save_every="1s"))
+        trainer.train()
+        folders.append(trainer.folder.path)
+    assert_same_run(folders[0], folders[1])
+
+
+def test_learning_rate_follows_the_schedule(trained: Path) -> None:
+    assert [float(row["lr"]) for row in rows(trained)] == [0.01, 0.005, 0.005, 0.0025]
+
+
+def test_logged_validation_is_that_of_the_saved_model(trained: Path) -> None:
+    snapshot = Snapshot.load(trained / "last.pt")
+    trainer = Trainer.from_config(snapshot.config, dry_run=True)
+    predictor = SlidingWindowPredictor([snapshot.build_model()], snapshot.patch_size)
+    validator = Validator(predictor, trainer.run.folds, trainer.run.metrics, trainer.run.loss, 0.0)
+    found = validator.evaluate(trainer.run.split.validation)
+    logged = {name.removeprefix("val_"): value for name, value in snapshot.history[-1].items() if "val_" in name}
+    assert found.quantities == pytest.approx(logged, rel=1e-6)
+    assert asdict(found.thresholds) == pytest.approx(asdict(snapshot.thresholds))
+
+
+def test_scores_are_those_of_the_best_model_on_the_test_folds(trained: Path) -> None:
+    best, scores = Snapshot.load(trained / "best.pt"), json.loads((trained / "scores.json").read_text())
+    trainer = Trainer.from_config(best.config, dry_run=True)
+    assert scores["split"] == [[1, 2], [3], [4]]
+    predictor = SlidingWindowPredictor([best.build_model()], best.patch_size)
+    validator = Validator(predictor, trainer.run.folds, trainer.run.metrics, trainer.run.loss, 0.0)
+    found = validator.evaluate([4])
+    assert {name: scores["test"][name] for name in found.quantities} == pytest.approx(found.quantities)
+    assert scores["thresholds"] == asdict(best.thresholds)
+
+
+def test_weight_of_unlabelled_pixels_changes_what_is_learnt(settings: Settings) -> None:
+    marked = []
+    for weight in (0.0, 1.0):
+        loss = {"type": "bce", "unlabelled_weight": weight}
+        trainer = Trainer.from_config(settings(loss=loss, run_name=f"run_{weight}"))
+        marked.append(trainer.train().test["marked_ratio_labelled"])
+    assert marked[1] < marked[0]
+
+
+def test_loss_of_the_config_is_the_one_that_is_trained(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mylab_loss.py").write_text(
+        "from bigsf.training.components.losses import LossSum\n"
+        "def make(factor):\n"
+        "    return lambda logits, target, weight: LossSum(logits.sum() * 0 + factor * weight.sum(), weight.sum())\n"
+    )
+    loss = {"type": "custom", "target": "mylab_loss:make", "kwargs": {"factor": 7}, "folder": str(tmp_path)}
+    trainer = Trainer.from_config(settings(loss=loss, epochs=1))
+    trainer.train()
+    assert float(rows(trainer.folder.path)[0]["train_loss"]) == pytest.approx(7)
+
+
+@pytest.mark.parametrize("model", [{"type": "unetpp"}, {"type": "unet", "position": {"type": "linear"}}])
+def test_other_models_train_and_resume(settings: Settings, model: dict[str, Any]) -> None:
+    model = {**model, "features": 4, "depth": 2, "norm": "group"}
+    whole = Trainer.from_config(settings(model=model, run_name="whole"))
+    whole.train()
+    half = Trainer.from_config(settings(model=model, epochs=1))
+    half.train()
+    Trainer.from_snapshot(half.folder.path, epochs=2).train()
+    assert_same_run(half.folder.path, whole.folder.path)
+
+
+# --- stopping and going on ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the compiler's own code
+def test_compiled_network_learns_the_same_and_resumes_bit_for_bit(settings: Settings) -> None:
+    model = {"features": 4, "depth": 1}  # the less of it, the sooner it is compiled
+    plain = Trainer.from_config(settings(model=model, run_name="plain"))
+    plain.train()
+    whole = Trainer.from_config(settings(model=model, run_name="compiled", compile=True))
+    whole.train()
+    for row, other in zip(rows(whole.folder.path), rows(plain.folder.path), strict=True):
+        assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-3)
+    stopped = Trainer.from_config(
+        settings(model=model, run_name="stopped", compile=True), callbacks=[terminate_at(0, 4)]
+    )
+    with pytest.raises(InterruptedRunError):
+        stopped.train()
+    Trainer.from_snapshot(stopped.folder.path).train()
+    assert_same_run(stopped.folder.path, whole.folder.path)
+
+
+# --- choosing and stopping ------------------------------------------------------------------------------------------
+
+
+def test_best_is_chosen_on_validation(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3, best_by="val_loss")), 0.5, 0.3, 0.4)
+    scores = trainer.train()
+    assert (scores.best_epoch, scores.best_value, scores.test["loss"]) == (2, 0.3, 1.0)
+    assert Snapshot.load(trainer.folder.best).epochs_run == 2
+    assert Snapshot.load(trainer.folder.last).epochs_run == 3
+
+
+def test_the_last_epoch_is_the_best_by_default(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3)), 0.5, 0.3, 0.4)
+    scores = trainer.train()
+    assert (scores.best_by, scores.best_epoch) == ("epoch", 3)
+    assert Snapshot.load(trainer.folder.best).epochs_run == 3
+    assert RunConfig.from_yaml(trainer.folder.config).trainer.best_by == "epoch"
+
+
+def test_best_may_be_chosen_by_a_quantity_that_is_to_rise(trained: Path, settings: Settings) -> None:
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS, best_by="val_dice"))
+    scores = trainer.train()
+    values = [float(row["val_dice"]) for row in rows(trainer.folder.path)]
+    assert scores.best_value == max(values)
+    assert scores.best_epoch == 1 + values.index(max(values))
+
+
+def test_nan_is_never_the_best(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3)), math.nan, 0.5, math.nan)
+    assert trainer.train().best_epoch == 2
+
+
+def test_run_without_a_number_to_choose_by_fails_and_keeps_its_last_snapshot(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings()), math.nan, math.nan)
+    with pytest.raises(TrainingError, match=r"^val_loss was never"):
+        trainer.train()
+    assert Snapshot.load(trainer.folder.last).epochs_run == 2
+
+
+def test_early_stopping_ends_the_run_and_survives_a_restart(settings: Settings) -> None:
+    early = {"type": "patience", "patience": 2}
+    trainer = scripted(Trainer.from_config(settings(epochs=3, early_stopping=early)), 0.5, 0.3, 0.4)
+    trainer.train()
+    resumed = scripted(Trainer.from_snapshot(trainer.folder.path, epochs=9), 0.35, 0.1, 0.1)
+    assert resumed.train().epochs_run == 4
+    assert resumed.run.state.stopped_early
+
+
+def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(settings: Settings) -> None:
+    steps = iter(range(1000))
+
+    def turning_bad(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        bad = logits.requires_grad and next(steps) == trainer.run.dataset.steps + 2
+        return BCE()(logits * (torch.nan if bad else 1), target, weight)
+
+    trainer = Trainer.from_config(settings(), parts=Parts(loss=turning_bad))
+    with pytest.raises(TrainingError, match=r"epoch 2, step 3, patches at \(y, x\) = \(\d+, \d+\), .*Likely cause"):
+        trainer.train()
+    snapshot = Snapshot.load(trainer.folder.last)
+    assert (snapshot.epochs_run, snapshot.steps_run) == (1, 0)
+    assert all(value.isfinite().all() for value in snapshot.model_state.values())
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_existing_run_is_kept_unless_told_otherwise(settings: Settings) -> None:
+    Trainer.from_config(settings(epochs=1)).train()
+    with pytest.raises(UsageError, match=r"holds a run already\. Continue it with bigsf resume"):
+        Trainer.from_config(settings(epochs=2)).train()
+    trainer = Trainer.from_config(settings(epochs=2), overwrite=True)
+    trainer.train()
+    assert len(rows(trainer.folder.path)) == 2
