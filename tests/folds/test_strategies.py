@@ -146,15 +146,15 @@ def regions(*parts: dict[str, object]) -> Strategy:
 
 def test_areas_go_to_the_first_region_that_holds_their_centre() -> None:
     sky = on_the_sky([355, 5, 15, 25], [-0.5, 0.5])
-    deal = regions({"fold": 1, "l": [350, 10]}, {"fold": 2, "l": [10, 20], "b": [0, 1]}, {"fold": 3})
-    assert deal(sky, 3).tolist() == [[1, 1, 3, 3], [1, 1, 2, 3]]
+    assign = regions({"fold": 1, "l": [350, 10]}, {"fold": 2, "l": [10, 20], "b": [0, 1]}, {"fold": 3})
+    assert assign(sky, 3).tolist() == [[1, 1, 3, 3], [1, 1, 2, 3]]
 
 
 def test_area_in_no_region_is_refused() -> None:
-    deal = regions({"fold": 1, "l": [0, 10]}, {"fold": 2, "l": [10, 20]}, {"fold": 3, "l": [20, 30]})
+    assign = regions({"fold": 1, "l": [0, 10]}, {"fold": 2, "l": [10, 20]}, {"fold": 3, "l": [20, 30]})
     with pytest.raises(ConfigError, match=r"1 areas with patches .* about l = 31.00, b = 0.50. Add a last region"):
-        deal(on_the_sky([5, 15, 25, 31], [0.5]), 3)
-    assert deal(on_the_sky([5, 15, 25, 31], [0.5], patches=0), 3).tolist() == [[1, 2, 3, 1]]
+        assign(on_the_sky([5, 15, 25, 31], [0.5]), 3)
+    assert assign(on_the_sky([5, 15, 25, 31], [0.5], patches=0), 3).tolist() == [[1, 2, 3, 1]]
 
 
 def test_regions_need_a_sky_and_all_folds() -> None:

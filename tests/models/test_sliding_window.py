@@ -98,7 +98,7 @@ def test_network_gives_the_same_in_batches_of_any_size(unet: SegmentationModel) 
     assert np.nanstd(one) > 0
 
 
-def test_map_is_judged_in_evaluation_mode_also_between_steps_of_training(unet: SegmentationModel) -> None:
+def test_map_is_predicted_in_evaluation_mode_also_between_steps_of_training(unet: SegmentationModel) -> None:
     predictor, image = SlidingWindowPredictor([unet], 16), random_map(32, 48)
     before = predicted(predictor, image)
     state = {name: value.clone() for name, value in unet.state_dict().items()}
@@ -125,7 +125,7 @@ def test_several_channels_are_all_needed() -> None:
     np.testing.assert_allclose(probability[0], image.mean(axis=0), rtol=1e-5)
 
 
-def test_map_without_a_valid_pixel_is_nan_and_judged_by_nobody() -> None:
+def test_map_without_a_valid_pixel_is_nan_and_never_predicted() -> None:
     def forbidden(image: Tensor, position: Tensor | None) -> Tensor:
         raise AssertionError("there was nothing to predict")
 
@@ -136,7 +136,9 @@ def test_map_without_a_valid_pixel_is_nan_and_judged_by_nobody() -> None:
 
 @settings(max_examples=50)
 @given(geometry=geometries, seed=st.integers(0, 99))
-def test_allowed_restricts_who_judges_and_changes_no_value(geometry: tuple[int, int, int, int, int], seed: int) -> None:
+def test_allowed_restricts_the_windows_and_changes_no_value(
+    geometry: tuple[int, int, int, int, int], seed: int
+) -> None:
     ny, nx, window, stride, batch_size = geometry
     image = random_map(ny, nx, 0.05, seed)
     may: npt.NDArray[np.bool_] = np.random.default_rng(seed).random((2, ny, nx)) < 0.1
@@ -145,7 +147,7 @@ def test_allowed_restricts_who_judges_and_changes_no_value(geometry: tuple[int, 
     np.testing.assert_allclose(restricted, np.where(may, predicted(predictor, image), np.nan), rtol=1e-5)
 
 
-def test_windows_without_a_pixel_to_judge_are_skipped() -> None:
+def test_windows_without_a_pixel_to_predict_are_skipped() -> None:
     seen: list[int] = []
 
     def counting(image: Tensor, position: Tensor | None) -> Tensor:

@@ -32,7 +32,7 @@ Settings = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def config(run_dict: Settings, tmp_path: Path) -> Path:
-    """A run whose last batch of an epoch cannot be dealt evenly, without batch statistics, with dropout off."""
+    """A run whose last batch of an epoch cannot be shared evenly, without batch statistics, with dropout off."""
     settings = run_dict(
         batch_size=7,
         model={"type": "unet", "features": 4, "depth": 2, "norm": "group", "normalization": {"type": "log"}},
@@ -76,8 +76,8 @@ def test_a_batch_is_dealt_whole(patch_file: PatchFile) -> None:
     parts = [PatchDataset(patch_file, indices, 4, rank=rank, processes=3) for rank in range(3)]
     whole = PatchDataset(patch_file, indices, 4)
     for step in range(whole.steps):
-        dealt = torch.cat([part.batch(0, step).image for part in parts])
-        assert sorted(dealt.nan_to_num().flatten(1).sum(1).tolist()) == pytest.approx(
+        shared = torch.cat([part.batch(0, step).image for part in parts])
+        assert sorted(shared.nan_to_num().flatten(1).sum(1).tolist()) == pytest.approx(
             sorted(whole.batch(0, step).image.nan_to_num().flatten(1).sum(1).tolist())
         )
 

@@ -91,7 +91,7 @@ def test_chunks_of_a_wide_map_score_the_same(evaluated: Callable[..., Evaluation
     np.testing.assert_array_equal(in_chunks.whole.positives, whole.whole.positives)
 
 
-def test_every_pixel_of_the_folds_is_judged_once(
+def test_every_pixel_of_the_folds_is_predicted_once(
     evaluated: Callable[..., Evaluation], whole_map: tuple[Any, ...]
 ) -> None:
     _, truth, labelled, valid, fold = whole_map

@@ -1,4 +1,4 @@
-"""Areas, the cells of the coarse grid by which a map is dealt to folds: pure geometry, in pixels."""
+"""Areas, the cells of the coarse grid by which a map is assigned to folds: pure geometry, in pixels."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How areas are dealt to folds: the family of split strategies."""
+"""How areas are assigned to folds: the family of split strategies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class AreaContents:
 
 
 class Strategy(Protocol):
-    """Deals the areas of a map to folds."""
+    """Assigns the areas of a map to folds."""
 
     def __call__(self, contents: AreaContents, k: int) -> Grid:
         """Return the fold number, 1 to k, of each area."""
@@ -73,12 +73,12 @@ class RandomStrategy(Strategy):
 
 
 class RandomStrategyConfig(Component[Strategy], builds=RandomStrategy):
-    """Areas are dealt round-robin along the map, shuffled inside each round: every fold samples the whole map."""
+    """Areas are assigned round-robin along the map, shuffled inside each round: every fold samples the whole map."""
 
     type: Literal["random"] = "random"
 
     seed: NonNegativeInt = 0
-    """Another seed gives another deal."""
+    """Another seed gives another assignment."""
 
 
 def naive_strategy(contents: AreaContents, k: int) -> Grid:
@@ -125,7 +125,7 @@ class BalancedStrategyConfig(Component[Strategy], builds=BalancedStrategy):
     type: Literal["balanced"]
 
     seed: NonNegativeInt = 0
-    """Breaks ties; another seed gives another deal of almost equal balance."""
+    """Breaks ties; another seed gives another assignment of almost equal balance."""
 
 
 class Region(Config):
@@ -148,7 +148,7 @@ class Region(Config):
 
 
 class RegionsStrategy(Strategy):
-    """Deals areas by where on the sky they lie.
+    """Assigns areas by where on the sky they lie.
 
     Raises
     ------

@@ -57,7 +57,7 @@ class World:
         return items
 
     def first(self, work: Callable[[], Result]) -> Result | None:
-        """Let the first process do a piece of work while the others wait.
+        """Let the first process work while the others wait.
 
         Returns
         -------
