@@ -3,9 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from bigsf.arrays import Float64Array, IntArray
 from bigsf.errors import ConfigError, DataError
 from bigsf.folds.folds import Folds
 from bigsf.folds.leakage import Leakage
@@ -23,7 +23,7 @@ def sizes(split: Split) -> list[int]:
     return [len(part) for part in split]
 
 
-def patches_per_area(folds: Folds) -> npt.NDArray[np.int64]:
+def patches_per_area(folds: Folds) -> IntArray:
     """Return the number of kept patches in each area."""
     kept = folds.area[folds.patch_fold > 0]
     return np.bincount(kept, minlength=folds.grid.size).reshape(folds.grid.shape)
@@ -114,7 +114,7 @@ def test_too_few_areas_for_the_folds(small: PatchFile) -> None:
     ("grid", "found"), [(np.zeros((2, 3)), "0 to 0"), (np.full((2, 3), 4), "4 to 4"), (np.ones((1, 3)), "1 to 1")]
 )
 def test_strategy_with_impossible_folds_is_refused(
-    small: PatchFile, monkeypatch: pytest.MonkeyPatch, grid: npt.NDArray[np.float64], found: str
+    small: PatchFile, monkeypatch: pytest.MonkeyPatch, grid: Float64Array, found: str
 ) -> None:
     monkeypatch.setattr("bigsf.config.CustomConfig.load", lambda _: lambda: lambda *_: grid)
     config = split_config(k=3, area_size=4, strategy={"type": "custom", "target": "mylab:strategy"})

@@ -1,11 +1,11 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from bigsf.arrays import IntArray
 from bigsf.errors import DataError
 from bigsf.folds.folds import Folds
 from bigsf.folds.leakage import measure_leakage
@@ -18,7 +18,7 @@ def split_config(**settings: Any) -> SplitConfig:
     return SplitConfig.from_dict(settings)
 
 
-def painted(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
+def painted(folds: Folds) -> dict[int, IntArray]:
     """Return how many kept patches of each fold cover each pixel."""
     file = folds.patch_file
     planes = {fold: np.zeros(file.shape, np.int64) for fold in range(1, int(folds.grid.max()) + 1)}
@@ -30,7 +30,7 @@ def painted(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
     return planes
 
 
-def painted_straddling(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
+def painted_straddling(folds: Folds) -> dict[int, IntArray]:
     """Return how many training patches of each fold show each pixel, those that straddle areas among them."""
     side = folds.patch_file.patch_size
     planes = {}
@@ -42,7 +42,7 @@ def painted_straddling(folds: Folds) -> dict[int, npt.NDArray[np.int64]]:
     return planes
 
 
-def near(length: int, reach: int, period: float = np.inf) -> npt.NDArray[np.int64]:
+def near(length: int, reach: int, period: float = np.inf) -> IntArray:
     """Say which pixels along an axis have less than `reach` clear pixels between them; it closes after `period`."""
     pixel = np.arange(length)
     distance = abs(pixel[:, None] - pixel)
@@ -80,7 +80,7 @@ def test_folds_share_no_pixel_and_keep_the_gap_also_where_the_map_wraps(
     assert folds.leakage.clear_px == min(clear(planes, split, period) for split in folds.splits)
 
 
-def clear(planes: dict[int, npt.NDArray[np.int64]], split: Split, period: float) -> int:
+def clear(planes: dict[int, IntArray], split: Split, period: float) -> int:
     """Return the clear pixels between training and test patches by comparing all pixels."""
     train, test = (np.argwhere(np.sum([planes[fold] for fold in folds], axis=0)) for folds in (split.train, split.test))
     dy, dx = (abs(train[:, None, axis] - test[:, axis]) for axis in (0, 1))

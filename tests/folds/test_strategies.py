@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from bigsf.arrays import IntArray
 from bigsf.errors import ConfigError
 from bigsf.folds.strategies import (
     AreaContents,
     BalancedStrategy,
     CustomStrategyConfig,
-    Grid,
     RandomStrategy,
     RegionsStrategyConfig,
     Strategy,
@@ -21,7 +21,7 @@ from bigsf.folds.strategies import (
 )
 
 
-def contents(patches: Grid, target: Grid | None = None, background: Grid | None = None) -> AreaContents:
+def contents(patches: IntArray, target: IntArray | None = None, background: IntArray | None = None) -> AreaContents:
     none = np.zeros_like(patches)
     return AreaContents(patches, none if target is None else target, none if background is None else background)
 
@@ -31,7 +31,7 @@ full = contents(np.ones((4, 30), np.int64))
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 8), st.integers(1, 20), st.integers(3, 6), st.integers(0, 99), st.booleans())
-def test_every_area_is_dealt_and_occupied_areas_evenly(
+def test_every_area_is_assigned_and_occupied_areas_evenly(
     down: int, across: int, k: int, seed: int, balanced: bool
 ) -> None:
     generator = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def test_every_area_is_dealt_and_occupied_areas_evenly(
 
 
 @pytest.mark.parametrize("strategy", [RandomStrategy, BalancedStrategy])
-def test_seed_makes_the_deal(strategy: type[RandomStrategy] | type[BalancedStrategy]) -> None:
+def test_seed_decides_the_assignment(strategy: type[RandomStrategy] | type[BalancedStrategy]) -> None:
     np.testing.assert_array_equal(strategy(3)(full, 5), strategy(3)(full, 5))
     assert (strategy(3)(full, 5) != strategy(4)(full, 5)).any()
 
@@ -62,7 +62,7 @@ def test_every_fold_samples_the_whole_map(
         assert sorted(line.tolist()) == [1, 2, 3, 4]
 
 
-def test_random_deal_makes_no_stripes() -> None:
+def test_random_assignment_makes_no_stripes() -> None:
     grid = RandomStrategy()(contents(np.ones((4, 30), np.int64)), 4)
     assert len({tuple(column) for column in grid.T.tolist()}) > 5
     assert all(len(set(row)) == 4 for row in grid.tolist())
@@ -80,7 +80,7 @@ def test_walk_follows_the_longer_axis_to_and_fro_and_ends_with_empty_areas() -> 
     ]
 
 
-def test_empty_areas_are_dealt_last() -> None:
+def test_empty_areas_are_assigned_last() -> None:
     sky = contents(np.array([[5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0]]))
     grid = RandomStrategy()(sky, 3)
     assert np.bincount(grid[0, ::2])[1:].tolist() == [2, 2, 2]
@@ -92,7 +92,7 @@ def test_naive_parts_are_contiguous() -> None:
     assert naive_strategy(contents(np.ones((3, 1), np.int64)), 3).tolist() == [[1], [2], [3]]
 
 
-def unevenness(grid: Grid, quantity: Grid, k: int) -> float:
+def unevenness(grid: IntArray, quantity: IntArray, k: int) -> float:
     return float(np.std([quantity[grid == fold].sum() for fold in range(1, k + 1)]))
 
 

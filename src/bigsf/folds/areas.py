@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bigsf.arrays import IntArray
+from bigsf.arrays import BoolArray, IntArray, MaskArray
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class AreaGrid:
         return len(self.y_edges) - 1, len(self.x_edges) - 1
 
     @property
-    def first_sky(self) -> npt.NDArray[np.bool_]:
+    def first_sky(self) -> BoolArray:
         """Which columns show sky that the map has not shown further left, `(nx,)`."""
         return np.arange(self.nx) < self.x_edges[-1]
 
-    def sums(self, mask: npt.NDArray[np.uint8]) -> IntArray:
+    def sums(self, mask: MaskArray) -> IntArray:
         """Return the sum of a mask `(ny, nx)` over each area."""
         across = np.stack(
             [
@@ -74,7 +74,7 @@ class AreaGrid:
 
     def keeps(
         self, positions: npt.NDArray[np.integer], patch_size: int, overlap: int, gap: int
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    ) -> tuple[BoolArray, BoolArray]:
         """Say which patches may be used.
 
         Returns
@@ -94,14 +94,14 @@ class AreaGrid:
         new_sky = x_end <= min(self.nx, np.floor(self.period_px) - gap)
         return (y_end <= y_limit) & (x_end <= x_limit), new_sky
 
-    def rows(self, grid: IntArray, y0: int, y1: int) -> npt.NDArray[np.uint8]:
+    def rows(self, grid: IntArray, y0: int, y1: int) -> MaskArray:
         """Return the value in `grid` of the area of each pixel of rows y0 to y1, `(rows, nx)`."""
         positions = np.stack([np.zeros(self.nx, np.int64), np.arange(self.nx)], axis=1)
         _, column = self.area_of(positions)
         row = np.searchsorted(self.y_edges, np.arange(y0, y1), side="right") - 1
         return grid[row[:, None], column[None, :]].astype(np.uint8)
 
-    def inside(self, chosen: npt.NDArray[np.bool_], y: IntArray, x: IntArray, gap: int = 0) -> npt.NDArray[np.bool_]:
+    def inside(self, chosen: BoolArray, y: IntArray, x: IntArray, gap: int = 0) -> BoolArray:
         """Say which pixels lie in chosen areas.
 
         Parameters
@@ -120,11 +120,11 @@ class AreaGrid:
         """
         row, before_y = _lines(self.y_edges, y, gap, self.y_edges[-1])
         column, before_x = _lines(self.x_edges, x, gap, min(self.x_edges[-1], np.floor(self.period_px) - gap))
-        inside: npt.NDArray[np.bool_] = chosen[row[..., :, None], column[..., None, :]]
+        inside: BoolArray = chosen[row[..., :, None], column[..., None, :]]
         return inside & before_y[..., :, None] & before_x[..., None, :]
 
 
-def _lines(edges: tuple[int, ...], pixels: IntArray, gap: int, end: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+def _lines(edges: tuple[int, ...], pixels: IntArray, gap: int, end: float) -> tuple[IntArray, BoolArray]:
     """Return in which row (or column) of areas pixels lie, and whether before its gap; the last ends at `end`."""
     line = np.minimum(np.searchsorted(edges, pixels, side="right") - 1, len(edges) - 2)
     return line, pixels < np.append(np.asarray(edges[1:-1]) - gap, end)[line]

@@ -6,9 +6,8 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from bigsf.arrays import IntArray
+from bigsf.arrays import BoolArray, Float64Array, IntArray, MaskArray
 from bigsf.errors import ConfigError, DataError
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.leakage import Leakage, measure_leakage
@@ -144,16 +143,16 @@ class Folds:
             straddling[here] &= labels[row[here] - first, column[here]] > 0
         return np.flatnonzero(straddling)
 
-    def visible_pixels(self, indices: IntArray, folds: list[int]) -> npt.NDArray[np.bool_]:
+    def visible_pixels(self, indices: IntArray, folds: list[int]) -> BoolArray:
         """Return the pixels of patches that lie in some folds, a mask `(n, y, x)`; of kept patches all pixels do."""
         side = np.arange(self.patch_file.patch_size)
         y, x = (self.patch_file.positions[indices, axis, None] + side for axis in (0, 1))
         return self._inside(folds, y, x) | np.isin(self.patch_fold[indices], folds)[:, None, None]
 
-    def _inside(self, folds: list[int], y: IntArray, x: IntArray) -> npt.NDArray[np.bool_]:
+    def _inside(self, folds: list[int], y: IntArray, x: IntArray) -> BoolArray:
         return self.areas.inside(np.isin(self.grid, folds), y, x, self.config.gap)
 
-    def rows(self, y0: int, y1: int) -> npt.NDArray[np.uint8]:
+    def rows(self, y0: int, y1: int) -> MaskArray:
         """Return the fold number of each pixel of rows y0 to y1, `(rows, nx)`."""
         return self.areas.rows(self.grid, y0, y1)
 
@@ -228,7 +227,7 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaCon
         )
 
 
-def _galactic(areas: AreaGrid, patch_file: PatchFile) -> npt.NDArray[np.float64] | None:
+def _galactic(areas: AreaGrid, patch_file: PatchFile) -> Float64Array | None:
     """Return Galactic (l, b) of the centre of each area in degrees, `(2, down, across)`."""
     if patch_file.wcs is None:
         return None

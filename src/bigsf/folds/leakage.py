@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from bigsf.arrays import IntArray
+from bigsf.arrays import BoolArray, IntArray
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.splits import Split
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
@@ -77,7 +77,7 @@ def measure_leakage(
     return Leakage(shared, uncovered, min((pixels for pixels in clear if pixels is not None), default=None))
 
 
-def covered(positions: npt.NDArray[np.integer], patch_size: int, y0: int, y1: int, nx: int) -> npt.NDArray[np.bool_]:
+def covered(positions: npt.NDArray[np.integer], patch_size: int, y0: int, y1: int, nx: int) -> BoolArray:
     """Return which pixels of rows y0 to y1 lie in at least one patch, `(rows, nx)`."""
     near = positions[(positions[:, 0] < y1) & (positions[:, 0] + patch_size > y0)]
     steps = np.zeros((y1 - y0 + 1, nx + 1), np.int32)
@@ -89,7 +89,7 @@ def covered(positions: npt.NDArray[np.integer], patch_size: int, y0: int, y1: in
     return steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
 
 
-def outermost(positions: npt.NDArray[np.integer], groups: IntArray) -> npt.NDArray[np.bool_]:
+def outermost(positions: npt.NDArray[np.integer], groups: IntArray) -> BoolArray:
     """Say which patches are the first or the last of a row or a column of their group.
 
     Parameters

@@ -5,32 +5,30 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, NonNegativeInt, PositiveInt
 from scipy.optimize import linear_sum_assignment
 from typing_extensions import override
 
+from bigsf.arrays import BoolArray, Float64Array, IntArray
 from bigsf.config import Component, Config, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
-
-Grid = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class AreaContents:
     """What each area of a map holds; all arrays are `(areas down, areas across)`."""
 
-    patches: Grid
+    patches: IntArray
     """Patches that lie wholly in the area."""
-    target: Grid
+    target: IntArray
     """Pixels on known structures."""
-    background: Grid
+    background: IntArray
     """Pixels on sure background."""
-    galactic: npt.NDArray[np.float64] | None = None
+    galactic: Float64Array | None = None
     """Galactic (l, b) of the centre in degrees, `(2, areas down, areas across)`; None where the map has no WCS."""
 
     @property
-    def occupied(self) -> npt.NDArray[np.bool_]:
+    def occupied(self) -> BoolArray:
         """Whether the area holds a patch."""
         return self.patches > 0
 
@@ -47,7 +45,7 @@ class AreaContents:
 class Strategy(Protocol):
     """Assigns the areas of a map to folds."""
 
-    def __call__(self, contents: AreaContents, k: int) -> Grid:
+    def __call__(self, contents: AreaContents, k: int) -> IntArray:
         """Return the fold number, 1 to k, of each area."""
         ...
 
@@ -62,7 +60,7 @@ class RandomStrategy(Strategy):
         self.seed = seed
 
     @override
-    def __call__(self, contents: AreaContents, k: int) -> Grid:
+    def __call__(self, contents: AreaContents, k: int) -> IntArray:
         generator = np.random.default_rng(self.seed)
         grid = np.zeros_like(contents.patches)
         areas = contents.snake_order()
@@ -81,7 +79,7 @@ class RandomStrategyConfig(Component[Strategy], builds=RandomStrategy):
     """Another seed gives another assignment."""
 
 
-def naive_strategy(contents: AreaContents, k: int) -> Grid:
+def naive_strategy(contents: AreaContents, k: int) -> IntArray:
     """Return 1 to k for the k areas along the longer axis."""
     return np.arange(1, k + 1).reshape(contents.patches.shape)
 
@@ -103,7 +101,7 @@ class BalancedStrategy(Strategy):
         self.seed = seed
 
     @override
-    def __call__(self, contents: AreaContents, k: int) -> Grid:
+    def __call__(self, contents: AreaContents, k: int) -> IntArray:
         generator = np.random.default_rng(self.seed)
         quantities = np.stack([contents.patches, contents.target, contents.background], axis=-1).astype(float)
         quantities /= np.maximum(quantities.sum(axis=(0, 1)), 1)
@@ -140,7 +138,7 @@ class Region(Config):
     b: tuple[float, float] = (-90.0, 90.0)
     """Galactic latitude from, to, in degrees."""
 
-    def holds(self, longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def holds(self, longitude: Float64Array, latitude: Float64Array) -> BoolArray:
         """Say which points (degrees) lie in it."""
         whole = self.l[1] - self.l[0] >= 360
         along = (longitude - self.l[0]) % 360 < (self.l[1] - self.l[0]) % 360
@@ -160,7 +158,7 @@ class RegionsStrategy(Strategy):
         self.regions = regions
 
     @override
-    def __call__(self, contents: AreaContents, k: int) -> Grid:
+    def __call__(self, contents: AreaContents, k: int) -> IntArray:
         if contents.galactic is None:
             raise ConfigError("The split strategy regions needs a map with a celestial WCS; this one has none.")
         if sorted({region.fold for region in self.regions}) != list(range(1, k + 1)):
