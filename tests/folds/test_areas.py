@@ -6,8 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigsf.folds.areas import AreaGrid, distinct_width
-from bigsf.folds.leakage import covered
-from bigsf.maps.tiling import window_starts
 from bigsf.maps.wcs import sky_period_px
 from conftest import galactic_header
 
@@ -131,17 +129,3 @@ def test_sky_period_of_cylindrical_maps_only() -> None:
     assert sky_period_px(changed(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"), (10, 20)) == np.inf
     assert sky_period_px(changed(CTYPE1="GLAT-CAR", CTYPE2="GLON-CAR"), (10, 20)) == np.inf
     assert sky_period_px(changed(CROTA2=30.0), (10, 20)) == np.inf
-
-
-@quick
-@given(st.integers(3, 25), st.integers(3, 25), st.integers(1, 6), st.integers(0, 2**31))
-def test_covered_is_what_patches_paint(ny: int, nx: int, patch_size: int, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    patch_size = min(patch_size, ny, nx)
-    every = np.array([(y, x) for y in window_starts(ny, patch_size, 2) for x in window_starts(nx, patch_size, 3)])
-    positions = every[generator.random(len(every)) < 0.3]
-    painted = np.zeros((ny, nx), bool)
-    for y, x in positions:
-        painted[y : y + patch_size, x : x + patch_size] = True
-    for y0, y1 in ((0, ny), (1, ny - 1)):
-        np.testing.assert_array_equal(covered(positions, patch_size, y0, y1, nx), painted[y0:y1])

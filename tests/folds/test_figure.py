@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.image import imread
 
 from bigsf.folds.figure import folds_figure
-from bigsf.folds.folds_file import load_folds
+from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.patches.patch_file import PatchFile
 
 
@@ -20,3 +21,8 @@ def test_figure_has_one_colour_per_fold_and_white_where_data_are_missing(patch_p
     assert len({tuple(np.round(colours[(number == fold) & ~missing][0], 3)) for fold in range(1, 5)}) == 4
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[0].startswith(f"fold 1: {folds.counts[1].patches} patches")
+
+
+def test_figure_is_written_beside_the_folds_file(patch_path: Path, folds_path: Path, tmp_path: Path) -> None:
+    write_folds(load_folds(folds_path, PatchFile(patch_path)), tmp_path / "sky.folds.json")
+    assert imread(tmp_path / "sky.folds.png").ndim == 3

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from bigsf.arrays import Float64Array, IntArray
 from bigsf.errors import ConfigError, DataError
@@ -151,3 +153,39 @@ def test_real_sample_has_the_splits_of_the_reference(
     assert len(folds.splits) == k
     assert all(sizes(split) == expected for split in folds.splits)
     assert min(count.labelled for count in folds.counts.values()) > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_straddling_patches_have_their_centre_and_a_label_in_the_folds(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    ny, nx, patch_size = (data.draw(st.integers(*limits)) for limits in ((8, 30), (8, 40), (1, 5)))
+    overlap, stride = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 3))
+    labelled = (np.random.default_rng(data.draw(st.integers(0, 99))).uniform(size=(ny, nx)) < 0.1).astype(np.uint8)
+    path = tmp_path_factory.getbasetemp() / "straddle.h5"
+    file = write_patch_file(path, np.ones((1, ny, nx), np.float32), patch_size, stride, (labelled, labelled))
+    try:
+        folds = Folds.make(file, split_config(k=3, area_size=data.draw(st.integers(patch_size, 12)), overlap=overlap))
+    except DataError:  # too few areas
+        reject()
+    chosen = [1, 3]
+    fold = folds.rows(0, ny)
+    straddling = set(folds.straddling(chosen).tolist())
+    for index, (y, x) in enumerate(file.positions):
+        here = np.s_[y : y + patch_size, x : x + patch_size]
+        kept = folds.patch_fold[index] in chosen
+        inside = np.isin(fold[here], chosen)
+        centred = fold[y + patch_size // 2, x + patch_size // 2] in chosen
+        assert (index in straddling) == (not kept and centred and bool((labelled[here] * inside).any()))
+        np.testing.assert_array_equal(folds.visible_pixels(np.array([index]), chosen)[0], inside | kept)
+    every = set(folds.training_patches(chosen).tolist())
+    assert every == straddling | set(folds.patches_in(chosen).tolist())
+    assert set(folds.training_patches(chosen, straddle=False).tolist()) == set(folds.patches_in(chosen).tolist())
+
+
+def test_straddling_patches_are_found_chunk_by_chunk(patch_file: PatchFile) -> None:
+    whole = Folds.make(patch_file, split_config(area_size=32)).straddling([1, 2])
+    assert len(whole)
+    in_chunks = Folds.make(patch_file, split_config(area_size=32), chunk_pixels=500).straddling([1, 2])
+    assert in_chunks.tolist() == whole.tolist()

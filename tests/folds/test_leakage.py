@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from bigsf.arrays import IntArray
 from bigsf.errors import DataError
 from bigsf.folds.folds import Folds
-from bigsf.folds.leakage import measure_leakage
+from bigsf.folds.leakage import covered, measure_leakage
 from bigsf.folds.splits import Split, SplitConfig
+from bigsf.maps.tiling import window_starts
 from bigsf.patches.patch_file import PatchFile
 from conftest import galactic_header, write_patch_file
 
@@ -102,42 +103,6 @@ def test_shared_and_uncovered_pixels_are_counted(
     assert folds.leakage.labelled_uncovered == np.count_nonzero((number == 0) & (labelled > 0))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_straddling_patches_have_their_centre_and_a_label_in_the_folds(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    ny, nx, patch_size = (data.draw(st.integers(*limits)) for limits in ((8, 30), (8, 40), (1, 5)))
-    overlap, stride = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 3))
-    labelled = (np.random.default_rng(data.draw(st.integers(0, 99))).uniform(size=(ny, nx)) < 0.1).astype(np.uint8)
-    path = tmp_path_factory.getbasetemp() / "straddle.h5"
-    file = write_patch_file(path, np.ones((1, ny, nx), np.float32), patch_size, stride, (labelled, labelled))
-    try:
-        folds = Folds.make(file, split_config(k=3, area_size=data.draw(st.integers(patch_size, 12)), overlap=overlap))
-    except DataError:  # too few areas
-        reject()
-    chosen = [1, 3]
-    fold = folds.rows(0, ny)
-    straddling = set(folds.straddling(chosen).tolist())
-    for index, (y, x) in enumerate(file.positions):
-        here = np.s_[y : y + patch_size, x : x + patch_size]
-        kept = folds.patch_fold[index] in chosen
-        inside = np.isin(fold[here], chosen)
-        centred = fold[y + patch_size // 2, x + patch_size // 2] in chosen
-        assert (index in straddling) == (not kept and centred and bool((labelled[here] * inside).any()))
-        np.testing.assert_array_equal(folds.visible_pixels(np.array([index]), chosen)[0], inside | kept)
-    every = set(folds.training_patches(chosen).tolist())
-    assert every == straddling | set(folds.patches_in(chosen).tolist())
-    assert set(folds.training_patches(chosen, straddle=False).tolist()) == set(folds.patches_in(chosen).tolist())
-
-
-def test_straddling_patches_are_found_chunk_by_chunk(patch_file: PatchFile) -> None:
-    whole = Folds.make(patch_file, split_config(area_size=32)).straddling([1, 2])
-    assert len(whole)
-    in_chunks = Folds.make(patch_file, split_config(area_size=32), chunk_pixels=500).straddling([1, 2])
-    assert in_chunks.tolist() == whole.tolist()
-
-
 def test_leakage_is_counted_chunk_by_chunk(patch_file: PatchFile) -> None:
     folds = Folds.make(patch_file, split_config(area_size=32, overlap=4))
     found = measure_leakage(patch_file, folds.areas, folds.area, folds.patch_fold, folds.splits, chunk_pixels=500)
@@ -148,3 +113,17 @@ def test_leakage_is_counted_chunk_by_chunk(patch_file: PatchFile) -> None:
 def test_overlap_shares_pixels(patch_file: PatchFile) -> None:
     assert Folds.make(patch_file, split_config(area_size=32)).leakage.shared == 0
     assert Folds.make(patch_file, split_config(area_size=32, overlap=4)).leakage.shared > 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(3, 25), st.integers(3, 25), st.integers(1, 6), st.integers(0, 2**31))
+def test_covered_is_what_patches_paint(ny: int, nx: int, patch_size: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    patch_size = min(patch_size, ny, nx)
+    every = np.array([(y, x) for y in window_starts(ny, patch_size, 2) for x in window_starts(nx, patch_size, 3)])
+    positions = every[generator.random(len(every)) < 0.3]
+    painted = np.zeros((ny, nx), bool)
+    for y, x in positions:
+        painted[y : y + patch_size, x : x + patch_size] = True
+    for y0, y1 in ((0, ny), (1, ny - 1)):
+        np.testing.assert_array_equal(covered(positions, patch_size, y0, y1, nx), painted[y0:y1])
