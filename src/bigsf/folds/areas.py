@@ -80,16 +80,16 @@ class AreaGrid:
         Returns
         -------
         inside : ndarray
-            Whether each patch ends inside its area, or `overlap` pixels past it, or `gap` pixels before.
+            Whether each patch ends at most `overlap - gap` pixels past its area; before its end where this is negative.
         new_sky : ndarray
-            Whether it shows only sky that the map has not shown further left.
+            Whether each patch shows only sky that the map has not shown further left.
         """
         row, column = self.area_of(positions)
         y_end, x_end = positions[:, 0] + patch_size, positions[:, 1] + patch_size
         reach = overlap - gap
         y_limit = np.asarray(self.y_edges)[row + 1] + reach
         x_limit = np.asarray(self.x_edges)[column + 1] + reach
-        y_limit[row == self.shape[0] - 1] = self.y_edges[-1]  # the border of the map is nobody's border
+        y_limit[row == self.shape[0] - 1] = self.y_edges[-1]  # no area follows: neither overlap nor gap applies
         x_limit[column == self.shape[1] - 1] = self.x_edges[-1]
         new_sky = x_end <= min(self.nx, np.floor(self.period_px) - gap)
         return (y_end <= y_limit) & (x_end <= x_limit), new_sky
@@ -107,7 +107,7 @@ class AreaGrid:
         Parameters
         ----------
         chosen
-            One boolean an area, of the shape of the grid.
+            One boolean per area, `(areas down, areas across)`.
         y, x
             Rows `(..., h)` and columns `(..., w)` of the map.
         gap
@@ -125,7 +125,10 @@ class AreaGrid:
 
 
 def _lines(edges: tuple[int, ...], pixels: IntArray, gap: int, end: float) -> tuple[IntArray, BoolArray]:
-    """Return in which row (or column) of areas pixels lie, and whether before its gap; the last ends at `end`."""
+    """Return the row (or column) of areas of each pixel, and whether the pixel lies before the gap.
+
+    The last row (or column) ends at `end`.
+    """
     line = np.minimum(np.searchsorted(edges, pixels, side="right") - 1, len(edges) - 2)
     return line, pixels < np.append(np.asarray(edges[1:-1]) - gap, end)[line]
 

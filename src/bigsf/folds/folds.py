@@ -125,9 +125,9 @@ class Folds:
         return np.sort(np.concatenate([kept, self.straddling(folds)])) if straddle else kept
 
     def straddling(self, folds: list[int]) -> IntArray:
-        """Return the indices of the patches that straddle areas, with their centre and a label in some folds.
+        """Return the indices of patches that straddle areas and have their centre and a labelled pixel in some folds.
 
-        Their pixels outside of these folds must not be seen, see `visible_pixels`.
+        A training on these folds must not use the pixels of such patches that lie elsewhere, see `visible_pixels`.
         """
         positions, size = self.patch_file.positions.astype(np.int64), self.patch_file.patch_size
         columns = np.arange(self.patch_file.shape[1])
@@ -144,7 +144,11 @@ class Folds:
         return np.flatnonzero(straddling)
 
     def visible_pixels(self, indices: IntArray, folds: list[int]) -> BoolArray:
-        """Return the pixels of patches that lie in some folds, a mask `(n, y, x)`; of kept patches all pixels do."""
+        """Return which pixels of patches a training on some folds may use, `(n, y, x)`.
+
+        All pixels of the patches that these folds keep are visible; of other patches, those that
+        lie in areas of these folds and outside of the gap.
+        """
         side = np.arange(self.patch_file.patch_size)
         y, x = (self.patch_file.positions[indices, axis, None] + side for axis in (0, 1))
         return self._inside(folds, y, x) | np.isin(self.patch_fold[indices], folds)[:, None, None]

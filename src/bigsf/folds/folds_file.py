@@ -108,14 +108,14 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     patch_file
         The data.
     config
-        Keys that it leaves out are taken from the folds file.
+        The configuration to check. The keys that it leaves out are taken from the folds file.
     write
-        Write a file that was edited by hand anew, with its counts and figure.
+        Whether to rewrite a file that was edited by hand, with new counts and a new figure.
 
     Raises
     ------
     DataError
-        Where it is no folds file, or was made for another patch file or with other parameters.
+        Where the file is not a folds file, or was made for another patch file or with other parameters.
     """
     try:
         content = path.read_bytes()
@@ -133,7 +133,7 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
             f"{path} was made for another patch file ({data.patch_file_identity[:8]}... there, "
             f"{patch_file.identity[:8]}... here). {remedy}"
         )
-    resolved = resolve_split((config or SplitConfig()).filled_from(_recorded_config(data, path)), patch_file)
+    resolved = resolve_split((config or SplitConfig()).filled_from(_loaded_config(data, path)), patch_file)
     here = _parameters(resolved)
     if data.parameters != here:
         differ = {key: (data.parameters.get(key), here[key]) for key in here if data.parameters.get(key) != here[key]}
@@ -178,7 +178,8 @@ def _parameters(config: SplitConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={"path", "use"})
 
 
-def _recorded_config(data: FoldsFile, path: Path) -> SplitConfig:
+def _loaded_config(data: FoldsFile, path: Path) -> SplitConfig:
+    """Return the configuration with which the folds of a file were made."""
     try:
         return SplitConfig.from_dict(data.parameters)
     except ConfigError as error:

@@ -25,8 +25,8 @@ class Leakage(NamedTuple):
     clear_px: int | None
     """Least number of clear pixels, along y or x, between a training and a test patch of any split.
 
-    It is of patches that lie whole in their areas. Those that straddle areas show their pixels up to the gap, and the
-    out-of-fold map predicts all pixels. None where a split has no such patches.
+    Only patches that lie whole in their areas count. Training patches that straddle areas show their pixels up to the
+    gap, and the out-of-fold map has a prediction for every pixel. None where no split has patches on both sides.
     """
 
 
@@ -101,8 +101,8 @@ def outermost(positions: npt.NDArray[np.integer], groups: IntArray) -> BoolArray
 
     Notes
     -----
-    Two rectangles are apart along y or along x. Then a nearest pair of patches of two areas is found among these: all
-    others need not be looked at.
+    Two rectangles that share no pixel are apart along y or along x. A nearest pair of patches of two areas is therefore
+    always among the outermost patches, and the others can be left out.
     """
     kept = np.zeros(len(positions), np.bool_)
     for along, across in ((0, 1), (1, 0)):
@@ -123,7 +123,7 @@ def clear_pixels(
     Parameters
     ----------
     these, others
-        Top-left pixels (y, x) of either, `(n, 2)`; those that are `outermost` will do.
+        Top-left pixels (y, x) of either, `(n, 2)`; the `outermost` ones are enough.
     patch_size
         Side of a patch in pixels.
     period_px

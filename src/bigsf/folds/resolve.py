@@ -14,7 +14,7 @@ _AREAS_FOR_EIGHT = 16  # areas with patches from which on eight folds are the de
 
 
 class ResolvedSplit(SplitConfig):
-    """A split configuration without defaults that depend on the patch file."""
+    """A split configuration in which the defaults that depend on the patch file are filled in."""
 
     k: int
     k_train: float

@@ -109,7 +109,7 @@ class SplitConfig(Config):
         return self
 
     def filled_from(self, other: "SplitConfig") -> "SplitConfig":
-        """Return this configuration with the keys that it leaves out as another has them.
+        """Return this configuration with the keys that it leaves out taken from another.
 
         k, k_train and step belong together: where one of them is given, the others are not filled in.
         """
