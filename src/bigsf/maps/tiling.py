@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bigsf.arrays import FloatArray, IntArray
+from bigsf.arrays import BoolArray, FloatArray, IntArray
 
 CHUNK_PIXELS = 4_000_000
 """Pixels of a plane that a step holds in memory at a time; it changes memory and speed, never a result."""
@@ -22,7 +22,7 @@ def window_starts(length: int, window: int, stride: int) -> IntArray:
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def blend_weight(window: int) -> npt.NDArray[np.float32]:
+def blend_weight(window: int) -> FloatArray:
     """Return the weight `(window, window)` of a window's pixels where windows overlap: sin², never zero.
 
     The weights of windows at a stride of half their size sum to a constant, and fall smoothly to the border of a
@@ -72,7 +72,7 @@ def in_bands(
                 held, top = [joined[..., edge - top :, :]], edge
 
 
-def count_in_windows(mask: npt.NDArray[np.bool_], window: int, y: IntArray, x: IntArray) -> npt.NDArray[np.int32]:
+def count_in_windows(mask: BoolArray, window: int, y: IntArray, x: IntArray) -> npt.NDArray[np.int32]:
     """Count the true pixels of each window.
 
     Parameters

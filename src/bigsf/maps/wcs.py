@@ -7,6 +7,7 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from bigsf.arrays import Float64Array
 from bigsf.errors import BigsfWarning, out_of_memory
 from bigsf.maps.fits_guard import quiet_astropy
 
@@ -33,7 +34,7 @@ def pixel_scale_deg(wcs: WCS) -> float:
     return float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
 
 
-def galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> Float64Array:
     """Return Galactic (l, b) in degrees `(n, 2)` of pixels (y, x) `(n, 2)`; NaN where a pixel shows no sky."""
     sky = wcs.pixel_to_world(pixels[:, 1], pixels[:, 0]).galactic
     return np.stack([sky.l.deg, sky.b.deg], axis=1)

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
+from bigsf.arrays import Float64Array
 from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
 from bigsf.errors import DataError
 from bigsf.maps.wcs import galactic_lb
@@ -73,7 +74,7 @@ def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Po
     return GalacticCoordinates(wcs)
 
 
-def border(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+def border(shape: tuple[int, int]) -> Float64Array:
     """Return pixels (y, x) of the centre of a map, then of its corners and the middles of its sides, `(9, 2)`."""
     y, x = (np.array([(n - 1) / 2, 0, n - 1]) for n in shape)
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -6,13 +6,12 @@ Windows overlap, are predicted in batches, and are blended with a smooth weight.
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 from rich.filesize import decimal
 
-from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
@@ -150,7 +149,7 @@ class SlidingWindowPredictor:
                 weights[place] += self._weight
 
     @torch.inference_mode()
-    def _probability(self, model: int, image: FloatArray, centre: npt.NDArray[np.float64]) -> FloatArray:
+    def _probability(self, model: int, image: FloatArray, centre: Float64Array) -> FloatArray:
         locate = self._locate[model]
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)

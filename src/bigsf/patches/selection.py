@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from bigsf.arrays import BoolArray, MaskArray
+from bigsf.arrays import BoolArray, IntArray, MaskArray
 from bigsf.maps.tiling import count_in_windows, window_starts
 
 
@@ -60,7 +60,7 @@ class PatchSelection:
         self._rows = {name: [mask[top - self._top :]] for name, mask in masks.items()}
         self._top = top
 
-    def _counts(self, mask: BoolArray, y: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    def _counts(self, mask: BoolArray, y: IntArray) -> npt.NDArray[np.int32]:
         return count_in_windows(mask, self.patch_size, y - self._top, self.x)
 
     def positions(self) -> npt.NDArray[np.int32]:

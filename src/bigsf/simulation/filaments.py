@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from bigsf.simulation.random_fields import TILE_PX, BoolArray, Float64Array, IntArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.simulation.random_fields import TILE_PX
 from bigsf.simulation.recipe import Recipe
 
 MAX_PER_TILE = 511
@@ -210,7 +211,7 @@ def _log_uniform(generator: np.random.Generator, limits: tuple[float, float]) ->
 
 def _draw(
     segments: Segments, width_px: float, corner_px: IntArray
-) -> tuple[tuple[slice, slice], npt.NDArray[np.float32], BoolArray] | None:
+) -> tuple[tuple[slice, slice], FloatArray, BoolArray] | None:
     """Return where a spine lies in a tile, its profile (peak 1) there, and the pixels within half a width of it.
 
     Each segment is drawn into a small square around it. In each pixel the brightest segment counts. None where the
@@ -240,7 +241,7 @@ def _draw(
 
 def _draw_segments(
     start_px: Float64Array, along_px: Float64Array, strength: Float64Array, width_px: float, reach_px: int
-) -> tuple[npt.NDArray[np.float32], BoolArray]:
+) -> tuple[FloatArray, BoolArray]:
     """Return the profile of each segment and the pixels within half a width of it, in squares `(n, k, k)` around them.
 
     Parameters

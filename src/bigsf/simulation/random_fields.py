@@ -16,11 +16,8 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtri
 
+from bigsf.arrays import Float64Array, IntArray
 from bigsf.simulation.recipe import Recipe
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 TILE_PX = 256
 """Side of a tile; a filament with its branches reaches no further than into the next tile."""

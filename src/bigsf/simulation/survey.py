@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bigsf.simulation.random_fields import BORDER, NOISE, TILE_PX, BoolArray, Float64Array, IntArray, normal, uniform
+from bigsf.arrays import BoolArray, Float64Array, IntArray
+from bigsf.simulation.random_fields import BORDER, NOISE, TILE_PX, normal, uniform
 from bigsf.simulation.recipe import Recipe
 
 _STEP_PX = 48  # length of the steps of the border, as where the scans of a survey end

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bigsf.arrays import BoolArray, FloatArray
+from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.records import RunScores
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import in_bands
@@ -133,7 +133,7 @@ class Validator:
         """Yield (y0, y1, x0, x1, probability) of the rows of areas of this process, in chunks of equal width."""
         folds, world, edges = self.folds, self.world, self.folds.areas.y_edges
 
-        def rank_of_row(y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        def rank_of_row(y: npt.ArrayLike) -> IntArray:
             return np.asarray((np.searchsorted(edges, y, side="right") - 1) % world.size)
 
         def pixel_mask(y0: int, y1: int) -> BoolArray:
