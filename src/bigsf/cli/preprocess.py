@@ -122,7 +122,7 @@ def _co_add(
     if not dry_run:
         refuse_overwrite(output, mosaic, overwrite=overwrite)
     given = {role: getattr(config, role) for role in ("target", "background", "truth")}
-    given["valid"] = config.valid or config.missing
+    given["valid"] = config.valid_mask
     report = make_mosaic(
         tiles,
         mosaic,

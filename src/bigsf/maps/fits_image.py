@@ -2,6 +2,8 @@
 
 import re
 import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -202,6 +204,42 @@ def find_planes(path: str | Path) -> dict[str, str]:
     with open_fits(Path(path)) as hdus:
         names = [str(hdu.name).upper() for hdu in hdus if is_image(hdu)]
     return {_PLANES[name]: name for name in names if name in _PLANES}
+
+
+def open_planes(
+    images: Sequence[Path],
+    masks: Mapping[str, Path | None],
+    stack: ExitStack,
+    hdu: str | int | None = None,
+    blank: float | None = None,
+) -> tuple[list[FitsImage], dict[str, FitsImage]]:
+    """Open the planes of a map and its masks by role; the stack closes them.
+
+    Parameters
+    ----------
+    images
+        The FITS files of the channels.
+    masks
+        The FITS files of the masks by role. Where one is None, the extension of that role in the first file of `images`
+        stands for it, if there is one.
+    stack
+        What closes the files.
+    hdu
+        Name or index of the HDU in the first file of `images`.
+    blank
+        A value that marks missing data in every channel.
+    """
+    first, *others = images
+    inside = find_planes(first)
+    planes = [stack.enter_context(FitsImage(first, hdu, blank))]
+    planes += [stack.enter_context(FitsImage(path, blank=blank)) for path in others]
+    opened = {}
+    for role, path in masks.items():
+        if path is not None:
+            opened[role] = stack.enter_context(FitsImage(path))
+        elif role in inside:
+            opened[role] = stack.enter_context(FitsImage(first, inside[role]))
+    return planes, opened
 
 
 def image_hdus(path: str | Path) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, MaskArray
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.planes import FitsMap, MapRead, check_same_grid, read_mask
 
 
@@ -78,28 +78,12 @@ class LabelledMap:
 
         Parameters
         ----------
-        images
-            The FITS files of the channels.
-        masks
-            The FITS files of target, background, valid and truth. Where one is None, the extension of that name in
-            the first file of `images` stands for it.
-        hdu
-            Name or index of the HDU in the first file of `images`.
-        blank
-            A value that marks missing data in every channel.
+        images, masks, stack, hdu, blank
+            As for `open_planes`; the masks are any of target, background, valid and truth.
         threshold
             As for the class.
         """
-        first, *others = images
-        inside = find_planes(first)
-        planes = [stack.enter_context(FitsImage(first, hdu, blank))]
-        planes += [stack.enter_context(FitsImage(path, blank=blank)) for path in others]
-        opened = {}
-        for role, path in masks.items():
-            if path is not None:
-                opened[role] = stack.enter_context(FitsImage(path))
-            elif role in inside:
-                opened[role] = stack.enter_context(FitsImage(first, inside[role]))
+        planes, opened = open_planes(images, masks, stack, hdu, blank)
         valid = opened.pop("valid", None)
         return cls(FitsMap(planes, valid, check_valid=False), opened, threshold)
 

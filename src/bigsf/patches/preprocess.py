@@ -13,9 +13,10 @@ from astropy.io import fits
 from pydantic import Field, PositiveInt, model_validator
 
 from bigsf import console
-from bigsf.config import Config, ConfigPath
+from bigsf.config import ConfigPath
 from bigsf.errors import DataError, UsageError
 from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.planes import FitsMap
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
@@ -27,7 +28,7 @@ from bigsf.patches.selection import PatchSelection
 __all__ = ["PreprocessConfig", "PreprocessReport", "preprocess"]
 
 
-class PreprocessConfig(Config):
+class PreprocessConfig(MapConfig):
     """The planes of a map, and the patches to take from it."""
 
     image: ConfigPath
@@ -39,29 +40,14 @@ class PreprocessConfig(Config):
     background: ConfigPath | None = None
     """FITS mask: 1 on sure background. Without it every valid pixel off the target is background."""
 
-    missing: ConfigPath | None = None
-    """FITS mask: 1 where data are VALID and 0 where they are missing (the sense of the Hi-GAL masks)."""
-
-    valid: ConfigPath | None = None
-    """The same as `missing` under a clearer name: 1 where data are valid."""
-
     truth: ConfigPath | None = None
     """FITS mask: the ground truth of a simulated map, 1 on every structure. Only scores use it, never the training."""
-
-    channels: list[ConfigPath] = []
-    """Further image planes of the same grid, e.g. a dust temperature."""
 
     patch_size: PositiveInt = 64
     """Side of a patch in pixels."""
 
     stride: PositiveInt | None = None
     """Pixels from one patch to the next; by default a quarter of the patch size."""
-
-    hdu: str | int | None = None
-    """Name or index of the image's HDU; by default the first that holds an image."""
-
-    blank: float | None = None
-    """A value of the image that marks missing data, besides NaN and the header's BLANK."""
 
     target_threshold: float | None = None
     """Target, background and truth are 1 above this value; by default they must hold 0 and 1 alone."""
@@ -71,12 +57,6 @@ class PreprocessConfig(Config):
 
     keep: Literal["labelled", "valid"] = "labelled"
     """`labelled`: keep patches with at least one labelled pixel; `valid`: all with a valid pixel."""
-
-    @model_validator(mode="after")
-    def _one_sense(self) -> Self:
-        if self.missing and self.valid:
-            raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
-        return self
 
     @model_validator(mode="after")
     def _no_gaps(self) -> Self:
@@ -158,7 +138,7 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
     masks = {
         "target": config.target,
         "background": config.background,
-        "valid": config.valid or config.missing,
+        "valid": config.valid_mask,
         "truth": config.truth,
     }
     images = [config.image, *config.channels]

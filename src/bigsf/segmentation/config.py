@@ -1,12 +1,12 @@
 """YAML or options -> how a map is segmented."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, TypeAdapter, ValidationError
 
-from bigsf.config import Config, ConfigPath
 from bigsf.config.messages import nearest
 from bigsf.filaments.cleaning import Cleaning
+from bigsf.maps.config import MapConfig
 from bigsf.models.device import Precision
 
 Product = Literal["prob", "mask", "std", "skeleton", "catalog", "regions"]
@@ -44,23 +44,8 @@ def _to_products(value: object) -> object:
     return names
 
 
-class SegmentConfig(Config):
+class SegmentConfig(MapConfig):
     """How `bigsf segment` reads a map, runs the models on it, and what it writes."""
-
-    hdu: str | int | None = None
-    """Name or index of the image's HDU; by default the first that holds an image."""
-
-    blank: float | None = None
-    """A value of the image that marks missing data, besides NaN and the header's BLANK."""
-
-    missing: ConfigPath | None = None
-    """FITS mask: 1 where data are VALID and 0 where they are missing (the sense of the Hi-GAL masks)."""
-
-    valid: ConfigPath | None = None
-    """The same as `missing` under a clearer name: 1 where data are valid."""
-
-    channels: list[ConfigPath] = []
-    """Further image planes of the same grid, as many as the models were trained on."""
 
     threshold: Annotated[Literal["whole", "labelled"] | float, BeforeValidator(_check_threshold)] = "whole"
     """Threshold of MASK: a probability, or a threshold of best Dice that validation found, on all valid pixels
@@ -95,12 +80,6 @@ class SegmentConfig(Config):
     """Any of prob (always written), mask, std, skeleton, catalog (ECSV table) and regions (for DS9), as a list or as
     one text with commas; by default prob, mask and, with several models, std. The last three need memory for the mask
     and its filaments: about 10 bytes per pixel of the map."""
-
-    @model_validator(mode="after")
-    def _one_sense(self) -> Self:
-        if self.missing and self.valid:
-            raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
-        return self
 
     @property
     def cleaning(self) -> Cleaning:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bigsf.errors import BigsfWarning
-from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.fits_image import open_planes
 from bigsf.maps.planes import FitsMap, MapSource
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
@@ -26,11 +26,9 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[MapSource]:
         yield PatchFile(path)
         return
     with ExitStack() as stack:
-        images = [stack.enter_context(FitsImage(path, config.hdu, config.blank))]
-        images += [stack.enter_context(FitsImage(channel, blank=config.blank)) for channel in config.channels]
-        valid, extension = config.valid or config.missing, find_planes(path).get("valid")
-        mask = FitsImage(valid) if valid else FitsImage(path, extension) if extension else None
-        yield FitsMap(images, stack.enter_context(mask) if mask else None)
+        files, masks = [path, *config.channels], {"valid": config.valid_mask}
+        images, opened = open_planes(files, masks, stack, config.hdu, config.blank)
+        yield FitsMap(images, opened.get("valid"))
 
 
 def warn_if_trained_on(name: str, source: MapSource, snapshots: Sequence[Snapshot]) -> None:
