@@ -83,9 +83,7 @@ class Config(BaseModel):
             Where the file has mistakes.
         """
         data, lines = read_yaml(path) if path else ({}, {})
-        if not isinstance(data, Mapping):
-            raise ConfigError(f"{path} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
-        merged = dict(data)
+        merged = dict(cls._mapping(data, str(path)))
         for name, value in options.items():
             known = field_names(name, cls.model_fields[name])
             old: Any = next((merged.pop(key) for key in known if key in merged), {})
@@ -94,8 +92,7 @@ class Config(BaseModel):
             return cls.model_validate(merged, context={"folder": path.absolute().parent if path else Path.cwd()})
         except ValidationError as error:
             if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
-                messages = explain(cls, error, lines)
-                raise ConfigError("\n".join([f"{path} has {plural(len(messages), 'mistake')}:", *messages])) from None
+                raise cls._mistakes(error, str(path), lines) from None
             raise UsageError(" ".join(map(as_option, explain(cls, error, {})))) from None
 
     @classmethod
@@ -107,15 +104,24 @@ class Config(BaseModel):
         name: str,
         lines: Mapping[Location, int],
     ) -> Self:
-        if not isinstance(data, Mapping):
-            raise ConfigError(f"{name} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
+        data = cls._mapping(data, name)
         for setting in overrides:
             data = with_setting(data, setting)
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:
-            messages = explain(cls, error, lines)
-            raise ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages])) from None
+            raise cls._mistakes(error, name, lines) from None
+
+    @classmethod
+    def _mapping(cls, data: Any, name: str) -> Mapping[str, Any]:
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{name} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
+        return data
+
+    @classmethod
+    def _mistakes(cls, error: ValidationError, name: str, lines: Mapping[Location, int]) -> ConfigError:
+        messages = explain(cls, error, lines)
+        return ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages]))
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML, with every key under its main name and with absolute paths."""

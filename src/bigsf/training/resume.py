@@ -155,10 +155,10 @@ def load_recorded_config(path: Path) -> RunConfig:
         Where a user wrote the file. To go on there would write over it, and train beside what else lies there.
     """
     config = RunConfig.from_yaml(path)
-    trainer_keys = yaml.safe_load(path.read_bytes()).get("trainer") or {}
-    if _RECORDED - trainer_keys.keys():
+    recorded = yaml.safe_load(path.read_bytes())
+    if _RECORDED - (recorded.get("trainer") or {}).keys():
         raise SnapshotError(f"No run recorded {path}: there is nothing to resume. Start one with bigsf train {path}")
-    if b"straddle:" in path.read_bytes():
+    if "straddle" in recorded["data"]:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"straddle": False})})
 

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
+from bigsf.training.components.early_stopping import higher_is_better
 
 
 class Scheduler(Protocol):
@@ -150,7 +151,7 @@ class Plateau(WarmUp):
     @override
     def end_of_epoch(self, quantities: dict[str, float]) -> None:
         value = quantities[self.monitor]
-        cost = value if self.monitor.endswith("loss") else -value
+        cost = -value if higher_is_better(self.monitor) else value
         if cost < self._state["best"]:
             self._state |= {"best": cost, "waited": 0.0}
         else:
