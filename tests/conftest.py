@@ -33,7 +33,7 @@ from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
 from bigsf.training.trainer import Trainer
 
-pytest_plugins = ["command_processes"]
+pytest_plugins = ["command_processes", "mosaic_tiles"]
 
 settings.register_profile("bigsf", deadline=None)
 settings.load_profile("bigsf")
@@ -42,6 +42,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+Settings = Callable[..., dict[str, Any]]
+"""From keys below `trainer` to the dictionary of a run."""
 
 
 class Sky(NamedTuple):
@@ -120,7 +123,7 @@ def folds_path(patch_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_in(patch_path: Path, folds_path: Path) -> Callable[..., dict[str, Any]]:
+def run_in(patch_path: Path, folds_path: Path) -> Settings:
     """Return the dictionary of a run that trains in a second in a folder; keyword arguments change `trainer`."""
 
     def make(folder: Path, **trainer: Any) -> dict[str, Any]:
@@ -146,8 +149,14 @@ def run_in(patch_path: Path, folds_path: Path) -> Callable[..., dict[str, Any]]:
     return make
 
 
+@pytest.fixture(name="settings")
+def run_in_tmp_path(run_in: Settings, tmp_path: Path) -> Settings:
+    """Return the function that makes the dictionary of a run in tmp_path."""
+    return lambda **trainer: run_in(tmp_path, **trainer)
+
+
 @pytest.fixture
-def run_dict(run_in: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def run_dict(run_in: Settings, tmp_path: Path) -> Settings:
     """Return the dictionary of a run in tmp_path, its folds file still to be made."""
 
     def make(**trainer: Any) -> dict[str, Any]:
@@ -162,7 +171,7 @@ FOUR_EPOCHS = {"epochs": 4, "scheduler": {"type": "multistep", "milestones": [1,
 
 
 @pytest.fixture(scope="session")
-def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(run_in: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an undisturbed run of four epochs; tests only read it."""
     trainer = Trainer.from_config(
         run_in(tmp_path_factory.mktemp("trained"), **FOUR_EPOCHS, trackers=[{"type": "csv"}, {"type": "curves"}])
@@ -172,7 +181,7 @@ def trained(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def trained_kfold(run_in: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_kfold(run_in: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished 4-fold; tests only read it."""
     kfold = KFold.from_config(RunConfig.from_dict(run_in(tmp_path_factory.mktemp("kfold"))))
     kfold.run()

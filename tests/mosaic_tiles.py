@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from astropy.io import fits
 
 from conftest import galactic_header
@@ -43,3 +44,8 @@ class MosaicTiles:
 
     def all(self) -> list[Path]:
         return [self.tile(name) for name in BOXES]
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> MosaicTiles:
+    return MosaicTiles(tmp_path)

@@ -1,7 +1,5 @@
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -15,15 +13,8 @@ from bigsf.errors import (
 from bigsf.folds.folds import Folds
 from bigsf.training.run_config import RunConfig
 from bigsf.training.trainer import Trainer
-from conftest import write_patch_file
+from conftest import Settings, write_patch_file
 from runs import rows
-
-Settings = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def settings(run_in: Settings, tmp_path: Path) -> Settings:
-    return lambda **trainer: run_in(tmp_path, **trainer)
 
 
 @pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 160), (101, 159), (150, 107)])

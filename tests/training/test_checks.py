@@ -1,5 +1,4 @@
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,7 @@ from bigsf.errors import (
 )
 from bigsf.training.checks import check_patch_size
 from bigsf.training.trainer import Trainer
-from conftest import Sky, write_patch_file
-
-Settings = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def settings(run_in: Settings, tmp_path: Path) -> Settings:
-    return lambda **trainer: run_in(tmp_path, **trainer)
+from conftest import Settings, Sky, write_patch_file
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,9 +23,7 @@ from bigsf.training.resume import warn_if_elsewhere
 from bigsf.training.run_config import Seconds
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
-from conftest import ROOT
-
-Settings = Callable[..., dict[str, Any]]
+from conftest import ROOT, Settings
 
 
 @pytest.fixture

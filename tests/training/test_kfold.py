@@ -24,8 +24,8 @@ from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
+from conftest import Settings
 
-Settings = Callable[..., dict[str, Any]]
 NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,15 +25,8 @@ from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
-from conftest import FOUR_EPOCHS, Sky, preprocess_config
+from conftest import FOUR_EPOCHS, Settings, Sky, preprocess_config
 from runs import ActAt, assert_same_run, kill, rows, scripted, terminate_at
-
-Settings = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def settings(run_in: Settings, tmp_path: Path) -> Settings:
-    return lambda **trainer: run_in(tmp_path, **trainer)
 
 
 def edit_folds(path: Path) -> None:

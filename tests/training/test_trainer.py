@@ -1,6 +1,5 @@
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,8 @@ from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.validation import Validator
-from conftest import FOUR_EPOCHS
+from conftest import FOUR_EPOCHS, Settings
 from runs import assert_same_run, rows, scripted, terminate_at
-
-Settings = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def settings(run_in: Settings, tmp_path: Path) -> Settings:
-    return lambda **trainer: run_in(tmp_path, **trainer)
-
 
 # --- a whole run ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -13,16 +12,7 @@ from bigsf.maps.mosaic.mosaic import make_mosaic
 from bigsf.patches.patch_file import PatchFile
 from conftest import Run, Sky, galactic_header
 from mosaic_tiles import BOXES, NX, NY, MosaicTiles
-
-
-@pytest.fixture
-def tiles(tmp_path: Path) -> MosaicTiles:
-    return MosaicTiles(tmp_path)
-
-
-def read(path: Path) -> npt.NDArray[np.float32]:
-    with FitsImage(path) as image:
-        return image.read()
+from ramp_files import read
 
 
 @pytest.mark.parametrize("chunk_pixels", [4_000_000, 1, 1875])

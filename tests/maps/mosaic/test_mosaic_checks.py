@@ -10,11 +10,6 @@ from conftest import galactic_header
 from mosaic_tiles import NX, NY, MosaicTiles
 
 
-@pytest.fixture
-def tiles(tmp_path: Path) -> MosaicTiles:
-    return MosaicTiles(tmp_path)
-
-
 def test_masks_in_some_tiles_only_are_refused(tiles: MosaicTiles) -> None:
     paths = [tiles.tile("a", target=np.ones((NY, NX))), tiles.tile("b")]
     with pytest.raises(DataError, match=r"1 of 2 tiles bring a TARGET extension, b.fits does not"):

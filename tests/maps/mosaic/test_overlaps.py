@@ -2,27 +2,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigsf.errors import BigsfWarning
-from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.mosaic.mosaic import make_mosaic
 from bigsf.maps.mosaic.overlaps import find_overlaps
 from bigsf.maps.mosaic.sky_grid import common_grid
 from bigsf.maps.mosaic.tiles import Tile
 from conftest import shared_data
 from mosaic_tiles import NX, NY, MosaicTiles
-
-
-@pytest.fixture
-def tiles(tmp_path: Path) -> MosaicTiles:
-    return MosaicTiles(tmp_path)
-
-
-def read(path: Path) -> npt.NDArray[np.float32]:
-    with FitsImage(path) as image:
-        return image.read()
+from ramp_files import read
 
 
 def test_matching_backgrounds_recovers_the_offsets(tiles: MosaicTiles, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -15,16 +14,7 @@ from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.mosaic.mosaic import make_mosaic
 from bigsf.maps.mosaic.tiles import Tile
 from mosaic_tiles import NX, NY, MosaicTiles
-
-
-@pytest.fixture
-def tiles(tmp_path: Path) -> MosaicTiles:
-    return MosaicTiles(tmp_path)
-
-
-def read(path: Path) -> npt.NDArray[np.float32]:
-    with FitsImage(path) as image:
-        return image.read()
+from ramp_files import read
 
 
 def test_masks_that_do_not_fit_their_tile_are_refused(tiles: MosaicTiles) -> None:
