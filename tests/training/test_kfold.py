@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.folds.folds import Folds
-from bigsf.folds.folds_file import load_folds
+from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
@@ -68,6 +68,16 @@ def predicted_by_each(folder: Path, file: PatchFile) -> npt.NDArray[np.float32]:
     models = [Snapshot.load(path).build_model() for path in sorted(folder.glob("split_*/best.pt"))]
     predictor = SlidingWindowPredictor(models, file.patch_size, batch_size=64)
     return np.concatenate([values for _, _, values in predictor.predict_bands(file)], axis=1)
+
+
+def test_folds_that_are_made_anew_while_a_kfold_runs_are_refused(
+    kfold_of: Callable[..., KFold], patch_file: PatchFile, tmp_path: Path
+) -> None:
+    kfold = kfold_of({"k": 4})
+    other = kfold.config.split.model_copy(update={"gap": 3})
+    write_folds(Folds.make(patch_file, other), tmp_path / "other.folds.json")
+    with pytest.raises(DataError, match=r"made with other parameters \(gap: 3 there, 0 here\)"):
+        kfold.run()
 
 
 def test_every_valid_pixel_is_predicted_by_the_model_that_never_saw_its_fold(trained_kfold: Path, folds: Folds) -> None:
