@@ -1,4 +1,6 @@
 import csv
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from bigsf.errors import ConfigError, InterruptedRunError, TrainingError, UsageError
+from bigsf.errors import BigsfWarning, ConfigError, InterruptedRunError, TrainingError, UsageError
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import Parts
 from bigsf.training.components.losses import LossSum
@@ -67,7 +69,7 @@ def test_one_two_and_three_processes_train_the_same(config: Path, tmp_path: Path
     assert done.stdout.count("best.pt of epoch") == 1, "one process speaks"
 
 
-def test_a_batch_is_dealt_whole(patch_file: PatchFile) -> None:
+def test_the_processes_share_a_batch_and_lose_no_sample(patch_file: PatchFile) -> None:
     indices = torch.arange(11).numpy()
     parts = [PatchDataset(patch_file, indices, 4, rank=rank, processes=3) for rank in range(3)]
     whole = PatchDataset(patch_file, indices, 4)
@@ -192,6 +194,17 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path) ->
     with pytest.raises(UsageError, match="cannot be written: Too many levels of symbolic links"), lock_folder(tmp_path):
         pass
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_locked_is_used_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    warning = pytest.warns(BigsfWarning, match=r"cannot be locked \(No locks available\)")
+    with warning, lock_folder(tmp_path):
+        (tmp_path / "last.pt").write_text("a snapshot")
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_a_folder_in_use_is_refused_and_names_its_user(config: Path) -> None:

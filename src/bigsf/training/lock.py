@@ -1,6 +1,6 @@
 """A folder that one run at a time may use."""
 
-import fcntl
+import errno
 import os
 import platform
 import warnings
@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from bigsf.errors import BigsfWarning, UsageError
 from bigsf.provenance import now
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""How file systems say that they know no locks."""
 
 
 @contextmanager
@@ -19,45 +24,38 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Where another run uses the folder, with its name.
+        Where another run uses the folder, with its name, or where the folder cannot be written.
     """
     path = folder / ".lock"
-    while True:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be written: {error.strerror}.") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another run holds it
-            holder = os.read(file, 200).decode(errors="replace") or "another run"  # that has not written its name yet
-            os.close(file)
-            raise UsageError(f"{folder} is in use by {holder}. Wait for it, or stop it first.") from None
-        except OSError as error:
-            os.close(file)
-            path.unlink(missing_ok=True)
-            warnings.warn(
-                f"{folder} cannot be locked ({error}). Make sure that no other run uses it.",
-                BigsfWarning,
-                stacklevel=3,
-            )
-            yield
-            return
-        if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
-            break
-        os.close(file)  # its holder has removed the file in between
+    lock = FileLock(path, timeout=0, fallback_to_soft=False, on_acquired=_write_holder)
     try:
-        _write_holder(file, path)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"{folder} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise UsageError(f"{folder} cannot be written: {error.strerror}.") from None
+        warnings.warn(
+            f"{folder} cannot be locked ({error.strerror}). Make sure that no other run uses it.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    try:
         yield
     finally:
         path.unlink(missing_ok=True)
-        os.close(file)
+        lock.release()
 
 
-def _write_holder(file: int, path: Path) -> None:
+def _write_holder(file: int) -> None:
     """Write into a lock file which process holds it."""
+    os.ftruncate(file, 0)
+    os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
+
+
+def _holder(path: Path) -> str:
+    """Return who holds a lock file: "another run" where it has not written its name yet, or has just ended."""
     try:
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {platform.node()} since {now()}".encode())
-    except OSError as error:
-        raise UsageError(f"{path} could not be written: {error.strerror}.") from error
+        return path.read_text(errors="replace")[:200] or "another run"
+    except OSError:
+        return "another run"
