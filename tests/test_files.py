@@ -1,11 +1,10 @@
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from bigsf.errors import UsageError
-from bigsf.files import allocate, atomic_path, refuse_overwrite, write_text
+from bigsf.files import allocate, atomic_path, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -62,24 +61,6 @@ def test_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     with pytest.raises(UsageError, match=r"file/out.txt could not be written: File exists"):
         write_text(tmp_path / "file" / "out.txt", "")
-    with pytest.raises(UsageError, match=r"file is a file, not a folder"):
-        refuse_overwrite(tmp_path / "file" / "out.txt", overwrite=True)
-
-
-def test_existing_output_is_refused_unless_told(tmp_path: Path) -> None:
-    path = tmp_path / "out.txt"
-    refuse_overwrite(path, tmp_path / "new" / "deep.txt", overwrite=False)
-    write_text(path, "previous")
-    with pytest.raises(UsageError, match=r"out.txt exists already. Pass --overwrite"):
-        refuse_overwrite(tmp_path / "new.txt", path, overwrite=False)
-    refuse_overwrite(path, overwrite=True)
-    assert names(tmp_path) == ["out.txt"]
-
-
-def test_read_only_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda folder, _: folder != tmp_path)  # root may write anywhere
-    with pytest.raises(UsageError, match=f"cannot be written: the folder {tmp_path} is read-only"):
-        refuse_overwrite(tmp_path / "new" / "out.txt", overwrite=False)
 
 
 def test_allocate_reserves_the_size(tmp_path: Path) -> None:

@@ -42,9 +42,8 @@ def split(
 
     Writes the folds (JSON, which may be edited), a FITS image with one pixel per area, and a figure.
     """
-    from bigsf.files import refuse_overwrite
     from bigsf.folds.folds import Folds
-    from bigsf.folds.folds_file import write_folds
+    from bigsf.folds.folds_file import folds_outputs, write_folds
     from bigsf.folds.splits import SplitConfig, default_folds_path
     from bigsf.patches.patch_file import PatchFile
 
@@ -60,13 +59,12 @@ def split(
     }
     resolved = config_from(SplitConfig, options, config)
     path = output or default_folds_path(file)
-    outputs = [path, path.with_suffix(".fits"), path.with_suffix(".png")]
-    if not dry_run:
-        refuse_overwrite(*outputs, overwrite=overwrite)
+    outputs = folds_outputs(path)
+    outputs.check([file, *([config] if config else [])], overwrite)
     folds = Folds.make(PatchFile(file), resolved)
     print_folds(folds)
     if dry_run:
-        print_line(f"Would write {', '.join(map(str, outputs))}.")
+        print_line(f"Would write {', '.join(map(str, outputs.named))}.")
         return
     write_folds(folds, path)
-    print_line(f"Wrote {', '.join(map(str, outputs))}.")
+    print_line(f"Wrote {', '.join(map(str, outputs.named))}.")

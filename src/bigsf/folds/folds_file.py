@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from pydantic import Field, ValidationError
 from bigsf.arrays import IntArray
 from bigsf.config import Config
 from bigsf.errors import BigsfWarning, ConfigError, DataError
-from bigsf.files import atomic_path, write_text
+from bigsf.files import write_text
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
 from bigsf.maps.quicklook import save_figure
+from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
 
@@ -47,12 +48,18 @@ class FoldsFile(Config):
     clear_px: int | None = None
 
 
+def folds_outputs(path: Path) -> Outputs:
+    """Return the files of folds: the folds file and, beside it, a FITS image with one pixel per area and a figure."""
+    return Outputs(path, path.with_suffix(".fits"), path.with_suffix(".png"))
+
+
 def write_folds(folds: Folds, path: Path) -> None:
-    """Write the folds file and, beside it, a FITS image with one pixel per area and a figure."""
-    with ExitStack() as files:  # they appear together, once the last is written
-        save_figure(folds_figure(folds), files.enter_context(atomic_path(path.with_suffix(".png"))))
-        _area_image(folds).writeto(files.enter_context(atomic_path(path.with_suffix(".fits"))))
-        save_folds(folds, path)
+    """Write the files of folds; see `folds_outputs`."""
+    with folds_outputs(path).writing() as files:
+        save_figure(folds_figure(folds), files[path.with_suffix(".png")])
+        with files[path.with_suffix(".fits")].open("wb") as file:
+            _area_image(folds).writeto(file)
+        files[path].write_text(_json_of(folds), encoding="utf-8")
 
 
 def _area_image(folds: Folds) -> fits.PrimaryHDU:
@@ -66,7 +73,12 @@ def _area_image(folds: Folds) -> fits.PrimaryHDU:
 
 
 def save_folds(folds: Folds, path: Path) -> None:
-    """Write the JSON file alone, one row of areas per line."""
+    """Write the folds file alone."""
+    write_text(path, _json_of(folds))
+
+
+def _json_of(folds: Folds) -> str:
+    """Return the content of the folds file, one row of areas per line."""
     leakage = folds.leakage
     content = FoldsFile(
         format=FORMAT,
@@ -86,7 +98,7 @@ def save_folds(folds: Folds, path: Path) -> None:
         clear_px=leakage.clear_px,
     ).model_dump(mode="json")
     lines = ",\n".join(f'  "{key}": {_by_lines(key, value)}' for key, value in content.items())
-    write_text(path, f"{{\n{lines}\n}}\n")
+    return f"{{\n{lines}\n}}\n"
 
 
 def _by_lines(key: str, value: Any) -> str:

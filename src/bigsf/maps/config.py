@@ -36,3 +36,8 @@ class MapConfig(Config):
     def valid_mask(self) -> Path | None:
         """The FITS mask that is 1 where data are valid, under whichever of its two names it was given."""
         return self.valid or self.missing
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are read, besides that of the map."""
+        return [*self.channels, *([self.valid_mask] if self.valid_mask else [])]

@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from pydantic import Field, PositiveInt, model_validator
+from typing_extensions import override
 
 from bigsf import console
 from bigsf.config import ConfigPath
 from bigsf.errors import DataError, UsageError
-from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.files import sha256
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.planes import FitsMap
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.outputs import Outputs
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 from bigsf.patches.patch_writer import PatchFileWriter
 from bigsf.patches.report import PreprocessReport, check_counts, warn_if_mixed_up
@@ -68,6 +70,11 @@ class PreprocessConfig(MapConfig):
         return self
 
     @property
+    @override
+    def inputs(self) -> list[Path]:
+        return [self.image, *filter(None, (self.target, self.background, self.truth)), *super().inputs]
+
+    @property
     def stride_px(self) -> int:
         """The stride in pixels, with its default filled in."""
         return self.stride or max(1, self.patch_size // 4)
@@ -106,7 +113,8 @@ def preprocess(
     output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
     if output.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
-    refuse_overwrite(output, overwrite=overwrite or dry_run)
+    outputs = Outputs(output)
+    outputs.check(config.inputs, overwrite)
     with ExitStack() as stack:
         planes = _open_planes(config, stack)
         source = planes.source
@@ -125,8 +133,8 @@ def preprocess(
             return report
         attributes = _attributes(config, planes)  # now, before a file of the map can be removed
         with (
-            atomic_path(output) as temporary,
-            PatchFileWriter(temporary, source.shape, source.channels, planes.mask_names) as writer,
+            outputs.writing() as files,
+            PatchFileWriter(files[output], source.shape, source.channels, planes.mask_names) as writer,
         ):
             _, positions = _convert(planes, config, report, writer, chunk_pixels)
             report.identity = writer.finish(positions, _header_with_unit(source), attributes)

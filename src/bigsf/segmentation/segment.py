@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ from torch import nn
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import BigsfWarning
-from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
@@ -106,7 +106,8 @@ def segment(
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
     products = resolve_products(config.products, len(ensemble))
-    refuse_overwrite(*output_files(output, products), overwrite=overwrite or dry_run)
+    outputs = Outputs(*output_files(output, products))
+    outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
     with open_map(image, config) as source:
         ensemble.check_channels(image.name, source.channels)
@@ -123,7 +124,7 @@ def segment(
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
-        _write_outputs(report, image, source, predictor, ensemble)
+        _write_outputs(outputs, report, image, source, predictor, ensemble)
     _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
 
@@ -134,18 +135,21 @@ def _with_options(config: SegmentConfig | None, options: Mapping[str, Any]) -> S
 
 
 def _write_outputs(
-    report: SegmentReport, image: Path, source: MapSource, predictor: SlidingWindowPredictor, ensemble: Ensemble
+    outputs: Outputs,
+    report: SegmentReport,
+    image: Path,
+    source: MapSource,
+    predictor: SlidingWindowPredictor,
+    ensemble: Ensemble,
 ) -> None:
     """Predict the map and write all outputs; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
-    with ExitStack() as files:
-        temporary = files.enter_context(atomic_path(report.output))
-        with FitsWriter(temporary, report.shape, header, report.planes, [table]) as writer:
+    with outputs.writing() as files:
+        with FitsWriter(files[report.output], report.shape, header, report.planes, [table]) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             if mask is not None and report.has_filaments:
-                write_filaments(mask, report, source, writer, temporary, files)
-        quicklook = files.enter_context(atomic_path(report.quicklook))
-        draw_quicklook(subsampled, quicklook, header, title=image.name, threshold=report.threshold)
+                write_filaments(mask, report, source, writer, files)
+        draw_quicklook(subsampled, files[report.quicklook], header, title=image.name, threshold=report.threshold)
 
 
 def _provenance(

@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from bigsf.files import atomic_path, refuse_overwrite
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.outputs import Outputs
 from bigsf.simulation.filaments import MAX_PER_TILE, Filament, draw_filaments, grow_filaments
 from bigsf.simulation.random_fields import (
     EQUATOR_PX,
@@ -100,16 +100,17 @@ def simulate_galaxy(
     path = Path(path)
     if min(nx, ny) < 1 or seed < 0:
         raise ValueError(f"nx = {nx}, ny = {ny}, seed = {seed}: nx and ny must be at least 1 and seed at least 0.")
-    refuse_overwrite(path, overwrite=overwrite)
+    outputs = Outputs(path)
+    outputs.check(overwrite=overwrite)
     galaxy = Galaxy(seed, recipe)
     y, x = (range(zero - size // 2, zero - size // 2 + size) for size, zero in ((ny, EQUATOR_PX), (nx, 0)))
     tables = [filament_table(galaxy.filaments(y, x))]
-    with atomic_path(path) as temporary:
-        with FitsWriter(temporary, (ny, nx), make_header(nx, ny, seed, recipe), PLANES, tables) as writer:
+    with outputs.writing() as files:
+        with FitsWriter(files[path], (ny, nx), make_header(nx, ny, seed, recipe), PLANES, tables) as writer:
             for first_row, planes in _bands(galaxy, y, x):
                 for name, plane in planes.items():
                     writer.write(name, first_row, plane)
-        _describe_planes(temporary)
+        _describe_planes(files[path])
     return path
 
 
