@@ -34,7 +34,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise UsageError(f"{folder} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise UsageError(f"{folder} cannot be written: {error.strerror}.") from None
+            raise UsageError(f"{path} could not be written: {error.strerror}.") from None
         warnings.warn(
             f"{folder} cannot be locked ({error.strerror}). Make sure that no other run uses it.",
             BigsfWarning,
