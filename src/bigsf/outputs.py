@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bigsf.errors import UsageError
-from bigsf.files import flush, hidden_name, sync_folder, temporary_file, write_text, writing
+from bigsf.files import flush, hidden_name, sync_folder, temporary_file, write_text
 
 
 class Outputs:
     """The files that one command writes. They appear together; the first of them is the last to appear.
-
-    A link in the place of an output is followed: the file that it points to is written.
 
     Parameters
     ----------
@@ -22,6 +20,9 @@ class Outputs:
         The file whose presence tells that all are complete.
     beside
         The files that belong to it, e.g. its figure.
+    follow_links
+        Write the file that a link in the place of an output points to, as for a path that the user has named. Otherwise
+        the link is replaced, as in a folder that may come from somebody else.
 
     Examples
     --------
@@ -29,9 +30,9 @@ class Outputs:
     >>> outputs.check(inputs=[Path("map.fits")], overwrite=False)
     """
 
-    def __init__(self, main: Path, *beside: Path) -> None:
+    def __init__(self, main: Path, *beside: Path, follow_links: bool = True) -> None:
         self.named = (main, *beside)
-        self._paths = {path: Path(os.path.realpath(path)) for path in self.named}
+        self._paths = {path: path.resolve() if follow_links and path.is_symlink() else path for path in self.named}
         self._journal = hidden_name(self._paths[main], ".unfinished")
 
     def check(self, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
@@ -49,7 +50,7 @@ class Outputs:
         UsageError
             Where an output is an input, another output, a folder, exists, or lies in a folder that cannot be written.
         """
-        if len(set(self._paths.values())) < len(self.named):
+        if len({path.resolve() for path in self.named}) < len(self.named):
             listing = ", ".join(map(str, self.named))
             raise UsageError(f"The outputs {listing} would be written to one file. Name the first with another ending.")
         for path, target in self._paths.items():
@@ -66,7 +67,7 @@ class Outputs:
         for path, target in self._paths.items():
             if target.is_dir():
                 raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
-            folder = next(parent for parent in target.parents if parent.exists())
+            folder = next(parent for parent in target.absolute().parents if parent.exists())
             if not folder.is_dir():
                 raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
             if not os.access(folder, os.W_OK):
@@ -92,9 +93,11 @@ class Outputs:
         UsageError
             Where the operating system cannot write; the message gives its reason.
         """
-        with writing(self.named[0]), ExitStack() as stack:
+        with ExitStack() as stack:
             self._put_right()
-            temporaries = {path: stack.enter_context(temporary_file(target)) for path, target in self._paths.items()}
+            temporaries = {}
+            for path, target in reversed(self._paths.items()):  # so that an error names the main output
+                temporaries[path] = stack.enter_context(temporary_file(target))
             yield temporaries
             for temporary in filter(Path.exists, temporaries.values()):
                 flush(temporary)
@@ -103,7 +106,9 @@ class Outputs:
     def _publish(self, temporaries: dict[Path, Path]) -> None:
         """Rename the temporary files to their targets, the main one last; a journal says how far this has come."""
         if len(temporaries) > 1:
-            write_text(self._journal, json.dumps({str(path): _identity(file) for path, file in temporaries.items()}))
+            write_text(
+                self._journal, json.dumps({str(path.absolute()): _identity(file) for path, file in temporaries.items()})
+            )
             for path in filter(Path.exists, temporaries):
                 path.replace(hidden_name(path, ".previous"))
         for path, temporary in temporaries.items():
@@ -149,8 +154,9 @@ class Outputs:
             found = json.loads(self._journal.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        ours = self._paths.values()
-        return {Path(path): file for path, file in found.items() if Path(path) in ours} if type(found) is dict else {}
+        if not isinstance(found, dict):
+            return {}
+        return {path: found[name] for path in self._paths.values() if (name := str(path.absolute())) in found}
 
 
 def _identity(path: Path) -> list[int] | None:

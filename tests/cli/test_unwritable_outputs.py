@@ -23,8 +23,8 @@ RunDict = Callable[..., dict[str, Any]]
     ("name", "leave", "full"),
     [
         ("preprocess", 102_400, "image.h5"),  # enough for the planes, not for the positions
-        ("split", 102_400, "f.folds.fits"),  # enough for the figure
-        ("segment", 204_800, "image_segmented.png"),  # enough for all but the quicklook
+        ("split", 102_400, "f.folds.json"),  # enough for the figure
+        ("segment", 102_400, "image_segmented.fits"),  # enough for a part of the planes
     ],
 )
 def test_full_disk_leaves_all_or_nothing(

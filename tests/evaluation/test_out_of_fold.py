@@ -23,7 +23,7 @@ def constant_model(probability: float) -> StubModel:
 
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
 
 
 def test_the_mean_is_that_of_the_models_that_predicted_a_pixel() -> None:

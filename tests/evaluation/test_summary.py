@@ -20,7 +20,7 @@ from conftest import StubModel
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
     monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda path, *_: path.touch())
 
 

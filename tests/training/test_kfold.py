@@ -31,7 +31,7 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
     monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda *_: None)
 
 
@@ -244,7 +244,7 @@ def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> No
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(
     trained_kfold: Path, patch_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
     output = tmp_path / "one.fits"
     with pytest.warns(UserWarning, match="is the map that the model was trained on"):
         segment(trained_kfold / "split_1", patch_path, output, precision="fp32")

@@ -228,7 +228,7 @@ def print_segmentation(report: "SegmentReport", name: str, dry_run: bool) -> Non
         f"{name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), {plural(len(report.models), 'model')}, "
         f"threshold {report.threshold:.3g}" + (f", {cleaning}" if cleaning else "")
     )
-    *files, last = map(str, report.outputs)
+    *files, last = map(str, report.outputs if dry_run else filter(Path.exists, report.outputs))
     if dry_run:
         files[0] += f" ({decimal(report.bytes)})"
         print_line(f"Would write {', '.join(files)} and {last}.")
@@ -236,4 +236,4 @@ def print_segmentation(report: "SegmentReport", name: str, dry_run: bool) -> Non
     print_line(f"  {_share(report.marked, report.valid)} of valid pixels are marked")
     if report.filaments is not None:
         print_line(f"  {plural(report.filaments, 'filament')}, the 8-connected components of MASK")
-    print_line(f"Wrote {', '.join(files)} and {last}.")
+    print_line(f"Wrote {' and '.join(filter(None, [', '.join(files), last]))}.")

@@ -67,4 +67,4 @@ def split(
         print_line(f"Would write {', '.join(map(str, outputs.named))}.")
         return
     write_folds(folds, path)
-    print_line(f"Wrote {', '.join(map(str, outputs.named))}.")
+    print_line(f"Wrote {', '.join(str(path) for path in outputs.named if path.exists())}.")

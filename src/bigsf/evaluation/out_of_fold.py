@@ -14,13 +14,14 @@ from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold
-from bigsf.files import atomic_path
+from bigsf.figures import save_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_writer import FitsWriter
-from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
 
@@ -72,30 +73,34 @@ def write_out_of_fold(
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
     result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
-    with (
-        atomic_path(path) as temporary,
-        FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
-        console.progress("out-of-fold map", file.shape[0], "rows") as advance,
-    ):
-        bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
-        for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
-            mean, std = ensemble_mean(probabilities)
-            marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
-            predicted = np.isfinite(mean)
-            fold = np.where(predicted, folds.rows(y0, y1), 0)
-            writer.write("PRIMARY", y0, mean)
-            writer.write("MASK", y0, marked["whole"])
-            writer.write("FOLD", y0, fold)
-            if "STD" in kinds:
-                writer.write("STD", y0, std)
-            result.scores.update(y0, y1, predicted, mean, marked)
-            result.seams.update(mean, ensembles[fold])
-            result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
-            result.subsampled.add(y0, target=file.labels()[0][y0:y1])
-    title = f"{file.path.name}, out of fold"
-    threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
-    with atomic_path(path.with_suffix(".png")) as temporary:
-        draw_quicklook(result.subsampled, temporary, header, title, threshold, "out-of-fold probability")
+    png = path.with_suffix(".png")
+    with Outputs(path, png, follow_links=False).writing() as files:
+        with (
+            FitsWriter(files[path], file.shape, header, kinds, [table]) as writer,
+            console.progress("out-of-fold map", file.shape[0], "rows") as advance,
+        ):
+            bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
+            for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
+                mean, std = ensemble_mean(probabilities)
+                marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
+                predicted = np.isfinite(mean)
+                fold = np.where(predicted, folds.rows(y0, y1), 0)
+                writer.write("PRIMARY", y0, mean)
+                writer.write("MASK", y0, marked["whole"])
+                writer.write("FOLD", y0, fold)
+                if "STD" in kinds:
+                    writer.write("STD", y0, std)
+                result.scores.update(y0, y1, predicted, mean, marked)
+                result.seams.update(mean, ensembles[fold])
+                result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
+                result.subsampled.add(y0, target=file.labels()[0][y0:y1])
+        title = f"{file.path.name}, out of fold"
+        threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
+        save_figure(
+            lambda: quicklook_figure(result.subsampled, header, title, threshold, "out-of-fold probability"),
+            files[png],
+            png.name,
+        )
     return result
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +19,12 @@ from bigsf.evaluation.report_figures import (
     completeness_figure,
     curves_figure,
 )
+from bigsf.figures import png_of
 from bigsf.files import write_text
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.quicklook import contours_figure, png_of
+from bigsf.maps.quicklook import contours_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,23 +87,23 @@ def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: O
     against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
     with FitsImage(path.with_name("out_of_fold.fits")) as probability:
         areas = summary.worst_areas
-        worst = _image(areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
+        worst = _image(lambda: areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
     sections = {
         "What was done": _facts(summary, folds),
         **{_KINDS[kind]: _scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
-        "Scores against threshold": _image(curves_figure(summary.curves), "precision, recall and Dice"),
+        "Scores against threshold": _image(lambda: curves_figure(summary.curves), "precision, recall and Dice"),
         "Calibration": _note("The fraction of true pixels in each range of probability.")
-        + _image(calibration_figure(summary.curves.calibration), "calibration"),
+        + _image(lambda: calibration_figure(summary.curves.calibration), "calibration"),
         "Thresholds": _thresholds_table(summary),
         "Where the map is good": _note(
             f"{_KINDS[against]}; each map at its own threshold of best Dice. Bins of column density hold equal numbers "
             "of valid pixels, and bins of local contrast equal numbers of true pixels."
         )
-        + _image(bins_figure(summary.by, against), "completeness and purity"),
+        + _image(lambda: bins_figure(summary.by, against), "completeness and purity"),
         "Injected filaments": _injected_section(summary.injected),
         "Runs": _runs_table(summary),
-        "Folds": _folds_table(summary) + _image(folds_figure(folds), "folds"),
-        "The map": _image(contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
+        "Folds": _folds_table(summary) + _image(lambda: folds_figure(folds), "folds"),
+        "The map": _image(lambda: contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
         "The ten areas that differ most from the target": _areas_table(areas) + worst,
         "Configuration": f"<details><summary>YAML</summary><pre>{escape(config_yaml)}</pre></details>",
     }
@@ -177,7 +178,7 @@ def _injected_section(injected: Recovery) -> str:
         "Dotted lines show the same pixels before the injection. The baselines have thresholds at which they mark the "
         f"same fraction of the map as the model, {injected.marked:.1%}."
     )
-    return _note(note) + _image(completeness_figure(injected), "completeness against contrast")
+    return _note(note) + _image(lambda: completeness_figure(injected), "completeness against contrast")
 
 
 def _runs_table(summary: KFoldSummary) -> str:
@@ -244,5 +245,8 @@ def _number(value: Score) -> str:
     return "-" if not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
 
 
-def _image(figure: "Figure", name: str) -> str:
-    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(png_of(figure)).decode()}">'
+def _image(draw: Callable[[], "Figure"], name: str) -> str:
+    content = png_of(draw, f"The figure of {name}")
+    if content is None:
+        return f"<p>The figure of {escape(name)} could not be drawn.</p>"
+    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'

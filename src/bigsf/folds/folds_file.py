@@ -13,13 +13,13 @@ from pydantic import Field, ValidationError
 from bigsf.arrays import IntArray
 from bigsf.config import Config
 from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.figures import save_figure
 from bigsf.files import write_text
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
-from bigsf.maps.quicklook import save_figure
 from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
@@ -56,7 +56,8 @@ def folds_outputs(path: Path) -> Outputs:
 def write_folds(folds: Folds, path: Path) -> None:
     """Write the files of folds; see `folds_outputs`."""
     with folds_outputs(path).writing() as files:
-        save_figure(folds_figure(folds), files[path.with_suffix(".png")])
+        png = path.with_suffix(".png")
+        save_figure(lambda: folds_figure(folds), files[png], png.name)
         with files[path.with_suffix(".fits")].open("wb") as file:
             _area_image(folds).writeto(file)
         files[path].write_text(_json_of(folds), encoding="utf-8")

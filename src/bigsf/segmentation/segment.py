@@ -14,11 +14,12 @@ from torch import nn
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import BigsfWarning
+from bigsf.figures import save_figure
 from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import MapSource
-from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.outputs import Outputs
@@ -149,7 +150,11 @@ def _write_outputs(
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             if mask is not None and report.has_filaments:
                 write_filaments(mask, report, source, writer, files)
-        draw_quicklook(subsampled, files[report.quicklook], header, title=image.name, threshold=report.threshold)
+        save_figure(
+            lambda: quicklook_figure(subsampled, header, image.name, report.threshold),
+            files[report.quicklook],
+            report.quicklook.name,
+        )
 
 
 def _provenance(

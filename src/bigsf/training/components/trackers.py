@@ -4,7 +4,6 @@ import csv
 import importlib
 import io
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -12,9 +11,9 @@ from pydantic import Field
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
-from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.errors import ConfigError
+from bigsf.figures import new_figure, png_of
 from bigsf.files import atomic_path, write_text
-from bigsf.maps.quicklook import new_figure, save_figure
 from bigsf.training.components.early_stopping import higher_is_better
 
 if TYPE_CHECKING:
@@ -95,13 +94,11 @@ class CurvesTracker(Tracker):
         """Draw the figure. A figure that cannot be drawn is only a warning, so that the run keeps its results."""
         if not self._history:
             return
-        try:
+        best = best_epoch(self._history, self.best_by)
+        content = png_of(lambda: learning_curves(self._history, best), self.path.name)
+        if content is not None:
             with atomic_path(self.path) as temporary:
-                save_figure(learning_curves(self._history, best_epoch(self._history, self.best_by)), temporary)
-        except UsageError:  # the disk is full, or the folder read-only
-            raise
-        except Exception as error:
-            warnings.warn(f"{self.path.name} could not be drawn: {error}", BigsfWarning, stacklevel=2)
+                temporary.write_bytes(content)
 
 
 def best_epoch(history: History, best_by: str) -> int | None:
