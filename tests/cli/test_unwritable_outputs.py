@@ -5,6 +5,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bigsf.patches.patch_file import PatchFile
 from command_processes import Commands, contents, fill, write_yaml
 from conftest import Ended, Sky
 
@@ -146,3 +148,13 @@ def test_a_file_that_is_too_large_leaves_the_previous_output_whole(
         assert f"{name} could not be written: File too large" in result.err
         assert (tmp_path / name).read_bytes() == before
         ended(0, *command)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">&-", ">&- 2>&- <&-", "| head -n 1"])
+def test_output_that_cannot_be_printed_ends_no_command(redirection: str, sky: Sky, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m bigsf preprocess {sky.path('image')} --patch-size 16 -o {tmp_path}/map.h5"
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} {redirection}"], stderr=subprocess.PIPE, check=False
+    )
+    assert (ended.returncode, ended.stderr.decode()) == (0, "")
+    assert PatchFile(tmp_path / "map.h5").shape == sky.image.shape

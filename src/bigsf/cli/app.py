@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Annotated, ParamSpec
 
 import typer
-from rich.markup import escape
 
 from bigsf import console
 from bigsf.cli.kfold import kfold
@@ -75,11 +74,12 @@ _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segme
 
 def main() -> None:
     """Run the command; print an error that the user can mend as one message, and exit with the code of its kind."""
+    console.replace_bad_streams()
     previous = signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         app()
     except InterruptedRunError as stop:
-        console.err.print(escape(str(stop)))
+        console.print_message(str(stop))
         sys.exit(stop.exit_code)
     except BigsfError as error:
         console.print_error(str(error))
@@ -95,6 +95,7 @@ def main() -> None:
         sys.exit(OUT_OF_MEMORY)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        console.replace_bad_streams()
 
 
 def _exit_on_signal(number: int, frame: object) -> None:

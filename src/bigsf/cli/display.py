@@ -29,14 +29,15 @@ def _number(value: float, digits: int = 4) -> str:
     return "-" if value != value else f"{value:.{digits}f}"
 
 
-def _show_table(columns: list[str], rows: list[list[str]]) -> None:
+def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table whose first column is text, and the others numbers."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(console.plain, row))
     console.print_table(table)
 
 
@@ -82,7 +83,7 @@ def _print_overlaps(report: "MosaicReport") -> None:
         print_line("No two tiles overlap.")
         return
     columns = ["first, second tile", "pixels", "of the smaller", "r", "median of second - first", "scatter"]
-    _show_table(columns, rows)
+    show_table(columns, rows)
     print_line(f"Differences in {report.unit or '(no BUNIT)'}.")
 
 
@@ -131,7 +132,7 @@ def print_folds(folds: "Folds") -> None:
     """Print what each fold holds, the splits, and what folds share."""
     rows = [[str(fold), *(f"{number:,}" for number in count)] for fold, count in folds.counts.items()]
     columns = next(iter(folds.counts.values()))._fields
-    _show_table(["fold", *(column.replace("_", " ") for column in columns)], rows)
+    show_table(["fold", *(column.replace("_", " ") for column in columns)], rows)
     print_line(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     print_line(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
     print_line(
@@ -173,7 +174,7 @@ def print_scores(scores: "RunScores") -> None:
     for name, value in scores.test.items():
         print_line(f"  {name.replace('_', ' '):26} {_number(value)}")
     rows = [_scores_row(name, kinds) for name, kinds in scores.baselines.items()]  # of the first process alone
-    _show_table(["on the same pixels", *_SCORES], rows)
+    show_table(["on the same pixels", *_SCORES], rows)
     _explain_scores()
     _warn_if_beaten(scores.test["whole_average_precision"], scores.baselines)
 
@@ -185,9 +186,9 @@ def print_summary(summary: "KFoldSummary") -> None:
         [str(run.split.test), str(run.best_epoch), *(_number(run.test.get(name, math.nan)) for name in names)]
         for run in summary.runs.values()
     ]
-    _show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
+    show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
     print_line()
-    _show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary.out_of_fold.items()])
+    show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary.out_of_fold.items()])
     print_line(
         f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels are predicted by models that were not "
         f"trained on them; folds share {summary.shared_pixels:,} pixels."
