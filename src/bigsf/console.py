@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.text import Text
 
 from bigsf.errors import BigsfWarning
+from bigsf.interrupts import check
 
 
 class _Stream:
@@ -174,6 +175,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
     callable
         Call it with the number of units done since the last call.
     """
+    check()
     if _silent:
         yield lambda _: None
     elif err.is_terminal:

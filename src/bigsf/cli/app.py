@@ -1,6 +1,5 @@
 """The command line: six commands in the order of the data flow, and errors as one message with an exit code."""
 
-import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -72,15 +71,13 @@ _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume 
 _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
 
 
-def main() -> None:
+def run() -> None:
     """Run the command; print an error that the user can mend as one message, and exit with the code of its kind."""
     console.replace_bad_streams()
-    previous = signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         app()
-    except InterruptedRunError as stop:
-        console.print_message(str(stop))
-        sys.exit(stop.exit_code)
+    except InterruptedRunError:
+        raise
     except BigsfError as error:
         console.print_error(str(error))
         sys.exit(error.exit_code)
@@ -94,13 +91,7 @@ def main() -> None:
         _print_out_of_memory(error)
         sys.exit(OUT_OF_MEMORY)
     finally:
-        signal.signal(signal.SIGTERM, previous)
         console.replace_bad_streams()
-
-
-def _exit_on_signal(number: int, frame: object) -> None:
-    """Exit by an exception, so that temporary files are removed."""
-    sys.exit(128 + number)
 
 
 def _print_out_of_memory(error: Exception) -> None:

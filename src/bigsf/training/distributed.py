@@ -12,6 +12,7 @@ from torch import distributed, nn
 
 from bigsf import console
 from bigsf.errors import BigsfError, ConfigError, LostProcessError
+from bigsf.interrupts import Stop
 
 Result = TypeVar("Result")
 
@@ -80,6 +81,11 @@ class World:
         if error is not None:
             raise error
         return result
+
+    def agree(self, stop: Stop | None, device: torch.device) -> Stop | None:
+        """Return why all processes stop now, or None; a signal to any of them stops all, and so does a time limit."""
+        (asked,) = self.sums([stop is not None], device)
+        return max(filter(None, self.gather(stop)), key=lambda each: each.exit_code) if asked else None
 
     def wait(self) -> None:
         """Wait for all processes."""

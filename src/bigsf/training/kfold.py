@@ -11,6 +11,7 @@ from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import summarise_kfold
 from bigsf.files import write_text
 from bigsf.folds.folds import Folds
+from bigsf.interrupts import stopping
 from bigsf.models.device import pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
@@ -133,7 +134,12 @@ class KFold:
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
-        return self.world.first(self.summarise)
+        with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
+            return self.world.first(self.summarise)
+
+    @property
+    def _time_left_s(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _record_config(self, overwrite: bool, only: int | None) -> None:
         """Record the configuration, or check that it is the one of the runs that lie there."""
@@ -179,7 +185,7 @@ class KFold:
             trainer = Trainer.from_config(
                 config, device=device, overwrite=True, world=world, callbacks=callbacks, to_resume=to_resume
             )
-        trainer.train(None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
+        trainer.train(self._time_left_s)
 
     def split_config(self, number: int) -> RunConfig:
         """Return the configuration of the run of one split."""
