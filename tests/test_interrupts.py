@@ -121,3 +121,28 @@ def test_the_time_that_is_left() -> None:
     assert StopRequest(0).stop == ("the time limit", 75)
     assert StopRequest(1000).stop is None
     assert 0 < (StopRequest(1000).time_left_s or 0) <= 1000
+
+
+def test_an_error_that_ends_the_work_is_not_hidden_by_a_signal() -> None:
+    cleaned: list[str] = []
+
+    def work() -> None:
+        with stopping(), ExitStack() as stack:
+            stack.callback(cleaned.append, "all")
+            stack.callback(signal.raise_signal, signal.SIGTERM)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        work()
+    assert cleaned == ["all"]
+    check()
+
+
+def test_nohup_is_obeyed() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping(), StopRequest() as request:
+            signal.raise_signal(signal.SIGHUP)
+            assert request.stop is None
+    finally:
+        signal.signal(signal.SIGHUP, before)

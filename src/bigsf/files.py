@@ -98,7 +98,7 @@ def temporary_file(path: Path) -> Iterator[Path]:
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale_files(path)
-        temporary = hidden_name(path, f".{_machine()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        temporary = hidden_name(path, f".{this_process()}.{secrets.token_hex(4)}.tmp")
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         with _naming(path):
@@ -142,19 +142,31 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
+def this_process() -> str:
+    """Return what tells this process from all others, also from those of other machines: `1f3a09bc.4711`."""
+    return f"{_machine()}.{os.getpid()}"
+
+
+def is_alive(process: str) -> bool | None:
+    """Tell whether a process, as `this_process` named it, still runs; None: it is of another machine, or no name."""
+    machine, _, number = process.partition(".")
+    if machine != _machine() or not re.fullmatch("[1-9][0-9]{0,8}", number):
+        return None
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True
+
+
 def _remove_stale_files(path: Path) -> None:
     """Remove the temporary files of processes on this machine that were killed while they wrote `path`."""
-    start = f"{hidden_name(path, '').name}.{_machine()}."
+    start = f"{hidden_name(path, '').name}."
     for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
-        process = stale.name.removeprefix(start).split(".")[0]
-        if not re.fullmatch("[1-9][0-9]{0,8}", process):  # not a name of ours
-            continue
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
+        if is_alive(".".join(stale.name.removeprefix(start).split(".")[:2])) is False:
             stale.unlink(missing_ok=True)
-        except PermissionError:  # the process of another user is alive
-            continue
 
 
 def make_folder(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, Self
 
 from bigsf.errors import InterruptedRunError
 
@@ -83,20 +84,24 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
             yield
             check()
         except Interrupted as interrupted:
-            _pending = None
             stop = interrupted.stop
             raise InterruptedRunError(f"Stopped by {stop.by}.{go_on and ' '}{go_on}", stop.exit_code) from None
+        finally:
+            _pending = None
 
 
-def _raise(number: int, frame: FrameType | None) -> NoReturn:
+def _raise(number: int, frame: FrameType | None) -> None:
     global _pending
     _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else of_signal(number)
-    raise Interrupted(_pending)
+    importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")  # it swallows exceptions
+    if sys.exception() is None and not importing:  # an error ends the work already: its cleaning up is not disturbed
+        raise Interrupted(_pending)
 
 
 @contextmanager
 def _caught(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    numbers = [n for n in _SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores it
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigsf.errors import UsageError
-from bigsf.files import flush, hidden_name, sync_folder, temporary_file, write_text
+from bigsf.files import flush, hidden_name, is_alive, sync_folder, temporary_file, this_process, write_text
 
 
 class Outputs:
@@ -106,9 +106,8 @@ class Outputs:
     def _publish(self, temporaries: dict[Path, Path]) -> None:
         """Rename the temporary files to their targets, the main one last; a journal says how far this has come."""
         if len(temporaries) > 1:
-            write_text(
-                self._journal, json.dumps({str(path.absolute()): _identity(file) for path, file in temporaries.items()})
-            )
+            files = {str(path.absolute()): _identity(file) for path, file in temporaries.items()}
+            write_text(self._journal, json.dumps({"process": this_process(), "files": files}))
             for path in filter(Path.exists, temporaries):
                 path.replace(hidden_name(path, ".previous"))
         for path, temporary in temporaries.items():
@@ -152,11 +151,12 @@ class Outputs:
         """Return the outputs in the journal of a killed command, and what tells each from another file."""
         try:
             found = json.loads(self._journal.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            process, files = str(found["process"]), dict(found["files"])
+        except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
             return {}
-        if not isinstance(found, dict):
+        if is_alive(process) and process != this_process():  # it publishes at this moment
             return {}
-        return {path: found[name] for path in self._paths.values() if (name := str(path.absolute())) in found}
+        return {path: files[name] for path in self._paths.values() if (name := str(path.absolute())) in files}
 
 
 def _identity(path: Path) -> list[int] | None:
