@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from bigsf.errors import BigsfWarning, ConfigError, InterruptedRunError, TrainingError, UsageError
@@ -22,7 +21,6 @@ from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World, join_world
 from bigsf.training.lock import lock_folder
 from bigsf.training.resume import warn_if_elsewhere
-from bigsf.training.run_config import Seconds
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from conftest import ROOT, Settings
@@ -243,17 +241,3 @@ def test_the_slurm_example_puts_itself_back_into_the_queue(code: int, requeued: 
     assert (tmp_path / "queue").exists() == requeued
     if requeued:
         assert (tmp_path / "queue").read_text() == "requeue 7_3\n"
-
-
-def test_durations_are_read_in_words() -> None:
-    seconds = TypeAdapter(Seconds)
-    assert [seconds.validate_python(text) for text in (90, "90s", "1.5min", "3h50min", "1 d")] == [
-        90,
-        90,
-        90,
-        13800,
-        86400,
-    ]
-    for wrong in ("soon", "5 parsecs", "4h-", "", 0):
-        with pytest.raises(ValidationError):
-            seconds.validate_python(wrong)

@@ -89,10 +89,10 @@ def seconds(duration: str | None) -> float | None:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    from bigsf.config.duration import Seconds
     from bigsf.errors import ConfigError
-    from bigsf.training.run_config import Seconds
 
     try:
         return TypeAdapter(Seconds | None).validate_python(duration)
     except ValidationError:
-        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min or 4h.") from None
+        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min, 4h or 3:50:00.") from None
