@@ -98,6 +98,46 @@ def test_processes_that_cannot_meet_are_told_how(monkeypatch: pytest.MonkeyPatch
         pass
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0"}, r"The environment has no WORLD_SIZE. RANK, WORLD_SIZE, LOCAL_RANK must be set together"),
+        ({"WORLD_SIZE": "2"}, r"The environment has no RANK"),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, r"The environment has RANK='first'"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK=2 and WORLD_SIZE=2: processes are numbered from 0"),
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}, r"no SLURM_LOCALID"),
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "many"}, r"no SLURM_PROCID"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "x"},
+            r"The environment has MASTER_PORT='x'",
+        ),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_refused(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in variables:
+        monkeypatch.setenv(name, variables[name])
+    with pytest.raises(ConfigError, match=message), join_world():
+        pass
+
+
+def test_processes_end_with_their_launcher(config: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bigsf"]
+    options = ["train", str(config), "--device", "cpu", "--set", "trainer.epochs=100000"]
+    process = subprocess.Popen([*launch, *options], stderr=subprocess.DEVNULL)
+    last = tmp_path / "results" / "run" / "last.pt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait(timeout=600)
+    deadline = time.monotonic() + 600
+    while (last.parent / ".lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not (last.parent / ".lock").exists(), "it has stopped in order"
+    assert Snapshot.load(last).epochs_run >= 1
+
+
 def test_one_process_is_a_world_of_its_own() -> None:
     with join_world() as world:
         assert (world.rank, world.size, world.is_first) == (0, 1, True)
