@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from bigsf.figures import new_figure
 from bigsf.folds.folds import Folds
-from bigsf.maps.quicklook import LONGEST_PX, label_axes, stretched
+from bigsf.maps.quicklook import drawing_step, label_axes, stretched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def folds_figure(folds: Folds) -> "Figure":
     from matplotlib.patches import Patch
 
     file = folds.patch_file
-    step = max(1, -(-max(file.shape) // LONGEST_PX))
+    step = drawing_step(file.shape)
     image = np.asarray(file.image[0, ::step, ::step])
     number = np.concatenate([folds.rows(y, y + 1)[:, ::step] for y in range(0, file.shape[0], step)])
     scaled, _, low, high = stretched(image)

@@ -1,5 +1,6 @@
 """Planes of a map -> figures: the quicklook of a segmentation, contours, and what other figures of maps share."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-LONGEST_PX = 3000
-"""Longest side of a plane as it is drawn, in pixels."""
+_MOST_PIXELS = 1500 * 1500
+"""Pixels of a plane as it is drawn, at most: about as many as a figure shows."""
+
+
+def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int:
+    """Return n such that every n-th row and column of a plane (ny, nx) hold no more pixels than are drawn."""
+    step = math.isqrt(math.prod(shape) // most_pixels)
+    while math.ceil(shape[0] / max(step, 1)) * math.ceil(shape[1] / max(step, 1)) > most_pixels:
+        step += 1
+    return max(step, 1)
 
 
 class SubsampledPlanes:
@@ -28,8 +37,8 @@ class SubsampledPlanes:
     ----------
     shape
         (ny, nx) of the full planes.
-    longest_px
-        Longest side of the subsampled planes in pixels.
+    most_pixels
+        Pixels of a subsampled plane, at most.
 
     Attributes
     ----------
@@ -37,9 +46,9 @@ class SubsampledPlanes:
         Pixels of the full planes per pixel of the subsampled ones.
     """
 
-    def __init__(self, shape: tuple[int, int], longest_px: int = LONGEST_PX) -> None:
+    def __init__(self, shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> None:
         self.shape = shape
-        self.step = max(1, -(-max(shape) // longest_px))
+        self.step = drawing_step(shape, most_pixels)
         self._rows: dict[str, list[npt.NDArray[Any]]] = {}
 
     def add(self, y0: int, **planes: npt.NDArray[Any]) -> None:
