@@ -105,7 +105,7 @@ class ArraySource:
 @settings(max_examples=50)
 @given(st.integers(0, NY - 30), st.integers(0, NX - 40))
 def test_a_cut_is_recognised_wherever_it_begins(known: MapFingerprint, y: int, x: int) -> None:
-    cut = recognise("cut.fits", ArraySource(noise()[y : y + 30, x : x + 40]), [known])  # type: ignore[arg-type]
+    cut = recognise("cut.fits", ArraySource(noise()[y : y + 30, x : x + 40]), [known])
     assert cut == "100% of the pixels of cut.fits are pixels of a map that the model was trained on"
 
 

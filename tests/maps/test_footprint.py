@@ -15,7 +15,7 @@ from conftest import ArrayMap, galactic_header
 class SkyMap(ArrayMap, MapSource):
     """A map in memory with a header; NaN where it is not valid."""
 
-    channels, unit, image_sha256 = 1, "", ""  # type: ignore[assignment]
+    channels, unit, image_sha256 = 1, "", ""
 
     def __init__(self, header: fits.Header, valid: BoolArray) -> None:
         super().__init__(np.where(valid, np.float32(1), np.float32(np.nan))[None])

@@ -50,10 +50,8 @@ def test_map_of_the_training_warns_and_points_to_the_out_of_fold_map(
     segmented: Segmented, sky: Sky, patch_path: Path
 ) -> None:
     for number, (image, part) in enumerate([(sky.path("image"), r"9\d%"), (patch_path, "100%")]):
-        warning = (
-            rf"{part} of the pixels of {image.name} are pixels of a map that the model was trained on.*out_of_fold"
-        )
-        with pytest.warns(BigsfWarning, match=warning) as warned:
+        trained_on = rf"{part} of the pixels of {image.name} are pixels of a map that the model was trained on"
+        with pytest.warns(BigsfWarning, match=f"{trained_on}.*out_of_fold") as warned:
             segmented(image, name=f"{number}.fits")
         assert len(warned) == 1
 
@@ -84,7 +82,7 @@ def test_a_snapshot_of_a_former_version_knows_its_map_by_the_file(
 
 def test_map_of_the_training_is_recognised_in_other_patches_too(segmented: Segmented, sky: Sky, tmp_path: Path) -> None:
     preprocess(PreprocessConfig(image=sky.path("image"), patch_size=16, stride=16, keep="valid"), tmp_path / "again.h5")
-    with pytest.warns(BigsfWarning, match=r"100% of the pixels of again\.h5 are pixels of a map"):
+    with pytest.warns(BigsfWarning, match=r"98% of the pixels of again\.h5 are pixels of a map"):
         segmented(tmp_path / "again.h5")
 
 

@@ -114,16 +114,17 @@ def test_a_model_remembers_the_maps_of_the_model_that_it_started_from(
     header["CRVAL1"] = 90.0
     for plane, factor in (("image", 2.0), ("target", 1)):
         fits.PrimaryHDU(factor * getattr(sky, plane), header).writeto(tmp_path / f"{plane}.fits")
-    planes = {plane: tmp_path / f"{plane}.fits" for plane in ("image", "target")}
-    preprocess(PreprocessConfig(**planes, patch_size=16, stride=4), tmp_path / "elsewhere.h5")
+    files = {plane: tmp_path / f"{plane}.fits" for plane in ("image", "target")}
+    planes = PreprocessConfig(image=files["image"], target=files["target"], patch_size=16, stride=4)
+    preprocess(planes, tmp_path / "elsewhere.h5")
     settings = run_dict(run_name="second", start_from=str(first.folder.best))
     settings |= {"data": {"path": str(tmp_path / "elsewhere.h5")}, "split": {"k": 4, "area_size": 32}}
     second = Trainer.from_config(settings)
     with pytest.raises(InterruptedRunError):
         second.train(time_limit_s=0)
     Trainer.from_snapshot(second.folder.path).train()
-    files = [known["image_sha256"] for known in Snapshot.load(second.folder.best).training_maps]
-    assert files == [PatchFile(path).image_sha256 for path in (sky.folder / "sky.h5", tmp_path / "elsewhere.h5")]
+    sources = [known["image_sha256"] for known in Snapshot.load(second.folder.best).training_maps]
+    assert sources == [PatchFile(path).image_sha256 for path in (sky.folder / "sky.h5", tmp_path / "elsewhere.h5")]
 
 
 def test_a_metric_may_return_a_number_of_numpy(run_dict: Settings) -> None:
@@ -162,7 +163,7 @@ def test_a_family_without_a_type_is_its_default_member() -> None:
 
 
 def test_the_mask_in_the_file_of_a_map_is_used(sky: Sky, trained: Path, tmp_path: Path) -> None:
-    image = np.where(np.isnan(sky.image), 1e22, sky.image)
+    image = np.where(np.isnan(sky.image), 1e22, 1.1 * sky.image)  # not the map of the training
     hdus = [fits.PrimaryHDU(image), fits.ImageHDU(sky.valid, name="MISSING")]
     fits.HDUList(hdus).writeto(tmp_path / "map.fits")
     segment(trained, tmp_path / "map.fits", tmp_path / "out.fits")
