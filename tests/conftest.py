@@ -194,10 +194,10 @@ Segmented = Callable[..., tuple[SegmentReport, OutputPlanes]]
 
 @pytest.fixture
 def other_map(sky: Sky, tmp_path: Path) -> Path:
-    """Return a map that no model was trained on: the sky, brighter and upside down, in another place and unit."""
+    """Return a map that no model was trained on: the sky, brighter and upside down, farther north, in another unit."""
     path = tmp_path / "other.fits"
     header = sky.header.copy()
-    header["CRVAL1"] = 40.0
+    header["CRPIX2"] -= 2 * sky.image.shape[0]
     fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), header).writeto(path)
     return path
 
