@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from astropy.io import fits
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from bigsf.arrays import FloatArray
@@ -35,7 +35,9 @@ from bigsf.training.trainer import Trainer
 
 pytest_plugins = ["command_processes", "mosaic_tiles"]
 
-settings.register_profile("bigsf", deadline=None)
+settings.register_profile(
+    "bigsf", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # the machine may be busy
 settings.load_profile("bigsf")
 torch.set_num_threads(1)  # small networks gain nothing from threads, and threads of several tests fight
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
