@@ -18,7 +18,9 @@ import pytest
 import torch
 from astropy.io import fits
 
+from bigsf.maps import fingerprint
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.tiling import row_chunks
 from bigsf.patches import preprocess as preprocessing
 from bigsf.patches.patch_file import PatchFile
 from command_processes import Commands, write_yaml
@@ -32,16 +34,17 @@ RunDict = Callable[..., dict[str, Any]]
 
 
 def read_small_chunks() -> None:
-    """Let preprocess read even a small map in several chunks."""
+    """Let preprocess and the search for known maps read even a small map in several chunks."""
     preprocessing.preprocess = partial(preprocessing.preprocess, chunk_pixels=1)
+    fingerprint.row_chunks = partial(row_chunks, pixels=1)  # type: ignore[attr-defined]
 
 
-def change_in_use(how: str, path: Path, reader: type, method: str, call: int) -> None:
-    """Change a file just before the method that reads it is called for the n-th time (`call`)."""
+def change_in_use(how: str, path: Path, reader: type, method: str, begun: Path) -> None:
+    """Change a file just before the method that reads it is called for the fourth time while `begun` exists."""
     read, calls = getattr(reader, method), iter(range(1, 1_000_000))
 
     def reading(*args: Any, **options: Any) -> Any:
-        if next(calls) == call:
+        if begun.exists() and next(calls) == 4:
             if how == "remove":
                 path.unlink()
             elif how == "replace":
@@ -71,7 +74,8 @@ def test_an_input_may_be_removed_while_it_is_read_but_not_changed(
     shutil.copy(source, path)
     config = write_yaml(tmp_path / "run.yaml", {**run_in(tmp_path), "data": {"path": str(path)}})
     method = {"train": "read", "validation": "read_rows"}.get(name, "read")
-    change = partial(change_in_use, how, path, PatchFile if training else FitsImage, method, 4)
+    begun = tmp_path / "results" / "run" if name == "validation" else tmp_path
+    change = partial(change_in_use, how, path, PatchFile if training else FitsImage, method, begun)
     arguments: dict[str, list[object]] = {
         "preprocess": ["preprocess", path, "--patch-size", 16, "-o", "out.h5"],
         "segment": ["segment", trained, path, "-o", "out.fits"],
@@ -218,14 +222,8 @@ def test_a_signal_leaves_the_previous_output_and_no_litter(
     models = [trained] if name == "segment" else []
     (output,) = [tmp_path / str(options[-1])]
     output.write_text("previous")
-    started = command.start(
-        name,
-        *models,
-        sky.path("image"),
-        *options,
-        "--overwrite",
-        prepare=partial(read_until_a_signal, tmp_path / "mark"),
-    )
+    waits = partial(read_until_a_signal, tmp_path / "mark")
+    started = command.start(name, *models, sky.path("image"), *options, "--overwrite", prepare=waits)
     wait_for(tmp_path / "mark", started.process)
     assert started.process.pid
     os.kill(started.process.pid, number)
