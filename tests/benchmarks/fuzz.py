@@ -53,7 +53,7 @@ from bigsf.training.trainer import Trainer
 
 _MEMORY = 2 << 30  # bytes that a process may take in addition to those that it has when it is forked
 _HANG_S = 3.0  # of CPU time, because the machine may be busy
-_STUCK_S = 120.0  # of wall time
+_STUCK_S = 1200.0  # of wall time
 _BLOCK = 5000  # inputs per process, so that memory that libraries leak stays small
 
 SCALARS: list[Any] = [None, True, 0, -1, 1, 3, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e308, float("nan"), float("inf")]

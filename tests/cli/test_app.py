@@ -1,5 +1,4 @@
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from astropy.io import fits
 
 from bigsf.training.snapshot import Snapshot
 from conftest import Run, Sky
+from programs import run_program
 
 COMMANDS = ["preprocess", "split", "train", "kfold", "resume", "segment"]
 
@@ -64,7 +64,8 @@ def test_help_and_preprocess_and_split_load_no_torch(patch_path: Path) -> None:
         "import sys, bigsf, bigsf.cli, bigsf.patches.preprocess, bigsf.folds.folds;"
         "assert not {'torch', 'matplotlib'} & set(sys.modules), 'loaded'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    done = run_program([sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_lists_the_commands_in_the_order_of_the_data_flow(succeeded: Callable[..., str]) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -48,14 +49,40 @@ def test_blank_value_is_missing(segmented: Segmented, other_map: Path, tmp_path:
 def test_map_of_the_training_warns_and_points_to_the_out_of_fold_map(
     segmented: Segmented, sky: Sky, patch_path: Path
 ) -> None:
-    for number, image in enumerate((sky.path("image"), patch_path)):
-        with pytest.warns(BigsfWarning, match=rf"{image.name} is the map that the model was trained on.*out_of_fold"):
+    for number, (image, part) in enumerate([(sky.path("image"), r"9\d%"), (patch_path, "100%")]):
+        trained_on = rf"{part} of the pixels of {image.name} are pixels of a map that the model was trained on"
+        with pytest.warns(BigsfWarning, match=f"{trained_on}.*out_of_fold") as warned:
             segmented(image, name=f"{number}.fits")
+        assert len(warned) == 1
+
+
+def test_a_cut_of_the_training_map_and_its_sky_in_another_unit_warn(
+    segmented: Segmented, sky: Sky, trained_kfold: Path, tmp_path: Path
+) -> None:
+    fits.PrimaryHDU(sky.image[31:80, 57:140]).writeto(tmp_path / "cut.fits")
+    with pytest.warns(BigsfWarning, match=r"100% of the pixels of cut\.fits are pixels of a map") as warned:
+        segmented(tmp_path / "cut.fits", trained_kfold)
+    assert len(warned) == 1, "four models saw the map, which is said once"
+    fits.PrimaryHDU(1.1 * sky.image, sky.header).writeto(tmp_path / "unit.fits")
+    with pytest.warns(BigsfWarning, match=r"unit\.fits shows sky of a map .*\(100% of the smaller map\)"):
+        segmented(tmp_path / "unit.fits", name="unit_out.fits")
+
+
+def test_a_snapshot_of_a_former_version_knows_its_map_by_the_file(
+    segmented: Segmented, sky: Sky, trained: Path, tmp_path: Path
+) -> None:
+    data = torch.load(trained / "best.pt", weights_only=True)
+    data |= {"FORMAT_VERSION": 2, "IMAGE_SHA256": data.pop("TRAINING_MAPS")[0]["image_sha256"]}
+    torch.save(data, tmp_path / "former.pt")
+    with pytest.warns(BigsfWarning, match=r"image\.fits is a map that the model was trained on"):
+        segmented(sky.path("image"), tmp_path / "former.pt")
+    fits.PrimaryHDU(sky.image).writeto(tmp_path / "cut.fits")
+    segmented(tmp_path / "cut.fits", tmp_path / "former.pt", name="cut_out.fits")
 
 
 def test_map_of_the_training_is_recognised_in_other_patches_too(segmented: Segmented, sky: Sky, tmp_path: Path) -> None:
     preprocess(PreprocessConfig(image=sky.path("image"), patch_size=16, stride=16, keep="valid"), tmp_path / "again.h5")
-    with pytest.warns(BigsfWarning, match=r"again\.h5 is the map that the model was trained on"):
+    with pytest.warns(BigsfWarning, match=r"98% of the pixels of again\.h5 are pixels of a map"):
         segmented(tmp_path / "again.h5")
 
 

@@ -18,7 +18,8 @@ from bigsf.errors import (
     UsageError,
 )
 from bigsf.metrics import CountRatio
-from bigsf.patches.preprocess import preprocess
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
 from bigsf.training.build import Parts
 from bigsf.training.kfold import KFold
@@ -97,11 +98,33 @@ def test_a_moved_kfold_goes_on_where_it_lies(run_dict: Settings, tmp_path: Path)
 def test_weights_of_another_run_are_the_first(run_dict: Settings) -> None:
     first = Trainer.from_config(run_dict(epochs=1))
     first.train()
-    with pytest.warns(BigsfWarning, match="was trained on this very map"):
+    with pytest.warns(BigsfWarning, match=r"best\.pt: 100% of the pixels of sky\.h5 are pixels of a map that"):
         second = Trainer.from_config(run_dict(run_name="second", start_from=str(first.folder.best)))
     expected = Snapshot.load(first.folder.best).model_state
     for name, weight in second.run.model.state_dict().items():
         np.testing.assert_array_equal(weight, expected[name])
+
+
+def test_a_model_remembers_the_maps_of_the_model_that_it_started_from(
+    run_dict: Settings, sky: Sky, tmp_path: Path
+) -> None:
+    first = Trainer.from_config(run_dict(epochs=1))
+    first.train()
+    header = sky.header.copy()
+    header["CRVAL1"] = 90.0
+    for plane, factor in (("image", 2.0), ("target", 1)):
+        fits.PrimaryHDU(factor * getattr(sky, plane), header).writeto(tmp_path / f"{plane}.fits")
+    files = {plane: tmp_path / f"{plane}.fits" for plane in ("image", "target")}
+    planes = PreprocessConfig(image=files["image"], target=files["target"], patch_size=16, stride=4)
+    preprocess(planes, tmp_path / "elsewhere.h5")
+    settings = run_dict(run_name="second", start_from=str(first.folder.best))
+    settings |= {"data": {"path": str(tmp_path / "elsewhere.h5")}, "split": {"k": 4, "area_size": 32}}
+    second = Trainer.from_config(settings)
+    with pytest.raises(InterruptedRunError):
+        second.train(time_limit_s=0)
+    Trainer.from_snapshot(second.folder.path).train()
+    sources = [known["image_sha256"] for known in Snapshot.load(second.folder.best).training_maps]
+    assert sources == [PatchFile(path).image_sha256 for path in (sky.folder / "sky.h5", tmp_path / "elsewhere.h5")]
 
 
 def test_a_metric_may_return_a_number_of_numpy(run_dict: Settings) -> None:
@@ -140,7 +163,7 @@ def test_a_family_without_a_type_is_its_default_member() -> None:
 
 
 def test_the_mask_in_the_file_of_a_map_is_used(sky: Sky, trained: Path, tmp_path: Path) -> None:
-    image = np.where(np.isnan(sky.image), 1e22, sky.image)
+    image = np.where(np.isnan(sky.image), 1e22, 1.1 * sky.image)  # not the map of the training
     hdus = [fits.PrimaryHDU(image), fits.ImageHDU(sky.valid, name="MISSING")]
     fits.HDUList(hdus).writeto(tmp_path / "map.fits")
     segment(trained, tmp_path / "map.fits", tmp_path / "out.fits")

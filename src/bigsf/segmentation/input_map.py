@@ -6,11 +6,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bigsf.errors import BigsfWarning
+from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import open_planes
 from bigsf.maps.planes import FitsMap, MapSource
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.training_maps import fingerprints
 
 
 @contextmanager
@@ -32,11 +34,12 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[MapSource]:
 
 
 def warn_if_trained_on(name: str, source: MapSource, snapshots: Sequence[Snapshot]) -> None:
-    """Warn where a model was trained on this map."""
-    if source.image_sha256 in {snapshot.image_sha256 for snapshot in snapshots}:
+    """Warn once where a model was trained on this map, on a part of it, or on another map of its sky."""
+    known = fingerprints(training_map for snapshot in snapshots for training_map in snapshot.training_maps)
+    if found := recognise(name, source, known):
         warnings.warn(
-            f"{name} is the map that the model was trained on: it has seen the labels there. In out_of_fold.fits of "
-            "bigsf kfold every pixel is predicted by a model that was not trained on it.",
+            f"{found}: it has seen the labels there. In out_of_fold.fits of bigsf kfold every pixel is predicted by a "
+            "model that was not trained on it.",
             BigsfWarning,
             stacklevel=3,
         )

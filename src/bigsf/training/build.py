@@ -16,6 +16,7 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_or_make_folds
 from bigsf.folds.splits import Split
+from bigsf.maps.fingerprint import MapFingerprint, recognise
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
@@ -31,6 +32,7 @@ from bigsf.training.run import TrainingRun, chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
+from bigsf.training.training_maps import TrainingMap, as_training_map, fingerprints
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
 _PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, fewer uncatalogued filaments are found
@@ -116,7 +118,9 @@ def build_run(
     trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})
     config = config.model_copy(update={"trainer": trainer})
     torch.manual_seed(trainer.seed)
-    model = _build_model(config, parts.network, dataset, torch_device, resumed)
+    start = _load_start(trainer.start_from, patch_file) if trainer.start_from and not resumed else None
+    model = _build_model(config, parts.network, dataset, torch_device, start)
+    own_map = as_training_map(MapFingerprint.of(patch_file))
     metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
     check_monitored(trainer, metrics)
     return TrainingRun(
@@ -130,7 +134,15 @@ def build_run(
         dataset=dataset,
         loss=parts.loss or trainer.loss.build(),
         metrics=metrics,
-        state=_build_state(trainer, epochs, model, parts.optimizer, torch_device, dtype),
+        state=_build_state(
+            trainer,
+            epochs,
+            model,
+            parts.optimizer,
+            torch_device,
+            dtype,
+            [*(start.training_maps if start else []), own_map],
+        ),
         network_handed_in=parts.network is not None,
     )
 
@@ -167,13 +179,13 @@ def _build_dataset(
 
 
 def _build_model(
-    config: RunConfig, network: nn.Module | None, dataset: PatchDataset, device: torch.device, resumed: bool
+    config: RunConfig, network: nn.Module | None, dataset: PatchDataset, device: torch.device, start: Snapshot | None
 ) -> SegmentationModel:
     """Return the model: fitted to the data, with the weights that it starts from, on its device."""
     model = build_model(config.trainer.model, network)
     _fit_to_data(model, config, dataset)
-    if config.trainer.start_from and not resumed:
-        _start_from(config.trainer.start_from, model, dataset.patch_file)
+    if start:
+        start.load_weights(model)
     model.to(device)
     if config.trainer.compile:
         compile_network(model.network)
@@ -192,17 +204,17 @@ def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchData
             module.fit(dataset.locate(border(dataset.patch_file.shape)))
 
 
-def _start_from(path: str | Path, model: SegmentationModel, patch_file: PatchFile) -> None:
-    """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
+def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
+    """Return the snapshot whose weights, statistics of the normalization and origin of positions a run starts from."""
     snapshot = Snapshot.load(path)
-    if snapshot.image_sha256 == patch_file.image_sha256:
+    if found := recognise(patch_file.path.name, patch_file, fingerprints(snapshot.training_maps)):
         warnings.warn(
-            f"trainer.start_from {path} was trained on this very map. It may have seen the labels of the test folds, "
-            "so that test scores would be too high.",
+            f"trainer.start_from {path}: {found}. It may have seen the labels of the test folds, so that test scores "
+            "would be too high.",
             BigsfWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    snapshot.load_weights(model)
+    return snapshot
 
 
 def _build_state(
@@ -212,6 +224,7 @@ def _build_state(
     build_optimizer: Callable[[Parameters], Optimizer] | None,
     device: torch.device,
     dtype: torch.dtype,
+    training_maps: list[TrainingMap],
 ) -> TrainingState:
     """Return the state of a run before its first step."""
     optimizer = (build_optimizer or config.optimizer.build)(model.parameters())
@@ -223,6 +236,7 @@ def _build_state(
         config.scheduler.build(epochs=epochs) if config.scheduler else None,
         config.early_stopping.build() if config.early_stopping else None,
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+        training_maps=training_maps,
     )
 
 

@@ -62,7 +62,6 @@ class Checkpoints(Callback):
                 patch_size=run.patch_file.patch_size,
                 data_identity=run.patch_file.identity,
                 folds_identity=run.folds.identity,
-                image_sha256=run.patch_file.image_sha256,
                 machine=run.machine,
                 network_handed_in=run.network_handed_in,
             ).save(path)

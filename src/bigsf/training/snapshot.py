@@ -15,6 +15,7 @@ from bigsf.models.pretrained import snapshot_path
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot_file import read_fields, write_fields
+from bigsf.training.training_maps import TrainingMap, is_sound
 from bigsf.training.trust import refuse_custom
 
 
@@ -55,8 +56,8 @@ class Snapshot:
     """Identity of the patch file."""
     folds_identity: str
     """Identity of the folds."""
-    image_sha256: str
-    """SHA-256 of the FITS file of the map."""
+    training_maps: list[TrainingMap]
+    """Fingerprints of the map that the model was trained on, and of those of the model that it started from."""
     stopped_early: bool
     """Whether early stopping has ended the run."""
     machine: dict[str, Any]
@@ -82,6 +83,8 @@ class Snapshot:
         snapshot = cls(**read_fields(path, cls))
         if snapshot.patch_size < 1:
             raise SnapshotError(f"{path} is damaged: its patch size is {snapshot.patch_size}.")
+        if not all(map(is_sound, snapshot.training_maps)):
+            raise SnapshotError(f"{path} is damaged: the fingerprints of its training maps cannot be read.")
         return snapshot
 
     @property

@@ -13,10 +13,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.files import atomic_path
 from bigsf.maps.fits_image import is_fits
+from bigsf.training.training_maps import known_by_file
 from bigsf.version import __version__
 
 FORMAT = "bigsf snapshot"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
@@ -29,7 +30,17 @@ def _without_straddling_patches(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_straddling_patches}
+def _with_training_maps(data: dict[str, Any]) -> dict[str, Any]:
+    """Put what a snapshot of format 2 knows of its map, the SHA-256 of the file, where format 3 has fingerprints."""
+    if isinstance(name := data.get("IMAGE_SHA256"), str):
+        data["TRAINING_MAPS"] = [known_by_file(name)]
+    return data
+
+
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _without_straddling_patches,
+    2: _with_training_maps,
+}
 """From a format version to the function that makes its dictionary one of the next version."""
 
 

@@ -13,6 +13,7 @@ from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
 from bigsf.training.components.schedulers import Scheduler
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.training_maps import TrainingMap
 
 
 class Best(NamedTuple):
@@ -50,6 +51,8 @@ class TrainingState:
     """Thresholds of best Dice in the last validation."""
     stopped_early: bool = False
     """Whether early stopping has ended the run."""
+    training_maps: list[TrainingMap] = field(default_factory=list)
+    """Fingerprints of the maps that the model was trained on, that of this run last."""
 
     @property
     def is_new(self) -> bool:
@@ -98,6 +101,7 @@ class TrainingState:
             best={} if self.best is None else self.best._asdict(),
             thresholds=self.thresholds,
             stopped_early=self.stopped_early,
+            training_maps=self.training_maps,
             **identity,
         )
 
@@ -132,3 +136,4 @@ class TrainingState:
         self.history = list(snapshot.history)
         self.best = Best(snapshot.best["value"], int(snapshot.best["epoch"])) if snapshot.best else None
         self.thresholds, self.stopped_early = snapshot.thresholds, snapshot.stopped_early
+        self.training_maps = [*snapshot.training_maps[:-1], *self.training_maps[-1:]]  # its own is the newer record
