@@ -120,19 +120,16 @@ def test_an_environment_that_makes_no_sense_is_refused(
         pass
 
 
-def test_processes_end_with_their_launcher(config: Path, tmp_path: Path) -> None:
+def test_processes_end_in_order_with_their_launcher(config: Path, tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bigsf"]
-    options = ["train", str(config), "--device", "cpu", "--set", "trainer.epochs=100000"]
-    process = subprocess.Popen([*launch, *options], stderr=subprocess.DEVNULL)
+    options = ["train", config, "--device", "cpu", "--set", "trainer.epochs=100000"]
     last = tmp_path / "results" / "run" / "last.pt"
-    while not last.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.kill()
-    process.wait(timeout=600)
-    deadline = time.monotonic() + 600
-    while (last.parent / ".lock").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not (last.parent / ".lock").exists(), "it has stopped in order"
+    with started_program([*launch, *options], stderr=subprocess.PIPE) as process:
+        wait_for(last, process)
+        process.kill()
+        _, printed = process.communicate(timeout=PATIENCE_S)  # the workers have it too: they have ended
+    assert "Stopped by SIGTERM after" in printed
+    assert not (last.parent / ".lock").exists()
     assert Snapshot.load(last).epochs_run >= 1
 
 

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.files import atomic_path
 from bigsf.maps.fits_image import is_fits
+from bigsf.training.snapshot_guard import check_archive, check_values
 from bigsf.training.training_maps import known_by_file
 from bigsf.version import __version__
 
@@ -103,7 +104,11 @@ def _read(path: Path) -> Any:
                 f"{path} is not a snapshot: it is no PyTorch file, or it was cut short. "
                 "Expected e.g. best.pt of a run folder."
             )
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if path.exists():
+            check_archive(path)
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        check_values(path, data)
+        return data
     except SnapshotError:
         raise
     except FileNotFoundError:

@@ -121,6 +121,7 @@ class TrainingState:
             if self.early_stopping:
                 self.early_stopping.load_state(snapshot.early_stopping_state)
             self.scaler.load_state_dict(snapshot.scaler_state)
+            _check_moments(self.optimizer)
         except Exception as error:  # each part raises another kind for a state that is not its own
             if out_of_memory(error):
                 raise
@@ -137,3 +138,11 @@ class TrainingState:
         self.best = Best(snapshot.best["value"], int(snapshot.best["epoch"])) if snapshot.best else None
         self.thresholds, self.stopped_early = snapshot.thresholds, snapshot.stopped_early
         self.training_maps = [*snapshot.training_maps[:-1], *self.training_maps[-1:]]  # its own is the newer record
+
+
+def _check_moments(optimizer: Optimizer) -> None:
+    """Raise `ValueError` where the state of a parameter, e.g. its mean gradient, has another shape than it."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}, its weights {tuple(parameter.shape)}")
