@@ -66,6 +66,11 @@ class FitsImage:
     blank
         A value that marks missing data besides NaN, infinities and the header's BLANK.
 
+    Attributes
+    ----------
+    too_large
+        Finite values beyond the range of float32 among those read so far; they are NaN.
+
     Raises
     ------
     DataError
@@ -75,6 +80,7 @@ class FitsImage:
     def __init__(self, path: str | Path, hdu: str | int | None = None, blank: float | None = None) -> None:
         self.path = Path(path)
         self.blank = blank
+        self.too_large = 0
         self._hdus = open_fits(self.path)
         self._changes = ChangeDetector(self.path)
         try:
@@ -164,7 +170,10 @@ class FitsImage:
             missing = equal if missing is None else missing | equal
         with np.errstate(over="ignore"):
             image = raw.astype(np.float32)  # in native byte order; values beyond float32 become infinite
-        image[~np.isfinite(image)] = np.nan
+        infinite = np.isinf(image)
+        if infinite.any():
+            self.too_large += int((infinite & np.isfinite(raw) & ~(missing if missing is not None else False)).sum())
+            image[infinite] = np.nan
         if missing is not None:
             image[missing] = np.nan
         return image

@@ -22,7 +22,7 @@ from bigsf.maps.planes import FitsMap
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 from bigsf.patches.patch_writer import PatchFileWriter
-from bigsf.patches.report import PreprocessReport, check_counts, warn_if_mixed_up
+from bigsf.patches.report import PreprocessReport, check_counts, warn_of_values
 from bigsf.patches.selection import PatchSelection
 
 __all__ = ["PreprocessConfig", "PreprocessReport", "preprocess"]
@@ -119,16 +119,14 @@ def preprocess(
             has_wcs=source.wcs is not None,
         )
         if dry_run:
-            statistics, _ = _convert(planes, config, report, None, chunk_pixels)
-            if planes.has_labels:
-                warn_if_mixed_up(statistics)
+            _convert(planes, config, report, None, chunk_pixels)
             return report
         attributes = _attributes(config, planes)  # now, before a file of the map can be removed
         with (
             atomic_path(output) as temporary,
             PatchFileWriter(temporary, source.shape, source.channels, planes.mask_names) as writer,
         ):
-            _, positions = _convert(planes, config, report, writer, chunk_pixels)
+            positions = _convert(planes, config, report, writer, chunk_pixels)
             report.identity = writer.finish(positions, _header_with_unit(source), attributes)
     return report
 
@@ -158,12 +156,12 @@ def _convert(
     report: PreprocessReport,
     writer: PatchFileWriter | None,
     chunk_pixels: int,
-) -> tuple[PixelStatistics, npt.NDArray[np.int32]]:
-    """Read all rows once, write them where there is a writer, fill the report; return counts and kept patches."""
+) -> npt.NDArray[np.int32]:
+    """Read all rows once, write them where there is a writer, fill and check the report; return the kept patches."""
     shape = planes.source.shape
     needs_labels = planes.has_labels and config.keep == "labelled"
     selection = PatchSelection(shape, config.patch_size, config.stride_px, config.min_valid, needs_labels)
-    statistics = PixelStatistics()
+    statistics = PixelStatistics(planes.source.channels)
     started = time.monotonic()
     with console.progress("preprocess", shape[0], "rows") as advance:
         for y0, y1 in row_chunks(shape, chunk_pixels, least_rows=config.patch_size):
@@ -177,11 +175,13 @@ def _convert(
     positions = selection.positions()
     report.windows, report.kept = selection.total, len(positions)
     report.without_valid, report.without_labels = selection.without_valid, selection.without_labels
-    report.counts, report.minimum, report.maximum = statistics.counts, statistics.minimum, statistics.maximum
+    report.counts = statistics.counts
+    report.minimum, report.maximum = statistics.censuses[0].minimum, statistics.censuses[0].maximum
     report.seconds = time.monotonic() - started
     report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     check_counts(report, planes, config.patch_size)
-    return statistics, positions
+    warn_of_values(planes, statistics)
+    return positions
 
 
 def _attributes(config: PreprocessConfig, planes: LabelledMap) -> dict[str, Any]:

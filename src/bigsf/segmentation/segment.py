@@ -108,7 +108,7 @@ def segment(
     products = resolve_products(config.products, len(ensemble))
     refuse_overwrite(*output_files(output, products), overwrite=overwrite or dry_run)
     torch_device = pick_device(device)
-    with open_map(image, config) as source:
+    with open_map(image, config) as (source, odd_values):
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         predictor = ensemble.predictor(source, config, torch_device, network, trust)
@@ -124,6 +124,7 @@ def segment(
         if dry_run:
             return report
         _write_outputs(report, image, source, predictor, ensemble)
+    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # of them it has warned
     _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
 
