@@ -40,8 +40,9 @@ from bigsf.errors import BigsfError
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, save_folds
 from bigsf.folds.splits import SplitConfig
-from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.maps.fits_image import FitsImage, output_header
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.hdus import find_planes
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.config import SegmentConfig

@@ -12,7 +12,7 @@ class MapConfig(Config):
     """How a map in FITS files is read."""
 
     hdu: str | int | None = None
-    """Name or index of the image's HDU; by default the first that holds an image."""
+    """Name or index of the image's HDU, or name and version as in `SCI,2`; by default the first that holds a plane."""
 
     blank: float | None = None
     """A value of the image that marks missing data, besides NaN and the header's BLANK."""

@@ -6,7 +6,9 @@ import numpy as np
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, image_hdus
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import image_hdus
+from bigsf.maps.planes import sky_position
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg
 
@@ -49,9 +51,12 @@ def _sky(image: FitsImage) -> str:
     if wcs is None:
         return "no WCS"
     ny, nx = image.shape
-    centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+    centre = sky_position(wcs, (ny - 1) / 2, (nx - 1) / 2)
     step_arcsec = 3600 * pixel_scale_deg(wcs)
-    frame = wcs_to_celestial_frame(wcs).name
+    try:
+        frame = wcs_to_celestial_frame(wcs).name
+    except ValueError:
+        frame = "a frame that is not known"
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 

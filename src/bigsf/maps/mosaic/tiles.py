@@ -8,7 +8,8 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import find_planes
 from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
 from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.maps.tiling import bands
@@ -74,8 +75,7 @@ class Tile:
         self._threshold = threshold
         self.masks = {
             role: stack.enter_context(FitsImage(path, extension))
-            for role, extension in find_planes(path).items()
-            if role in ("valid", *roles)
+            for role, extension in find_planes(path, ("valid", *roles)).items()
         }
         for mask in self.masks.values():
             check_same_grid(self.image, mask)
