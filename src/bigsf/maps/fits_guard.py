@@ -137,9 +137,7 @@ def _check_axes(header: bytes) -> None:
     astropy would look for the cards of a billion axes.
     """
     if re.match(rb"SIMPLE *= *F", header):
-        raise ValueError(
-            "its card SIMPLE is F, so it is no standard FITS. Ask its makers, or write it anew with SIMPLE = T"
-        )
+        raise ValueError("its card SIMPLE is F, so it is no standard FITS. Write it anew with SIMPLE = T.")
     for at in range(0, len(header), 80):
         found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
         if found and int(found[2]) > _MOST_AXES:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from bigsf.arrays import BoolArray, MaskArray
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import ValueCensus
 from bigsf.maps.planes import FitsMap, MapRead, check_same_grid, read_mask
@@ -54,6 +54,8 @@ class LabelledMap:
     ------
     DataError
         Where a mask lies on another grid, or there is a background but no target.
+    UsageError
+        Where there is a threshold but no label.
     """
 
     def __init__(self, source: FitsMap, labels: Mapping[str, FitsImage], threshold: float | None = None) -> None:
@@ -63,6 +65,8 @@ class LabelledMap:
         self.has_labels, self.has_background = "target" in labels, "background" in labels
         if self.has_background and not self.has_labels:
             raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
+        if threshold is not None and not labels:
+            raise UsageError("--target-threshold would do nothing: there is no target, background or truth.")
         self._labels, self._threshold = labels, threshold
 
     @classmethod

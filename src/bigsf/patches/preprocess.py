@@ -101,7 +101,7 @@ def preprocess(
     DataError
         Where the planes do not fit together, or no patch would be kept.
     UsageError
-        Where the output exists.
+        Where the output exists, or an option does nothing for these planes.
     """
     output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
     if output.suffix not in (".h5", ".hdf5"):
@@ -141,6 +141,8 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
     }
     images = [config.image, *config.channels]
     planes = LabelledMap.open(images, masks, stack, config.hdu, config.blank, config.target_threshold)
+    if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
+        raise UsageError("--keep labelled would do nothing: there is no target. Pass --target, or --keep valid.")
     ny, nx = planes.source.shape
     if min(ny, nx) < config.patch_size:
         raise DataError(
