@@ -25,6 +25,8 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["-o", image / "out.h5"], "is a file, not a folder"),
         (["--patch-size", 8, "--target-threshold", 1], "Error: --target-threshold would do nothing: there is no targ"),
         (["--patch-size", 8, "--keep", "labelled"], "Error: --keep labelled would do nothing: there is no target."),
+        (["--blank", "nan"], "Error: --blank: found nan, expected a finite number."),
+        (["--target-threshold", "inf"], "Error: --target-threshold: found inf, expected a finite number."),
         (["--match-background"], "Error: --match-background is for several tiles"),
     ):
         assert message in ended(2, "preprocess", image, *options).err

@@ -27,7 +27,7 @@ MASK[1, 2:4] = 1
         ),
         ("fil.reg", b"galactic\nline(30,0,31,0)\n", "it is a file of regions. .* and save that under its"),
         ("spines.csv", b"l,b\n30,0\n", "it is a text file. .* A table holds no pixels. Draw the"),
-        ("sky.h5", b"\x89HDF\r\n\x1a\n" + bytes(100), "it is an HDF5 file. .* under the ending .h5"),
+        ("sky.h5", b"\x89HDF\r\n\x1a\n" + bytes(100), "it is an HDF5 file. .* takes a patch file named"),
         ("mask.jpg", b"\xff\xd8\xff\xe0" + bytes(100), "it is a JPEG picture. .*plt.imread"),
         ("mask", b"something else", "it does not begin with SIMPLE"),
     ],

@@ -7,7 +7,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.hdus import image_hdus
+from bigsf.maps.hdus import image_hdus, is_mask
 from bigsf.maps.planes import sky_position
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg
@@ -23,7 +23,7 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
     path
         The file.
     blank
-        A value that marks missing data, besides NaN and BLANK.
+        A value that marks missing data in the map, besides NaN and BLANK; masks have none.
     chunk_pixels
         Pixels to hold in memory at a time.
     """
@@ -33,6 +33,8 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
 def _describe(path: Path, index: int, blank: float | None, chunk_pixels: int) -> str:
     try:
         with FitsImage(path, index, blank) as image:
+            if is_mask(image.header):
+                image.blank = None
             header, (ny, nx) = image.header, image.shape
             facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
             facts += [image.unit or "no BUNIT", _sky(image), _values(image, chunk_pixels)]

@@ -15,7 +15,12 @@ _SIGNATURES = (
     (b"\x93NUMPY", "an array of numpy", f"{_IN_PYTHON}.", _ARRAY),
     (b"\x89PNG", "a PNG picture", f"{_IN_PYTHON}. The first row of a picture is its top.", _PICTURE),
     (b"\xff\xd8\xff", "a JPEG picture", f"{_IN_PYTHON}. The first row of a picture is its top.", _PICTURE),
-    (b"\x89HDF\r\n", "an HDF5 file", "Give the FITS file; bigsf takes a patch file under the ending .h5.", ""),
+    (
+        b"\x89HDF\r\n",
+        "an HDF5 file",
+        "Give the FITS file it was made of; segment takes a patch file named *.h5.",
+        "",
+    ),
     (b"# Region file", "a DS9 file of regions", f"{_DRAW}.", ""),
 )
 """First bytes of a file, what it is, what to do, and the Python expression of its array."""

@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from astropy.io import fits
+
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.file_kinds import TABLE_REMEDY
 from bigsf.maps.fits_guard import is_image, is_map, open_fits
@@ -72,7 +74,7 @@ def _first_plane(hdus: Any, path: Path, listing: str) -> int:
         tables = f" {TABLE_REMEDY}" if "table" in listing else ""
         raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.{tables}")
     filled = [index for index in images if 0 not in hdus[index].shape]
-    candidates = [i for i in filled if str(hdus[i].name).upper() not in _PLANES] or filled or images
+    candidates = [i for i in filled if not is_mask(hdus[i].header)] or filled or images
     found = next((i for i in candidates if axes_of_plane(hdus[i].shape)), candidates[0])
     if found != candidates[0]:
         warnings.warn(
@@ -90,6 +92,11 @@ def axes_of_plane(shape: Sequence[int]) -> tuple[int, int] | None:
     long = tuple(axis for axis, length in enumerate(shape) if length != 1)
     kept = (n - 2, n - 1) if n == 2 or set(long) <= {n - 2, n - 1} else long
     return (kept[0], kept[1]) if len(kept) == 2 and 0 not in shape else None
+
+
+def is_mask(header: fits.Header) -> bool:
+    """Return whether an HDU holds a mask of the map, by its EXTNAME."""
+    return str(header.get("EXTNAME", "")).strip().upper() in _PLANES
 
 
 def find_planes(path: str | Path, roles: Collection[str] = frozenset(_PLANES.values())) -> dict[str, int]:

@@ -52,7 +52,7 @@ class ValueCensus:
     def add(self, image: FloatArray) -> None:
         """Count the values of some pixels, of any shape; NaN is missing."""
         values = image[np.isfinite(image)]
-        octaves = values.view(np.uint32) >> 23
+        octaves = (values.view(np.uint32) >> 23).astype(np.intp)  # once, for the three results below
         self._pixels += np.bincount(octaves, minlength=512)
         np.minimum.at(self._low, octaves, values)
         np.maximum.at(self._high, octaves, values)

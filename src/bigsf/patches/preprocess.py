@@ -49,7 +49,7 @@ class PreprocessConfig(MapConfig):
     stride: PositiveInt | None = None
     """Pixels from one patch to the next; by default a quarter of the patch size."""
 
-    target_threshold: float | None = None
+    target_threshold: float | None = Field(default=None, allow_inf_nan=False)
     """Target, background and truth are 1 above this value; by default they must hold 0 and 1 alone."""
 
     min_valid: float = Field(default=0.0, ge=0, le=1)
