@@ -110,6 +110,17 @@ def test_the_warning_names_value_count_and_option(tmp_path: Path) -> None:
         check_map(FitsMap([image], valid))
 
 
+def test_an_inverted_mask_is_refused(tmp_path: Path) -> None:
+    image, mask = np.arange(1.0, 55).reshape(6, 9), np.zeros((6, 9), np.uint8)
+    mask[0] = 1
+    with (
+        FitsImage(saved(tmp_path / "map.fits", image)) as plane,
+        FitsImage(saved(tmp_path / "valid.fits", mask)) as valid,
+        pytest.raises(DataError, match=r"valid.fits declares 45 of 54 finite pixels missing. .* is it inverted\?"),
+    ):
+        check_map(FitsMap([plane], valid), chunk_pixels=20)
+
+
 def test_values_beyond_float32_are_named(tmp_path: Path) -> None:
     data = np.full((4, 5), 1e45)
     with (

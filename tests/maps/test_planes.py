@@ -97,13 +97,6 @@ def test_overlapping_rows_are_read_in_any_order(planes: Planes, bands: list[tupl
         np.testing.assert_array_equal(source.read_rows(y0, y1), whole[:, y0:y1])
 
 
-def test_inverted_mask_is_refused_before_the_work(planes: Planes) -> None:
-    inverted = np.zeros((NY, NX), np.uint8)
-    inverted[0] = 1
-    with pytest.raises(DataError, match=r"valid.fits declares 45 of 54 finite pixels missing. .* is it inverted\?"):
-        planes.map(IMAGE, valid=inverted)
-
-
 def test_channels_of_another_shape_are_refused(planes: Planes) -> None:
     with pytest.raises(DataError, match=r"c1.fits has 6 x 9 pixels .x, y. but c0.fits has 9 x 6"):
         planes.map(IMAGE, IMAGE.T)

@@ -13,7 +13,6 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg
 
 
@@ -102,33 +101,19 @@ class FitsMap(MapSource):
         Planes of one grid.
     valid
         A mask that is 1 where data are valid.
-    check_valid
-        Read the whole mask first and refuse one that looks inverted. A caller that reads all rows anyway can count
-        the pixels itself and call `check_not_inverted`.
 
     Raises
     ------
     DataError
-        Where the planes do not share one grid, or the mask looks inverted.
+        Where the planes do not share one grid.
     """
 
-    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None, check_valid: bool = True) -> None:
+    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None) -> None:
         for other in [*images[1:], *([valid] if valid else [])]:
             check_same_grid(images[0], other)
         self.images, self.valid = images, valid
-        if valid and check_valid:
-            self._check_valid(valid)
         self._top = 0
         self._held = np.empty((len(images), 0, images[0].shape[1]), np.float32)
-
-    def _check_valid(self, valid: FitsImage, chunk_pixels: int = CHUNK_PIXELS) -> None:
-        """Refuse an inverted mask before the long work begins."""
-        finite = missing = 0
-        for y0, y1 in row_chunks(self.shape, chunk_pixels):
-            rows = self.read(y0, y1)
-            finite += int(rows.finite.sum())
-            missing += int((rows.finite & ~rows.valid).sum())
-        check_not_inverted(valid, finite, missing)
 
     @property
     def name(self) -> str:

@@ -90,7 +90,7 @@ class LabelledMap:
         """
         planes, opened = open_planes(images, masks, stack, hdu, blank)
         valid = opened.pop("valid", None)
-        return cls(FitsMap(planes, valid, check_valid=False), opened, threshold)
+        return cls(FitsMap(planes, valid), opened, threshold)
 
     @property
     def mask_names(self) -> list[str]:

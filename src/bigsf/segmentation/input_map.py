@@ -46,7 +46,7 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
     with ExitStack() as stack:
         files, masks = [path, *config.channels], {"valid": config.valid_mask}
         images, opened = open_planes(files, masks, stack, config.hdu, config.blank)
-        source = FitsMap(images, opened.get("valid"), check_valid=False)
+        source = FitsMap(images, opened.get("valid"))
         yield InputMap(source, check_map(source))
 
 

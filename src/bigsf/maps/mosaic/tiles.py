@@ -11,6 +11,7 @@ from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import find_planes
 from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
+from bigsf.maps.odd_values import check_map
 from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.maps.tiling import bands
 
@@ -52,7 +53,7 @@ class Tile:
     Raises
     ------
     DataError
-        Where the map has no celestial WCS, or a mask does not fit it.
+        Where the map has no celestial WCS, its values cannot be used, or a mask does not fit it.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Tile:
         for mask in self.masks.values():
             check_same_grid(self.image, mask)
         self._map = FitsMap([self.image], self.masks.get("valid"))
+        check_map(self._map)
 
     def place(self, mosaic: SkyGrid) -> None:
         """Find where the tile lies on the grid of a mosaic."""
