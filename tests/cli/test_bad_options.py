@@ -53,7 +53,7 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
             ["--blank", 0, "--hdu", 1],
             "sky.h5 is a patch file, which holds its planes as bigsf preprocess read th",
         ),
-        (["--channel", image], "--channel would do nothing. Leave it out, and give it to bigsf preprocess."),
+        (["--channel", image], "--channel would do nothing. Give that to bigsf preprocess instead."),
     ):
         assert message in ended(2, "segment", trained, patch_path, *options).err
     assert bigsf_command("segment", trained, image, "--precision", "fp8").code == 2

@@ -74,6 +74,10 @@ def test_the_result_does_not_depend_on_the_bands(at: int, value: float) -> None:
     assert odd(whole[:at], whole[at:]) == odd(whole)
 
 
+def test_zero_has_one_sign() -> None:
+    assert odd(COLUMN_DENSITY, [0.0, -0.0]) == [OddValue(0, 0, 2)]
+
+
 def test_several_odd_values_of_one_octave_are_a_range() -> None:
     first, second, other = (float(np.float32(value)) for value in (1e28, 1.1e28, -999))
     assert odd(COLUMN_DENSITY, [1e28, 1.1e28], [-999] * 3) == [OddValue(other, other, 3), OddValue(first, second, 2)]

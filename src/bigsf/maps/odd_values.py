@@ -51,7 +51,7 @@ class ValueCensus:
 
     def add(self, image: FloatArray) -> None:
         """Count the values of some pixels, of any shape; NaN is missing."""
-        values = image[np.isfinite(image)]
+        values = image[np.isfinite(image)] + np.float32(0)  # -0 becomes 0
         octaves = (values.view(np.uint32) >> 23).astype(np.intp)  # once, for the three results below
         self._pixels += np.bincount(octaves, minlength=512)
         np.minimum.at(self._low, octaves, values)
@@ -95,12 +95,12 @@ class ValueCensus:
         return sorted(found, key=lambda value: -value.pixels), span
 
     def _odd_octaves(self) -> BoolArray:
-        """Return which octaves hold values that stand apart, `(512,)`."""
+        """Return which octaves hold values that stand apart, `(512,)`: first the positive ones, then the negative."""
         odd = np.zeros((2, 256), np.bool_)
         pixels = self._pixels.reshape(2, 256)
         shared = ((self._low == self._high) & (self._pixels >= _SHARED)).reshape(2, 256)
         ordinary = (pixels > 0) & ~shared
-        ordinary[:, 0] = False
+        ordinary[:, 0] = False  # zero has rules of its own
         counts = np.where(ordinary, pixels, 0).sum(axis=0)
         if not counts.any():
             return odd.ravel()
@@ -108,7 +108,7 @@ class ValueCensus:
         bottom, top = _reach(counts > 0, median)
         away_from_zero = bottom >= median - _DEEPEST
         octave = np.arange(256)
-        odd[:] = octave > top + _GAP
+        odd[:] = octave > top + _GAP  # of either sign
         if away_from_zero:
             odd |= octave < bottom - _GAP_BELOW
         for sign in (0, 1):

@@ -56,7 +56,7 @@ def _refuse_options_of_planes(path: Path, config: SegmentConfig) -> None:
         options = " and ".join(f"--{'channel' if key == 'channels' else key}" for key in given)
         raise UsageError(
             f"{path.name} is a patch file, which holds its planes as bigsf preprocess read them: {options} would do "
-            "nothing. Leave it out, and give it to bigsf preprocess."
+            "nothing. Give that to bigsf preprocess instead."
         )
 
 
