@@ -51,6 +51,15 @@ def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "slow [disk]\nError: no file [1]\nWarning: 7 pixels [odd]\n")
 
 
+def test_a_warning_is_shown_once_by_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with warnings.catch_warnings():
+            console.configure_output()
+            for number in (1, 2, 1):
+                warnings.warn(f"{number} pixels", BigsfWarning, stacklevel=1)
+        assert capsys.readouterr().err == "Warning: 1 pixels\nWarning: 2 pixels\n"
+
+
 def test_log_lines_are_shown_once_however_often_output_is_configured(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure_output()
     console.configure_output()

@@ -81,11 +81,15 @@ _PLAIN_INTERVAL_S = 15.0
 
 _silent = True
 
+_shown: set[str] = set()
+"""The warnings that were printed since the output was configured."""
+
 
 def configure_output(quiet: bool = False) -> None:
-    """Show progress, warnings and log lines; with `quiet` only warnings and errors."""
+    """Show progress, warnings (each once) and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
+    _shown.clear()
     warnings.simplefilter("always", BigsfWarning)
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its further arguments are not shown
     logger.setLevel(logging.INFO)
@@ -146,7 +150,9 @@ class _ConsoleHandler(logging.Handler):
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    err.print(Text("Warning: ", "yellow") + plain(str(message)))
+    if str(message) not in _shown:
+        _shown.add(str(message))
+        err.print(Text("Warning: ", "yellow") + plain(str(message)))
 
 
 class _Rate(ProgressColumn):

@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.maps.fits_image import FitsImage, output_header, stem_of
 from conftest import galactic_header, shared_data
 from ramp_files import RAMP, read, saved
 
@@ -129,19 +131,29 @@ def test_file_without_image_is_refused(tmp_path: Path, data: npt.NDArray[Any] | 
         FitsImage(path)
 
 
-def test_planes_in_extensions_are_found_by_name(tmp_path: Path) -> None:
-    names = ("Spines", "BACKGROUND", "missing", "OTHER")
-    path = saved(tmp_path / "a.fits", RAMP, *(fits.ImageHDU(RAMP, name=name) for name in names))
-    assert find_planes(path) == {"target": "SPINES", "background": "BACKGROUND", "valid": "MISSING"}
-    path = saved(tmp_path / "b.fits", RAMP, fits.ImageHDU(RAMP, name="VALID"), fits.ImageHDU(RAMP, name="TARGET"))
-    assert find_planes(path) == {"valid": "VALID", "target": "TARGET"}
-
-
 @pytest.mark.parametrize("name", ["a.fits.gz", "a.fits"])
 def test_gzip_is_read_under_any_name(tmp_path: Path, name: str) -> None:
     content = saved(tmp_path / "plain.fits", RAMP).read_bytes()
     (tmp_path / name).write_bytes(gzip.compress(content))
     np.testing.assert_array_equal(read(tmp_path / name), RAMP)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b.fits", "a.b.fits.gz", "a.b.fits.bz2", "a.b.fits.fz", "a.b.FITS.GZ", "a.b.fts.xz"]
+)
+def test_the_stem_of_a_map_has_none_of_its_endings(name: str) -> None:
+    assert stem_of(Path("folder") / name) == "a.b"
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_archives_are_read_and_guarded(tmp_path: Path, module: Any) -> None:
+    content = saved(tmp_path / "plain.fits", RAMP).read_bytes()
+    (tmp_path / "a.fits").write_bytes(module.compress(content))
+    np.testing.assert_array_equal(read(tmp_path / "a.fits"), RAMP)
+    broken = content.replace(b"NAXIS   =                    2", b"NAXIS   =           9999999999")
+    (tmp_path / "b.fits").write_bytes(module.compress(broken))
+    with pytest.raises(DataError, match="its NAXIS is 9999999999"):
+        FitsImage(tmp_path / "b.fits")
 
 
 @pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])

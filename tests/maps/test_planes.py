@@ -8,10 +8,12 @@ import pytest
 from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, DataError
+from bigsf.maps.describe import describe_file
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.planes import FitsMap, read_mask
+from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from conftest import galactic_header
 
 NY, NX = 6, 9
 IMAGE = np.arange(1.0, NY * NX + 1).reshape(NY, NX)
@@ -95,13 +97,6 @@ def test_overlapping_rows_are_read_in_any_order(planes: Planes, bands: list[tupl
         np.testing.assert_array_equal(source.read_rows(y0, y1), whole[:, y0:y1])
 
 
-def test_inverted_mask_is_refused_before_the_work(planes: Planes) -> None:
-    inverted = np.zeros((NY, NX), np.uint8)
-    inverted[0] = 1
-    with pytest.raises(DataError, match=r"valid.fits declares 45 of 54 finite pixels missing. .* is it inverted\?"):
-        planes.map(IMAGE, valid=inverted)
-
-
 def test_channels_of_another_shape_are_refused(planes: Planes) -> None:
     with pytest.raises(DataError, match=r"c1.fits has 6 x 9 pixels .x, y. but c0.fits has 9 x 6"):
         planes.map(IMAGE, IMAGE.T)
@@ -115,3 +110,20 @@ def test_a_mask_is_one_or_above_a_threshold(planes: Planes) -> None:
         assert read_mask(plane, "target", 0, 1, threshold=0.5).tolist() == [[False, True, False]]
         with pytest.raises(DataError, match=r"mask.fits is the target mask but .*: 0.2, 0.7. Pass --target-threshold"):
             read_mask(plane, "target", 0, 1)
+
+
+def test_planes_in_a_frame_that_is_not_known_are_compared(tmp_path: Path) -> None:
+    header = galactic_header(NX, NY)
+    header.update(CTYPE1="HPLN-TAN", CTYPE2="HPLT-TAN")
+    for name, shift in (("map", 0), ("same", 0), ("other", 1)):
+        header["CRVAL1"] = 10.0 + shift
+        fits.PrimaryHDU(IMAGE, header).writeto(tmp_path / f"{name}.fits")
+    with ExitStack() as stack:
+        image, same, other = (
+            stack.enter_context(FitsImage(tmp_path / f"{name}.fits")) for name in ("map", "same", "other")
+        )
+        check_same_grid(image, same)
+        with pytest.raises(DataError, match=r"other.fits has another WCS than map.fits"):
+            check_same_grid(image, other)
+    (line,) = describe_file(tmp_path / "map.fits")
+    assert "HPLN-TAN HPLT-TAN (a frame that is not known) of 36 arcsec around 10.26 " in line

@@ -119,8 +119,9 @@ def print_preprocessing(report: "PreprocessReport", config: "PreprocessConfig", 
 def _print_preprocessing_cost(report: "PreprocessReport", config: "PreprocessConfig") -> None:
     from bigsf.maps.describe import describe_file
 
-    for path in dict.fromkeys(map(Path, report.sources.values())):
-        for line in describe_file(path, config.blank):
+    maps = {path for role, path in report.sources.items() if role == "image" or role.startswith("channel")}
+    for path in dict.fromkeys(report.sources.values()):
+        for line in describe_file(Path(path), config.blank if path in maps else None):
             print_line(f"  {line}")
     print_line(
         f"Would write {report.output}: {decimal(report.bytes)}, in about {console.duration(report.seconds)} and with "

@@ -35,7 +35,9 @@ OptionsFile = Annotated[
     Path | None, typer.Option("--config", help="YAML with the same options; the command line overrides it.")
 ]
 
-Hdu = Annotated[str | None, typer.Option(help="Name or index of the image's HDU. [default: first image]")]
+Hdu = Annotated[
+    str | None, typer.Option(help="Index, name, or NAME,VERSION of the image's HDU. [default: first plane]")
+]
 
 Blank = Annotated[float | None, typer.Option(help="A value that marks missing data, besides NaN and BLANK.")]
 

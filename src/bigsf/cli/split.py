@@ -8,6 +8,7 @@ import typer
 from bigsf.cli.display import print_folds
 from bigsf.cli.options import DryRun, OptionsFile, Overwrite, Quiet, config_from
 from bigsf.console import print_line
+from bigsf.errors import UsageError
 
 
 def split(
@@ -45,6 +46,7 @@ def split(
     from bigsf.folds.folds import Folds
     from bigsf.folds.folds_file import folds_outputs, write_folds
     from bigsf.folds.splits import SplitConfig, default_folds_path
+    from bigsf.folds.strategies import NaiveStrategyConfig
     from bigsf.patches.patch_file import PatchFile
 
     strategy_keys = {key: value for key, value in (("type", strategy), ("seed", seed)) if value is not None}
@@ -58,6 +60,8 @@ def split(
         "step": step,
     }
     resolved = config_from(SplitConfig, options, config)
+    if resolved.area_size is not None and isinstance(resolved.strategy, NaiveStrategyConfig):
+        raise UsageError("--area-size would do nothing: the areas of --strategy naive are k equal parts of the map.")
     path = output or default_folds_path(file)
     outputs = folds_outputs(path)
     outputs.check([file, *([config] if config else [])], overwrite)

@@ -6,7 +6,9 @@ import numpy as np
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, image_hdus
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import image_hdus, is_mask
+from bigsf.maps.planes import sky_position
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg
 
@@ -21,7 +23,7 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
     path
         The file.
     blank
-        A value that marks missing data, besides NaN and BLANK.
+        A value that marks missing data in the map, besides NaN and BLANK; masks have none.
     chunk_pixels
         Pixels to hold in memory at a time.
     """
@@ -31,6 +33,8 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
 def _describe(path: Path, index: int, blank: float | None, chunk_pixels: int) -> str:
     try:
         with FitsImage(path, index, blank) as image:
+            if is_mask(image.header):
+                image.blank = None
             header, (ny, nx) = image.header, image.shape
             facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
             facts += [image.unit or "no BUNIT", _sky(image), _values(image, chunk_pixels)]
@@ -49,9 +53,12 @@ def _sky(image: FitsImage) -> str:
     if wcs is None:
         return "no WCS"
     ny, nx = image.shape
-    centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+    centre = sky_position(wcs, (ny - 1) / 2, (nx - 1) / 2)
     step_arcsec = 3600 * pixel_scale_deg(wcs)
-    frame = wcs_to_celestial_frame(wcs).name
+    try:
+        frame = wcs_to_celestial_frame(wcs).name
+    except ValueError:
+        frame = "a frame that is not known"
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 

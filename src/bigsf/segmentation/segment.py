@@ -110,7 +110,7 @@ def segment(
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
-    with open_map(image, config) as source:
+    with open_map(image, config) as (source, odd_values):
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         predictor = ensemble.predictor(source, config, torch_device, network, trust)
@@ -126,6 +126,7 @@ def segment(
         if dry_run:
             return report
         _write_outputs(outputs, report, image, source, predictor, ensemble)
+    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # of them it has warned
     _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
 
