@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,14 +10,16 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from bigsf.arrays import BoolArray, Float64Array
 from bigsf.metrics.threshold_curve import BINS, ThresholdCurve, quantile_edges
 
+Scores = npt.NDArray[np.floating]
 
-def curve_of(score: Float64Array, truth: BoolArray, edges: Float64Array | None = None) -> ThresholdCurve:
+
+def curve_of(score: Scores, truth: BoolArray, edges: Float64Array | None = None) -> ThresholdCurve:
     curve = ThresholdCurve(edges)
     curve.update(score, truth)
     return curve
 
 
-def exact(score: Float64Array, truth: BoolArray) -> list[float]:
+def exact(score: Scores, truth: BoolArray) -> list[float]:
     precision, recall, _ = precision_recall_curve(truth, score)
     dice = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
     return [average_precision_score(truth, score), roc_auc_score(truth, score), dice.max()]
