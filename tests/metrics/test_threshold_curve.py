@@ -85,6 +85,10 @@ def test_bins_become_wider_until_few_enough_hold_pixels() -> None:
     assert BINS // 4 < len(curve.positives) <= BINS
     assert curve.positives.sum() == 50_000
     assert curve.negatives.sum() == 200_000
+    best = curve.best_dice()
+    assert curve.at(best.threshold)["dice"] == best.dice  # although neighbouring bins hold pixels
+    table = curve.by_threshold(curve.thresholds[:-1])
+    assert table["dice"] == curve.dice[:-1].tolist()
 
 
 @pytest.mark.parametrize("parts", [1, 3, 7])

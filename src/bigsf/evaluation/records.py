@@ -238,6 +238,7 @@ class KFoldSummary(Record):
         if not self.seen_pixels:
             return f"{predicted} None of these models learnt from the pixel."
         return (
-            f"{predicted} {self.seen_pixels:,} of these pixels, {self.seen_labels:,} of them with a label, lie in training patches "
-            "of such a model too: split.overlap lets patches reach into other areas. Scores are too high there."
+            f"{predicted} {self.seen_pixels:,} of these pixels, {self.seen_labels:,} of them with a label, lie in "
+            "training patches of such a model too: split.overlap lets patches reach into other areas. Scores are too "
+            "high there."
         )

@@ -93,7 +93,7 @@ class ThresholdCurve:
     def _edge_of(self, bins: npt.NDArray[np.number]) -> Float64Array:
         """Return the lower edges of bins; bins may be fractions where these are even in logit."""
         if self.edges is not None:
-            return np.concatenate([[-np.inf], self.edges])[bins.astype(np.int64)]
+            return np.concatenate([[-np.inf], self.edges, [np.inf]])[bins.astype(np.int64)]
         logit = (bins * 2.0**self._halvings / _FINEST * 2 - 1) * _LOGIT_LIMIT
         return np.asarray(1 / (1 + np.exp(-logit)))
 
@@ -217,7 +217,8 @@ class ThresholdCurve:
 
     def by_threshold(self, thresholds: npt.NDArray[np.floating]) -> dict[str, list[float]]:
         """Return the thresholds and the scores of `at` for each of them, one list per score."""
-        index = np.searchsorted(self._bins, self._bin_of(thresholds))
+        upper = self._edge_of(self._bins + 1)  # a bin that holds the threshold is marked
+        index = np.searchsorted(upper, thresholds, side="right")
         return {"threshold": thresholds.tolist()} | {name: getattr(self, name)[index].tolist() for name in _SCORES}
 
     def by_recall(self, recalls: npt.NDArray[np.floating]) -> dict[str, list[float]]:
