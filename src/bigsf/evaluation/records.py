@@ -214,7 +214,7 @@ class KFoldSummary(Record):
     """The thresholds of each run that the out-of-fold map is marked with. They were found on its validation folds, in
     maps that were predicted as the out-of-fold map is."""
     thresholds: dict[str, ThresholdCost]
-    """What `mask_thresholds` cost, on labelled pixels ("labelled") and on the whole map ("whole")."""
+    """Dice at `mask_thresholds`, beside the best, on labelled pixels ("labelled") and on the whole map ("whole")."""
     seam_contrast: SeamScores = aliased(..., "seam_contrast", "jump_at_borders")
     """How much the out-of-fold map changes across the seams between models, and next to them."""
     curves: Curves

@@ -91,14 +91,14 @@ class ThresholdCurve:
         return np.clip(position, 0, _FINEST - 1).astype(np.int64) >> self._halvings
 
     def _edge_of(self, bins: npt.NDArray[np.number]) -> Float64Array:
-        """Return the lower edges of bins; bins may be fractions where these are even in logit."""
+        """Return the lower edges of bins. Those of logit may be numbered by fractions."""
         if self.edges is not None:
             return np.concatenate([[-np.inf], self.edges, [np.inf]])[bins.astype(np.int64)]
         logit = (bins * 2.0**self._halvings / _FINEST * 2 - 1) * _LOGIT_LIMIT
         return np.asarray(1 / (1 + np.exp(-logit)))
 
     def _add(self, bins: IntArray, counts: IntArray, halvings: int) -> None:
-        """Add pixels that were counted in bins after so many halvings, not fewer than here."""
+        """Add pixels that were counted in bins after so many halvings."""
         wider = max(self._halvings, halvings)
         bins = np.concatenate([self._bins >> (wider - self._halvings), bins >> (wider - halvings)])
         order = np.argsort(bins, kind="stable")
