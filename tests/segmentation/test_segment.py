@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,24 @@ def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segm
     assert out["MASK"].dtype == np.uint8
     np.testing.assert_array_equal(out["MASK"], out["PRIMARY"] >= np.float32(0.4))
     assert 0 < report.marked == out["MASK"].sum() < report.valid
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, ""),
+        ({"threshold": 0.4, "tta": True}, ""),
+        ({"tta": True}, "The threshold whole was found at stride 8 without tta; at stride 8 with tta another one"),
+        ({"stride": 4, "threshold": "labelled"}, "The threshold labelled was found at stride 8 without tta; at stride"),
+    ],
+)
+def test_a_threshold_of_validation_on_another_kind_of_prediction_is_said_once(
+    segmented: Segmented, other_map: Path, caplog: pytest.LogCaptureFixture, options: dict[str, Any], said: str
+) -> None:
+    with caplog.at_level("INFO", logger="bigsf"):
+        segmented(other_map, **options)
+    assert len(caplog.messages) == bool(said)
+    assert "".join(caplog.messages).startswith(said)
 
 
 def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(

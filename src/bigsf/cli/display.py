@@ -190,10 +190,7 @@ def print_summary(summary: "KFoldSummary") -> None:
     show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
     print_line()
     show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary.out_of_fold.items()])
-    print_line(
-        f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels are predicted by models that were not "
-        f"trained on them; folds share {summary.shared_pixels:,} pixels."
-    )
+    print_line(summary.independence)
     _explain_scores()
     (_, model), *others = summary.out_of_fold.items()
     _warn_if_beaten(model["whole"]["average_precision"], dict(others))

@@ -125,8 +125,7 @@ def _facts(summary: KFoldSummary, folds: Folds) -> str:
     facts = [
         f"{Path(summary.data).name}: {nx:,} x {ny:,} pixels (x, y), data identity {summary.data_identity[:12]}; "
         f"bigsf {summary.bigsf}.",
-        f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels were predicted, each by models for "
-        "which its area was a test area. Where there are several such models, the map is their ensemble mean.",
+        f"{summary.independence} Where a pixel has several models, the map is their ensemble mean.",
         f"Folds share {summary.shared_pixels:,} pixels. At least {clear} clear pixels lie between training and test "
         f"patches. {summary.labelled_uncovered:,} labelled pixels lie outside all patches that are completely inside "
         "one area.",
@@ -160,12 +159,23 @@ def _thresholds_table(summary: KFoldSummary) -> str:
         for kind, cost in summary.thresholds.items()
     ]
     note = (
-        "The thresholds of each model were chosen on its validation folds. They are stored in its snapshot, and bigsf "
-        "segment uses them. The best threshold in this table was chosen on the scored pixels themselves. The cost is "
-        "the Dice that is lost because thresholds are chosen on other pixels than those that are scored."
+        "The thresholds of each model were chosen on its validation folds, which were predicted as this map was. The "
+        "best threshold in this table is the single one that is best for the scored pixels themselves. The difference "
+        "is the Dice that is lost because thresholds are chosen on other pixels than those that are scored. It is "
+        "negative where the thresholds of the models do better together than any single one."
     )
-    columns = ["", "Dice at the thresholds of validation", "best Dice", "cost", "best threshold"]
-    return _note(note) + _table(columns, rows)
+    columns = ["", "Dice at the thresholds of validation", "best Dice", "difference", "best threshold"]
+    models = [
+        [name, *map(_number, (used.whole, used.labelled, run.thresholds.whole, run.thresholds.labelled))]
+        for (name, run), used in zip(summary.runs.items(), summary.mask_thresholds.values(), strict=True)
+    ]
+    note_on_models = (
+        "The thresholds of each model: those that this map is marked with, and those of its snapshot, which bigsf "
+        "segment uses. The latter were found with one prediction of each window at half overlap, as bigsf segment "
+        "predicts by default."
+    )
+    kinds = [f"{kind}, {where}" for where in ("this map", "snapshot") for kind in ("whole", "labelled")]
+    return _note(note) + _table(columns, rows) + _note(note_on_models) + _table(["run", *kinds], models)
 
 
 def _injected_section(injected: Recovery) -> str:
@@ -176,7 +186,9 @@ def _injected_section(injected: Recovery) -> str:
         "models for which their place was a test area. Shown is the fraction of each filament that is marked at the "
         "thresholds of validation, averaged over filaments, against their peak excess over the local background. "
         "Dotted lines show the same pixels before the injection. The baselines have thresholds at which they mark the "
-        f"same fraction of the map as the model, {injected.marked:.1%}."
+        f"same fraction of the map as the model, {injected.marked:.1%}. The filaments are of the same family (arcs of "
+        "Gaussian profile) as those that the augmentation filaments adds to training patches. A model that was trained "
+        "with it, as by default, finds them more easily than real filaments of the same contrast."
     )
     return _note(note) + _image(lambda: completeness_figure(injected), "completeness against contrast")
 

@@ -122,6 +122,7 @@ def segment(
                 "precision": _PRECISIONS[predictor.dtype],
             }
         )
+        _say_how_thresholds_were_found(resolved, ensemble.window)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
@@ -155,6 +156,19 @@ def _write_outputs(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold),
             files[report.quicklook],
             report.quicklook.name,
+        )
+
+
+def _say_how_thresholds_were_found(config: SegmentConfig, window: int) -> None:
+    """Say that a threshold of validation is used on another kind of prediction than it was found with."""
+    half = max(1, window // 2)
+    if isinstance(config.threshold, str) and (config.tta or config.stride != half):
+        console.logger.info(
+            "The threshold %s was found at stride %d without tta; at stride %s%s another one may be better.",
+            config.threshold,
+            half,
+            config.stride,
+            " with tta" if config.tta else "",
         )
 
 

@@ -212,7 +212,6 @@ class KFold:
             self.path,
             self._predictor(snapshots),
             self.folds,
-            [snapshot.thresholds for snapshot in snapshots],
             {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
             self._clear_px(),
             self.config.to_yaml(),
