@@ -13,7 +13,7 @@ from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
-from bigsf.maps.wcs import pixel_scale_deg
+from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
 
 class MapRows(Protocol):
@@ -256,7 +256,7 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
     if first.wcs is None or other.wcs is None:
         return
     for y, x in _landmarks(first.shape):
-        here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
+        here, there = (sky_coordinates(plane.wcs, [[y, x]])[0] for plane in (first, other) if plane.wcs is not None)
         if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # the corners of an all-sky map show no sky
             continue
         if not here.separation(there).deg <= 0.1 * pixel_scale_deg(first.wcs):
