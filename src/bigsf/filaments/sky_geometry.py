@@ -5,7 +5,7 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
 from bigsf.filaments.spine import Pixels, Points, Spine
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.wcs import galactic_lb, sky_coordinates
 
 NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
 """Axes in place of those on the sky where there is no WCS: left is -x, and up is +y."""
@@ -70,7 +70,7 @@ def arcmin_per_pixel(wcs: WCS, spines: list[Spine]) -> Float64Array:
     """Return the length of each path on the sky over its length in pixels, `(n,)`; 0 for a path of one point."""
     owner = np.repeat(np.arange(len(spines)), [len(spine.path) for spine in spines])
     points = np.concatenate([spine.path for spine in spines] or [np.empty((0, 2))])
-    sky = wcs.pixel_to_world(points[:, 1], points[:, 0])
+    sky = sky_coordinates(wcs, points)
     steps = {"sky": sky[1:].separation(sky[:-1]).arcmin, "pixels": np.hypot(*np.diff(points, axis=0).T)}
     same = owner[1:] == owner[:-1]  # a step from one spine to the next does not count
     sums = {name: np.bincount(owner[1:][same], step[same], len(spines)) for name, step in steps.items()}

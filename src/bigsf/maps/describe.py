@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import image_hdus, is_mask
-from bigsf.maps.planes import sky_position
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
-from bigsf.maps.wcs import pixel_scale_deg
+from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 
@@ -49,16 +47,13 @@ def _scaling(image: FitsImage) -> str:
 
 
 def _sky(image: FitsImage) -> str:
-    wcs = image.wcs
+    wcs = image.plane_wcs.wcs
     if wcs is None:
-        return "no WCS"
+        return "no celestial WCS"
     ny, nx = image.shape
-    centre = sky_position(wcs, (ny - 1) / 2, (nx - 1) / 2)
+    centre = sky_coordinates(wcs, [[(ny - 1) / 2, (nx - 1) / 2]])[0]
     step_arcsec = 3600 * pixel_scale_deg(wcs)
-    try:
-        frame = wcs_to_celestial_frame(wcs).name
-    except ValueError:
-        frame = "a frame that is not known"
+    frame = centre.frame.name
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 

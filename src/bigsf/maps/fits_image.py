@@ -1,9 +1,9 @@
 """A FITS file -> rows of one image in it, float32 with NaN where data are missing."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,15 +23,10 @@ from bigsf.maps.fits_guard import (
     sound_cards,
 )
 from bigsf.maps.hdus import axes_of_plane, find_hdu, find_planes
-from bigsf.maps.wcs import celestial_wcs
+from bigsf.maps.wcs import PlaneWCS, read_plane_wcs
 
 _ARCHIVES = {".gz", ".bz2", ".xz", ".z", ".zip", ".fz"}
 """Endings that stand behind the one of the FITS file."""
-
-_AXIS_CARD = re.compile(
-    r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
-)
-"""Cards of the third and further axes of an array."""
 
 _ARRAY_CARDS = {"BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM"} | {
     "XTENSION",
@@ -124,12 +119,25 @@ class FitsImage:
                 BigsfWarning,
                 stacklevel=2,
             )
-        return output_header(self.header)
+        return output_header(self.plane_wcs.header)
 
     @property
     def wcs(self) -> WCS | None:
-        """The celestial WCS, or None where the header has none that can be read."""
-        return celestial_wcs(self.header)
+        """The celestial WCS, or None where the plane has none; warns once of what of it is left out."""
+        return self._wcs
+
+    @cached_property
+    def _wcs(self) -> WCS | None:
+        for fault in self.plane_wcs.faults:
+            warnings.warn(f"{self.name}: {fault}", BigsfWarning, stacklevel=3)
+        return self.plane_wcs.wcs
+
+    @cached_property
+    def plane_wcs(self) -> PlaneWCS:
+        """The WCS of the plane, and what of it is left out."""
+        y, x = self._kept_axes
+        n = len(self._full_shape)
+        return read_plane_wcs(self.header, (n - x, n - y))
 
     def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
         """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
@@ -234,13 +242,11 @@ def open_planes(
 
 
 def output_header(header: fits.Header) -> fits.Header:
-    """Return the header of an input for a new 2-D image on its grid.
+    """Return the header of a plane for a new image on its grid.
 
-    WCS, HISTORY and all else are kept; cards about the values of the old array and about further axes are not.
+    WCS, HISTORY and all else are kept; cards about the values of the old array are not.
     """
     kept = header.copy(strip=True)
-    for keyword in [k for k in kept if _AXIS_CARD.match(k) or k in _ARRAY_CARDS]:
+    for keyword in [k for k in kept if k in _ARRAY_CARDS]:
         kept.remove(keyword, ignore_missing=True, remove_all=True)
-    if "WCSAXES" in kept:
-        kept["WCSAXES"] = 2
     return kept

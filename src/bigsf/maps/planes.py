@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from typing_extensions import override
@@ -13,7 +12,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.wcs import pixel_scale_deg
+from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
 
 class MapRows(Protocol):
@@ -256,7 +255,7 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
     if first.wcs is None or other.wcs is None:
         return
     for y, x in _landmarks(first.shape):
-        here, there = sky_position(first.wcs, y, x), sky_position(other.wcs, y, x)
+        here, there = (sky_coordinates(plane.wcs, [[y, x]])[0] for plane in (first, other) if plane.wcs is not None)
         if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # the corners of an all-sky map show no sky
             continue
         if not here.separation(there).deg <= 0.1 * pixel_scale_deg(first.wcs):
@@ -264,12 +263,6 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
                 f"{other.name} has another WCS than {first.name}: pixel (x={x}, y={y}) lies at "
                 f"{there.to_string()} there and at {here.to_string()} here. All planes must share one grid."
             )
-
-
-def sky_position(wcs: WCS, y: float, x: float) -> SkyCoord:
-    """Return where a pixel lies; in a frame that astropy does not know, such as that of the Sun, as if it were ICRS."""
-    position = wcs.pixel_to_world(x, y)
-    return position if isinstance(position, SkyCoord) else SkyCoord(*position, frame="icrs")
 
 
 def _landmarks(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:

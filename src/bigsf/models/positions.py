@@ -19,7 +19,7 @@ from typing_extensions import override
 from bigsf.arrays import Float64Array
 from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
 from bigsf.errors import DataError
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.wcs import nearest_galactic_lb
 
 CoordinateSystem = Literal["pixel", "galactic"]
 
@@ -38,7 +38,7 @@ def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
 
 
 class GalacticCoordinates(PositionLookup):
-    """Galactic longitude and latitude (l, b) in degrees.
+    """Galactic longitude and latitude (l, b) in degrees; of the edge of the sky for a pixel off it.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class GalacticCoordinates(PositionLookup):
 
     @override
     def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-        return torch.from_numpy(galactic_lb(self.wcs, pixels))
+        return torch.from_numpy(nearest_galactic_lb(self.wcs, pixels))
 
 
 def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> PositionLookup | None:
@@ -60,7 +60,7 @@ def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Po
     Raises
     ------
     DataError
-        Where Galactic positions are asked for and the map has no WCS.
+        Where Galactic positions are asked for and the map has no celestial WCS.
     """
     if coordinates is None:
         return None
