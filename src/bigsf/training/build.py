@@ -22,7 +22,8 @@ from bigsf.models.model_config import build_model
 from bigsf.models.positions import PositionEncoder, border, position_lookup
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.checks import check_model, check_monitored, warn_if_not_positive
+from bigsf.training.checks import check_model, directions_of, warn_if_not_positive
+from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
 from bigsf.training.dataset import PatchDataset
@@ -118,7 +119,7 @@ def build_run(
     torch.manual_seed(trainer.seed)
     model = _build_model(config, parts.network, dataset, torch_device, resumed)
     metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
-    check_monitored(trainer, metrics)
+    directions = directions_of(trainer, metrics)
     return TrainingRun(
         config=config,
         world=world,
@@ -130,7 +131,8 @@ def build_run(
         dataset=dataset,
         loss=parts.loss or trainer.loss.build(),
         metrics=metrics,
-        state=_build_state(trainer, epochs, model, parts.optimizer, torch_device, dtype),
+        directions=directions,
+        state=_build_state(trainer, epochs, directions, model, parts.optimizer, torch_device, dtype),
         network_handed_in=parts.network is not None,
     )
 
@@ -208,6 +210,7 @@ def _start_from(path: str | Path, model: SegmentationModel, patch_file: PatchFil
 def _build_state(
     config: TrainerConfig,
     epochs: int,
+    directions: Directions,
     model: SegmentationModel,
     build_optimizer: Callable[[Parameters], Optimizer] | None,
     device: torch.device,
@@ -220,8 +223,8 @@ def _build_state(
     return TrainingState(
         model,
         optimizer,
-        config.scheduler.build(epochs=epochs) if config.scheduler else None,
-        config.early_stopping.build() if config.early_stopping else None,
+        config.scheduler.build(epochs, directions) if config.scheduler else None,
+        config.early_stopping.build(directions) if config.early_stopping else None,
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
     )
 
