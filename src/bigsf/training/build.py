@@ -19,7 +19,7 @@ from bigsf.folds.splits import Split
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
-from bigsf.models.positions import PositionEncoder, border, position_lookup
+from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_elsewhere
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import check_model, directions_of, warn_if_not_positive
@@ -205,6 +205,7 @@ def _start_from(path: str | Path, model: SegmentationModel, patch_file: PatchFil
             stacklevel=2,
         )
     snapshot.load_weights(model)
+    warn_if_elsewhere(model, patch_file.shape, patch_file.wcs, patch_file.path.name)
 
 
 def _build_state(

@@ -73,7 +73,7 @@ def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Direc
         Where a quantity that chooses best.pt, stops the run or sets its learning rate is not logged, has no direction,
         or has another one than `early_stopping.mode` says.
     """
-    said = {"epoch": True, "train_loss": False, "val_loss": False}
+    said: dict[str, bool | None] = {"epoch": True, "train_loss": False, "val_loss": False}
     said |= {f"val_{name}": getattr(metric, "higher_is_better", None) for name, metric in metrics.items()}
     said |= {"val_whole_average_precision": True, "val_whole_dice": True}
     compared = _compared(config)
