@@ -61,6 +61,11 @@ class TrainingState:
         """Whether the epoch that ended last is the best so far."""
         return self.best is not None and self.best.epoch == self.epochs_run
 
+    @property
+    def is_at_best(self) -> bool:
+        """Whether the weights are those of the best model so far: no step was taken after its epoch."""
+        return self.is_best and not self.steps_run
+
     def set_learning_rate(self, epoch: float) -> None:
         """Set the learning rate of the schedule at a time in epochs."""
         if self.scheduler:

@@ -198,6 +198,7 @@ class Trainer:
             if self.newer:
                 set_newer_aside(self.newer, folder, run.state)
                 self.checkpoints.save_last()  # a run that is stopped from here on goes on from where it went back to
+            self.checkpoints.keep_best()
         stack.enter_context(folder.logging())
         folder.write_environment(run.machine)
         always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
