@@ -13,7 +13,8 @@ from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.filaments.cleaning import Cleaning
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.segment import segment
-from conftest import Segmented, Sky, galactic_header
+from bigsf.training.trainer import Trainer
+from conftest import Segmented, Settings, Sky, galactic_header
 
 
 def test_probability_finds_the_structures_and_is_nan_exactly_where_the_map_is(
@@ -170,3 +171,24 @@ def test_memory_and_orientations(segmented: Segmented, other_map: Path) -> None:
     np.testing.assert_allclose(little["PRIMARY"], plain["PRIMARY"], atol=1e-6)
     _, turned = segmented(other_map, name="turned.fits", tta=True)
     assert 0 < np.nanmax(abs(turned["PRIMARY"] - plain["PRIMARY"])) < 0.5
+
+
+def test_a_map_beyond_the_positions_of_the_training_is_said_once(
+    run_in: Settings, segmented: Segmented, sky: Sky, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = {"type": "unet", "features": 4, "depth": 1, "position": {"type": "identity"}}
+    trainer = Trainer.from_config(run_in(tmp_path, epochs=1, model=model))
+    trainer.train()
+    recwarn.clear()
+    header = sky.header.copy()
+    for name, longitude in (("here", 0), ("away", 170)):
+        header["CRVAL1"] = longitude
+        fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), header).writeto(tmp_path / f"{name}.fits")
+    segmented(tmp_path / "here.fits", trainer.folder.path)
+    assert not [warning for warning in recwarn if "position" in str(warning.message)]
+    copies = [trainer.folder.best, trainer.folder.last]
+    with pytest.warns(
+        BigsfWarning, match=r"away\.fits has positions l = 168\.71 to 170\.30 deg.* on l = 358\.71 to 0\.30"
+    ) as said:
+        segmented(tmp_path / "away.fits", copies, overwrite=True)
+    assert len([warning for warning in said if "position" in str(warning.message)]) == 1

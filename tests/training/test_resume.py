@@ -22,9 +22,12 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
 from bigsf.training.build import Parts
+from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
 from conftest import FOUR_EPOCHS, Settings, Sky, preprocess_config
 from runs import ActAt, assert_same_run, kill, rows, scripted, terminate_at
@@ -264,6 +267,56 @@ def test_going_back_to_best_keeps_what_is_newer(settings: Settings) -> None:
     assert len(superseded) == 4
     assert [row["val_loss"] for row in rows(folder.path)] == ["0.5", "0.3", "0.35", "0.2"]
     assert Snapshot.load(folder.best).epochs_run == 4
+
+
+def copy_after(settings: Settings, losses: list[float], epoch: int) -> tuple[RunFolder, Path]:
+    """Train with scripted losses; return the run folder, and a copy in it of last.pt after an epoch."""
+
+    class Copy(Callback):
+        def after_epoch(self, state: TrainingState) -> None:
+            if state.epochs_run == epoch:
+                shutil.copy(trainer.folder.last, trainer.folder.path / "copy.pt")
+
+    trainer = Trainer.from_config(settings(epochs=len(losses), best_by="val_loss"), callbacks=[Copy()])
+    scripted(trainer, *losses).train()
+    return trainer.folder, trainer.folder.path / "copy.pt"
+
+
+def test_going_back_to_the_best_so_far_keeps_it_as_best(settings: Settings) -> None:
+    folder, copy = copy_after(settings, [0.5, 0.3, 0.1], epoch=2)
+    newer = folder.best.read_bytes()
+    scores = scripted(Trainer.from_snapshot(copy), 0.4).train()
+    assert (scores.best_epoch, scores.best_value) == (2, 0.3)
+    assert (folder.superseded / "best_3_epochs.pt").read_bytes() == newer
+    for name, weight in Snapshot.load(copy).model_state.items():
+        np.testing.assert_array_equal(Snapshot.load(folder.best).model_state[name], weight)
+
+
+def test_going_back_where_the_best_so_far_was_replaced_is_said(settings: Settings) -> None:
+    folder, copy = copy_after(settings, [0.3, 0.5, 0.1, 0.6], epoch=2)
+    lost = r"best model of the 2 epochs so far, that of epoch 1, was replaced: .*best\.pt holds epoch 3\."
+    with pytest.raises(SnapshotError, match=rf"{lost} Train further with a larger --epochs"):
+        Trainer.from_snapshot(copy, epochs=2)
+    with pytest.warns(BigsfWarning, match=rf"{lost} best\.pt is chosen among the epochs from here on"):
+        trainer = scripted(Trainer.from_snapshot(copy), 0.4, 0.6)
+    scores = trainer.train()
+    assert (scores.best_epoch, scores.best_value) == (3, 0.4)
+    assert Snapshot.load(folder.best).epochs_run == 3
+
+
+def test_a_snapshot_that_goes_on_alone_is_the_best_or_says_that_the_best_is_gone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    _, copy = copy_after(settings, [0.3, 0.1], epoch=1)
+    shutil.move(copy, alone / "last.pt")
+    assert scripted(Trainer.from_snapshot(alone), 0.4).train().best_epoch == 1
+    (alone / "best.pt").unlink()
+    with pytest.warns(
+        BigsfWarning, match=r"that of epoch 1, is gone: there is no .*best\.pt\. best\.pt is chosen among"
+    ):
+        assert scripted(Trainer.from_snapshot(alone, epochs=3), 0.5).train().best_epoch == 3
 
 
 def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import (
     InterruptedRunError,
     TrainingError,
     UsageError,
 )
+from bigsf.metrics import Metric
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.build import Parts
 from bigsf.training.components.losses import BCE, LossSum
@@ -169,6 +171,42 @@ def test_best_may_be_chosen_by_a_quantity_that_is_to_rise(trained: Path, setting
     values = [float(row["val_dice"]) for row in rows(trainer.folder.path)]
     assert scores.best_value == max(values)
     assert scores.best_epoch == 1 + values.index(max(values))
+
+
+@pytest.mark.parametrize("said_by", ["metric", "mode"])
+def test_a_quantity_that_is_to_fall_chooses_the_best_stops_the_run_and_sets_its_rate(
+    settings: Settings, said_by: str
+) -> None:
+    class Distance(Metric):
+        """Falls in the first three epochs and rises then."""
+
+        higher_is_better = False if said_by == "metric" else None
+        values = iter([0.5, 0.4, 0.3, 0.6, 0.7, 0.0])
+
+        def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+            pass
+
+        def compute(self) -> float:
+            return next(self.values)
+
+        def reset(self) -> None:
+            pass
+
+        def merge(self, other: Any) -> None:
+            pass
+
+    trainer = Trainer.from_config(
+        settings(
+            epochs=9,
+            early_stopping={"monitor": "val_distance", "patience": 2, "mode": "auto" if said_by == "metric" else "min"},
+            scheduler={"type": "plateau", "monitor": "val_distance", "patience": 1, "gamma": 0.5},
+        ),
+        parts=Parts(metrics={"distance": Distance()}),
+    )
+    scores = trainer.train()
+    assert (scores.best_by, scores.best_epoch, scores.best_value, scores.epochs_run) == ("val_distance", 3, 0.3, 5)
+    assert Snapshot.load(trainer.folder.best).epochs_run == 3
+    assert [float(row["lr"]) for row in rows(trainer.folder.path)] == [0.01, 0.01, 0.01, 0.01, 0.005]
 
 
 def test_nan_is_never_the_best(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.models.device import Precision, pick_device
+from bigsf.models.positions import warn_if_elsewhere
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
@@ -114,6 +115,7 @@ def segment(
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         predictor = ensemble.predictor(source, config, torch_device, network, trust)
+        any(warn_if_elsewhere(model, source.shape, source.wcs, image.name) for model in predictor.models)  # once
         resolved = config.model_copy(
             update={
                 "products": products,

@@ -20,10 +20,11 @@ from bigsf.maps.fingerprint import MapFingerprint, recognise
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
-from bigsf.models.positions import PositionEncoder, border, position_lookup
+from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_elsewhere
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.checks import check_model, check_monitored, warn_if_not_positive
+from bigsf.training.checks import check_model, directions_of, warn_if_not_positive
+from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
 from bigsf.training.dataset import PatchDataset
@@ -122,7 +123,7 @@ def build_run(
     model = _build_model(config, parts.network, dataset, torch_device, start)
     own_map = as_training_map(MapFingerprint.of(patch_file))
     metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
-    check_monitored(trainer, metrics)
+    directions = directions_of(trainer, metrics)
     return TrainingRun(
         config=config,
         world=world,
@@ -134,9 +135,11 @@ def build_run(
         dataset=dataset,
         loss=parts.loss or trainer.loss.build(),
         metrics=metrics,
+        directions=directions,
         state=_build_state(
             trainer,
             epochs,
+            directions,
             model,
             parts.optimizer,
             torch_device,
@@ -186,6 +189,8 @@ def _build_model(
     _fit_to_data(model, config, dataset)
     if start:
         start.load_weights(model)
+        file = dataset.patch_file
+        warn_if_elsewhere(model, file.shape, file.wcs, file.path.name)
     model.to(device)
     if config.trainer.compile:
         compile_network(model.network)
@@ -220,6 +225,7 @@ def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
 def _build_state(
     config: TrainerConfig,
     epochs: int,
+    directions: Directions,
     model: SegmentationModel,
     build_optimizer: Callable[[Parameters], Optimizer] | None,
     device: torch.device,
@@ -233,8 +239,8 @@ def _build_state(
     return TrainingState(
         model,
         optimizer,
-        config.scheduler.build(epochs=epochs) if config.scheduler else None,
-        config.early_stopping.build() if config.early_stopping else None,
+        config.scheduler.build(epochs, directions) if config.scheduler else None,
+        config.early_stopping.build(directions) if config.early_stopping else None,
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         training_maps=training_maps,
     )

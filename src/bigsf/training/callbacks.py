@@ -7,6 +7,7 @@ from pathlib import Path
 from bigsf.training.components.trackers import Tracker
 from bigsf.training.run import TrainingRun
 from bigsf.training.run_folder import RunFolder
+from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 
 
@@ -48,6 +49,12 @@ class Checkpoints(Callback):
         if state.is_best:
             self._save(self.folder.best)
         self.save_last()
+
+    def keep_best(self) -> None:
+        """Write best.pt where the state that the run goes on from is the best so far, and the file holds another."""
+        state, best = self.run.state, self.folder.best
+        if state.is_at_best and not (best.exists() and Snapshot.load(best).epochs_run == state.epochs_run):
+            self._save(best)
 
     def save_last(self) -> None:
         """Write last.pt; only the first process writes."""

@@ -1,13 +1,15 @@
 """Configuration + data -> errors and warnings that can be known before training starts."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.metrics import Metric
 from bigsf.models.model_config import ModelConfig
 from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.early_stopping import Directions, PatienceConfig
 from bigsf.training.run_config import RunConfig, TrainerConfig
 
 
@@ -59,16 +61,49 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
         )
 
 
-def check_monitored(config: TrainerConfig, metrics: Iterable[str]) -> None:
-    """Raise `ConfigError` where a quantity that chooses best.pt, stops the run or sets its rate is not logged."""
-    logged = ["epoch", "train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
-    logged += ["val_whole_average_precision", "val_whole_dice"]
-    monitored = {}
+def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Directions:
+    """Return of each logged quantity whether higher is better; those of metrics that do not say it are left out.
+
+    Losses are to fall, `epoch` and the scores of the whole map are to rise, and each metric says it itself. Where it
+    does not, `early_stopping.mode` does, for all that compares its values.
+
+    Raises
+    ------
+    ConfigError
+        Where a quantity that chooses best.pt, stops the run or sets its learning rate is not logged, has no direction,
+        or has another one than `early_stopping.mode` says.
+    """
+    said: dict[str, bool | None] = {"epoch": True, "train_loss": False, "val_loss": False}
+    said |= {f"val_{name}": getattr(metric, "higher_is_better", None) for name, metric in metrics.items()}
+    said |= {"val_whole_average_precision": True, "val_whole_dice": True}
+    compared = _compared(config)
+    for key, name in compared.items():
+        if name not in said:
+            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(said)}.")
+    if isinstance(stopping := config.early_stopping, PatienceConfig) and stopping.mode != "auto":
+        higher = stopping.mode == "max"
+        if said[stopping.monitor] not in (higher, None):
+            raise ConfigError(
+                f"trainer.early_stopping.mode is {stopping.mode}, but {'lower' if higher else 'higher'} values of "
+                f"{stopping.monitor} are better. Use mode: auto."
+            )
+        said[stopping.monitor] = higher
+    for key, name in compared.items():
+        if said[name] is None:
+            raise ConfigError(
+                f"{key} is {name!r}, but that metric does not say whether higher is better. Give its class the "
+                "attribute higher_is_better = True or False"
+                + (", or set trainer.early_stopping.mode to max or min." if "early_stopping" in key else ".")
+            )
+    return {name: higher for name, higher in said.items() if higher is not None}
+
+
+def _compared(config: TrainerConfig) -> dict[str, str]:
+    """Return the logged quantities whose values a run compares, by the keys of the configuration that name them."""
+    compared = {}
     for name in ("early_stopping", "scheduler"):
         if monitor := getattr(getattr(config, name), "monitor", None):
-            monitored[f"trainer.{name}.monitor"] = monitor
+            compared[f"trainer.{name}.monitor"] = monitor
     if config.best_by:
-        monitored["trainer.best_by"] = config.best_by
-    for key, name in monitored.items():
-        if name not in logged:
-            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(logged)}.")
+        compared["trainer.best_by"] = config.best_by
+    return compared

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
+from bigsf.training.components.early_stopping import Directions, EarlyStopping
 from bigsf.training.components.schedulers import Scheduler
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.training_maps import TrainingMap
@@ -64,6 +64,11 @@ class TrainingState:
         """Whether the epoch that ended last is the best so far."""
         return self.best is not None and self.best.epoch == self.epochs_run
 
+    @property
+    def is_at_best(self) -> bool:
+        """Whether the weights are those of the best model so far: no step was taken after its epoch."""
+        return self.is_best and not self.steps_run
+
     def set_learning_rate(self, epoch: float) -> None:
         """Set the learning rate of the schedule at a time in epochs."""
         if self.scheduler:
@@ -71,7 +76,9 @@ class TrainingState:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-    def end_epoch(self, quantities: dict[str, float], thresholds: Thresholds, best_by: str) -> None:
+    def end_epoch(
+        self, quantities: dict[str, float], thresholds: Thresholds, best_by: str, directions: Directions
+    ) -> None:
         """Log an epoch, and note its model as the best so far where it is; without a validation loss it is not."""
         self.epochs_run, self.steps_run, self.partial_loss = self.epochs_run + 1, 0, (0.0, 0.0)
         self.history.append({"epoch": self.epochs_run, "lr": self.optimizer.param_groups[0]["lr"], **quantities})
@@ -81,7 +88,7 @@ class TrainingState:
         if self.early_stopping:
             self.stopped_early = self.early_stopping.should_stop(quantities)
         value = self.history[-1][best_by]
-        sign = 1 if higher_is_better(best_by) else -1
+        sign = 1 if directions[best_by] else -1
         better = self.best is None or sign * value > sign * self.best.value
         if better and math.isfinite(value) and math.isfinite(quantities["val_loss"]):
             self.best = Best(value, self.epochs_run)

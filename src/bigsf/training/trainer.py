@@ -194,12 +194,13 @@ class Trainer:
             if self.newer:
                 set_newer_aside(self.newer, folder, run.state)
                 self.checkpoints.save_last()  # a run that is stopped from here on goes on from where it went back to
+            self.checkpoints.keep_best()
         stack.enter_context(folder.logging())
         folder.write_environment(run.machine)
         always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
         run_config = run.config.model_dump(mode="json")
         return [
-            tracker.build(folder=folder.path, run_name=config.run_name, run_config=run_config)
+            tracker.build(folder.path, config.run_name, run_config, lambda: run.state.best and run.state.best.epoch)
             for tracker in [*always, *config.trackers]
         ]
 
@@ -231,7 +232,7 @@ class Trainer:
         evaluation = self.validator.evaluate(run.split.validation)
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
-        run.state.end_epoch(quantities, evaluation.thresholds, run.best_by)
+        run.state.end_epoch(quantities, evaluation.thresholds, run.best_by, run.directions)
         return quantities
 
     def _log_epoch(self, quantities: dict[str, float], seconds: float, rate: float) -> None:

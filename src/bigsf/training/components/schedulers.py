@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
-from bigsf.training.components.early_stopping import higher_is_better
+from bigsf.training.components.early_stopping import Directions
 
 
 class Scheduler(Protocol):
@@ -130,7 +130,9 @@ class Plateau(WarmUp):
     Parameters
     ----------
     monitor
-        The logged quantity. Lower is better for losses, higher for the rest.
+        The logged quantity.
+    directions
+        Of each logged quantity, whether higher is better.
     patience
         Epochs to wait for a better value.
     gamma
@@ -139,9 +141,12 @@ class Plateau(WarmUp):
         Epochs of the linear rise.
     """
 
-    def __init__(self, monitor: str = "val_loss", patience: int = 5, gamma: float = 0.1, warmup: float = 0.0) -> None:
+    def __init__(
+        self, monitor: str, directions: Directions, patience: int = 5, gamma: float = 0.1, warmup: float = 0.0
+    ) -> None:
         super().__init__(warmup)
         self.monitor, self.patience, self.gamma = monitor, patience, gamma
+        self.higher = directions[monitor]
         self._state = {"factor": 1.0, "best": math.inf, "waited": 0.0}
 
     @override
@@ -151,7 +156,7 @@ class Plateau(WarmUp):
     @override
     def end_of_epoch(self, quantities: dict[str, float]) -> None:
         value = quantities[self.monitor]
-        cost = -value if higher_is_better(self.monitor) else value
+        cost = -value if self.higher else value
         if cost < self._state["best"]:
             self._state |= {"best": cost, "waited": 0.0}
         else:
@@ -181,9 +186,9 @@ class SchedulerComponent(Component[Scheduler]):
         return False
 
     @override
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return super().build(epochs=epochs)
+    def build(self, epochs: int, directions: Directions) -> Scheduler:
+        """Return the scheduler of a run of `epochs` epochs, given the directions of its logged quantities."""
+        return super().build(epochs=epochs, directions=directions)
 
 
 class SchedulerConfig(SchedulerComponent):
@@ -266,7 +271,7 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
     type: Literal["plateau"]
 
     monitor: str = "val_loss"
-    """The logged quantity. Lower is better for losses, higher for the rest."""
+    """The logged quantity. Losses are to fall, and a metric says itself whether higher is better."""
 
     patience: PositiveInt = 5
     """Epochs to wait."""
@@ -282,6 +287,10 @@ class CustomSchedulerConfig(SchedulerComponent, CustomConfig[Scheduler]):
     @override
     def depends_on_total(self) -> bool:
         return True
+
+    @override
+    def build(self, epochs: int, directions: Directions) -> Scheduler:
+        return CustomConfig.build(self, epochs=epochs)
 
 
 AnySchedulerConfig = Annotated[

@@ -3,7 +3,7 @@
 import csv
 import importlib
 import io
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -14,13 +14,19 @@ from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
 from bigsf.figures import new_figure, png_of
 from bigsf.files import atomic_path, write_text
-from bigsf.training.components.early_stopping import higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 History = list[dict[str, Any]]
 """Logged quantities, one row per epoch."""
+
+BestEpoch = Callable[[], int | None]
+"""A function that returns the epoch whose model best.pt holds; None where it holds none yet."""
+
+
+def _no_best_epoch() -> None:
+    """Return None: there is no best.pt."""
 
 
 class Tracker(Protocol):
@@ -39,9 +45,11 @@ class TrackerComponent(Component[Tracker]):
     """The part common to the configurations of all trackers."""
 
     @override
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker of a run, given its folder, its name and its whole configuration."""
-        return super().build(folder=folder, run_name=run_name, run_config=run_config)
+    def build(
+        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = _no_best_epoch
+    ) -> Tracker:
+        """Return the tracker of a run, given its folder, its name, its whole configuration and its best epoch."""
+        return super().build(folder=folder, run_name=run_name, run_config=run_config, best_epoch=best_epoch)
 
 
 class CSVTracker(Tracker):
@@ -78,12 +86,12 @@ class CurvesTracker(Tracker):
     ----------
     path
         The PNG file.
-    best_by
-        The logged quantity that chooses best.pt, whose epoch is marked.
+    best_epoch
+        A function that returns the epoch whose model best.pt holds. It is marked.
     """
 
-    def __init__(self, path: Path, best_by: str) -> None:
-        self.path, self.best_by = path, best_by
+    def __init__(self, path: Path, best_epoch: BestEpoch = _no_best_epoch) -> None:
+        self.path, self.best_epoch = path, best_epoch
         self._history: History = []
 
     def write(self, history: History) -> None:
@@ -94,18 +102,11 @@ class CurvesTracker(Tracker):
         """Draw the figure. A figure that cannot be drawn is only a warning, so that the run keeps its results."""
         if not self._history:
             return
-        best = best_epoch(self._history, self.best_by)
+        best = self.best_epoch()
         content = png_of(lambda: learning_curves(self._history, best), self.path.name)
         if content is not None:
             with atomic_path(self.path) as temporary:
                 temporary.write_bytes(content)
-
-
-def best_epoch(history: History, best_by: str) -> int | None:
-    """Return the epoch whose model is the best; None where no epoch has a finite value."""
-    sign = 1 if higher_is_better(best_by) else -1
-    values = [(sign * row[best_by], -row["epoch"]) for row in history if math.isfinite(row[best_by] + row["val_loss"])]
-    return -max(values)[1] if values else None
 
 
 def learning_curves(history: History, best: int | None) -> "Figure":
@@ -130,9 +131,9 @@ def learning_curves(history: History, best: int | None) -> "Figure":
     return figure
 
 
-def curves_tracker(folder: Path, run_config: dict[str, Any]) -> Tracker:
+def curves_tracker(folder: Path, best_epoch: BestEpoch) -> Tracker:
     """Return a tracker that draws curves.png in the run folder."""
-    return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
+    return CurvesTracker(folder / "curves.png", best_epoch)
 
 
 class CurvesConfig(TrackerComponent, builds=curves_tracker):
@@ -280,6 +281,12 @@ def _require(package: str) -> Any:
 
 class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
+
+    @override
+    def build(
+        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = _no_best_epoch
+    ) -> Tracker:
+        return CustomConfig.build(self, folder=folder, run_name=run_name, run_config=run_config)
 
 
 TrackerConfig = Annotated[
