@@ -38,7 +38,7 @@ def test_early_stopping_chooses_the_best_by_what_it_monitors(
 def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "mylab_named.py").write_text(
         "from bigsf.models.normalizations import MinMax\n"
-        "from bigsf.training.components.schedulers import Cosine\n"
+        "from bigsf.training.components.schedules import Cosine\n"
         "from bigsf.training.components.trackers import CSVTracker\n"
         "def normalization(*, channels):\n"
         "    assert channels == 1\n"

@@ -11,7 +11,7 @@ from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import Directions, EarlyStopping
-from bigsf.training.components.schedulers import Scheduler
+from bigsf.training.components.schedules import Scheduler
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.training_maps import TrainingMap
 

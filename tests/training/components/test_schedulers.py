@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigsf.training.components.schedulers import AnySchedulerConfig, Scheduler
+from bigsf.training.components.schedulers import AnySchedulerConfig
+from bigsf.training.components.schedules import Scheduler
 from bigsf.training.run_config import TrainerConfig
 from conftest import own_members
 
