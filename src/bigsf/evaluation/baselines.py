@@ -49,8 +49,8 @@ class BaselineMaps:
         The map. Its first channel is filtered: log10 of it where all values are positive, otherwise the values
         themselves.
     sample_pixels
-        The map is sampled with about this many pixels. The sample decides whether log10 is taken, which makes missing
-        pixels of the others that are not positive, and gives the median.
+        The map is sampled with about this many pixels. The sample gives the median, and decides whether log10 is taken.
+        If so, a pixel that is not positive counts as missing.
     chunk_pixels
         Bound on the pixels that are held in memory. It does not change the result.
     """
