@@ -22,7 +22,7 @@ from bigsf.models.model_config import build_model
 from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_elsewhere
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.checks import check_model, directions_of, warn_if_not_positive
+from bigsf.training.checks import check_labels, check_model, directions_of, warn_if_no_target, warn_if_not_positive
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
@@ -112,6 +112,8 @@ def build_run(
     check_model(config, patch_file)
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)
+    check_labels(config, folds, [split])
+    warn_if_no_target(folds, split)
     dataset = _build_dataset(config, patch_file, folds, split, torch_device, world)
     epochs = config.trainer.epochs or _default_epochs(dataset.samples)
     trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})
