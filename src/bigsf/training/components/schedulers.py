@@ -6,7 +6,7 @@ A schedule is a function of the time alone, so that a resumed run cannot differ 
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
@@ -141,9 +141,7 @@ class Plateau(WarmUp):
         Epochs of the linear rise.
     """
 
-    def __init__(
-        self, monitor: str, directions: Directions, patience: int = 5, gamma: float = 0.1, warmup: float = 0.0
-    ) -> None:
+    def __init__(self, monitor: str, directions: Directions, patience: int, gamma: float, warmup: float = 0.0) -> None:
         super().__init__(warmup)
         self.monitor, self.patience, self.gamma = monitor, patience, gamma
         self.higher = directions[monitor]
@@ -180,10 +178,8 @@ def _cosine(start: float, end: float, done: float) -> float:
 class SchedulerComponent(Component[Scheduler]):
     """The part common to the configurations of all schedulers."""
 
-    @property
-    def depends_on_total(self) -> bool:
-        """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
-        return False
+    depends_on_total: ClassVar[bool] = False
+    """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
 
     @override
     def build(self, epochs: int, directions: Directions) -> Scheduler:
@@ -234,19 +230,18 @@ class ExponentialConfig(SchedulerConfig, builds=Exponential):
 class CosineConfig(SchedulerConfig, builds=Cosine):
     """Lower the learning rate along half a cosine to `final` (Loshchilov & Hutter 2017)."""
 
+    depends_on_total: ClassVar[bool] = True
+
     type: Literal["cosine"]
 
     final: NonNegativeFloat = 0.0
     """The factor at the end."""
 
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
-
 
 class OneCycleConfig(SchedulerConfig, builds=OneCycle):
     """Raise the learning rate from `initial` to 1, then lower it to `final` (Smith & Topin 2019), along cosines."""
+
+    depends_on_total: ClassVar[bool] = True
 
     type: Literal["onecycle"]
 
@@ -258,11 +253,6 @@ class OneCycleConfig(SchedulerConfig, builds=OneCycle):
 
     final: NonNegativeFloat = 0.0
     """The factor at the end."""
-
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
 
 
 class PlateauConfig(SchedulerConfig, builds=Plateau):
@@ -283,10 +273,7 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
 class CustomSchedulerConfig(SchedulerComponent, CustomConfig[Scheduler]):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
 
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
+    depends_on_total: ClassVar[bool] = True
 
     @override
     def build(self, epochs: int, directions: Directions) -> Scheduler:
