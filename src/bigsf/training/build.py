@@ -23,7 +23,14 @@ from bigsf.models.model_config import build_model
 from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_elsewhere
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.checks import check_model, directions_of, warn_if_not_positive
+from bigsf.training.checks import (
+    check_labels,
+    check_model,
+    directions_of,
+    warn_if_no_target,
+    warn_if_not_linear,
+    warn_if_not_positive,
+)
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
@@ -114,6 +121,8 @@ def build_run(
     check_model(config, patch_file)
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)
+    check_labels(config, folds, [split])
+    warn_if_no_target(folds, split)
     dataset = _build_dataset(config, patch_file, folds, split, torch_device, world)
     epochs = config.trainer.epochs or _default_epochs(dataset.samples)
     trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})
@@ -203,6 +212,7 @@ def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchData
     image = dataset.read(some).image
     sample = torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))  # (c, n)
     warn_if_not_positive(config.trainer.model, sample)
+    warn_if_not_linear(config.trainer, sample[0], dataset.patch_file.unit)
     model.normalization.fit(sample)
     for module in model.modules():
         if isinstance(module, PositionEncoder) and dataset.locate:

@@ -1,16 +1,25 @@
 """Configuration + data -> errors and warnings that can be known before training starts."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
-from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
+from bigsf.metrics.config import AveragePrecisionConfig, RecallConfig, ROCAUCConfig, metric_name
 from bigsf.models.model_config import ModelConfig
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.early_stopping import Directions, PatienceConfig
+from bigsf.training.components.filament_augmentation import FilamentsConfig
+from bigsf.training.run import chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
+
+_OTHER_FOLDS = "Use other folds (bigsf split with another --seed or --area-size)"
 
 
 def check_model(config: RunConfig, patch_file: PatchFile) -> None:
@@ -59,6 +68,82 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
             BigsfWarning,
             stacklevel=3,
         )
+
+
+def warn_if_not_linear(config: TrainerConfig, values: Tensor, unit: str) -> None:
+    """Warn where filaments are to be added to a map that is no linear map of mostly positive values.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    values
+        A sample of the first channel, `(n,)`, NaN where missing.
+    unit
+        The unit of the map.
+    """
+    added = [augmentation for augmentation in config.augmentations if isinstance(augmentation, FilamentsConfig)]
+    valid = values[values.isfinite()].numpy()
+    if not added or not len(valid):
+        return
+    below, above = float((valid < 0).mean()), float((valid > 0).mean())
+    low, median, high = np.quantile(valid, (0.16, 0.5, 0.84))
+    spread = (high - low) / 2
+    if "log" in unit.lower() or "dex" in unit.lower():
+        why = f"the unit of this map is {unit}"
+    elif min(below, above) > 0.1:
+        why = f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
+    elif min(filaments.contrast[0] for filaments in added) * abs(median) > spread:
+        why = f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
+    else:
+        return
+    warnings.warn(
+        "The augmentation filaments adds a multiple of the local mean, which makes sense on linear maps of mostly "
+        f"positive values, but {why}. Preprocess a linear map, or leave filaments out of trainer.augmentations.",
+        BigsfWarning,
+        stacklevel=3,
+    )
+
+
+def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> None:
+    """Raise `DataError` where the folds of a split hold no label without which its training ends without a model."""
+    for split in splits:
+        for role, numbers in (("training", split.train), ("validation", split.validation)):
+            if not config.trainer.loss.unlabelled_weight and not _count(folds, numbers, "labelled"):
+                raise DataError(
+                    f"The {role} folds {numbers} hold no labelled pixel, and trainer.loss.unlabelled_weight is 0, so "
+                    f"that there is no loss. {_OTHER_FOLDS}, or a weight above 0."
+                )
+        best_by = chosen_by(config.trainer)
+        if best_by in _undefined_without_target(config.trainer) and not _count(folds, split.validation, "target"):
+            raise DataError(
+                f"The validation folds {split.validation} hold no pixel of a known structure, so that {best_by}, which "
+                f"chooses best.pt, is not defined. {_OTHER_FOLDS}, or trainer.best_by: val_loss."
+            )
+
+
+def warn_if_no_target(folds: Folds, split: Split) -> None:
+    """Warn where the validation folds of a split hold no known structure, so that no threshold can be chosen there."""
+    if not _count(folds, split.validation, "target"):
+        warnings.warn(
+            f"The validation folds {split.validation} hold no pixel of a known structure, so that no threshold has a "
+            f"best Dice there: both thresholds of the model will be 0.5. {_OTHER_FOLDS}, or give bigsf segment a "
+            "--threshold.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+
+
+def _count(folds: Folds, numbers: Iterable[int], kind: Literal["labelled", "target"]) -> int:
+    """Return how many pixels of some folds have a label, or are on a known structure."""
+    return sum(getattr(folds.counts[number], kind) for number in numbers if number in folds.counts)
+
+
+def _undefined_without_target(config: TrainerConfig) -> set[str]:
+    """Return the logged quantities that are no numbers where no pixel is on a known structure."""
+    kinds = AveragePrecisionConfig, ROCAUCConfig, RecallConfig
+    names = [metric_name(metric) for metric in config.metrics if isinstance(metric, kinds)]
+    return {f"val_{name}" for name in [*names, "whole_average_precision", "whole_dice"]}
 
 
 def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Directions:

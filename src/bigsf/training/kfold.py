@@ -17,6 +17,7 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import open_data
 from bigsf.training.callbacks import Callback
+from bigsf.training.checks import check_labels
 from bigsf.training.distributed import World
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
@@ -127,6 +128,7 @@ class KFold:
             The content of summary.json, in the first process; None while splits are missing.
         """
         check_only(only, len(self.names))
+        check_labels(self.config, self.folds, self.folds.splits if only is None else [self.folds.splits[only - 1]])
         self.world.first(lambda: self._record_config(overwrite, only))
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)

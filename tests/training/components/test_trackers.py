@@ -137,7 +137,7 @@ def test_the_epoch_of_best_pt_is_marked(epoch: int | None, tmp_path: Path, monke
 
 
 def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path: Path) -> None:
-    tracker = CurvesTracker(tmp_path / "curves.png")
+    tracker = CurvesTracker(tmp_path / "curves.png", lambda: None)
     tracker.write([{"epoch": 1, "val_loss": 0.5, "val_dice": object()}])
     with pytest.warns(BigsfWarning, match=r"curves\.png could not be drawn"):
         tracker.close()
@@ -145,5 +145,5 @@ def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path: Path) -> None:
 
 
 def test_a_run_without_an_epoch_has_no_curves(tmp_path: Path) -> None:
-    CurvesTracker(tmp_path / "curves.png").close()
+    CurvesTracker(tmp_path / "curves.png", lambda: None).close()
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """The family of schedulers of the learning rate, and their configurations."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
@@ -13,10 +13,8 @@ from bigsf.training.components.schedules import Cosine, Exponential, MultiStep, 
 class SchedulerComponent(Component[Scheduler]):
     """The part common to the configurations of all schedulers."""
 
-    @property
-    def depends_on_total(self) -> bool:
-        """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
-        return False
+    depends_on_total: ClassVar[bool] = False
+    """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
 
     @override
     def build(self, epochs: int, directions: Directions) -> Scheduler:
@@ -67,19 +65,18 @@ class ExponentialConfig(SchedulerConfig, builds=Exponential):
 class CosineConfig(SchedulerConfig, builds=Cosine):
     """Lower the learning rate along half a cosine to `final` (Loshchilov & Hutter 2017)."""
 
+    depends_on_total: ClassVar[bool] = True
+
     type: Literal["cosine"]
 
     final: NonNegativeFloat = 0.0
     """The factor at the end."""
 
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
-
 
 class OneCycleConfig(SchedulerConfig, builds=OneCycle):
     """Raise the learning rate from `initial` to 1, then lower it to `final` (Smith & Topin 2019), along cosines."""
+
+    depends_on_total: ClassVar[bool] = True
 
     type: Literal["onecycle"]
 
@@ -91,11 +88,6 @@ class OneCycleConfig(SchedulerConfig, builds=OneCycle):
 
     final: NonNegativeFloat = 0.0
     """The factor at the end."""
-
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
 
 
 class PlateauConfig(SchedulerConfig, builds=Plateau):
@@ -116,10 +108,7 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
 class CustomSchedulerConfig(SchedulerComponent, CustomConfig[Scheduler]):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
 
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
+    depends_on_total: ClassVar[bool] = True
 
     @override
     def build(self, epochs: int, directions: Directions) -> Scheduler:

@@ -139,9 +139,7 @@ class Plateau(WarmUp):
         Epochs of the linear rise.
     """
 
-    def __init__(
-        self, monitor: str, directions: Directions, patience: int = 5, gamma: float = 0.1, warmup: float = 0.0
-    ) -> None:
+    def __init__(self, monitor: str, directions: Directions, patience: int, gamma: float, warmup: float = 0.0) -> None:
         super().__init__(warmup)
         self.monitor, self.patience, self.gamma = monitor, patience, gamma
         self.higher = directions[monitor]

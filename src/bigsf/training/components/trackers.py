@@ -25,10 +25,6 @@ BestEpoch = Callable[[], int | None]
 """A function that returns the epoch whose model best.pt holds; None where it holds none yet."""
 
 
-def _no_best_epoch() -> None:
-    """Return None: there is no best.pt."""
-
-
 class Tracker(Protocol):
     """Writes the logged quantities of a run somewhere."""
 
@@ -46,7 +42,7 @@ class TrackerComponent(Component[Tracker]):
 
     @override
     def build(
-        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = _no_best_epoch
+        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = lambda: None
     ) -> Tracker:
         """Return the tracker of a run, given its folder, its name, its whole configuration and its best epoch."""
         return super().build(folder=folder, run_name=run_name, run_config=run_config, best_epoch=best_epoch)
@@ -90,7 +86,7 @@ class CurvesTracker(Tracker):
         A function that returns the epoch whose model best.pt holds. It is marked.
     """
 
-    def __init__(self, path: Path, best_epoch: BestEpoch = _no_best_epoch) -> None:
+    def __init__(self, path: Path, best_epoch: BestEpoch) -> None:
         self.path, self.best_epoch = path, best_epoch
         self._history: History = []
 
@@ -284,7 +280,7 @@ class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
 
     @override
     def build(
-        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = _no_best_epoch
+        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = lambda: None
     ) -> Tracker:
         return CustomConfig.build(self, folder=folder, run_name=run_name, run_config=run_config)
 
