@@ -24,7 +24,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Where another run uses the folder, with its name, or where the folder cannot be written.
+        Where another run uses the folder, with its name, or where the folder could not be written.
     """
     path = folder / ".lock"
     lock = FileLock(path, timeout=0, fallback_to_soft=False, on_acquired=_write_holder)
@@ -34,7 +34,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise UsageError(f"{folder} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise UsageError(f"{folder} cannot be written: {error.strerror}.") from None
+            raise UsageError(f"{folder} could not be written: {error.strerror}.") from None
         warnings.warn(
             f"{folder} cannot be locked ({error.strerror}). Make sure that no other run uses it.",
             BigsfWarning,
