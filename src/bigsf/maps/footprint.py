@@ -28,7 +28,7 @@ class Footprint:
     """The sky that a map shows, as blocks of its pixels."""
 
     cards: str
-    """The celestial WCS as FITS cards; empty where the map has none, a frame that is not of the stars, or is simulated."""
+    """The celestial WCS as FITS cards; empty where there is none, its frame is not of the stars, or it is simulated."""
     shape: tuple[int, int]
     """(ny, nx) of the map in pixels."""
     covered: BoolArray
