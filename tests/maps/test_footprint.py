@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from bigsf.arrays import BoolArray
 from bigsf.maps.footprint import Footprint
 from bigsf.maps.planes import MapSource
+from bigsf.simulation.galaxy import make_header
 from conftest import ArrayMap, galactic_header
 
 
@@ -82,6 +83,13 @@ def test_a_map_far_from_its_reference_is_found_a_turn_away() -> None:
 def test_maps_on_the_two_sides_of_the_sky_share_none() -> None:
     here, there = (footprint(tangent_plane(lon, 0, 40, 0.1), (40, 40)) for lon in (0, 180))
     assert here.overlap(there) == 0
+
+
+def test_simulated_maps_show_no_sky() -> None:
+    header = make_header(40, 40, seed=1)
+    assert footprint(header, (40, 40)).cards == ""
+    header["OBJECT"] = "W43"
+    assert footprint(header, (40, 40)).cards != ""
 
 
 @pytest.mark.parametrize("ctype", [("", ""), ("HPLN-TAN", "HPLT-TAN"), ("LINEAR", "LINEAR")])

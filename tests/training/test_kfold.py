@@ -246,7 +246,7 @@ def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map
 ) -> None:
     monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
     output = tmp_path / "one.fits"
-    with pytest.warns(UserWarning, match="is the map that the model was trained on"):
+    with pytest.warns(UserWarning, match="100% of the pixels of sky.h5 are pixels of a map"):
         segment(trained_kfold / "split_1", patch_path, output, precision="fp32")
     out, alone = planes(trained_kfold), fits.getdata(output)
     where = out["FOLD"] == 4  # split 1 tests on fold 4

@@ -1,5 +1,6 @@
 """A map -> its footprint on the sky: which part of the sky of one map another one shows."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -10,10 +11,13 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, Float64Array, IntArray
-from bigsf.errors import out_of_memory
+from bigsf.errors import BigsfWarning, out_of_memory
 from bigsf.maps.fits_guard import quiet_astropy, sound_cards
 from bigsf.maps.planes import MapSource
 from bigsf.maps.wcs import sky_period_px
+
+SIMULATED_OBJECT = "synthetic Galactic plane"
+"""OBJECT of simulated maps: they all lie at the same coordinates and show no sky."""
 
 _BLOCKS = 64
 """Blocks of pixels along an axis, at most: the resolution of a footprint."""
@@ -24,7 +28,7 @@ class Footprint:
     """The sky that a map shows, as blocks of its pixels."""
 
     cards: str
-    """The celestial WCS as FITS cards; empty where the map has none, or one whose frame is not tied to the stars."""
+    """The celestial WCS as FITS cards; empty where there is none, its frame is not of the stars, or it is simulated."""
     shape: tuple[int, int]
     """(ny, nx) of the map in pixels."""
     covered: BoolArray
@@ -36,7 +40,7 @@ class Footprint:
         shape = source.shape
         y, x = (_middles(length, min(length, _BLOCKS)) for length in shape)
         rows = [np.isfinite(source.read_rows(row, row + 1)[0, 0, x]) for row in y.tolist()]
-        return cls(_cards(source.wcs), shape, np.stack(rows))
+        return cls("" if _is_simulated(source) else _cards(source.wcs), shape, np.stack(rows))
 
     def overlap(self, other: "Footprint") -> float:
         """Return about which part of the sky of the smaller of two maps the other shows too, from 0 to 1."""
@@ -75,6 +79,12 @@ def _middles(length: int, blocks: int) -> IntArray:
     """Return the middle pixel of each of some blocks of equal size along an axis."""
     middles: Float64Array = (np.arange(blocks) + 0.5) * length / blocks
     return middles.astype(np.int64)
+
+
+def _is_simulated(source: MapSource) -> bool:
+    with warnings.catch_warnings():  # of cards that cannot be read: who writes the header says it
+        warnings.simplefilter("ignore", BigsfWarning)
+        return bool(source.output_header().get("OBJECT") == SIMULATED_OBJECT)
 
 
 def _cards(wcs: WCS | None) -> str:

@@ -36,6 +36,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.footprint import SIMULATED_OBJECT
 from bigsf.outputs import Outputs
 from bigsf.simulation.filaments import MAX_PER_TILE, Filament, draw_filaments, grow_filaments
 from bigsf.simulation.random_fields import (
@@ -236,7 +237,7 @@ def make_header(nx: int, ny: int, seed: int = 0, recipe: Recipe = BENCHMARK) -> 
     header = fits.Header()
     step_deg = recipe.pixel_arcsec / 3600
     # The words of these comments stay as they are, so that all versions write the same file for a seed.
-    header["OBJECT"] = ("synthetic Galactic plane", "made by make_galaxy.py, not observed")
+    header["OBJECT"] = (SIMULATED_OBJECT, "made by make_galaxy.py, not observed")
     header["BUNIT"] = ("cm-2", "H2 column density")
     header["CTYPE1"], header["CTYPE2"] = "GLON-CAR", "GLAT-CAR"
     header["CRPIX1"], header["CRPIX2"] = nx // 2 + 1.0, ny // 2 + 1.0
