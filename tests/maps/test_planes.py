@@ -112,18 +112,18 @@ def test_a_mask_is_one_or_above_a_threshold(planes: Planes) -> None:
             read_mask(plane, "target", 0, 1)
 
 
-def test_planes_in_a_frame_that_is_not_known_are_compared(tmp_path: Path) -> None:
-    header = galactic_header(NX, NY)
-    header.update(CTYPE1="HPLN-TAN", CTYPE2="HPLT-TAN")
-    for name, shift in (("map", 0), ("same", 0), ("other", 1)):
-        header["CRVAL1"] = 10.0 + shift
-        fits.PrimaryHDU(IMAGE, header).writeto(tmp_path / f"{name}.fits")
+@pytest.mark.parametrize(("turned", "same"), [(180, True), (179, False)])
+def test_one_grid_may_have_its_reference_anywhere_along_the_equator(turned: int, same: bool, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        image, same, other = (
-            stack.enter_context(FitsImage(tmp_path / f"{name}.fits")) for name in ("map", "same", "other")
-        )
-        check_same_grid(image, same)
-        with pytest.raises(DataError, match=r"other.fits has another WCS than map.fits"):
-            check_same_grid(image, other)
-    (line,) = describe_file(tmp_path / "map.fits")
-    assert "HPLN-TAN HPLT-TAN (a frame that is not known) of 36 arcsec around 10.26 " in line
+        planes = []
+        for longitude, column in ((0.0, 5.0), (float(turned), 5.0 - 180 / 40)):  # 40 degrees a pixel
+            header = galactic_header(NX, NY, 40.0)
+            header.update(CRVAL1=longitude, CRPIX1=column, CDELT2=1.0)
+            path = tmp_path / f"{longitude}.fits"
+            fits.PrimaryHDU(IMAGE, header).writeto(path)
+            planes.append(stack.enter_context(FitsImage(path)))
+        if same:
+            check_same_grid(*planes)
+        else:
+            with pytest.raises(DataError, match=r"179.0.fits has another WCS than 0.0.fits: pixel \(x=0, y=0\)"):
+                check_same_grid(*planes)

@@ -136,6 +136,18 @@ def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
     np.testing.assert_allclose(part[:, :, 8:], whole[:, :, 24:], atol=1e-6)
 
 
+@pytest.mark.parametrize("projection", ["AIT", "CAR"])
+def test_every_pixel_of_an_all_sky_map_has_an_encoding(projection: str) -> None:
+    header = galactic_header(366, 185, 1.0)  # wider than a turn, and higher than the sky
+    header.update(CTYPE1=f"GLON-{projection}", CTYPE2=f"GLAT-{projection}", CRPIX1=183.5)
+    coordinates, pixels = GalacticCoordinates(WCS(header)), np.argwhere(np.ones((185, 366)))[::97].astype(float)
+    encoder = IdentityPositionConfig(type="identity").build()
+    encoder.fit(coordinates(border((185, 366))))
+    encoded = encoder(coordinates(np.concatenate([border((185, 366)), pixels])))
+    assert encoded.isfinite().all()
+    assert encoded.abs().max() < 1.05
+
+
 def test_galactic_positions_need_a_wcs() -> None:
     with pytest.raises(DataError, match="encodes Galactic positions but the map has no celestial WCS"):
         position_lookup("galactic", None)

@@ -51,7 +51,8 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
     Returns
     -------
     ndarray
-        Arcmin towards (increasing Galactic longitude, Galactic north) for a pixel along (y, x), `(n, 2, 2)`.
+        Arcmin towards (increasing Galactic longitude, Galactic north) for a pixel along (y, x), `(n, 2, 2)`; NaN off
+        the sky.
     """
     half_pixels = 0.5 * np.eye(2)
     steps = [galactic_lb(wcs, points + step) - galactic_lb(wcs, points - step) for step in half_pixels]
@@ -62,12 +63,16 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
 
 
 def pixel_areas(axes: Float64Array) -> Float64Array:
-    """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky."""
-    return np.asarray(np.abs(np.linalg.det(axes)))
+    """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky; NaN off the sky."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(np.linalg.det(axes)))
 
 
 def arcmin_per_pixel(wcs: WCS, spines: list[Spine]) -> Float64Array:
-    """Return the length of each path on the sky over its length in pixels, `(n,)`; 0 for a path of one point."""
+    """Return the length of each path on the sky over its length in pixels, `(n,)`.
+
+    It is 0 for a path of one point, and NaN for a path that leaves the sky.
+    """
     owner = np.repeat(np.arange(len(spines)), [len(spine.path) for spine in spines])
     points = np.concatenate([spine.path for spine in spines] or [np.empty((0, 2))])
     sky = sky_coordinates(wcs, points)

@@ -58,13 +58,8 @@ def plane_header(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneHe
         faults.append(f"The WCS is left out: it turns the plane into the dropped axis {coupled[0]}.")
         _drop_axes(plane, set(axes))
     _keep_axes(plane, axes)
-    for letter in sorted({key[5:][1:] for key in plane if re.fullmatch(r"CTYPE[12][A-Z]?", key)}):
-        types = [str(plane.get(f"CTYPE{axis}{letter}", "")).strip() for axis in (1, 2)]
-        orphans = [axis for axis, kind in zip((1, 2), types, strict=True) if _CELESTIAL.match(kind)]
-        if len(orphans) == 1:
-            _drop_axes(plane, set(orphans), letter)
-            if not letter:
-                faults.append(f"The axes {types[0] or 'x'} and {types[1] or 'y'} of the plane are no pair on the sky.")
+    if orphan := _drop_orphans(plane):
+        faults.append(f"The axes {orphan} of the plane are no pair on the sky: pixel coordinates are used.")
     if tables := [key for key in plane if key == "AXISCORR" or _is_look_up(key, plane)]:
         faults.append(
             f"The look-up distortions of the WCS ({', '.join(tables)}) are left out: positions are off by their size."
@@ -125,6 +120,19 @@ def _keep_axes(header: fits.Header, axes: tuple[int, int]) -> None:
             header.rename_keyword(key, _renumbered(key, number), force=True)
     for key in [key for key in header if re.fullmatch(r"NAXIS|WCSAXES[A-Z]?", key)]:
         header[key] = 2
+
+
+def _drop_orphans(header: fits.Header) -> str:
+    """Leave out a longitude without its latitude, or the reverse; return the types of the axes where one was."""
+    dropped = ""
+    for letter in {key[6:] for key in header if re.fullmatch(r"CTYPE[12][A-Z]?", key)}:
+        types = [str(header.get(f"CTYPE{axis}{letter}", "")).strip() for axis in (1, 2)]
+        celestial = {axis for axis, kind in enumerate(types, 1) if _CELESTIAL.match(kind)}
+        if len(celestial) == 1:
+            _drop_axes(header, celestial, letter)
+            if not letter:
+                dropped = f"{types[0] or 'x'} and {types[1] or 'y'}"
+    return dropped
 
 
 def _drop_axes(header: fits.Header, axes: set[int], letter: str | None = None) -> None:

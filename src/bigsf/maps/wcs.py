@@ -131,7 +131,7 @@ def is_cylindrical(wcs: WCS) -> bool:
 
 
 def astropy_frame(wcs: WCS) -> WCS:
-    """Return a WCS whose frame astropy knows: the same, or an ecliptic or supergalactic one in Galactic coordinates.
+    """Return a WCS whose frame astropy knows: itself, or an ecliptic or supergalactic one in Galactic coordinates.
 
     The sphere is turned under the projection (Calabretta & Greisen 2002, A&A 395, 1077, section 2): no pixel moves on
     the sky.
