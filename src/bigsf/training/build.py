@@ -215,7 +215,7 @@ def _start_from(path: str | Path, model: SegmentationModel, patch_file: PatchFil
             stacklevel=2,
         )
     snapshot.load_weights(model)
-    warn_if_elsewhere(model, patch_file.shape, patch_file.wcs, patch_file.path.name)
+    warn_if_elsewhere([model], patch_file.shape, patch_file.wcs, patch_file.path.name)
 
 
 def _build_state(
