@@ -201,12 +201,20 @@ def test_validation_folds_without_a_structure_are_named_once(quarters: Callable[
     assert trainer.train().thresholds == Thresholds(whole=0.5, labelled=0.5)
 
 
-@pytest.mark.parametrize("best_by", ["val_whole_dice", "val_average_precision", "val_roc_auc"])
+@pytest.mark.parametrize(
+    ("best_by", "labelled", "lacking"),
+    [
+        ("val_whole_dice", ALL, "pixel of a known structure"),
+        ("val_average_precision", ALL, "pixel of a known structure"),
+        ("val_roc_auc", ALL, "pixel of a known structure"),
+        ("val_dice", {1, 2, 4}, "labelled pixel"),
+    ],
+)
 def test_a_score_that_is_not_defined_cannot_choose_the_best(
-    quarters: Callable[..., dict[str, Any]], best_by: str
+    quarters: Callable[..., dict[str, Any]], best_by: str, labelled: set[int], lacking: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"\[3\] hold no pixel of a known structure, so that {best_by}, which"):
-        Trainer.from_config(quarters({1, 2, 4}, ALL, best_by=best_by))
+    with pytest.raises(DataError, match=rf"\[3\] hold no {lacking}, so that {best_by}, which chooses best\.pt"):
+        Trainer.from_config(quarters({1, 2, 4}, labelled, best_by=best_by))
 
 
 @pytest.mark.parametrize(("normalization", "warns"), [("log", True), ("asinh", False)])
