@@ -8,7 +8,6 @@ import pytest
 from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, DataError
-from bigsf.maps.describe import describe_file
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.patches.patch_file import PatchFile

@@ -15,21 +15,12 @@ from bigsf.folds.splits import SplitConfig
 from bigsf.folds.strategies import NaiveStrategyConfig
 from bigsf.metrics import CountRatio, Metric, TorchMetric
 from bigsf.metrics.thresholds import Thresholds
-from bigsf.training.checks import check_patch_size, directions_of, warn_if_not_linear
+from bigsf.training.checks import directions_of, warn_if_not_linear
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.trainer import Trainer
 from conftest import Settings, Sky, write_patch_file
-
-
-@pytest.mark.parametrize(
-    ("size", "multiple", "listing"), [(100, 32, "96 or 128"), (10, 16, "16"), (33, 16, "32 or 48")]
-)
-def test_nearest_patch_sizes_are_named(size: int, multiple: int, listing: str) -> None:
-    with pytest.raises(ConfigError, match=f"for example {listing}, in bigsf preprocess"):
-        check_patch_size(size, multiple, "unet")
-    check_patch_size(multiple, multiple, "unet")
 
 
 @pytest.mark.parametrize(
@@ -201,12 +192,20 @@ def test_validation_folds_without_a_structure_are_named_once(quarters: Callable[
     assert trainer.train().thresholds == Thresholds(whole=0.5, labelled=0.5)
 
 
-@pytest.mark.parametrize("best_by", ["val_whole_dice", "val_average_precision", "val_roc_auc"])
+@pytest.mark.parametrize(
+    ("best_by", "labelled", "lacking"),
+    [
+        ("val_whole_dice", ALL, "pixel of a known structure"),
+        ("val_average_precision", ALL, "pixel of a known structure"),
+        ("val_roc_auc", ALL, "pixel of a known structure"),
+        ("val_dice", {1, 2, 4}, "labelled pixel"),
+    ],
+)
 def test_a_score_that_is_not_defined_cannot_choose_the_best(
-    quarters: Callable[..., dict[str, Any]], best_by: str
+    quarters: Callable[..., dict[str, Any]], best_by: str, labelled: set[int], lacking: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"\[3\] hold no pixel of a known structure, so that {best_by}, which"):
-        Trainer.from_config(quarters({1, 2, 4}, ALL, best_by=best_by))
+    with pytest.raises(DataError, match=rf"\[3\] hold no {lacking}, so that {best_by}, which chooses best\.pt"):
+        Trainer.from_config(quarters({1, 2, 4}, labelled, best_by=best_by))
 
 
 @pytest.mark.parametrize(("normalization", "warns"), [("log", True), ("asinh", False)])

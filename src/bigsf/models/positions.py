@@ -8,6 +8,8 @@ way round, so that they do not jump where the map crosses l = 0.
 """
 
 import warnings
+from collections.abc import Iterable
+from itertools import chain
 from typing import Annotated, ClassVar, Literal, Protocol, cast
 
 import numpy as np
@@ -191,19 +193,19 @@ class PositionJoin(nn.Module):
         return added
 
 
-def warn_if_elsewhere(network: nn.Module, shape: tuple[int, int], wcs: WCS | None, name: str) -> bool:
-    """Warn where a map reaches beyond the positions that an encoder in a network was fitted to; return whether it does.
+def warn_if_elsewhere(models: Iterable[nn.Module], shape: tuple[int, int], wcs: WCS | None, name: str) -> None:
+    """Warn once where a map reaches beyond the positions that the encoders in some models were fitted to.
 
     Parameters
     ----------
-    network
-        The network, with an encoder or without.
+    models
+        The models, with an encoder or without.
     shape, wcs
         Those of the map.
     name
         What the warning calls the map.
     """
-    for encoder in network.modules():
+    for encoder in chain.from_iterable(model.modules() for model in models):
         if not isinstance(encoder, PositionEncoder) or (locate := position_lookup(encoder.coordinates, wcs)) is None:
             continue
         if encoder.reaches(positions := locate(border(shape))):
@@ -217,8 +219,7 @@ def warn_if_elsewhere(network: nn.Module, shape: tuple[int, int], wcs: WCS | Non
             BigsfWarning,
             stacklevel=3,
         )
-        return True
-    return False
+        return
 
 
 class PositionConfig(Component[PositionEncoder]):

@@ -115,7 +115,7 @@ def segment(
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         predictor = ensemble.predictor(source, config, torch_device, network, trust)
-        any(warn_if_elsewhere(model, source.shape, source.wcs, image.name) for model in predictor.models)  # once
+        warn_if_elsewhere(predictor.models, source.shape, source.wcs, image.name)
         resolved = config.model_copy(
             update={
                 "products": products,

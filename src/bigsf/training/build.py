@@ -199,7 +199,7 @@ def _build_model(
     if start:
         start.load_weights(model)
         file = dataset.patch_file
-        warn_if_elsewhere(model, file.shape, file.wcs, file.path.name)
+        warn_if_elsewhere([model], file.shape, file.wcs, file.path.name)
     model.to(device)
     if config.trainer.compile:
         compile_network(model.network)

@@ -13,6 +13,7 @@ from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
 from bigsf.metrics.config import AveragePrecisionConfig, RecallConfig, ROCAUCConfig, metric_name
 from bigsf.models.model_config import ModelConfig
+from bigsf.models.network import check_patch_size
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.early_stopping import Directions, PatienceConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
@@ -37,17 +38,6 @@ def check_model(config: RunConfig, patch_file: PatchFile) -> None:
             f"Patches of {patch_file.patch_size} pixels leave one pixel at the lowest level of this {model.type}, too "
             f"few for norm: {norm}. Use patches of {2 * model.patch_multiple}, norm: group, or a lower "
             "trainer.model.depth."
-        )
-
-
-def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
-    """Raise `ConfigError` where patches do not go through a network; name the nearest sizes that do."""
-    if patch_size % multiple:
-        below, above = patch_size // multiple * multiple, -(-patch_size // multiple) * multiple
-        sizes = f"{below} or {above}" if below else str(above)
-        raise ConfigError(
-            f"Patches of {patch_size} pixels do not go through this {name}: use a multiple of {multiple}, for example "
-            f"{sizes}, in bigsf preprocess --patch-size, or lower trainer.model.depth."
         )
 
 
@@ -114,10 +104,10 @@ def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> No
                     f"The {role} folds {numbers} hold no labelled pixel, and trainer.loss.unlabelled_weight is 0, so "
                     f"that there is no loss. {_OTHER_FOLDS}, or a weight above 0."
                 )
-        best_by = chosen_by(config.trainer)
-        if best_by in _undefined_without_target(config.trainer) and not _count(folds, split.validation, "target"):
+        best_by, undefined = chosen_by(config.trainer), _undefined(config.trainer, folds, split.validation)
+        if best_by in undefined:
             raise DataError(
-                f"The validation folds {split.validation} hold no pixel of a known structure, so that {best_by}, which "
+                f"The validation folds {split.validation} hold no {undefined[best_by]}, so that {best_by}, which "
                 f"chooses best.pt, is not defined. {_OTHER_FOLDS}, or trainer.best_by: val_loss."
             )
 
@@ -139,11 +129,16 @@ def _count(folds: Folds, numbers: Iterable[int], kind: Literal["labelled", "targ
     return sum(getattr(folds.counts[number], kind) for number in numbers if number in folds.counts)
 
 
-def _undefined_without_target(config: TrainerConfig) -> set[str]:
-    """Return the logged quantities that are no numbers where no pixel is on a known structure."""
+def _undefined(config: TrainerConfig, folds: Folds, validation: Iterable[int]) -> dict[str, str]:
+    """Return the logged quantities that can be no numbers on some folds, and what the folds lack for them."""
+    if _count(folds, validation, "target"):
+        return {}
+    labelled = _count(folds, validation, "labelled") > 0
     kinds = AveragePrecisionConfig, ROCAUCConfig, RecallConfig
-    names = [metric_name(metric) for metric in config.metrics if isinstance(metric, kinds)]
-    return {f"val_{name}" for name in [*names, "whole_average_precision", "whole_dice"]}
+    names = [metric_name(metric) for metric in config.metrics if not labelled or isinstance(metric, kinds)]
+    lacking = dict.fromkeys(names, "pixel of a known structure" if labelled else "labelled pixel")
+    lacking |= dict.fromkeys(("whole_average_precision", "whole_dice"), "pixel of a known structure")
+    return {f"val_{name}": what for name, what in lacking.items()}
 
 
 def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Directions:

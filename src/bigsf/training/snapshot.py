@@ -12,9 +12,9 @@ from bigsf.config import Config
 from bigsf.errors import ConfigError, SnapshotError
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.model_config import build_model
+from bigsf.models.network import check_patch_size
 from bigsf.models.pretrained import snapshot_path
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.training.checks import check_patch_size
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot_file import read_fields, write_fields
 from bigsf.training.training_maps import TrainingMap, is_sound
