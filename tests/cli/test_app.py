@@ -183,7 +183,7 @@ def test_a_message_with_brackets_is_printed_as_it_is(tmp_path: Path, failed: Cal
 def test_segment_names_every_product(
     trained: Path, sky: Sky, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
 ) -> None:
-    fits.PrimaryHDU(sky.image[::-1]).writeto(tmp_path / "other.fits")
+    fits.PrimaryHDU(sky.image[::-1], sky.header).writeto(tmp_path / "other.fits")
     command = ["segment", trained, "other.fits", "--products", "mask,skeleton,catalog,regions"]
     files = ["other_segmented.fits", "other_segmented.ecsv", "other_segmented.reg", "other_segmented.png"]
     dry = succeeded(*command, "--dry-run", cwd=tmp_path)
