@@ -14,7 +14,7 @@ from bigsf.arrays import BoolArray, Float64Array, IntArray
 from bigsf.errors import BigsfWarning, out_of_memory
 from bigsf.maps.fits_guard import quiet_astropy, sound_cards
 from bigsf.maps.planes import MapSource
-from bigsf.maps.wcs import sky_period_px
+from bigsf.maps.wcs import astropy_frame, celestial_wcs, sky_coordinates, sky_period_px
 
 SIMULATED_OBJECT = "synthetic Galactic plane"
 """OBJECT of simulated maps: they all lie at the same coordinates and show no sky."""
@@ -53,7 +53,8 @@ class Footprint:
         with quiet_astropy():
             y, x = (_middles(length, blocks) for length, blocks in zip(self.shape, self.covered.shape, strict=True))
             by, bx = np.nonzero(self.covered)
-            return float(other._shows(there, here.pixel_to_world(x[bx], y[by]).icrs).mean())
+            sky = sky_coordinates(here, np.stack([y[by], x[bx]], axis=1))
+            return float(other._shows(there, sky.icrs).mean())
 
     @cached_property
     def _wcs(self) -> WCS | None:
@@ -61,7 +62,7 @@ class Footprint:
 
     def _shows(self, wcs: WCS, sky: SkyCoord) -> BoolArray:
         """Tell of each position whether a covered block shows it."""
-        x, y = (np.asarray(axis, np.float64) for axis in wcs.world_to_pixel(sky))
+        x, y = (np.asarray(axis, np.float64) for axis in astropy_frame(wcs).world_to_pixel(sky))
         period = sky_period_px(wcs, self.shape)
         if np.isfinite(period):  # wcslib may return the pixel a turn away, which the map does not have
             x = (x + 0.5) % period - 0.5
@@ -97,13 +98,10 @@ def _cards(wcs: WCS | None) -> str:
 
 
 def _sky_wcs(cards: str) -> WCS | None:
-    """Return the WCS of FITS cards, or None where its frame is not tied to the stars, as that of the Sun."""
+    """Return the WCS of FITS cards, or None where they cannot be read, or its frame is not tied to the stars."""
     try:
-        with quiet_astropy():
-            wcs = WCS(sound_cards(fits.Header.fromstring(cards, sep="\n")), naxis=2)
-            wcs.pixel_to_world(0, 0).icrs  # noqa: B018  raises where there is no way to the ICRS
+        return celestial_wcs(sound_cards(fits.Header.fromstring(cards, sep="\n")))
     except Exception as error:  # astropy raises many kinds of errors
         if out_of_memory(error):
             raise
         return None
-    return wcs
