@@ -232,7 +232,7 @@ def test_killed_run_goes_on_from_its_last_regular_save(settings: Settings, train
 def test_run_killed_before_its_first_save_starts_anew(settings: Settings, trained: Path) -> None:
     config = RunConfig.from_dict(settings(**FOUR_EPOCHS))
     trainer = Trainer.from_config(config)
-    trainer.folder.start(trainer.run.config, overwrite=False)
+    trainer.folder.start(trainer.run.config, trainer.run.machine, overwrite=False)
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)
 

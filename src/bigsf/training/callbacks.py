@@ -46,6 +46,8 @@ class Checkpoints(Callback):
 
     def after_epoch(self, state: TrainingState) -> None:
         """Save best.pt when the epoch is the best so far, and last.pt."""
+        if self.folder.replaces:
+            self.save_last()  # first: best.pt of the former run goes with it
         if state.is_best:
             self._save(self.folder.best)
         self.save_last()
@@ -57,8 +59,11 @@ class Checkpoints(Callback):
             self._save(best)
 
     def save_last(self) -> None:
-        """Write last.pt; only the first process writes."""
-        self._save(self.folder.last)
+        """Write last.pt; only the first process writes. The first one of a run replaces a former run."""
+        if self.folder.replaces:
+            self.folder.replace(self._save, self.run.config, self.run.machine)
+        else:
+            self._save(self.folder.last)
         self._last_save = time.monotonic()
 
     def _save(self, path: Path) -> None:
@@ -82,12 +87,13 @@ class Tracking(Callback):
     trackers
         The trackers of the first process; the others have none.
     state
-        The state that the run starts from. Trackers get its history first.
+        The state that the run starts from. Trackers get its history first, where it has one.
     """
 
     def __init__(self, trackers: Sequence[Tracker], state: TrainingState) -> None:
         self.trackers = trackers
-        self.after_epoch(state)
+        if state.history:
+            self.after_epoch(state)
 
     def after_epoch(self, state: TrainingState) -> None:
         """Write the whole history, the newest row last."""

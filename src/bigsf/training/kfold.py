@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from bigsf.training.build import open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels
 from bigsf.training.distributed import World
+from bigsf.training.lock import lock_folder
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
@@ -166,8 +168,12 @@ class KFold:
                 f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
             )
         if overwrite and only is None:
-            for folder in self.path.glob("split_*"):
-                RunFolder(folder).clear()  # before the record, so that a kill never leaves old runs under a new record
+            with ExitStack() as locks:
+                splits = list(self.path.glob("split_*"))
+                for folder in splits:  # none is removed while another process trains one of them
+                    locks.enter_context(lock_folder(folder))
+                for folder in splits:
+                    RunFolder(folder).clear()  # before the record: a kill never leaves old runs under a new record
         write_text(record, self.config.to_yaml())
 
     def _train_split(self, number: int, overwrite: bool, to_resume: Path | None) -> None:
