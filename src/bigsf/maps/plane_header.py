@@ -158,4 +158,8 @@ def _unreadable(header: fits.Header) -> str:
         if out_of_memory(error):
             raise
         return " ".join(str(error).split())
+    matrix = {key: _axes_of(key)[0] for key in header if re.fullmatch(r"CD\d_\d", key)}
+    for axis in set(matrix.values()):  # astropy puts 1 on the diagonal of such a row
+        if all(header[key] == 0 for key, row in matrix.items() if row == axis):
+            return f"row {axis} of its CD matrix is zero, so that the matrix is singular."
     return ""
