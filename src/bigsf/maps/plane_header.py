@@ -106,8 +106,8 @@ def _coupled_axes(header: fits.Header, axes: tuple[int, int]) -> list[int]:
         pair = _axes_of(key)
         if len(pair) == 2 and pair[0] in axes and pair[1] not in axes:
             factor, reference = header[key], header.get(f"CRPIX{pair[1]}{_letter_of(key)}", 0)
-            if not isinstance(factor, str) and not isinstance(reference, str) and abs(factor * (1 - reference)) > 1e-9:
-                coupled.append(pair[1])
+            if isinstance(factor, int | float) and isinstance(reference, int | float):
+                coupled += [pair[1]] * (abs(factor * (1 - reference)) > 1e-9)
     return coupled
 
 
