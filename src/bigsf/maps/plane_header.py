@@ -106,8 +106,8 @@ def _coupled_axes(header: fits.Header, axes: tuple[int, int]) -> list[int]:
         pair = _axes_of(key)
         if len(pair) == 2 and pair[0] in axes and pair[1] not in axes:
             factor, reference = header[key], header.get(f"CRPIX{pair[1]}{_letter_of(key)}", 0)
-            if not isinstance(factor, str) and not isinstance(reference, str) and abs(factor * (1 - reference)) > 1e-9:
-                coupled.append(pair[1])
+            if isinstance(factor, int | float) and isinstance(reference, int | float):
+                coupled += [pair[1]] * (abs(factor * (1 - reference)) > 1e-9)
     return coupled
 
 
@@ -158,4 +158,8 @@ def _unreadable(header: fits.Header) -> str:
         if out_of_memory(error):
             raise
         return " ".join(str(error).split())
+    matrix = {key: _axes_of(key)[0] for key in header if re.fullmatch(r"CD\d_\d", key)}
+    for axis in set(matrix.values()):  # astropy puts 1 on the diagonal of such a row
+        if all(header[key] == 0 for key, row in matrix.items() if row == axis):
+            return f"row {axis} of its CD matrix is zero, so that the matrix is singular."
     return ""
