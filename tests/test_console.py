@@ -114,7 +114,11 @@ def test_plural() -> None:
     assert [console.plural(number, "model") for number in (0, 1, 2)] == ["0 models", "1 model", "2 models"]
 
 
-@pytest.mark.parametrize("text", ["\x1b[2J\x1b]0;mine\x07", "\x9b31m", "a\rb", "\u202egnp", "\udc80"], ids=ascii)
+@pytest.mark.parametrize(
+    "text",
+    ["\x1b[2J\x1b]0;mine\x07", "\x9b31m", "a\rb", "\u202egnp", "\udc80"],
+    ids=["escape", "C1", "return", "override", "surrogate"],
+)
 def test_text_from_files_cannot_command_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     console.configure_output()
     expected = text.encode("unicode_escape").decode()

@@ -78,16 +78,16 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _caught(_raise), _alarm(time_limit_s):
-        try:
+    try:
+        with _caught(_raise), _alarm(time_limit_s):
             check()
             yield
             check()
-        except Interrupted as interrupted:
-            stop = interrupted.stop
-            raise InterruptedRunError(f"Stopped by {stop.by}.{go_on and ' '}{go_on}", stop.exit_code) from None
-        finally:
-            _pending = None
+    except Interrupted as interrupted:
+        stop = interrupted.stop
+        raise InterruptedRunError(f"Stopped by {stop.by}.{go_on and ' '}{go_on}", stop.exit_code) from None
+    finally:
+        _pending = None
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -145,7 +145,7 @@ class StopRequest:
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         if self._in_main_thread:
             self._catching.__enter__()
-            if _pending is not None:
+            if _pending is not None and _pending.exit_code != _TRY_AGAIN:
                 self.signal_number, _pending = _pending.exit_code - 128, None
         return self
 

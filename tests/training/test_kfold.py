@@ -20,7 +20,9 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
 from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
+from bigsf.training.lock import lock_folder
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
+from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
@@ -216,6 +218,27 @@ def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[
         kfold_of(seed=5).run(only=1, overwrite=True)
     kfold_of(seed=5).run(overwrite=True)
     assert RunConfig.from_yaml(kfold_of().path / "kfold.yaml").trainer.seed == 5
+
+
+def test_no_split_is_removed_while_another_process_trains_one(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    kfold.run(only=1)
+    second = kfold.path / "split_2"
+    second.mkdir()
+    with lock_folder(second), pytest.raises(UsageError, match=r"split_2 is in use by process"):
+        kfold_of(seed=5).run(overwrite=True)
+    assert RunFolder(kfold.path / "split_1").complete
+    assert RunConfig.from_yaml(kfold.path / "kfold.yaml").trainer.seed == kfold.config.trainer.seed
+
+
+def test_the_time_limit_holds_in_the_out_of_fold_map(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    for number in range(1, len(kfold.names) + 1):
+        kfold.run(only=number)
+    late = KFold(kfold.config, kfold.patch_file, kfold.folds, time_limit_s=0)
+    with pytest.raises(InterruptedRunError, match=r"Stopped by the time limit. All splits are trained. Go on with: "):
+        late.run()
+    assert kfold.run() is not None
 
 
 def test_folder_of_something_else_is_refused(kfold_of: Callable[..., KFold]) -> None:
