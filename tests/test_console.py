@@ -124,7 +124,7 @@ def test_text_from_files_cannot_command_the_terminal(text: str, capsys: pytest.C
     expected = text.encode("unicode_escape").decode()
     console.print_line(text)
     console.print_error(text)
-    console.logger.info(text)
+    console.print_message(text)
     out, err = capsys.readouterr()
     assert (out, err) == (f"{expected}\n", f"Error: {expected}\n{expected}\n")
 
