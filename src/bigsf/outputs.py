@@ -10,6 +10,9 @@ from typing import Any
 from bigsf.errors import UsageError
 from bigsf.files import flush, hidden_name, is_alive, sync_folder, temporary_file, this_process, write_text
 
+_ELSEWHERE = "Pass -o to write elsewhere."
+_REMEDY = "Pass --overwrite to replace it, or -o to write another file."
+
 
 class Outputs:
     """The files that one command writes. They appear together; the first of them is the last to appear.
@@ -35,7 +38,7 @@ class Outputs:
         self._paths = {path: path.resolve() if follow_links and path.is_symlink() else path for path in self.named}
         self._journal = hidden_name(self._paths[main], ".unfinished")
 
-    def check(self, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
+    def check(self, inputs: Iterable[Path] = (), overwrite: bool = False, remedy: str = _REMEDY) -> None:
         """Refuse outputs that cannot be written, or must not be.
 
         Parameters
@@ -44,6 +47,8 @@ class Outputs:
             Files that the command reads: no output may be one of them, under whatever name.
         overwrite
             Whether outputs that exist may be replaced. Those that a killed command left unfinished always may.
+        remedy
+            What to do where an output exists, or its folder is read-only.
 
         Raises
         ------
@@ -59,11 +64,11 @@ class Outputs:
                 raise UsageError(
                     f"{path} is read by this command ({same}), so it is not replaced. Name another output."
                 )
-        self._check_places()
+        self._check_places(_ELSEWHERE if remedy == _REMEDY else remedy)
         if not overwrite:
-            self._check_absent()
+            self._check_absent(remedy)
 
-    def _check_places(self) -> None:
+    def _check_places(self, remedy: str) -> None:
         for path, target in self._paths.items():
             if target.is_dir():
                 raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
@@ -71,14 +76,14 @@ class Outputs:
             if not folder.is_dir():
                 raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
             if not os.access(folder, os.W_OK):
-                raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you.")
+                raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you. {remedy}")
 
-    def _check_absent(self) -> None:
+    def _check_absent(self, remedy: str) -> None:
         left, unfinished = self._left(), self._unfinished()
         for path, target in self._paths.items():
             set_aside = target in left and hidden_name(target, ".previous").exists()
             if set_aside or (target.exists() and target not in unfinished):
-                raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write another file.")
+                raise UsageError(f"{path} exists already. {remedy}")
 
     @contextmanager
     def writing(self) -> Iterator[dict[Path, Path]]:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from bigsf.arrays import IntArray
 from bigsf.config import Config
-from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
 from bigsf.figures import save_figure
 from bigsf.files import write_text
 from bigsf.folds.areas import AreaGrid
@@ -20,12 +20,14 @@ from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
+from bigsf.maps.fits_image import is_fits
 from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
 
 FORMAT = "bigsf folds"
 FORMAT_VERSION = 1
+_BTYPE = "fold number"
 
 
 class FoldsFile(Config):
@@ -69,7 +71,7 @@ def _area_image(folds: Folds) -> fits.PrimaryHDU:
     if folds.patch_file.wcs is not None:
         down, across = (max(1, edges[1] - edges[0]) for edges in (folds.areas.y_edges, folds.areas.x_edges))
         header = folds.patch_file.wcs.slice((slice(None, None, down), slice(None, None, across))).to_header()
-    header["BTYPE"] = ("fold number", "1 to k; a pixel is an area")
+    header["BTYPE"] = (_BTYPE, "1 to k; a pixel is an area")
     return fits.PrimaryHDU(folds.grid.astype(np.uint8), header)
 
 
@@ -163,8 +165,15 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         folds.edited = True
         warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
         if write:
+            _check_image(path.with_suffix(".fits"), path)
             write_folds(folds, path)
     return folds
+
+
+def _check_image(image: Path, path: Path) -> None:
+    """Raise `UsageError` where what lies beside a folds file is no image of folds, and would be replaced by one."""
+    if image.exists() and (not is_fits(image) or fits.getheader(image).get("BTYPE") != _BTYPE):
+        raise UsageError(f"{image} is no image of folds, so it is not replaced. Give {path} another name.")
 
 
 def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool = True) -> Folds:
@@ -172,6 +181,7 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
     path = config.path or default_folds_path(patch_file.path)
     if path.exists():
         return load_folds(path, patch_file, config, write)
+    folds_outputs(path).check([patch_file.path], remedy="Name another folds file with split.path.")
     folds = Folds.make(patch_file, config)
     if write:
         write_folds(folds, path)
