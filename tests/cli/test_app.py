@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -207,6 +209,20 @@ def test_lack_of_memory_names_what_to_lower(
     assert result.code == 7
     assert "Out of memory" in result.err
     assert "Lower --batch-size" in result.err
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EIO], ids=errno.errorcode.get
+)
+def test_a_place_that_the_system_refuses_is_one_message(
+    number: int, sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "closed/map.fits")
+
+    monkeypatch.setattr(Snapshot, "load", refuse)
+    result = bigsf_command("segment", trained, sky.path("image"))
+    assert (result.code, result.err) == (2, f"Error: closed/map.fits: {os.strerror(number)}.\n")
 
 
 def test_a_bug_keeps_its_traceback_and_asks_for_a_report(

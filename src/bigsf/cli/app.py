@@ -14,7 +14,7 @@ from bigsf.cli.resume import resume
 from bigsf.cli.segment import segment
 from bigsf.cli.split import split
 from bigsf.cli.train import train
-from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, out_of_memory
+from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, UsageError, out_of_memory
 from bigsf.version import __version__
 
 app = typer.Typer(
@@ -82,6 +82,9 @@ def run() -> None:
         console.print_error(str(error))
         sys.exit(error.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None and not out_of_memory(error):
+            console.print_error(f"{error.filename}: {error.strerror}.")  # a place of the user's, not a fault of ours
+            sys.exit(UsageError.exit_code)
         if not out_of_memory(error):
             error.add_note(
                 f"This is a bug of bigsf {__version__}, not your mistake. Please report it where you have bigsf from, "

@@ -62,10 +62,11 @@ def split(
     resolved = config_from(SplitConfig, options, config)
     if resolved.area_size is not None and isinstance(resolved.strategy, NaiveStrategyConfig):
         raise UsageError("--area-size would do nothing: the areas of --strategy naive are k equal parts of the map.")
+    patch_file = PatchFile(file)
     path = output or default_folds_path(file)
     outputs = folds_outputs(path)
     outputs.check([file, *([config] if config else [])], overwrite)
-    folds = Folds.make(PatchFile(file), resolved)
+    folds = Folds.make(patch_file, resolved)
     print_folds(folds)
     if dry_run:
         print_line(f"Would write {', '.join(map(str, outputs.named))}.")
