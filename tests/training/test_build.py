@@ -154,7 +154,7 @@ def test_weights_that_know_other_positions_are_said(settings: Settings, sky: Sky
     first.train()
     header = sky.header.copy()
     header["CRVAL1"] = 170.0
-    image = sky.image.astype(np.float32)[None]
+    image = 2 * sky.image.astype(np.float32)[None]  # other pixels: only the positions are those of elsewhere
     labels = sky.target, np.isfinite(image[0]).astype(np.uint8)
     file = write_patch_file(tmp_path / "away.h5", image, 16, 8, labels, header)
     run = settings(model=model, start_from=str(first.folder.best))
