@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from conftest import CommandResult
+from programs import PATIENCE_S
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -57,8 +57,8 @@ class StartedCommand:
 
     def result(self) -> CommandResult:
         """Wait for the end of the command."""
-        self.process.join(120)
-        assert self.process.exitcode is not None
+        self.process.join(PATIENCE_S)
+        assert self.process.exitcode is not None, "the command has not ended"
         printed = (self._output.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
         return CommandResult(self.process.exitcode, *printed)
 
@@ -67,15 +67,22 @@ class Commands:
     """Runs commands in a folder; `prepare` is called in the process of a command before it begins."""
 
     def __init__(self, folder: Path, outputs: Path) -> None:
-        self.folder, self._outputs, self._number = folder, outputs, 0
+        self.folder, self._outputs = folder, outputs
+        self._processes: list[BaseProcess] = []
 
     def start(self, *arguments: object, prepare: Callable[[], object] = _do_nothing) -> StartedCommand:
         """Start a command."""
-        self._number += 1
-        output = self._outputs / str(self._number)
+        output = self._outputs / str(len(self._processes))
         process = SERVER.Process(target=_run_command, args=([*map(str, arguments)], self.folder, output, prepare))
         process.start()
+        self._processes.append(process)
         return StartedCommand(process, output)
+
+    def kill(self) -> None:
+        """Kill the commands that still run."""
+        for process in self._processes:
+            process.kill()
+            process.join()
 
     def __call__(self, *arguments: object, prepare: Callable[[], object] = _do_nothing) -> CommandResult:
         """Run a command; it ends without a traceback and leaves no temporary file."""
@@ -86,8 +93,10 @@ class Commands:
 
 
 @pytest.fixture
-def command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    return Commands(tmp_path, tmp_path_factory.mktemp("outputs"))
+def command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    commands = Commands(tmp_path, tmp_path_factory.mktemp("outputs"))
+    yield commands
+    commands.kill()
 
 
 @pytest.fixture
@@ -119,11 +128,3 @@ def write_yaml(path: Path, settings: dict[str, Any]) -> Path:
     """Write a configuration."""
     path.write_text(yaml.safe_dump(settings))
     return path
-
-
-def wait_for(path: Path, process: subprocess.Popen[str] | BaseProcess) -> None:
-    """Wait until a process has made a file."""
-    deadline = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert path.exists(), process

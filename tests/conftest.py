@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from astropy.io import fits
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from bigsf.arrays import FloatArray
@@ -35,7 +35,9 @@ from bigsf.training.trainer import Trainer
 
 pytest_plugins = ["command_processes", "mosaic_tiles"]
 
-settings.register_profile("bigsf", deadline=None)
+settings.register_profile(
+    "bigsf", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # the machine may be busy
 settings.load_profile("bigsf")
 torch.set_num_threads(1)  # small networks gain nothing from threads, and threads of several tests fight
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
@@ -194,16 +196,18 @@ Segmented = Callable[..., tuple[SegmentReport, OutputPlanes]]
 
 @pytest.fixture
 def other_map(sky: Sky, tmp_path: Path) -> Path:
-    """Return a map that no model was trained on: the sky, brighter and upside down, in another unit."""
+    """Return a map that no model was trained on: the sky, brighter and upside down, farther north, in another unit."""
     path = tmp_path / "other.fits"
-    fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), sky.header).writeto(path)
+    header = sky.header.copy()
+    header["CRPIX2"] -= 2 * sky.image.shape[0]
+    fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), header).writeto(path)
     return path
 
 
 @pytest.fixture
 def segmented(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmented:
     """Segment a map, by default with one model, and return the report and the planes of the output; draw no figure."""
-    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
 
     def run(
         image: Path, models: Any = None, name: str = "out.fits", **options: Any

@@ -1,4 +1,6 @@
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -6,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from bigsf import console
+from bigsf.cli.display import show_table
 from bigsf.errors import BigsfWarning
 
 pytestmark = pytest.mark.usefixtures("_restored")
@@ -46,6 +49,15 @@ def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) ->
         warnings.showwarning = console._show_warning  # type: ignore[assignment]
         warnings.warn("7 pixels [odd]", BigsfWarning, stacklevel=1)
     assert capsys.readouterr() == ("", "slow [disk]\nError: no file [1]\nWarning: 7 pixels [odd]\n")
+
+
+def test_a_warning_is_shown_once_by_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with warnings.catch_warnings():
+            console.configure_output()
+            for number in (1, 2, 1):
+                warnings.warn(f"{number} pixels", BigsfWarning, stacklevel=1)
+        assert capsys.readouterr().err == "Warning: 1 pixels\nWarning: 2 pixels\n"
 
 
 def test_log_lines_are_shown_once_however_often_output_is_configured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,3 +112,49 @@ def test_progress_of_nothing_has_no_rate(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_plural() -> None:
     assert [console.plural(number, "model") for number in (0, 1, 2)] == ["0 models", "1 model", "2 models"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\x1b[2J\x1b]0;mine\x07", "\x9b31m", "a\rb", "\u202egnp", "\udc80"],
+    ids=["escape", "C1", "return", "override", "surrogate"],
+)
+def test_text_from_files_cannot_command_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure_output()
+    expected = text.encode("unicode_escape").decode()
+    console.print_line(text)
+    console.print_error(text)
+    console.print_message(text)
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{expected}\n", f"Error: {expected}\n{expected}\n")
+
+
+def test_text_from_files_stands_in_tables_and_progress_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.configure_output()
+    show_table(["tile"], [["[red]a[/red]\x1b[2J"]])
+    assert capsys.readouterr().out.splitlines()[1] == "[red]a[/red]\\x1b[2J"
+    terminal = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=200)
+    monkeypatch.setattr(console, "err", terminal)
+    with console.progress("segment [/]\x1b]0;a", 3, "rows") as advance:
+        advance(3)
+    assert isinstance(terminal.file, io.StringIO)
+    assert "segment [/]\\x1b]0;a" in terminal.file.getvalue()
+
+
+class _Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [_Full(), None])
+def test_what_cannot_be_printed_is_dropped(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None) -> None:
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    console.configure_output()
+    console.print_line("result")
+    console.print_error("an error")
+    console.logger.info("detail")
+    with console.progress("work", 3, "patches") as advance:
+        advance(3)

@@ -1,7 +1,6 @@
 """Every example is run, on a small map and for an epoch."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.training.run_config import RunConfig
 from bigsf.training.trainer import Trainer
 from conftest import galactic_header
+from programs import run_program
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RUNS = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "preprocess.yaml")
@@ -114,7 +114,5 @@ def test_filfinder_measures_widths_on_the_mask_and_the_skeleton(tmp_path: Path) 
 def test_the_schema_for_editors_is_that_of_the_code() -> None:
     stored = json.loads((EXAMPLES / "config.schema.json").read_text(encoding="utf-8"))
     assert stored == RunConfig.model_json_schema(), "run: bigsf train --schema > examples/config.schema.json"
-    printed = subprocess.run(
-        [sys.executable, "-m", "bigsf", "train", "--schema"], capture_output=True, text=True, check=True, timeout=60
-    )
+    printed = run_program([sys.executable, "-m", "bigsf", "train", "--schema"])
     assert json.loads(printed.stdout) == stored

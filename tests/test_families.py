@@ -33,11 +33,11 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "position": (AnyPositionConfig, {}),
     "loss": (AnyLossConfig, {}),
     "optimizer": (OptimizerConfig, {"parameters": [nn.Parameter(torch.ones(1))]}),
-    "scheduler": (AnySchedulerConfig, {"epochs": 10}),
-    "early_stopping": (EarlyStoppingConfig, {}),
+    "scheduler": (AnySchedulerConfig, {"epochs": 10, "directions": {"val_loss": False}}),
+    "early_stopping": (EarlyStoppingConfig, {"directions": {"val_loss": False}}),
     "augmentations": (AugmentationConfig, {}),
     "metrics": (MetricConfig, {}),
-    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {"trainer": {"best_by": "epoch"}}}),
+    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {}}),
 }
 """From the key in a configuration to the union and to what is known only when a member is built."""
 

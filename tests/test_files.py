@@ -1,11 +1,14 @@
 import errno
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bigsf.errors import UsageError
-from bigsf.files import allocate, atomic_path, refuse_overwrite, write_text
+from bigsf.files import allocate, atomic_path, hidden_name, this_process, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -62,24 +65,6 @@ def test_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     with pytest.raises(UsageError, match=r"file/out.txt could not be written: File exists"):
         write_text(tmp_path / "file" / "out.txt", "")
-    with pytest.raises(UsageError, match=r"file is a file, not a folder"):
-        refuse_overwrite(tmp_path / "file" / "out.txt", overwrite=True)
-
-
-def test_existing_output_is_refused_unless_told(tmp_path: Path) -> None:
-    path = tmp_path / "out.txt"
-    refuse_overwrite(path, tmp_path / "new" / "deep.txt", overwrite=False)
-    write_text(path, "previous")
-    with pytest.raises(UsageError, match=r"out.txt exists already. Pass --overwrite"):
-        refuse_overwrite(tmp_path / "new.txt", path, overwrite=False)
-    refuse_overwrite(path, overwrite=True)
-    assert names(tmp_path) == ["out.txt"]
-
-
-def test_read_only_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda folder, _: folder != tmp_path)  # root may write anywhere
-    with pytest.raises(UsageError, match=f"cannot be written: the folder {tmp_path} is read-only"):
-        refuse_overwrite(tmp_path / "new" / "out.txt", overwrite=False)
 
 
 def test_allocate_reserves_the_size(tmp_path: Path) -> None:
@@ -88,3 +73,77 @@ def test_allocate_reserves_the_size(tmp_path: Path) -> None:
     status = (tmp_path / "big").stat()
     assert status.st_size == 10_000
     assert status.st_blocks * 512 >= 10_000
+
+
+def test_only_the_litter_of_processes_that_have_died_here_is_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(timeout=120)
+    machine, _ = this_process().split(".")
+    kept = [
+        f".out.txt.{this_process()}.0a.tmp",
+        f".out.txt.0000.{ended.pid}.0a.tmp",  # of another machine, or of a container
+        f".out.txt.{machine}.x.0a.tmp",
+        f".out.txt.{machine}.{'9' * 40}.0a.tmp",
+        f".other.txt.{machine}.{ended.pid}.0a.tmp",
+        ".out.txt.tmp",
+    ]
+    for name in [*kept, f".out.txt.{machine}.{ended.pid}.0a.tmp"]:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "out.txt", "new")
+    assert names(tmp_path) == sorted([*kept, "out.txt"])
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    (tmp_path / "thesis").write_text("years of work")
+    (tmp_path / f".out.txt.{this_process()}.guessed.tmp").symlink_to(tmp_path / "thesis")
+    with pytest.raises(UsageError, match=r"out.txt could not be written: File exists"):
+        write_text(tmp_path / "out.txt", "new")
+    assert (tmp_path / "thesis").read_text() == "years of work"
+
+
+def test_a_long_name_has_a_hidden_name_of_its_own(tmp_path: Path) -> None:
+    one, other = tmp_path / ("a" * 250), tmp_path / ("a" * 249 + "b")
+    assert len(hidden_name(one, ".previous").name) < 200
+    assert hidden_name(one, ".previous") != hidden_name(other, ".previous")
+    write_text(one, "whole")
+    assert one.read_text() == "whole"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_flush_folders_or_reserve_space_is_used(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = os.fsync
+
+    def fsync(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(number, "not supported")
+        flush(file)
+
+    def refuse(*_: int) -> None:
+        raise OSError(number, "not supported")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with atomic_path(tmp_path / "big") as temporary, temporary.open("wb") as file:
+        allocate(file.fileno(), 10_000)
+    assert (tmp_path / "big").stat().st_size == 10_000
+
+
+def test_space_is_reserved_where_the_system_has_no_call_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    with (tmp_path / "big").open("wb") as file:
+        allocate(file.fileno(), 10_000)
+    assert (tmp_path / "big").stat().st_size == 10_000
+
+
+def test_outputs_have_the_mode_that_the_user_asks_for(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        write_text(tmp_path / "out.txt", "shared")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.txt").stat().st_mode) == 0o664

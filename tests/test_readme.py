@@ -3,7 +3,6 @@
 import importlib
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from astropy.io import fits
 import bigsf
 from bigsf import RunConfig
 from conftest import Run
+from programs import run_program
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
@@ -46,7 +46,7 @@ def marked(document: str, marker: str) -> list[str]:
 
 
 def run(command: list[str], cwd: Path) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    result = run_program(command, cwd=cwd)
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout
 

@@ -1,18 +1,20 @@
 """Terminal output: results on stdout, progress, warnings and errors on stderr; without a terminal, plain lines.
 
 As a library BigSF prints nothing: it returns values, raises errors, issues warnings and logs to the logger "bigsf".
-The command line calls `configure_output` first, which turns printing on.
+The command line calls `configure_output` first, which turns printing on. What cannot be printed ends no work, and what
+comes from files cannot command the terminal.
 """
 
 import logging
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,14 +27,49 @@ from rich.progress import (
 from rich.text import Text
 
 from bigsf.errors import BigsfWarning
-
-_width = None if sys.stdout.isatty() else 160  # tables written to a file or a pipe are not broken
-
-
-out = Console(soft_wrap=True, highlight=False, emoji=False, width=_width)  # no emoji: a file name may hold :x:
+from bigsf.interrupts import check
 
 
-err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+class _Stream:
+    """A standard stream that drops what cannot be written, e.g. on a full disk or into a closed pipe.
+
+    Parameters
+    ----------
+    name
+        `stdout` or `stderr`. The stream is looked up at each use, as it may be replaced.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(getattr(sys, self._name), attribute)
+
+    def isatty(self) -> bool:
+        """Tell whether it is a terminal; a stream that was closed before the start is None."""
+        stream = getattr(sys, self._name)
+        return stream is not None and bool(stream.isatty())
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        with suppress(OSError, ValueError, AttributeError):  # ValueError: it was closed; AttributeError: it is None
+            stream = getattr(sys, self._name)
+            stream.write(text.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or drop it."""
+        with suppress(OSError, ValueError, AttributeError):
+            getattr(sys, self._name).flush()
+
+
+_STREAMS = {name: _Stream(name) for name in ("stdout", "stderr")}
+
+_width = None if _STREAMS["stdout"].isatty() else 160  # tables written to a file or a pipe are not broken
+
+out = Console(file=_STREAMS["stdout"], soft_wrap=True, highlight=False, width=_width)  # type: ignore[arg-type]
+
+err = Console(file=_STREAMS["stderr"], soft_wrap=True, highlight=False)  # type: ignore[arg-type]
 
 
 logger = logging.getLogger("bigsf")
@@ -44,11 +81,15 @@ _PLAIN_INTERVAL_S = 15.0
 
 _silent = True
 
+_shown: set[str] = set()
+"""The warnings that were printed since the output was configured."""
+
 
 def configure_output(quiet: bool = False) -> None:
-    """Show progress, warnings and log lines; with `quiet` only warnings and errors."""
+    """Show progress, warnings (each once) and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
+    _shown.clear()
     warnings.simplefilter("always", BigsfWarning)
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its further arguments are not shown
     logger.setLevel(logging.INFO)
@@ -56,10 +97,38 @@ def configure_output(quiet: bool = False) -> None:
     logger.addHandler(_ConsoleHandler(logging.WARNING if quiet else logging.INFO))
 
 
+def replace_bad_streams() -> None:
+    """Give the program streams that can be used to its end.
+
+    A stream that was closed before the start would be opened again as the first file of the program, and be printed
+    into. One that can no longer be written would fail when the interpreter flushes it at the end.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+            if number:
+                getattr(sys, name).flush()
+        except (OSError, ValueError, AttributeError):
+            empty = os.open(os.devnull, os.O_RDWR)
+            if empty != number:
+                os.dup2(empty, number)
+                os.close(empty)
+
+
+def plain(text: str) -> Text:
+    """Return a text as it is to be printed: without markup, and with escapes for what is not printable."""
+    return Text("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text))
+
+
 def print_line(message: str = "") -> None:
     """Print a line of a result, unless output is quiet."""
     if not _silent:
-        out.print(escape(message))
+        out.print(plain(message))
+
+
+def print_message(message: str) -> None:
+    """Print a line that is not a result, on stderr."""
+    err.print(plain(message))
 
 
 def print_table(renderable: object) -> None:
@@ -70,18 +139,20 @@ def print_table(renderable: object) -> None:
 
 def print_error(message: str) -> None:
     """Print the message of an error."""
-    err.print(f"[bold red]Error:[/] {escape(message)}")
+    err.print(Text("Error: ", "bold red") + plain(message))
 
 
 class _ConsoleHandler(logging.Handler):
     """Prints log lines on stderr, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        err.print(escape(record.getMessage()))
+        print_message(record.getMessage())
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    err.print(f"[yellow]Warning:[/] {escape(str(message))}")
+    if str(message) not in _shown:
+        _shown.add(str(message))
+        err.print(Text("Warning: ", "yellow") + plain(str(message)))
 
 
 class _Rate(ProgressColumn):
@@ -110,18 +181,19 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
     callable
         Call it with the number of units done since the last call.
     """
+    check()
     if _silent:
         yield lambda _: None
     elif err.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(what, total=total, unit=unit)
+        with Progress(*columns, console=err, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+            task = bar.add_task(plain(what).plain, total=total, unit=unit)
             yield lambda n: bar.advance(task, n)
     else:
         yield _plain_progress(what, total, unit)
@@ -139,7 +211,7 @@ def _plain_progress(what: str, total: int, unit: str) -> Callable[[int], None]:
         if now - last >= _PLAIN_INTERVAL_S:
             last, rate = now, done / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
-            err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}")
+            print_message(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}")
 
     return advance
 

@@ -6,13 +6,21 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from rich.filesize import decimal
 
 from bigsf.errors import DataError, UsageError
+
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+"""How a file system says that it does not know a call."""
+
+_LONGEST_STEM = 150
+"""Most bytes of a file's name in the name of a hidden file that belongs to it."""
 
 
 class ChangeDetector:
@@ -50,49 +58,73 @@ class ChangeDetector:
             )
 
 
-def refuse_overwrite(*paths: Path, overwrite: bool) -> None:
-    """Raise `UsageError` where an output exists already and may not be replaced, or cannot be written."""
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already. Pass --overwrite to replace it, or -o to write another file.")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir():
-            raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
-        if not os.access(folder, os.W_OK):
-            raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you.")
+def hidden_name(path: Path, ending: str) -> Path:
+    """Return a hidden file beside `path` that belongs to it; long names are shortened, as a name has 255 bytes."""
+    name = path.name.encode(errors="surrogateescape")
+    if len(name) > _LONGEST_STEM:
+        short = name[:_LONGEST_STEM].decode(errors="ignore")
+        return path.with_name(f".{short}.{hashlib.sha256(name).hexdigest()[:8]}{ending}")
+    return path.with_name(f".{path.name}{ending}")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success flush that file to disk and rename it to `path`.
 
-    On any exception the temporary file is removed, and a previous file at `path` stays as it was.
+    On any exception the temporary file is removed, and a previous file at `path` stays as it was. A link at `path` is
+    replaced, not followed.
 
     Raises
     ------
     UsageError
         Where the operating system cannot write (disk full, no permission); the message gives its reason.
     """
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
-    try:
+    with temporary_file(path) as temporary:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Make a new file beside `path`, and yield its path; in the end it is removed, unless it was renamed.
+
+    Raises
+    ------
+    UsageError
+        Where the operating system cannot write, then or later; the message gives its reason, and names `path`.
+    """
+    with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale_files(path)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        temporary = hidden_name(path, f".{this_process()}.{secrets.token_hex(4)}.tmp")
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    try:
+        with _naming(path):
+            yield temporary
+    finally:
+        with suppress(OSError):  # the error that matters is raised already
+            temporary.unlink()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Raise the errors of the operating system as `UsageError`, with the name of the file and the reason."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         number = _error_number(error)
         if number is None or number == errno.ENOMEM:  # without a number it is an error of a library, or a bug
             raise
         free = f" {_free_space(path)}" if number == errno.ENOSPC else ""
         raise UsageError(f"{path} could not be written: {os.strerror(number)}.{free}") from error
-    finally:
-        with suppress(OSError):  # the error that matters is raised already
-            temporary.unlink()
+
+
+def flush(path: Path) -> None:
+    """Flush the content of a file to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _error_number(error: OSError | RuntimeError) -> int | None:
@@ -101,15 +133,40 @@ def _error_number(error: OSError | RuntimeError) -> int | None:
     return int(in_message[1]) if in_message else getattr(error, "errno", None)
 
 
+@cache
+def _machine() -> str:
+    """Return what tells the processes of this machine, and of this container, from those of others."""
+    parts = [platform.node()]
+    with suppress(OSError):  # there is no /proc on a Mac, and there are no containers
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def this_process() -> str:
+    """Return what tells this process from all others, also from those of other machines: `1f3a09bc.4711`."""
+    return f"{_machine()}.{os.getpid()}"
+
+
+def is_alive(process: str) -> bool | None:
+    """Tell whether a process, as `this_process` named it, still runs; None: it is of another machine, or no name."""
+    machine, _, number = process.partition(".")
+    if machine != _machine() or not re.fullmatch("[1-9][0-9]{0,8}", number):
+        return None
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True
+
+
 def _remove_stale_files(path: Path) -> None:
     """Remove the temporary files of processes on this machine that were killed while they wrote `path`."""
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(platform.node())}.*.tmp"):
-        try:
-            os.kill(int(stale.name.split(".")[-2]), 0)
-        except ProcessLookupError:
+    start = f"{hidden_name(path, '').name}."
+    for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
+        if is_alive(".".join(stale.name.removeprefix(start).split(".")[:2])) is False:
             stale.unlink(missing_ok=True)
-        except PermissionError:  # the process of another user is alive
-            continue
 
 
 def make_folder(path: Path) -> None:
@@ -133,8 +190,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def allocate(file_descriptor: int, size: int) -> None:
-    """Reserve `size` bytes on disk, so that a full disk is an error at once and not in the middle of the work."""
-    os.posix_fallocate(file_descriptor, 0, size)
+    """Reserve `size` bytes on disk, so that a full disk is an error at once and not in the middle of the work.
+
+    Where the system or the file system cannot reserve (macOS; ZFS), the file only gets its size.
+    """
+    try:
+        os.posix_fallocate(file_descriptor, 0, size)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NOT_SUPPORTED:
+            raise
+        os.ftruncate(file_descriptor, size)
 
 
 def _free_space(path: Path) -> str:
@@ -145,11 +210,14 @@ def _free_space(path: Path) -> str:
     return f"{decimal(status.f_bavail * status.f_frsize)} are free there."
 
 
-def _sync_folder(folder: Path) -> None:
-    """Flush the list of files of a folder to disk, so that a renaming survives a crash."""
+def sync_folder(folder: Path) -> None:
+    """Flush the list of files of a folder to disk, so that a renaming survives a crash; some file systems cannot."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     finally:
         os.close(descriptor)
 

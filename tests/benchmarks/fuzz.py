@@ -40,8 +40,9 @@ from bigsf.errors import BigsfError
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, save_folds
 from bigsf.folds.splits import SplitConfig
-from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.maps.fits_image import FitsImage, output_header
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.hdus import find_planes
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.config import SegmentConfig
@@ -53,7 +54,7 @@ from bigsf.training.trainer import Trainer
 
 _MEMORY = 2 << 30  # bytes that a process may take in addition to those that it has when it is forked
 _HANG_S = 3.0  # of CPU time, because the machine may be busy
-_STUCK_S = 120.0  # of wall time
+_STUCK_S = 1200.0  # of wall time
 _BLOCK = 5000  # inputs per process, so that memory that libraries leak stays small
 
 SCALARS: list[Any] = [None, True, 0, -1, 1, 3, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e308, float("nan"), float("inf")]
@@ -305,7 +306,7 @@ class FitsFormat(Format):
         config = PreprocessConfig(image=path, patch_size=8, stride=4)
         report = preprocess(config, self.folder / "out.h5", overwrite=True)
         list(PatchFile(report.output).read([0]))
-        with open_map(path, SegmentConfig()) as planes:
+        with open_map(path, SegmentConfig()) as (planes, _):
             header = planes.output_header()
             with FitsWriter(self.folder / "out.fits", planes.shape, header, {"PRIMARY": "f4", "MASK": "u1"}) as writer:
                 writer.write("PRIMARY", 0, planes.read_rows(0, planes.shape[0])[0])

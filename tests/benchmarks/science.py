@@ -2,6 +2,9 @@
 
     python tests/benchmarks/science.py --skies 1 2 3 --higal ../shared/data/train
     python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
+    python tests/benchmarks/science.py --skies 101 102 103 --higal ../shared/data/train --seeds
+
+The last command scores the other methods alone.
 
 The simulated maps have the fixed default recipe of the simulator. Seeds 1 to 3 are for tuning, and 101 to 103 for
 numbers that are published. A k-fold on 768 x 384 pixels takes about six minutes on one core. With split.step=4 it
@@ -55,10 +58,14 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
+from bigsf.version import __version__
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 Scores = dict[str, float]
+
+PATCHES = {"patch_size": 64, "stride": 8}
+"""The patches of recipes that do not say otherwise, and of the methods that need no training."""
 
 PURITY = 0.8
 FILFINDER = [(size, level) for size in (9, 15, 25) for level in (None, 1.0)]
@@ -78,10 +85,9 @@ class Recipe:
     def parse(cls, text: str, more: Sequence[str] = ()) -> "Recipe":
         """Read "file.yaml key=value ..."."""
         path, *words = [*shlex.split(text), *more]
-        patches = {"patch_size": 64, "stride": 8}
-        patches |= {key: int(value) for key, _, value in (word.partition("=") for word in words) if key in patches}
-        settings = tuple(word for word in words if word.partition("=")[0] not in patches)
-        return cls(" ".join([Path(path).stem, *words]), Path(path), settings, patches)
+        given = {key: int(value) for key, _, value in (word.partition("=") for word in words) if key in PATCHES}
+        settings = tuple(word for word in words if word.partition("=")[0] not in PATCHES)
+        return cls(" ".join([Path(path).stem, *words]), Path(path), settings, PATCHES | given)
 
 
 PAPERS = Recipe("kfold_papers", EXAMPLES / "kfold_papers.yaml", (), {"patch_size": 32, "stride": 8})
@@ -155,7 +161,7 @@ def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]
 
 def competitors(sky: Sky) -> dict[str, list[FloatArray]]:
     """Return the maps `(ny, nx)` of methods that need no training: one map, or a mask for each setting."""
-    baselines = BaselineMaps(PatchFile(patch_file(sky, {"patch_size": 64, "stride": 8})))
+    baselines = BaselineMaps(PatchFile(patch_file(sky, PATCHES)))
     maps = {name: [baselines.rows(name, 0, len(sky.true))] for name in ("column density", "local contrast")}
     maps["Sato ridges"] = [baselines.rows("ridge filter", 0, len(sky.true))]
     log_n = maps["column density"][0].astype(np.float64)
@@ -232,7 +238,7 @@ def compare(sky: Sky, recipes: Sequence[Recipe], seeds: Sequence[int]) -> dict[s
     """Return the scores of each recipe, one for each training seed, and of each other method, one alone."""
     runs = {recipe.name: [out_of_fold(recipe, sky, seed) for seed in seeds] for recipe in recipes}
     others = competitors(sky)
-    predicted = np.isfinite(fits.getdata(sky.planes["image"]))
+    predicted = np.isfinite(PatchFile(patch_file(sky, PATCHES)).image[0])
     for maps_and_seconds in runs.values():
         predicted &= np.logical_and.reduce([np.isfinite(score) for score, _ in maps_and_seconds])
     print(
@@ -272,7 +278,7 @@ def main() -> None:
     parser.add_argument("--skies", nargs="*", type=int, default=[1], help="seeds of the simulated maps (1)")
     parser.add_argument("--size", nargs=2, type=int, default=(768, 384), metavar=("NX", "NY"), help="(768 384)")
     parser.add_argument("--higal", type=Path, metavar="FOLDER", help="folder of the four planes of the Hi-GAL sample")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of the trainings (0)")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of the trainings (0); none: no models")
     parser.add_argument("--recipe", action="append", metavar='"YAML [KEY=VALUE ...]"', help="(kfold_higal.yaml)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for all recipes")
     parser.add_argument("--no-papers", action="store_true", help="leave out the recipe of the papers")
@@ -280,8 +286,9 @@ def main() -> None:
     options = parser.parse_args()
     recipes = [Recipe.parse(text, options.set) for text in options.recipe or [str(EXAMPLES / "kfold_higal.yaml")]]
     recipes += [] if options.no_papers else [PAPERS]
+    recipes = recipes if options.seeds else []
     output = options.output.absolute()
-    record: dict[str, Any] = {"bigsf": bigsf.__version__, "command": shlex.join(sys.argv)}
+    record: dict[str, Any] = {"bigsf": __version__, "command": shlex.join(sys.argv)}
     skies: dict[str, list[Scores]] = {}
     for seed in options.skies:
         sky = simulated_sky(output, seed, options.size)

@@ -95,13 +95,20 @@ def tortured(work: Callable[[RunConfig], None], config: RunConfig, kills: int, l
     while True:
         child = os.fork()
         if child == 0:
-            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the process ends)
-            work(config)
-            os._exit(0)
-        if tally.kills < kills:
-            time.sleep(random.uniform(0, longest_s))
+            try:
+                sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the process ends)
+                work(config)
+                os._exit(0)
+            finally:  # a child must never return into the code of its parent
+                os._exit(1)
+        try:
+            if tally.kills < kills:
+                time.sleep(random.uniform(0, longest_s))
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+        except BaseException:
             os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+            raise
         if os.WIFSIGNALED(status):
             tally.kills += 1
             tally.in_saves += bool(list(folder.rglob(".*.tmp")))

@@ -23,12 +23,20 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--patch-size", 8, "--stride", 9], "Error: stride is 9 but patches have 8 pixels"),
         (["-o", "out.fits"], "Error: The output out.fits is a patch file (HDF5): name it *.h5."),
         (["-o", image / "out.h5"], "is a file, not a folder"),
+        (["--patch-size", 8, "--target-threshold", 1], "Error: --target-threshold would do nothing: there is no targ"),
+        (["--patch-size", 8, "--keep", "labelled"], "Error: --keep labelled would do nothing: there is no target."),
+        (["--blank", "nan"], "Error: --blank: found nan, expected a finite number."),
+        (["--target-threshold", "inf"], "Error: --target-threshold: found inf, expected a finite number."),
+        (["--match-background"], "Error: --match-background is for several tiles"),
     ):
         assert message in ended(2, "preprocess", image, *options).err
     for options, message in (
         (["-k", 2], "Error: k is 2; training, validation and test need a fold each"),
         (["--strategy", "rnd"], "Error: --strategy: unknown type 'rnd'"),
         (["--overlap", 4, "--gap", 4], "Error: overlap 4 and gap 4 contradict each other"),
+        (["--strategy", "naive", "--area-size", 32], "Error: --area-size would do nothing: the areas of --strategy na"),
+        (["--strategy", "naive", "--seed", 1], "seed"),
+        (["-k", 1, "--step", 2], "Error: step is 2 but k is 1, which makes one split alone"),
     ):
         assert message in ended(2, "split", patch_path, "-o", "folds.json", *options).err
     for options, message in (
@@ -37,8 +45,17 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--memory", "lots"], "Error: --memory: found 'lots', expected a size such as 800MB or 4GB."),
         (["--products", "mask,catalogue"], "Error: --products: unknown 'catalogue'; did you mean 'catalog'?"),
         (["--min-area", 0], "Error: --min-area: found 0, expected greater than 0."),
+        (["--min-area", 9, "--products", "prob"], "Error: min-area 9 is for MASK and what is made of it, and products"),
     ):
         assert message in ended(2, "segment", trained, image, *options).err
+    for options, message in (
+        (
+            ["--blank", 0, "--hdu", 1],
+            "sky.h5 is a patch file, which holds its planes as bigsf preprocess read th",
+        ),
+        (["--channel", image], "--channel would do nothing. Give that to bigsf preprocess instead."),
+    ):
+        assert message in ended(2, "segment", trained, patch_path, *options).err
     assert bigsf_command("segment", trained, image, "--precision", "fp8").code == 2
 
 

@@ -1,7 +1,6 @@
 import os
 import pty
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from command_processes import Commands, write_yaml
 from conftest import Sky
+from programs import PATIENCE_S, started_program
 
 
 def test_output_off_a_terminal_is_plain(
@@ -41,14 +41,10 @@ def test_output_off_a_terminal_is_plain(
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_a_terminal_without_colour_gets_none(no_colour: bool, sky: Sky, tmp_path: Path) -> None:
     terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bigsf", "preprocess", sky.path("image"), "--patch-size", "1000"],
-        stdout=end,
-        stderr=end,
-        cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_colour else {})},
-    )
-    process.wait(60)
+    command = [sys.executable, "-m", "bigsf", "preprocess", sky.path("image"), "--patch-size", "1000"]
+    env = {**os.environ, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_colour else {})}
+    with started_program(command, stdout=end, stderr=end, cwd=tmp_path, env=env) as program:
+        program.wait(PATIENCE_S)
     result = os.read(terminal, 100_000).decode()
     os.close(end)
     os.close(terminal)

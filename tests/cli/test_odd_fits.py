@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigsf.errors import BigsfWarning
 from bigsf.maps.fits_image import FitsImage, output_header
 from bigsf.patches.patch_file import PatchFile
 from command_processes import Commands
@@ -76,7 +75,7 @@ def test_odd_file_is_read_as_what_it_means(name: str, ended: Ended, tmp_path: Pa
     np.testing.assert_array_equal(made.image[0], expected)
     with FitsImage(path) as image:
         here, there = image.wcs, made.wcs
-    assert (here is None) == (there is None) == (name == "no WCS")
+    assert (here is None) == (there is None) == (name in ("no WCS", "axes of 1 at the end"))
     if here is not None and there is not None:
         assert here.pixel_to_world(3, 5).separation(there.pixel_to_world(3, 5)).arcsec < 1e-3
 
@@ -129,8 +128,7 @@ def test_a_wcs_that_cannot_be_read_is_left_out_and_said(trained: Path, ended: En
     assert "singular" in result
     assert "The WCS cannot be read and is left out: " in ended(0, "segment", trained, "odd.fits").err
     np.testing.assert_array_equal(PatchFile(tmp_path / "odd.h5").image[0], VALUES)
-    with pytest.warns(BigsfWarning, match="The WCS cannot be read"):
-        assert PatchFile(tmp_path / "odd.h5").wcs is None
+    assert PatchFile(tmp_path / "odd.h5").wcs is None
 
 
 ODD_FILES = {

@@ -31,5 +31,5 @@ def test_paths_of_options_are_relative_to_the_current_folder(tmp_path: Path, mon
 
 def test_a_duration_has_a_unit() -> None:
     assert (seconds(None), seconds("30min"), seconds("1h30min")) == (None, 1800, 5400)
-    with pytest.raises(ConfigError, match="--time-limit soon: expected a duration such as 30min or 4h"):
+    with pytest.raises(ConfigError, match="--time-limit soon: expected a duration such as 30min, 4h or 3:50:00"):
         seconds("soon")

@@ -5,6 +5,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bigsf.patches.patch_file import PatchFile
 from command_processes import Commands, contents, fill, write_yaml
 from conftest import Ended, Sky
 
@@ -23,8 +25,8 @@ RunDict = Callable[..., dict[str, Any]]
     ("name", "leave", "full"),
     [
         ("preprocess", 102_400, "image.h5"),  # enough for the planes, not for the positions
-        ("split", 102_400, "f.folds.fits"),  # enough for the figure
-        ("segment", 204_800, "image_segmented.png"),  # enough for all but the quicklook
+        ("split", 102_400, "f.folds.json"),  # enough for the figure
+        ("segment", 102_400, "image_segmented.fits"),  # enough for a part of the planes
     ],
 )
 def test_full_disk_leaves_all_or_nothing(
@@ -146,3 +148,13 @@ def test_a_file_that_is_too_large_leaves_the_previous_output_whole(
         assert f"{name} could not be written: File too large" in result.err
         assert (tmp_path / name).read_bytes() == before
         ended(0, *command)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">&-", ">&- 2>&- <&-", "| head -n 1"])
+def test_output_that_cannot_be_printed_ends_no_command(redirection: str, sky: Sky, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m bigsf preprocess {sky.path('image')} --patch-size 16 -o {tmp_path}/map.h5"
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} {redirection}"], stderr=subprocess.PIPE, check=False
+    )
+    assert (ended.returncode, ended.stderr.decode()) == (0, "")
+    assert PatchFile(tmp_path / "map.h5").shape == sky.image.shape

@@ -85,7 +85,7 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer: {save_every: soon}\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 2, trainer.save_every: found 'soon', expected a duration such as 30s, 10min or 3h50min."
+            "  line 2, trainer.save_every: found 'soon', expected a duration such as 30s, 10min, 3h50min or 3:50:00."
         ),
     ),
     (

@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from skimage.filters import sato
 
 from bigsf.arrays import FloatArray
@@ -22,7 +22,8 @@ def tall_map(missing: bool = True) -> FloatArray:
 
 def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
     """Return the baselines of the whole map at once."""
-    log_n = np.log10(np.where(np.isfinite(image), image, np.nanmedian(image)).astype(float))
+    y, x = distance_transform_edt(np.isnan(image), return_distances=False, return_indices=True)
+    log_n = np.log10(image[y, x].astype(float))
     return {
         "column density": log_n,
         "local contrast": log_n - gaussian_filter(log_n, 12),
@@ -49,11 +50,54 @@ def test_chunks_change_no_bit(name: str) -> None:
     np.testing.assert_array_equal(small.rows(name, 100, 200), large.rows(name, 100, 200))
 
 
-def test_missing_pixels_take_the_median_of_a_sample() -> None:
-    image = tall_map()
-    assert BaselineMaps(ArrayMap(image[None]), sample_pixels=500).fill == pytest.approx(
-        float(np.nanmedian(image)), rel=0.05
-    )
+def test_a_missing_pixel_takes_the_value_of_the_nearest_valid_one() -> None:
+    image = np.array([[1, np.nan, np.nan, np.nan, 10], [1, np.nan, 100, np.nan, 10]], np.float32)
+    filled = BaselineMaps(ArrayMap(image[None])).rows("column density", 0, 2)
+    assert filled[:, :2].tolist() == [[0, 0], [0, filled[1, 1]]]
+    assert filled[1, 1] in (0, 2)  # as far from 1 as from 100
+    assert filled[:, [2, 4]].tolist() == [[2, 1], [2, 1]]
+
+
+def test_far_from_all_valid_pixels_is_the_median() -> None:
+    """The map is 1 at the left and 100 at the right of 200 missing columns, and 1 is the more frequent value."""
+    image = np.full((3, 230), np.nan, np.float32)
+    image[:, :20], image[:, 220:] = 1, 100
+    maps = BaselineMaps(ArrayMap(image[None]))
+    assert maps.median == 1
+    expected = np.repeat([0, 0, 0, 2, 2], [20, 68, 64, 68, 10])
+    np.testing.assert_array_equal(maps.rows("column density", 0, 3), np.tile(expected, (3, 1)))
+
+
+@pytest.mark.parametrize("name", ["local contrast", "ridge filter"])
+@pytest.mark.parametrize("hole", [np.s_[100:140, 20:40], np.s_[40:260, :], np.s_[::3, 1::2]])
+def test_a_hole_in_a_flat_map_is_not_seen(name: str, hole: tuple[slice, slice]) -> None:
+    """The map has one level outside of a hole and another, more frequent one far from it."""
+    image = np.full((900, 50), 1e21, np.float32)
+    image[:400] = 1e22
+    image[hole] = np.nan
+    rows = BaselineMaps(ArrayMap(image[None])).rows(name, 0, 300)
+    assert np.abs(rows[np.isfinite(image[:300])]).max() < 1e-9
+
+
+def test_filled_holes_do_not_depend_on_bands_and_chunks() -> None:
+    """Pixels are missing at random, so that many are as near to one valid pixel as to another."""
+    generator = np.random.default_rng(1)
+    image = generator.lognormal(0, 0.3, (400, 90)).astype(np.float32)
+    image[generator.random(image.shape) < 0.8] = np.nan
+    image[100:330, 10:80] = np.nan
+    planes = ArrayMap(image[None])
+    whole = BaselineMaps(planes).rows("column density", 0, 400)
+    maps = BaselineMaps(planes, chunk_pixels=8000)
+    for y0, y1 in ((0, 31), (100, 101), (150, 250), (320, 400)):
+        np.testing.assert_array_equal(maps.rows("column density", y0, y1), whole[y0:y1])
+
+
+def test_a_value_that_is_not_positive_counts_as_missing_where_the_sample_has_none() -> None:
+    image = np.full((1, 10, 1000), 10, np.float32)
+    image[0, 5, 1] = 0
+    maps = BaselineMaps(ArrayMap(image), sample_pixels=100)
+    assert maps.log
+    np.testing.assert_array_equal(maps.rows("column density", 0, 10), 1)
 
 
 def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:

@@ -90,6 +90,19 @@ def test_bands_are_parts_of_the_whole(injected: InjectedPlanes) -> None:
     np.testing.assert_array_equal(image[0, away], injected.planes.read_rows(0, 300)[0, away])
 
 
+def test_the_background_does_not_depend_on_the_rows_of_tiles() -> None:
+    """The level of the map changes next to the border between two rows of tiles, at row 128."""
+    sky = np.full((1, 300, 300), 100, np.float32)
+    sky[:, 120:200, :] = 300
+    sky[:, 128:140, 200:220] = np.nan
+    injected = InjectedPlanes(ArrayMap(sky), seed=2)
+    expected, ids = inject(sky[0], injected.filaments)
+    assert ids[100:128].any()
+    assert ids[128:156].any()
+    np.testing.assert_allclose(injected.read_rows(0, 300)[0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(injected.ids(0, 300), ids)
+
+
 def test_the_same_seed_gives_the_same_filaments(injected: InjectedPlanes) -> None:
     again = InjectedPlanes(injected.planes, injected.known, seed=3)
     other = InjectedPlanes(injected.planes, injected.known, seed=4)

@@ -23,7 +23,7 @@ def constant_model(probability: float) -> StubModel:
 
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
 
 
 def test_the_mean_is_that_of_the_models_that_predicted_a_pixel() -> None:
@@ -61,3 +61,23 @@ def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_fi
     seams = out_of_fold.seams.scores()
     assert seams.beside == pytest.approx(0, abs=1e-6)
     assert 0.05 < (seams.across or 0) < 0.15
+
+
+@pytest.mark.parametrize("overlap", [0, 8])
+def test_pixels_that_a_model_learnt_from_before_are_counted(
+    patch_file: PatchFile, tmp_path: Path, overlap: int
+) -> None:
+    folds = Folds.make(patch_file, SplitConfig(k=4, k_train=2, area_size=32, overlap=overlap))
+    models = [constant_model(0.5)] * len(folds.splits)
+    thresholds = [Thresholds(whole=0.5, labelled=0.5)] * len(models)
+    predictor = SlidingWindowPredictor(models, patch_file.patch_size)
+    out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", predictor, folds, thresholds, "a: 1")
+    fold, seen = folds.rows(0, patch_file.shape[0]), np.zeros(patch_file.shape, np.bool_)
+    for split in folds.splits:
+        painted = np.zeros(patch_file.shape, np.bool_)
+        for y, x in patch_file.positions[folds.patches_in(split.train)]:
+            painted[y : y + patch_file.patch_size, x : x + patch_file.patch_size] = True
+        seen |= painted & np.isin(fold, split.test)
+    seen &= np.isfinite(patch_file.image[0])
+    assert out_of_fold.seen.tolist() == [seen.sum(), (seen & (patch_file.labels()[1] > 0)).sum()]
+    assert bool(out_of_fold.seen[1]) == bool(overlap)

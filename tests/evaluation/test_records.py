@@ -55,3 +55,14 @@ def test_a_summary_that_lacks_scores_is_refused(stored: dict[str, Any], tmp_path
     (tmp_path / "summary.json").write_text(json.dumps(stored))
     with pytest.raises(ValidationError, match="injected"):
         KFoldSummary.load(tmp_path / "summary.json")
+
+
+def test_the_summary_says_whether_models_learnt_from_the_pixels_that_they_predicted(trained_kfold: Path) -> None:
+    summary = KFoldSummary.load(trained_kfold / "summary.json")
+    assert (summary.seen_pixels, summary.seen_labels) == (0, 0)
+    assert summary.independence.endswith("None of these models learnt from the pixel.")
+    overlapping = summary.model_copy(update={"seen_pixels": 1200, "seen_labels": 449})
+    assert "1,200 of these pixels, 449 of them with a label, lie in training patches" in overlapping.independence
+    assert "None of these" not in overlapping.independence
+    unknown = summary.model_copy(update={"seen_pixels": None, "seen_labels": None})
+    assert unknown.independence.endswith("is a test area.")

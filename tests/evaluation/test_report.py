@@ -64,3 +64,15 @@ def test_page_holds_the_scores_of_all_maps(text: str, trained_kfold: Path) -> No
     for heading in ("What was done", "Labelled pixels", "Calibration", "Thresholds", "Folds", "Configuration"):
         assert heading in page.headings
     assert "Folds share 0 pixels" in text
+
+
+def test_page_says_what_its_numbers_hide(text: str, trained_kfold: Path) -> None:
+    summary = json.loads((trained_kfold / "summary.json").read_text())
+    assert "None of these models learnt from the pixel." in text
+    assert "of the same family (arcs of Gaussian profile)" in text
+    assert "negative where the thresholds of the models do better together" in text
+    cells = Page(text).cells
+    for name, used in summary["mask_thresholds"].items():
+        row = cells.index(name)
+        assert cells[row + 1] == f"{used['whole']:.4f}"
+        assert cells[row + 3] == f"{summary['runs'][name]['thresholds']['whole']:.4f}"

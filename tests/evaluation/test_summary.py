@@ -20,7 +20,7 @@ from conftest import StubModel
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
     monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda path, *_: path.touch())
 
 
@@ -46,9 +46,8 @@ def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
     def summarise(folds: Folds) -> KFoldSummary:
         model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
         predictor = SlidingWindowPredictor([model] * len(folds.splits), folds.patch_file.patch_size)
-        thresholds = [Thresholds(whole=0.5, labelled=0.4)] * len(folds.splits)
         runs = {f"split_{number}": run_scores(split, number) for number, split in enumerate(folds.splits, 1)}
-        return summarise_kfold(tmp_path, predictor, folds, thresholds, runs, 3, "a: 1")
+        return summarise_kfold(tmp_path, predictor, folds, runs, 3, "a: 1")
 
     return summarise
 

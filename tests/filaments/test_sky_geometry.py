@@ -74,3 +74,20 @@ def test_a_path_of_one_point_has_no_length_on_the_sky() -> None:
 def test_a_round_spot_has_no_orientation() -> None:
     moments = np.array([np.eye(2), np.diag([2.0, 1.0])])  # the second is long along y, which is up
     np.testing.assert_array_equal(orientations(moments, NO_SKY), [np.nan, 0])
+
+
+def test_a_filament_beyond_half_a_turn_is_on_the_sky_and_one_in_a_corner_is_not() -> None:
+    mask = np.zeros((181, 364), np.bool_)
+    mask[90, :10] = mask[1:10, 350] = True
+    header = galactic_header(364, 181, 1.0)
+    header["CRPIX1"] = 183.0
+    beyond, corner = Filaments(mask).catalog(wcs=WCS(header))[[1, 0]]
+    assert (beyond["l"], beyond["b"]) == pytest.approx((177.5, 0))
+    assert beyond["length_arcmin"] == pytest.approx(60 * beyond["length_px"])
+    assert np.isfinite(corner["l"])
+    header.update(CTYPE1="GLON-AIT", CTYPE2="GLAT-AIT")
+    corner, beyond = Filaments(mask).catalog(wcs=WCS(header))
+    for name in ("l", "b", "length_arcmin", "area_arcmin2", "orientation"):
+        assert np.isnan(corner[name])
+        assert np.isnan(beyond[name])
+    assert corner["length_px"] > 6

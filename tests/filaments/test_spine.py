@@ -106,3 +106,29 @@ def test_oblique_filaments_of_any_width_keep_their_skeleton() -> None:
             for shift in (0.0, 0.25, 0.5):
                 mask = distance_map(line(80, angle), 120, (shift, 0.0)) <= width_px / 2
                 assert skeleton_of(mask).sum() > 0.6 * 80 / np.sqrt(2)
+
+
+@pytest.mark.parametrize("radius", [6, 20, 50])
+@pytest.mark.parametrize("half_width", [0.7, 1.5, 3.0])
+def test_length_of_a_ring_is_its_circumference(radius: float, half_width: float) -> None:
+    y, x = np.mgrid[:130, :130]
+    mask = abs(np.hypot(y - 64.3, x - 63.8) - radius) < half_width
+    spine = measure_spine(np.argwhere(mask), np.argwhere(skeleton_of(mask)))
+    assert spine.length_px == pytest.approx(2 * np.pi * radius, abs=2.5)
+    np.testing.assert_array_equal(spine.path[0], spine.path[-1])
+
+
+def test_a_ring_of_four_pixels_around_one() -> None:
+    mask = np.zeros((5, 5), np.bool_)
+    mask[[1, 2, 2, 3], [2, 1, 3, 2]] = True
+    assert length_of(mask) == pytest.approx(4 * np.sqrt(2), abs=0.2)
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, 48 + 12 * np.pi + 48), (60, 12 * np.pi + 48)])
+def test_a_line_with_a_loop_and_a_ring_with_a_tail_are_open(start: int, length: float) -> None:
+    y, x = np.mgrid[:60, :120]
+    ring = abs(np.hypot(y - 30, x - 60) - 12) < 1.5
+    mask = ring | ((abs(y - 30) < 1.5) & (abs(x - 60) > 12) & (x >= start))
+    spine = measure_spine(np.argwhere(mask), np.argwhere(skeleton_of(mask)))
+    assert (spine.path[0] != spine.path[-1]).any()
+    assert spine.length_px == pytest.approx(length, abs=6)

@@ -86,6 +86,18 @@ def test_sky_shown_twice_belongs_to_the_area_of_its_first_showing(period: float)
     assert row[40] in (1, 4)  # it lies across the seam
 
 
+@pytest.mark.parametrize("period", [10.0, 10.2, 10.6])
+def test_a_map_may_show_the_sky_three_times(period: float) -> None:
+    areas = AreaGrid.regular((4, 31), 5, 2, period)
+    (row,) = areas.rows(np.array([[1, 2]]), 0, 1)
+    for turn in (1, 2):
+        first = np.arange(np.ceil(turn * period), np.ceil(turn * period) + 4).astype(int)
+        assert set(row[first].tolist()) == {1}
+        assert set(row[first + 5].tolist()) == {2}
+    _, new_sky = areas.keeps(np.array([[0, 0], [0, 22]]), 2, 0, 0)
+    assert new_sky.tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("overlap", "gap", "last_y", "last_x"),
     [(0, 0, [6, 16], [6, 16, 21]), (3, 0, [9, 16], [9, 19, 21]), (0, 2, [4, 16], [4, 14, 21])],

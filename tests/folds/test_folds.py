@@ -14,7 +14,7 @@ from bigsf.folds.leakage import Leakage
 from bigsf.folds.splits import Split, SplitConfig
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessReport
-from conftest import write_patch_file
+from conftest import galactic_header, write_patch_file
 
 
 def split_config(**settings: Any) -> SplitConfig:
@@ -72,6 +72,16 @@ def test_regions_of_the_sky_are_folds(patch_file: PatchFile) -> None:
     folds = Folds.make(patch_file, split_config(k=3, area_size=16, strategy={"type": "regions", "regions": parts}))
     assert folds.grid.tolist() == [[2, 2, 1, 1, 1, 1, 3, 3, 3, 3]] * 6
     assert folds.leakage.shared == 0
+
+
+def test_areas_whose_centre_lies_off_the_sky_are_in_a_region(tmp_path: Path) -> None:
+    """Both ends of a Hammer-Aitoff map are half a turn from its middle; the corners show no sky."""
+    header = galactic_header(360, 180, 1.0)
+    header.update(CTYPE1="GLON-AIT", CTYPE2="GLAT-AIT", CRPIX1=180.5)
+    file = write_patch_file(tmp_path / "sky.h5", np.ones((1, 180, 360), np.float32), 30, 30, header=header)
+    parts = [{"fold": 1, "l": [0, 90]}, {"fold": 2, "l": [270, 360]}, {"fold": 3, "l": [90, 270]}]
+    folds = Folds.make(file, split_config(k=3, area_size=60, strategy={"type": "regions", "regions": parts}))
+    assert folds.grid.tolist() == [[3, 3, 1, 2, 3, 3]] * 3
 
 
 def test_rows_are_the_fold_of_every_pixel(small: PatchFile) -> None:

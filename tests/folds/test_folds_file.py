@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, load_or_make_folds, save_folds, write_folds
 from bigsf.folds.resolve import resolve_split
@@ -238,3 +238,30 @@ def test_area_image_lies_on_the_sky_of_the_map(patch_file: PatchFile, tmp_path: 
     assert patch_file.wcs is not None
     expected = patch_file.wcs.pixel_to_world([15.5, 4 * 32 + 15.5], [15.5, 2 * 32 + 15.5])
     assert sky.separation(expected).arcsec.max() < 1e-3
+
+
+def test_a_map_that_is_named_like_the_image_of_the_folds_is_kept(patch_file: PatchFile, tmp_path: Path) -> None:
+    galaxy, path = tmp_path / "galaxy.fits", tmp_path / "galaxy.json"
+    fits.PrimaryHDU(np.ones((2, 2))).writeto(galaxy)
+    before = galaxy.read_bytes()
+    for write in (True, False):
+        with pytest.raises(UsageError, match=r"galaxy.fits exists already. Name another folds file with split.path"):
+            load_or_make_folds(patch_file, split_config(path=path, area_size=32), write)
+    save_folds(Folds.make(patch_file, split_config(area_size=32)), path)
+    content = json.loads(path.read_text())
+    content["grid"][0][0] = content["grid"][0][0] % 4 + 1
+    path.write_text(json.dumps(content))
+    with (
+        pytest.warns(BigsfWarning, match="was edited by hand"),
+        pytest.raises(UsageError, match=r"galaxy.fits is no image of folds, so it is not replaced"),
+    ):
+        load_folds(path, patch_file)
+    assert galaxy.read_bytes() == before
+
+
+def test_a_read_only_folder_of_the_data_is_told_of_split_path(
+    patch_file: PatchFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda folder, _: folder != tmp_path)  # root may write anywhere
+    with pytest.raises(UsageError, match=r"read-only for you. Name another folds file with split.path"):
+        load_or_make_folds(patch_file, split_config(path=tmp_path / "folds.json"))

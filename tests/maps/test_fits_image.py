@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, find_planes, output_header
+from bigsf.errors import BigsfWarning, DataError
+from bigsf.maps.fits_image import FitsImage, output_header, stem_of
 from conftest import galactic_header, shared_data
 from ramp_files import RAMP, read, saved
 
@@ -129,19 +132,29 @@ def test_file_without_image_is_refused(tmp_path: Path, data: npt.NDArray[Any] | 
         FitsImage(path)
 
 
-def test_planes_in_extensions_are_found_by_name(tmp_path: Path) -> None:
-    names = ("Spines", "BACKGROUND", "missing", "OTHER")
-    path = saved(tmp_path / "a.fits", RAMP, *(fits.ImageHDU(RAMP, name=name) for name in names))
-    assert find_planes(path) == {"target": "SPINES", "background": "BACKGROUND", "valid": "MISSING"}
-    path = saved(tmp_path / "b.fits", RAMP, fits.ImageHDU(RAMP, name="VALID"), fits.ImageHDU(RAMP, name="TARGET"))
-    assert find_planes(path) == {"valid": "VALID", "target": "TARGET"}
-
-
 @pytest.mark.parametrize("name", ["a.fits.gz", "a.fits"])
 def test_gzip_is_read_under_any_name(tmp_path: Path, name: str) -> None:
     content = saved(tmp_path / "plain.fits", RAMP).read_bytes()
     (tmp_path / name).write_bytes(gzip.compress(content))
     np.testing.assert_array_equal(read(tmp_path / name), RAMP)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b.fits", "a.b.fits.gz", "a.b.fits.bz2", "a.b.fits.fz", "a.b.FITS.GZ", "a.b.fts.xz"]
+)
+def test_the_stem_of_a_map_has_none_of_its_endings(name: str) -> None:
+    assert stem_of(Path("folder") / name) == "a.b"
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_archives_are_read_and_guarded(tmp_path: Path, module: Any) -> None:
+    content = saved(tmp_path / "plain.fits", RAMP).read_bytes()
+    (tmp_path / "a.fits").write_bytes(module.compress(content))
+    np.testing.assert_array_equal(read(tmp_path / "a.fits"), RAMP)
+    broken = content.replace(b"NAXIS   =                    2", b"NAXIS   =           9999999999")
+    (tmp_path / "b.fits").write_bytes(module.compress(broken))
+    with pytest.raises(DataError, match="its NAXIS is 9999999999"):
+        FitsImage(tmp_path / "b.fits")
 
 
 @pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
@@ -175,8 +188,8 @@ def test_unit_and_wcs(tmp_path: Path) -> None:
 def test_output_header_keeps_the_sky_and_the_history_but_not_the_array() -> None:
     header = galactic_header(5, 3)
     kept = ("CTYPE1", "CRVAL2", "CRPIX1", "CDELT2", "OBJECT", "EQUINOX")
-    lost = ("BSCALE", "BZERO", "BLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "CTYPE3", "CRVAL4", "PC3_1")
-    header.update(OBJECT="W43", EQUINOX=2000.0, WCSAXES=4, **dict.fromkeys(set(lost) - {"BUNIT"}, 1))
+    lost = ("BSCALE", "BZERO", "BLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM")
+    header.update(OBJECT="W43", EQUINOX=2000.0, **dict.fromkeys(set(lost) - {"BUNIT"}, 1))
     header["PC1_1"] = 1.0
     header.add_history("first")
     header.add_history("second")
@@ -184,8 +197,28 @@ def test_output_header_keeps_the_sky_and_the_history_but_not_the_array() -> None
     assert [card for card in lost if card in output] == []
     assert all(output[card] == header[card] for card in (*kept, "PC1_1"))
     assert list(output["HISTORY"]) == ["first", "second"]
-    assert output["WCSAXES"] == 2
     assert "BUNIT" in header
+
+
+def test_what_is_left_out_of_the_wcs_is_said_once(tmp_path: Path) -> None:
+    cards = dict(galactic_header(5, 3)) | {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN"}
+    with FitsImage(saved(tmp_path / "sun.fits", RAMP, **cards)) as image:
+        with pytest.warns(BigsfWarning, match=r"sun\.fits: .*HPLN-TAN HPLT-TAN.* pixel coordinates are used") as said:
+            assert [image.wcs, image.wcs] == [None, None]
+        assert len(said) == 1
+        assert image.output_header()["CTYPE1"] == "HPLN-TAN"
+
+
+def test_stokes_as_the_first_axis_leaves_the_sky_its_place(tmp_path: Path) -> None:
+    sky = galactic_header(5, 3)
+    header = fits.Header({"CTYPE1": "STOKES", "CRPIX1": 1.0, "CRVAL1": 1.0, "CDELT1": 1.0})
+    header.update({f"{key[:-1]}{int(key[-1]) + 1}": value for key, value in sky.items() if key[-1].isdigit()})
+    fits.PrimaryHDU(np.zeros((3, 5, 1), np.float32), header).writeto(tmp_path / "a.fits")
+    with FitsImage(tmp_path / "a.fits") as image:
+        assert image.wcs is not None
+        expected = WCS(sky).pixel_to_world(4, 2)
+        assert WCS(image.output_header()).pixel_to_world(4, 2).separation(expected).arcsec < 1e-6
+        assert image.wcs.pixel_to_world(4, 2).separation(expected).arcsec < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -197,7 +230,7 @@ def test_output_header_keeps_the_sky_and_the_history_but_not_the_array() -> None
         ("ngc1316_rice_int16.fits", (300, 440), 0, 253, True),
         ("gc_msx_e.fits.gz", (599, 599), 0, 3.96008e-06, True),
         ("gc_bolocam_1mm.fits", (638, 640), 0.049958, 0.0166960, True),
-        ("stereo_int32_blank0.fts", (256, 256), 0.5, 6935, True),
+        ("stereo_int32_blank0.fts", (256, 256), 0.5, 6935, False),  # helioprojective
     ],
 )
 def test_odd_real_files_are_read(
@@ -206,6 +239,6 @@ def test_odd_real_files_are_read(
     with FitsImage(shared_data("odd", name)) as image:
         pixels = image.read()
         assert image.shape == pixels.shape == shape
-        assert (image.wcs is not None) == has_wcs
+        assert (image.plane_wcs.wcs is not None) == has_wcs
     assert np.isnan(pixels).mean() == pytest.approx(missing, abs=1e-3)
     assert np.nanmedian(pixels) == pytest.approx(median, rel=1e-4)

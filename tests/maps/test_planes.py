@@ -9,9 +9,10 @@ from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.planes import FitsMap, read_mask
+from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from conftest import galactic_header
 
 NY, NX = 6, 9
 IMAGE = np.arange(1.0, NY * NX + 1).reshape(NY, NX)
@@ -95,13 +96,6 @@ def test_overlapping_rows_are_read_in_any_order(planes: Planes, bands: list[tupl
         np.testing.assert_array_equal(source.read_rows(y0, y1), whole[:, y0:y1])
 
 
-def test_inverted_mask_is_refused_before_the_work(planes: Planes) -> None:
-    inverted = np.zeros((NY, NX), np.uint8)
-    inverted[0] = 1
-    with pytest.raises(DataError, match=r"valid.fits declares 45 of 54 finite pixels missing. .* is it inverted\?"):
-        planes.map(IMAGE, valid=inverted)
-
-
 def test_channels_of_another_shape_are_refused(planes: Planes) -> None:
     with pytest.raises(DataError, match=r"c1.fits has 6 x 9 pixels .x, y. but c0.fits has 9 x 6"):
         planes.map(IMAGE, IMAGE.T)
@@ -115,3 +109,20 @@ def test_a_mask_is_one_or_above_a_threshold(planes: Planes) -> None:
         assert read_mask(plane, "target", 0, 1, threshold=0.5).tolist() == [[False, True, False]]
         with pytest.raises(DataError, match=r"mask.fits is the target mask but .*: 0.2, 0.7. Pass --target-threshold"):
             read_mask(plane, "target", 0, 1)
+
+
+@pytest.mark.parametrize(("turned", "same"), [(180, True), (179, False)])
+def test_one_grid_may_have_its_reference_anywhere_along_the_equator(turned: int, same: bool, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        planes = []
+        for longitude, column in ((0.0, 5.0), (float(turned), 5.0 - 180 / 40)):  # 40 degrees a pixel
+            header = galactic_header(NX, NY, 40.0)
+            header.update(CRVAL1=longitude, CRPIX1=column, CDELT2=1.0)
+            path = tmp_path / f"{longitude}.fits"
+            fits.PrimaryHDU(IMAGE, header).writeto(path)
+            planes.append(stack.enter_context(FitsImage(path)))
+        if same:
+            check_same_grid(*planes)
+        else:
+            with pytest.raises(DataError, match=r"179.0.fits has another WCS than 0.0.fits: pixel \(x=0, y=0\)"):
+                check_same_grid(*planes)

@@ -1,4 +1,5 @@
-from pathlib import Path
+import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,9 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from bigsf.arrays import FloatArray
-from bigsf.maps import quicklook
-from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.figures import png_of
+from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from conftest import galactic_header
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Collect figures instead of writing them."""
-    figures: list[Any] = []
-    monkeypatch.setattr(quicklook, "save_figure", lambda figure, path: figures.append(figure))
-    return figures
 
 
 def subsampled_planes(image: FloatArray) -> SubsampledPlanes:
@@ -32,51 +25,57 @@ def column_density(ny: int, nx: int) -> FloatArray:
     return np.random.default_rng(0).lognormal(np.log(2e22), 1, (ny, nx)).astype(np.float32)
 
 
+def pixels_of(draw: Callable[[], Any]) -> Any:
+    content = png_of(draw, "map.png")
+    assert content is not None
+    return imread(io.BytesIO(content))
+
+
 def images_of(figure: Any) -> list[Any]:
     return [axes.images[0] for axes in figure.axes if axes.images]
 
 
-@given(ny=st.integers(1, 30), nx=st.integers(1, 30), edges_in=st.sets(st.integers(1, 29)), longest=st.integers(1, 40))
+@given(ny=st.integers(1, 30), nx=st.integers(1, 30), edges_in=st.sets(st.integers(1, 29)), most=st.integers(1, 1000))
 def test_subsampled_planes_are_every_nth_pixel_however_the_rows_come(
-    ny: int, nx: int, edges_in: set[int], longest: int
+    ny: int, nx: int, edges_in: set[int], most: int
 ) -> None:
     plane = np.arange(ny * nx, dtype=np.float32).reshape(ny, nx)
-    subsampled = SubsampledPlanes((ny, nx), longest)
+    subsampled = SubsampledPlanes((ny, nx), most)
     edges = [0, *sorted(edge for edge in edges_in if edge < ny), ny]
     for y0, y1 in zip(edges, edges[1:], strict=False):  # noqa: RUF007
         subsampled.add(y0, image=plane[y0:y1])
     small = subsampled.plane("image")
     np.testing.assert_array_equal(small, plane[:: subsampled.step, :: subsampled.step])
-    assert max(small.shape) <= longest
+    assert small.size <= most
+    assert subsampled.step == 1 or plane[:: subsampled.step - 1, :: subsampled.step - 1].size > most
 
 
 @pytest.mark.parametrize("header", [fits.Header(), galactic_header(120, 60)], ids=["no WCS", "WCS"])
-def test_quicklook_is_an_image(tmp_path: Path, header: fits.Header) -> None:
-    draw_quicklook(subsampled_planes(column_density(60, 120)), tmp_path / "map.png", header, "map", 0.5)
-    pixels = imread(tmp_path / "map.png")
+def test_quicklook_is_an_image(header: fits.Header) -> None:
+    subsampled = subsampled_planes(column_density(60, 120))
+    pixels = pixels_of(lambda: quicklook_figure(subsampled, header, "map", 0.5))
     assert min(pixels.shape[:2]) > 200
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
 
 
 @pytest.mark.parametrize("shape", [(60, 60), (60, 150), (120, 40), (20, 1000)])
-def test_quicklook_shows_every_pixel_of_map_and_probability_once(drawn: list[Any], shape: tuple[int, int]) -> None:
+def test_quicklook_shows_every_pixel_of_map_and_probability_once(shape: tuple[int, int]) -> None:
     image = column_density(*shape)
-    draw_quicklook(subsampled_planes(image), Path("map.png"), galactic_header(*shape[::-1]), "map", 0.5)
-    shown = [np.asarray(one.get_array()) for one in images_of(drawn[0])]
+    figure = quicklook_figure(subsampled_planes(image), galactic_header(*shape[::-1]), "map", 0.5)
+    shown = [np.asarray(one.get_array()) for one in images_of(figure)]
     np.testing.assert_allclose(np.concatenate(shown[::2], axis=1), np.log10(image), rtol=1e-6)
     np.testing.assert_allclose(np.concatenate(shown[1::2], axis=1), np.clip(image / 1e23, 0, 1), rtol=1e-6)
     assert (len(shown) > 2) == (shape[1] > 10 * shape[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, -1.0, 0.0, 1e22])
-def test_quicklook_of_flat_empty_and_negative_maps(tmp_path: Path, value: float) -> None:
+def test_quicklook_of_flat_empty_and_negative_maps(value: float) -> None:
     subsampled = subsampled_planes(np.full((20, 30), value, np.float32))
-    draw_quicklook(subsampled, tmp_path / "map.png", fits.Header(), "map", 0.5)
-    assert imread(tmp_path / "map.png").size
+    assert pixels_of(lambda: quicklook_figure(subsampled, fits.Header(), "map", 0.5)).size
 
 
-def test_probability_is_shown_on_the_scale_from_zero_to_one(drawn: list[Any]) -> None:
-    draw_quicklook(subsampled_planes(column_density(30, 40)), Path("map.png"), fits.Header(), "map", 0.37)
-    assert images_of(drawn[0])[1].get_clim() == (0, 1)
-    labels = [axes.get_ylabel() for axes in drawn[0].axes]
+def test_probability_is_shown_on_the_scale_from_zero_to_one() -> None:
+    figure = quicklook_figure(subsampled_planes(column_density(30, 40)), fits.Header(), "map", 0.37)
+    assert images_of(figure)[1].get_clim() == (0, 1)
+    labels = [axes.get_ylabel() for axes in figure.axes]
     assert any("threshold 0.37" in label for label in labels)

@@ -134,3 +134,11 @@ def test_metrics_are_named_by_their_threshold_and_a_name_is_given_once() -> None
     assert list(build_metrics([half, low])) == ["dice", "dice_0.3"]
     with pytest.raises(ConfigError, match=r"trainer\.metrics holds dice more than once"):
         build_metrics([half, half])
+
+
+@each_metric
+def test_a_metric_says_which_of_two_maps_is_better(config: MetricConfig) -> None:
+    target = np.zeros((17, 29), np.bool_)
+    target[5:9] = True
+    good, bad = (value(config, (p.astype(np.float32), target, np.ones_like(target))) for p in (target, ~target))
+    assert (good > bad) is config.build().higher_is_better

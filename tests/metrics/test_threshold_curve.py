@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,14 +10,16 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from bigsf.arrays import BoolArray, Float64Array
 from bigsf.metrics.threshold_curve import BINS, ThresholdCurve, quantile_edges
 
+Scores = npt.NDArray[np.floating]
 
-def curve_of(score: Float64Array, truth: BoolArray, edges: Float64Array | None = None) -> ThresholdCurve:
+
+def curve_of(score: Scores, truth: BoolArray, edges: Float64Array | None = None) -> ThresholdCurve:
     curve = ThresholdCurve(edges)
     curve.update(score, truth)
     return curve
 
 
-def exact(score: Float64Array, truth: BoolArray) -> list[float]:
+def exact(score: Scores, truth: BoolArray) -> list[float]:
     precision, recall, _ = precision_recall_curve(truth, score)
     dice = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
     return [average_precision_score(truth, score), roc_auc_score(truth, score), dice.max()]
@@ -63,6 +66,46 @@ def test_a_model_that_has_just_begun_to_learn_scores_as_scikit_learn_says() -> N
     assert binned(curve_of(probability, truth)) == pytest.approx(exact(probability, truth), abs=1e-3)
 
 
+@pytest.mark.parametrize("level", [0.01, 0.5, 0.9])
+@pytest.mark.parametrize("spread", [1e-6, 1e-4, 1e-3])
+def test_a_nearly_constant_model_scores_as_scikit_learn_says(level: float, spread: float) -> None:
+    """The logits of all pixels lie within a few times `spread`, and float32 hardly tells them apart."""
+    logits, truth = sample(5, 10_000, 100_000, 2, 0)
+    probability = sigmoid(spread * logits + np.log(level / (1 - level))).astype(np.float32)
+    curve = curve_of(probability, truth)
+    assert binned(curve) == pytest.approx(exact(probability, truth), abs=1e-4)
+    threshold = curve.best_dice().threshold
+    marked = probability >= np.float32(threshold)
+    assert 2 * (marked & truth).sum() / (marked.sum() + truth.sum()) == pytest.approx(curve.best_dice().dice, abs=1e-3)
+
+
+def test_bins_become_wider_until_few_enough_hold_pixels() -> None:
+    logits, truth = sample(6, 50_000, 200_000, 2, 0)
+    curve = curve_of(sigmoid(logits), truth)
+    assert BINS // 4 < len(curve.positives) <= BINS
+    assert curve.positives.sum() == 50_000
+    assert curve.negatives.sum() == 200_000
+    best = curve.best_dice()
+    assert curve.at(best.threshold)["dice"] == best.dice  # although neighbouring bins hold pixels
+    table = curve.by_threshold(curve.thresholds[:-1])
+    assert table["dice"] == curve.dice[:-1].tolist()
+
+
+@pytest.mark.parametrize("parts", [1, 3, 7])
+def test_bins_do_not_depend_on_the_parts_and_their_order(parts: int) -> None:
+    """Parts need bins of different widths: one is nearly constant, another is spread widely."""
+    generator = np.random.default_rng(7)
+    logits = np.concatenate([generator.normal(0, 1e-4, 60_000), generator.normal(0, 3, 150_000)])
+    probability, truth = sigmoid(logits).astype(np.float32), generator.random(210_000) < 0.3
+    whole = curve_of(probability, truth)
+    merged = ThresholdCurve()
+    for part in reversed(np.array_split(np.arange(210_000), parts)):
+        merged.merge(curve_of(probability[part], truth[part]))
+    np.testing.assert_array_equal(merged.thresholds, whole.thresholds)
+    np.testing.assert_array_equal(merged.positives, whole.positives)
+    np.testing.assert_array_equal(merged.negatives, whole.negatives)
+
+
 @settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(0, BINS - 1), st.booleans()), min_size=2))
 def test_scores_are_exact_up_to_the_width_of_a_bin(pixels: list[tuple[int, bool]]) -> None:
@@ -88,6 +131,7 @@ def test_merging_two_curves_equals_counting_all_pixels(pixels: list[tuple[float,
     merged = curve_of(score[:first], truth[:first])
     merged.merge(curve_of(score[first:], truth[first:]))
     pooled = curve_of(score, truth)
+    np.testing.assert_array_equal(merged.thresholds, pooled.thresholds)
     np.testing.assert_array_equal(merged.positives, pooled.positives)
     np.testing.assert_array_equal(merged.negatives, pooled.negatives)
 
@@ -121,7 +165,8 @@ def test_reset_forgets() -> None:
     curve = curve_of(np.array([0.9, 0.1]), np.array([True, False]))
     curve.reset()
     assert math.isnan(curve.average_precision())
-    assert len(curve.positives) == BINS
+    curve.update(np.array([0.5]), np.array([True]))
+    assert curve.positives.tolist() == [1]
 
 
 def test_column_densities_score_exactly_on_edges_of_their_own() -> None:
@@ -158,9 +203,11 @@ def test_scores_at_a_threshold_are_those_of_the_counts() -> None:
     curve = curve_of(np.array([0.2, 0.7, 0.8, 0.9]), np.array([True, False, True, True]))
     expected = {"dice": 4 / 6, "iou": 2 / 4, "precision": 2 / 3, "recall": 2 / 3, "marked_ratio": 3 / 3}
     assert curve.at(0.5) == pytest.approx(expected)
-    table = curve.by_threshold(np.array([0.1, 0.5]))
-    assert table["recall"] == pytest.approx([1, 2 / 3])
-    assert table["threshold"] == [0.1, 0.5]
+    table = curve.by_threshold(np.array([0.1, 0.5, 0.95]))
+    assert table["recall"] == pytest.approx([1, 2 / 3, 0])
+    assert table["precision"] == pytest.approx([3 / 4, 2 / 3, 1])
+    assert table["threshold"] == [0.1, 0.5, 0.95]
+    assert ThresholdCurve().by_threshold(np.array([0.5]))["marked_ratio"] == [0]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -3,15 +3,18 @@ import pytest
 import torch
 from astropy.wcs import WCS
 
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.positions import (
     AnyPositionConfig,
     GalacticCoordinates,
     IdentityPositionConfig,
+    LinearPositionConfig,
+    PositionEncoder,
     border,
     pixel_coordinates,
     position_lookup,
+    warn_if_elsewhere,
 )
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -60,6 +63,50 @@ def test_scaled_position_runs_from_minus_one_to_one() -> None:
     assert encoder(corners).tolist() == [[-1, -1], [1, 1], [0, 0]]
 
 
+@each_encoder
+@pytest.mark.parametrize("longitude", [200.0, 215.0, 40.0])
+def test_a_position_beyond_the_training_map_is_taken_as_the_nearest_one_in_it(
+    config: AnyPositionConfig, longitude: float
+) -> None:
+    torch.manual_seed(0)
+    encoder = config.model_copy(update={"coordinates": "galactic"}).build()
+    encoder.fit(torch.tensor([[30.0, 0.0], [29.5, -0.25], [30.5, 0.25]]))
+    nearest = 29.5 if longitude == 215 else 30.5  # 175 degrees down, or 170 or 10 degrees up
+    elsewhere, edge = torch.tensor([[longitude, 7.0]]), torch.tensor([[nearest, 0.25]])
+    torch.testing.assert_close(encoder(elsewhere), encoder(edge), rtol=0, atol=0)
+    assert encoder.reaches(edge)
+    assert not encoder.reaches(elsewhere)
+
+
+def test_a_map_elsewhere_is_said_with_both_ranges() -> None:
+    model = model_with(LinearPositionConfig())
+    encoder = next(module for module in model.modules() if isinstance(module, PositionEncoder))
+
+    def centred_on(longitude: float, nx: int) -> WCS:
+        header = galactic_header(nx, 41, longitude=(nx - 1) / 2 * 0.01)
+        header["CRVAL1"] = longitude
+        return WCS(header)
+
+    there = centred_on(30, 101)
+    encoder.fit(GalacticCoordinates(there)(border((41, 101))))
+    warn_if_elsewhere([model], (41, 51), centred_on(30, 51), "part.fits")
+    with pytest.warns(
+        BigsfWarning,
+        match=r"^away\.fits has positions l = 199\.50 to 200\.50 deg, b = -0\.20 to 0\.20 deg; "
+        r".* trained on l = 29\.50 to 30\.50 deg, b = -0\.20 to 0\.20 deg\. Positions beyond",
+    ):
+        warn_if_elsewhere([model, model], (41, 101), centred_on(200, 101), "away.fits")
+
+
+def test_pixels_beyond_those_of_the_training_map_are_said() -> None:
+    model = model_with(LinearPositionConfig(coordinates="pixel"))
+    encoder = next(module for module in model.modules() if isinstance(module, PositionEncoder))
+    encoder.fit(pixel_coordinates(border((11, 101))))
+    with pytest.warns(BigsfWarning, match=r"y = 0 to 10, x = 0 to 200; .* y = 0 to 10, x = 0 to 100\."):
+        warn_if_elsewhere([model], (11, 201), None, "larger.fits")
+    warn_if_elsewhere([model_with(None)], (11, 201), None, "larger.fits")
+
+
 def test_longitude_does_not_jump_where_the_map_crosses_zero() -> None:
     encoder = IdentityPositionConfig(type="identity").build()
     wcs = WCS(galactic_header(60, 40))
@@ -87,6 +134,18 @@ def test_cut_out_of_a_map_gets_the_encoding_of_the_map() -> None:
         axis=1,
     )
     np.testing.assert_allclose(part[:, :, 8:], whole[:, :, 24:], atol=1e-6)
+
+
+@pytest.mark.parametrize("projection", ["AIT", "CAR"])
+def test_every_pixel_of_an_all_sky_map_has_an_encoding(projection: str) -> None:
+    header = galactic_header(366, 185, 1.0)  # wider than a turn, and higher than the sky
+    header.update(CTYPE1=f"GLON-{projection}", CTYPE2=f"GLAT-{projection}", CRPIX1=183.5)
+    coordinates, pixels = GalacticCoordinates(WCS(header)), np.argwhere(np.ones((185, 366)))[::97].astype(float)
+    encoder = IdentityPositionConfig(type="identity").build()
+    encoder.fit(coordinates(border((185, 366))))
+    encoded = encoder(coordinates(np.concatenate([border((185, 366)), pixels])))
+    assert encoded.isfinite().all()
+    assert encoded.abs().max() < 1.05
 
 
 def test_galactic_positions_need_a_wcs() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigsf.errors import SnapshotError
+from bigsf.errors import BigsfWarning, SnapshotError
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.models.model_config import build_model
@@ -62,6 +62,16 @@ def test_it_finds_the_filaments_of_a_new_map_better_than_what_needs_no_training(
         curve.update(score[np.isfinite(found)], file.truth[np.isfinite(found)] > 0)
         scores[name] = curve.average_precision()
     assert scores["model"] > 1.1 * max(scores[name] for name in BASELINES)
+
+
+def test_it_knows_the_maps_that_it_was_trained_on(tmp_path: Path) -> None:
+    with fits.open(simulate_galaxy(tmp_path / "simulated.fits", 768, 768, seed=11)) as hdus:
+        fits.PrimaryHDU(hdus[0].data[100:200, 301:401]).writeto(tmp_path / "cut.fits")
+    with fits.open(shared_data("train", "higal_lis2_image.fits")) as hdus:
+        fits.PrimaryHDU(hdus[0].data[150:250, 201:301].astype(np.float32)).writeto(tmp_path / "sample.fits")
+    for name in ("cut.fits", "sample.fits"):
+        with pytest.warns(BigsfWarning, match=rf"100% of the pixels of {name} are pixels of a map that the model"):
+            segment("higal-small", tmp_path / name, tmp_path / "out.fits", overwrite=True)
 
 
 @pytest.mark.parametrize(("name", "least"), [("taurus_planck_lognh.fits", 0.005), ("perseus_extinction.fits", 0.01)])

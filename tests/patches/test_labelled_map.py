@@ -87,7 +87,7 @@ def test_mask_with_other_values_is_refused_or_binarised(maps: LabelMaps) -> None
         maps.run(target=target)
     _, file = maps.run(target=target, target_threshold=0.5)
     assert np.argwhere(file.labels()[0]).tolist() == [[0, 0], [1, 1], [2, 2]]
-    with pytest.raises(DataError, match=r"valid.fits is the valid mask but .* other than 0 and 1: 2.$"):
+    with pytest.raises(DataError, match=r"valid.fits is the valid mask but .* other than 0 and 1: 2\. Expected 1"):
         maps.run(valid=1 + mask((1, 1)))
 
 

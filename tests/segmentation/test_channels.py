@@ -19,7 +19,7 @@ from conftest import Sky
 def test_two_channels_have_the_same_probabilities_from_fits_files_and_from_a_patch_file(
     sky: Sky, run_in: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
     temperature = sky.image[::-1].copy()
     temperature[40:44, 50:60] = np.nan
     hole = np.isnan(temperature) & np.isfinite(sky.image)
@@ -51,7 +51,7 @@ def test_two_channels_have_the_same_probabilities_from_fits_files_and_from_a_pat
     probabilities = []
     for source, channels in sources.items():
         output = tmp_path / f"probability_{source.suffix[1:]}.fits"
-        with pytest.warns(BigsfWarning, match="is the map that the model was trained on"):
+        with pytest.warns(BigsfWarning, match="are pixels of a map that the model was trained on"):
             report = segment(trainer.folder.path / "best.pt", source, output, precision="fp32", channels=channels)
         probabilities.append(fits.getdata(report.output, 0))
     from_patch_file, from_fits = probabilities

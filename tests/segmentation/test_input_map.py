@@ -1,13 +1,17 @@
+import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from bigsf.errors import BigsfWarning
+from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.segmentation.segment import segment
 from conftest import Segmented, Sky, write_patch_file
 
 
@@ -48,14 +52,40 @@ def test_blank_value_is_missing(segmented: Segmented, other_map: Path, tmp_path:
 def test_map_of_the_training_warns_and_points_to_the_out_of_fold_map(
     segmented: Segmented, sky: Sky, patch_path: Path
 ) -> None:
-    for number, image in enumerate((sky.path("image"), patch_path)):
-        with pytest.warns(BigsfWarning, match=rf"{image.name} is the map that the model was trained on.*out_of_fold"):
+    for number, (image, part) in enumerate([(sky.path("image"), r"9\d%"), (patch_path, "100%")]):
+        trained_on = rf"{part} of the pixels of {image.name} are pixels of a map that the model was trained on"
+        with pytest.warns(BigsfWarning, match=f"{trained_on}.*out_of_fold") as warned:
             segmented(image, name=f"{number}.fits")
+        assert len(warned) == 1
+
+
+def test_a_cut_of_the_training_map_and_its_sky_in_another_unit_warn(
+    segmented: Segmented, sky: Sky, trained_kfold: Path, tmp_path: Path
+) -> None:
+    fits.PrimaryHDU(sky.image[31:80, 57:140]).writeto(tmp_path / "cut.fits")
+    with pytest.warns(BigsfWarning, match=r"100% of the pixels of cut\.fits are pixels of a map") as warned:
+        segmented(tmp_path / "cut.fits", trained_kfold)
+    assert len(warned) == 1, "four models saw the map, which is said once"
+    fits.PrimaryHDU(1.1 * sky.image, sky.header).writeto(tmp_path / "unit.fits")
+    with pytest.warns(BigsfWarning, match=r"unit\.fits shows sky of a map .*\(100% of the smaller map\)"):
+        segmented(tmp_path / "unit.fits", name="unit_out.fits")
+
+
+def test_a_snapshot_of_a_former_version_knows_its_map_by_the_file(
+    segmented: Segmented, sky: Sky, trained: Path, tmp_path: Path
+) -> None:
+    data = torch.load(trained / "best.pt", weights_only=True)
+    data |= {"FORMAT_VERSION": 2, "IMAGE_SHA256": data.pop("TRAINING_MAPS")[0]["image_sha256"]}
+    torch.save(data, tmp_path / "former.pt")
+    with pytest.warns(BigsfWarning, match=r"image\.fits is a map that the model was trained on"):
+        segmented(sky.path("image"), tmp_path / "former.pt")
+    fits.PrimaryHDU(sky.image).writeto(tmp_path / "cut.fits")
+    segmented(tmp_path / "cut.fits", tmp_path / "former.pt", name="cut_out.fits")
 
 
 def test_map_of_the_training_is_recognised_in_other_patches_too(segmented: Segmented, sky: Sky, tmp_path: Path) -> None:
     preprocess(PreprocessConfig(image=sky.path("image"), patch_size=16, stride=16, keep="valid"), tmp_path / "again.h5")
-    with pytest.warns(BigsfWarning, match=r"again\.h5 is the map that the model was trained on"):
+    with pytest.warns(BigsfWarning, match=r"98% of the pixels of again\.h5 are pixels of a map"):
         segmented(tmp_path / "again.h5")
 
 
@@ -63,3 +93,58 @@ def test_other_maps_do_not_warn(segmented: Segmented, other_map: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         segmented(other_map)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"blank": 0}, "--blank"),
+        ({"hdu": "SCI"}, "--hdu"),
+        ({"valid": "valid.fits"}, "--valid"),
+        ({"missing": "valid.fits", "channels": ["other.fits"]}, "--missing and --channel"),
+    ],
+)
+def test_an_option_of_fits_planes_is_refused_for_a_patch_file(
+    segmented: Segmented, patch_path: Path, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"sky.h5 is a patch file, .*: {named} would do nothing"):
+        segmented(patch_path, **options)
+
+
+def holding(value: float, image: Path, path: Path) -> Path:
+    """Write a copy of a map with a value in 3 x 4 pixels."""
+    data, header = fits.getdata(image, header=True)
+    data[:3, :4] = value
+    fits.PrimaryHDU(data, header).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("value", [1e28, 1e18, 1e20, -999])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_value_that_stands_apart_is_named_and_the_option_ends_it(
+    trained: Path, other_map: Path, tmp_path: Path, value: float, dry_run: bool
+) -> None:
+    image = holding(value, other_map, tmp_path / "odd.fits")
+    with pytest.warns(BigsfWarning) as said:
+        segment(trained, image, tmp_path / "out.fits", dry_run=dry_run)
+    (message,) = (str(warning.message) for warning in said)
+    (option,) = re.findall(r"odd.fits holds .* in 12 of .* pixels, and .* pass --blank (\S+): ", message)
+    segment(trained, image, tmp_path / "out.fits", dry_run=dry_run, overwrite=True, blank=float(option))
+
+
+def test_a_value_below_zero_that_is_named_is_not_warned_of_again(
+    trained: Path, other_map: Path, tmp_path: Path
+) -> None:
+    data, header = fits.getdata(other_map, header=True)
+    data[:10] = 0  # a tenth of the map, and the model takes the logarithm
+    fits.PrimaryHDU(data, header).writeto(tmp_path / "zeros.fits")
+    with pytest.warns(BigsfWarning) as said:
+        segment(trained, tmp_path / "zeros.fits", tmp_path / "out.fits")
+    assert [str(warning.message).split(" in ")[0] for warning in said] == ["zeros.fits holds 0"]
+
+
+def test_a_map_beyond_float32_is_refused_with_the_reason(trained: Path, other_map: Path, tmp_path: Path) -> None:
+    data, header = fits.getdata(other_map, header=True)
+    fits.PrimaryHDU(data.astype(np.float64) * 1e23, header).writeto(tmp_path / "large.fits")
+    with pytest.raises(DataError, match=r"large.fits holds .* values beyond 3.4e38, .* no other finite pixel"):
+        segment(trained, tmp_path / "large.fits", tmp_path / "out.fits")

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.filaments.cleaning import Cleaning
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.segment import segment
-from conftest import Segmented, Sky, galactic_header
+from bigsf.training.trainer import Trainer
+from conftest import Segmented, Settings, Sky, galactic_header
 
 
 def test_probability_finds_the_structures_and_is_nan_exactly_where_the_map_is(
@@ -34,6 +36,24 @@ def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segm
     assert out["MASK"].dtype == np.uint8
     np.testing.assert_array_equal(out["MASK"], out["PRIMARY"] >= np.float32(0.4))
     assert 0 < report.marked == out["MASK"].sum() < report.valid
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, ""),
+        ({"threshold": 0.4, "tta": True}, ""),
+        ({"tta": True}, "The threshold whole was found at stride 8 without tta; at stride 8 with tta another one"),
+        ({"stride": 4, "threshold": "labelled"}, "The threshold labelled was found at stride 8 without tta; at stride"),
+    ],
+)
+def test_a_threshold_of_validation_on_another_kind_of_prediction_is_said_once(
+    segmented: Segmented, other_map: Path, caplog: pytest.LogCaptureFixture, options: dict[str, Any], said: str
+) -> None:
+    with caplog.at_level("INFO", logger="bigsf"):
+        segmented(other_map, **options)
+    assert len(caplog.messages) == bool(said)
+    assert "".join(caplog.messages).startswith(said)
 
 
 def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(
@@ -58,11 +78,11 @@ def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(
     assert dict(provenance.iterrows())["cleaning"] == "hysteresis 0.3, reconstruct, min-area 20"
 
 
-def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmented, other_map: Path, sky: Sky) -> None:
+def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmented, other_map: Path) -> None:
     report, _ = segmented(other_map)
     with fits.open(report.output) as hdus:
         for hdu in hdus[:2]:
-            before, after = WCS(sky.header), WCS(hdu.header)
+            before, after = WCS(fits.getheader(other_map)), WCS(hdu.header)
             x, y = np.array([0, 159, 0, 159, 80.3]), np.array([0, 0, 95, 95, 40.7])
             expected = before.pixel_to_world_values(x, y)
             np.testing.assert_allclose(after.pixel_to_world_values(x, y), expected, rtol=0, atol=1e-10)
@@ -96,7 +116,7 @@ def test_batch_size_does_not_change_the_result(segmented: Segmented, other_map: 
 def test_map_smaller_than_a_patch(segmented: Segmented, tmp_path: Path) -> None:
     image = np.random.default_rng(0).lognormal(50, 0.2, (7, 11)).astype(np.float32)
     image[2, 3] = np.nan
-    fits.PrimaryHDU(image, galactic_header(11, 7)).writeto(tmp_path / "small.fits")
+    fits.PrimaryHDU(image, galactic_header(11, 7, longitude=9)).writeto(tmp_path / "small.fits")
     _, out = segmented(tmp_path / "small.fits", threshold=0.01)
     np.testing.assert_array_equal(np.isnan(out["PRIMARY"]), np.isnan(image))
 
@@ -151,3 +171,24 @@ def test_memory_and_orientations(segmented: Segmented, other_map: Path) -> None:
     np.testing.assert_allclose(little["PRIMARY"], plain["PRIMARY"], atol=1e-6)
     _, turned = segmented(other_map, name="turned.fits", tta=True)
     assert 0 < np.nanmax(abs(turned["PRIMARY"] - plain["PRIMARY"])) < 0.5
+
+
+def test_a_map_beyond_the_positions_of_the_training_is_said_once(
+    run_in: Settings, segmented: Segmented, sky: Sky, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = {"type": "unet", "features": 4, "depth": 1, "position": {"type": "identity"}}
+    trainer = Trainer.from_config(run_in(tmp_path, epochs=1, model=model))
+    trainer.train()
+    recwarn.clear()
+    header = sky.header.copy()
+    for name, longitude in (("here", 0), ("away", 170)):
+        header["CRVAL1"] = longitude
+        fits.PrimaryHDU(1.1 * sky.image[::-1].astype(np.float32), header).writeto(tmp_path / f"{name}.fits")
+    segmented(tmp_path / "here.fits", trainer.folder.path)
+    assert not [warning for warning in recwarn if "position" in str(warning.message)]
+    copies = [trainer.folder.best, trainer.folder.last]
+    with pytest.warns(
+        BigsfWarning, match=r"away\.fits has positions l = 168\.71 to 170\.30 deg.* on l = 358\.71 to 0\.30"
+    ) as said:
+        segmented(tmp_path / "away.fits", copies, overwrite=True)
+    assert len([warning for warning in said if "position" in str(warning.message)]) == 1

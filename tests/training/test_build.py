@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from bigsf.errors import (
+    BigsfWarning,
     ConfigError,
     DataError,
 )
 from bigsf.folds.folds import Folds
 from bigsf.training.run_config import RunConfig
 from bigsf.training.trainer import Trainer
-from conftest import Settings, write_patch_file
+from conftest import Settings, Sky, write_patch_file
 from runs import rows
 
 
@@ -38,7 +39,7 @@ def test_early_stopping_chooses_the_best_by_what_it_monitors(
 def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "mylab_named.py").write_text(
         "from bigsf.models.normalizations import MinMax\n"
-        "from bigsf.training.components.schedulers import Cosine\n"
+        "from bigsf.training.components.schedules import Cosine\n"
         "from bigsf.training.components.trackers import CSVTracker\n"
         "def normalization(*, channels):\n"
         "    assert channels == 1\n"
@@ -145,6 +146,23 @@ def test_statistics_come_from_the_training_folds_alone(settings: Settings, patch
 def test_another_seed_gives_other_weights(settings: Settings) -> None:
     first, second = (Trainer.from_config(settings(seed=seed)).run.model.state_dict() for seed in (0, 1))
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_weights_that_know_other_positions_are_said(settings: Settings, sky: Sky, tmp_path: Path) -> None:
+    model = {"type": "unet", "features": 4, "depth": 1, "position": {"type": "identity"}}
+    first = Trainer.from_config(settings(epochs=1, model=model))
+    first.train()
+    header = sky.header.copy()
+    header["CRVAL1"] = 170.0
+    image = 2 * sky.image.astype(np.float32)[None]  # other pixels: only the positions are those of elsewhere
+    labels = sky.target, np.isfinite(image[0]).astype(np.uint8)
+    file = write_patch_file(tmp_path / "away.h5", image, 16, 8, labels, header)
+    run = settings(model=model, start_from=str(first.folder.best))
+    run |= {"data": {"path": str(file.path)}, "split": {"k": 4, "area_size": 32}}
+    with pytest.warns(
+        BigsfWarning, match=r"away\.h5 has positions l = 168\.71 to .* was trained on l = 358\.71 to 0\.30"
+    ):
+        Trainer.from_config(run, dry_run=True)
 
 
 def test_compiling_without_a_compiler_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from bigsf.errors import BigsfWarning, ConfigError, InterruptedRunError, TrainingError, UsageError
@@ -22,10 +20,10 @@ from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World, join_world
 from bigsf.training.lock import lock_folder
 from bigsf.training.resume import warn_if_elsewhere
-from bigsf.training.run_config import Seconds
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from conftest import ROOT, Settings
+from programs import PATIENCE_S, run_program, started_program, wait_for
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def torchrun(processes: int, config: Path, *settings: str) -> subprocess.Complet
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*launch, "-m", "bigsf", "train", str(config), "--device", "cpu"]
     command += [word for setting in settings for word in ("--set", setting)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    return run_program(command)
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
@@ -81,11 +79,9 @@ def test_the_processes_share_a_batch_and_lose_no_sample(patch_file: PatchFile) -
 
 
 def test_failure_of_a_process_ends_all_with_its_cause(config: Path) -> None:
-    started = time.monotonic()
     done = torchrun(2, config, "trainer.best_by=val_nothing")
     assert done.returncode != 0
     assert "trainer.best_by is 'val_nothing', which is not logged" in done.stderr
-    assert time.monotonic() - started < 120
 
 
 def test_processes_that_cannot_meet_are_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +94,43 @@ def test_processes_that_cannot_meet_are_told_how(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"process 2 of 4 but MASTER_ADDR is not set"), join_world():
         pass
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0"}, r"The environment has no WORLD_SIZE. RANK, WORLD_SIZE, LOCAL_RANK must be set together"),
+        ({"WORLD_SIZE": "2"}, r"The environment has no RANK"),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, r"The environment has RANK='first'"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK=2 and WORLD_SIZE=2: processes are numbered from 0"),
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}, r"no SLURM_LOCALID"),
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "many"}, r"no SLURM_PROCID"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "x"},
+            r"The environment has MASTER_PORT='x'",
+        ),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_refused(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in variables:
+        monkeypatch.setenv(name, variables[name])
+    with pytest.raises(ConfigError, match=message), join_world():
+        pass
+
+
+def test_processes_end_in_order_with_their_launcher(config: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bigsf"]
+    options = ["train", config, "--device", "cpu", "--set", "trainer.epochs=100000"]
+    last = tmp_path / "results" / "run" / "last.pt"
+    with started_program([*launch, *options], stderr=subprocess.PIPE) as process:
+        wait_for(last, process)
+        process.kill()
+        _, printed = process.communicate(timeout=PATIENCE_S)  # the workers have it too: they have ended
+    assert "Stopped by SIGTERM after" in printed
+    assert not (last.parent / ".lock").exists()
+    assert Snapshot.load(last).epochs_run >= 1
 
 
 def test_one_process_is_a_world_of_its_own() -> None:
@@ -174,13 +207,11 @@ def test_time_limit_stops_in_order_and_the_rest_can_follow(config: Path) -> None
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_to_the_command_stops_it_in_order(config: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "bigsf", "train", str(config), "--set", "trainer.epochs=100000", "--quiet"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     last = tmp_path / "results" / "run" / "last.pt"
-    deadline = time.monotonic() + 120
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    with started_program(command, stderr=subprocess.PIPE) as process:
+        wait_for(last, process)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number, said
     assert f"Stopped by {signal.Signals(number).name}" in said
     assert "Go on with: bigsf resume" in said
@@ -238,22 +269,8 @@ def test_the_slurm_example_puts_itself_back_into_the_queue(code: int, requeued: 
         program.chmod(0o755)
     script = ROOT / "examples" / "slurm_kfold.sh"
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
-    subprocess.run(["bash", str(script), "config.yaml"], env=environment, check=False, timeout=30)
+    run_program(["bash", script, "config.yaml"], env=environment)
     assert (tmp_path / "asked").read_text() == "kfold config.yaml --only 3 --time-limit 3h50min --quiet\n"
     assert (tmp_path / "queue").exists() == requeued
     if requeued:
         assert (tmp_path / "queue").read_text() == "requeue 7_3\n"
-
-
-def test_durations_are_read_in_words() -> None:
-    seconds = TypeAdapter(Seconds)
-    assert [seconds.validate_python(text) for text in (90, "90s", "1.5min", "3h50min", "1 d")] == [
-        90,
-        90,
-        90,
-        13800,
-        86400,
-    ]
-    for wrong in ("soon", "5 parsecs", "4h-", "", 0):
-        with pytest.raises(ValidationError):
-            seconds.validate_python(wrong)

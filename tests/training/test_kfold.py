@@ -20,7 +20,9 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
 from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
+from bigsf.training.lock import lock_folder
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
+from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
@@ -31,7 +33,7 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.draw_quicklook", lambda _, path, *__: path.touch())
+    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
     monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda *_: None)
 
 
@@ -218,6 +220,27 @@ def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[
     assert RunConfig.from_yaml(kfold_of().path / "kfold.yaml").trainer.seed == 5
 
 
+def test_no_split_is_removed_while_another_process_trains_one(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    kfold.run(only=1)
+    second = kfold.path / "split_2"
+    second.mkdir()
+    with lock_folder(second), pytest.raises(UsageError, match=r"split_2 is in use by process"):
+        kfold_of(seed=5).run(overwrite=True)
+    assert RunFolder(kfold.path / "split_1").complete
+    assert RunConfig.from_yaml(kfold.path / "kfold.yaml").trainer.seed == kfold.config.trainer.seed
+
+
+def test_the_time_limit_holds_in_the_out_of_fold_map(kfold_of: Callable[..., KFold]) -> None:
+    kfold = kfold_of()
+    for number in range(1, len(kfold.names) + 1):
+        kfold.run(only=number)
+    late = KFold(kfold.config, kfold.patch_file, kfold.folds, time_limit_s=0)
+    with pytest.raises(InterruptedRunError, match=r"Stopped by the time limit. All splits are trained. Go on with: "):
+        late.run()
+    assert kfold.run() is not None
+
+
 def test_folder_of_something_else_is_refused(kfold_of: Callable[..., KFold]) -> None:
     kfold = kfold_of()
     kfold.path.mkdir(parents=True)
@@ -244,9 +267,9 @@ def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> No
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(
     trained_kfold: Path, patch_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmentation.segment.draw_quicklook", lambda _, path, *__, **___: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
     output = tmp_path / "one.fits"
-    with pytest.warns(UserWarning, match="is the map that the model was trained on"):
+    with pytest.warns(UserWarning, match="100% of the pixels of sky.h5 are pixels of a map"):
         segment(trained_kfold / "split_1", patch_path, output, precision="fp32")
     out, alone = planes(trained_kfold), fits.getdata(output)
     where = out["FOLD"] == 4  # split 1 tests on fold 4

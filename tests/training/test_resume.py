@@ -18,12 +18,16 @@ from bigsf.errors import (
     UsageError,
 )
 from bigsf.metrics import CountRatio
-from bigsf.patches.preprocess import preprocess
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
 from bigsf.training.build import Parts
+from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.state import TrainingState
 from bigsf.training.trainer import Trainer
 from conftest import FOUR_EPOCHS, Settings, Sky, preprocess_config
 from runs import ActAt, assert_same_run, kill, rows, scripted, terminate_at
@@ -97,11 +101,33 @@ def test_a_moved_kfold_goes_on_where_it_lies(run_dict: Settings, tmp_path: Path)
 def test_weights_of_another_run_are_the_first(run_dict: Settings) -> None:
     first = Trainer.from_config(run_dict(epochs=1))
     first.train()
-    with pytest.warns(BigsfWarning, match="was trained on this very map"):
+    with pytest.warns(BigsfWarning, match=r"best\.pt: 100% of the pixels of sky\.h5 are pixels of a map that"):
         second = Trainer.from_config(run_dict(run_name="second", start_from=str(first.folder.best)))
     expected = Snapshot.load(first.folder.best).model_state
     for name, weight in second.run.model.state_dict().items():
         np.testing.assert_array_equal(weight, expected[name])
+
+
+def test_a_model_remembers_the_maps_of_the_model_that_it_started_from(
+    run_dict: Settings, sky: Sky, tmp_path: Path
+) -> None:
+    first = Trainer.from_config(run_dict(epochs=1))
+    first.train()
+    header = sky.header.copy()
+    header["CRVAL1"] = 90.0
+    for plane, factor in (("image", 2.0), ("target", 1)):
+        fits.PrimaryHDU(factor * getattr(sky, plane), header).writeto(tmp_path / f"{plane}.fits")
+    files = {plane: tmp_path / f"{plane}.fits" for plane in ("image", "target")}
+    planes = PreprocessConfig(image=files["image"], target=files["target"], patch_size=16, stride=4)
+    preprocess(planes, tmp_path / "elsewhere.h5")
+    settings = run_dict(run_name="second", start_from=str(first.folder.best))
+    settings |= {"data": {"path": str(tmp_path / "elsewhere.h5")}, "split": {"k": 4, "area_size": 32}}
+    second = Trainer.from_config(settings)
+    with pytest.raises(InterruptedRunError):
+        second.train(time_limit_s=0)
+    Trainer.from_snapshot(second.folder.path).train()
+    sources = [known["image_sha256"] for known in Snapshot.load(second.folder.best).training_maps]
+    assert sources == [PatchFile(path).image_sha256 for path in (sky.folder / "sky.h5", tmp_path / "elsewhere.h5")]
 
 
 def test_a_metric_may_return_a_number_of_numpy(run_dict: Settings) -> None:
@@ -140,7 +166,7 @@ def test_a_family_without_a_type_is_its_default_member() -> None:
 
 
 def test_the_mask_in_the_file_of_a_map_is_used(sky: Sky, trained: Path, tmp_path: Path) -> None:
-    image = np.where(np.isnan(sky.image), 1e22, sky.image)
+    image = np.where(np.isnan(sky.image), 1e22, 1.1 * sky.image)  # not the map of the training
     hdus = [fits.PrimaryHDU(image), fits.ImageHDU(sky.valid, name="MISSING")]
     fits.HDUList(hdus).writeto(tmp_path / "map.fits")
     segment(trained, tmp_path / "map.fits", tmp_path / "out.fits")
@@ -206,7 +232,7 @@ def test_killed_run_goes_on_from_its_last_regular_save(settings: Settings, train
 def test_run_killed_before_its_first_save_starts_anew(settings: Settings, trained: Path) -> None:
     config = RunConfig.from_dict(settings(**FOUR_EPOCHS))
     trainer = Trainer.from_config(config)
-    trainer.folder.start(trainer.run.config, overwrite=False)
+    trainer.folder.start(trainer.run.config, trainer.run.machine, overwrite=False)
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)
 
@@ -241,6 +267,56 @@ def test_going_back_to_best_keeps_what_is_newer(settings: Settings) -> None:
     assert len(superseded) == 4
     assert [row["val_loss"] for row in rows(folder.path)] == ["0.5", "0.3", "0.35", "0.2"]
     assert Snapshot.load(folder.best).epochs_run == 4
+
+
+def copy_after(settings: Settings, losses: list[float], epoch: int) -> tuple[RunFolder, Path]:
+    """Train with scripted losses; return the run folder, and a copy in it of last.pt after an epoch."""
+
+    class Copy(Callback):
+        def after_epoch(self, state: TrainingState) -> None:
+            if state.epochs_run == epoch:
+                shutil.copy(trainer.folder.last, trainer.folder.path / "copy.pt")
+
+    trainer = Trainer.from_config(settings(epochs=len(losses), best_by="val_loss"), callbacks=[Copy()])
+    scripted(trainer, *losses).train()
+    return trainer.folder, trainer.folder.path / "copy.pt"
+
+
+def test_going_back_to_the_best_so_far_keeps_it_as_best(settings: Settings) -> None:
+    folder, copy = copy_after(settings, [0.5, 0.3, 0.1], epoch=2)
+    newer = folder.best.read_bytes()
+    scores = scripted(Trainer.from_snapshot(copy), 0.4).train()
+    assert (scores.best_epoch, scores.best_value) == (2, 0.3)
+    assert (folder.superseded / "best_3_epochs.pt").read_bytes() == newer
+    for name, weight in Snapshot.load(copy).model_state.items():
+        np.testing.assert_array_equal(Snapshot.load(folder.best).model_state[name], weight)
+
+
+def test_going_back_where_the_best_so_far_was_replaced_is_said(settings: Settings) -> None:
+    folder, copy = copy_after(settings, [0.3, 0.5, 0.1, 0.6], epoch=2)
+    lost = r"best model of the 2 epochs so far, that of epoch 1, was replaced: .*best\.pt holds epoch 3\."
+    with pytest.raises(SnapshotError, match=rf"{lost} Train further with a larger --epochs"):
+        Trainer.from_snapshot(copy, epochs=2)
+    with pytest.warns(BigsfWarning, match=rf"{lost} best\.pt is chosen among the epochs from here on"):
+        trainer = scripted(Trainer.from_snapshot(copy), 0.4, 0.6)
+    scores = trainer.train()
+    assert (scores.best_epoch, scores.best_value) == (3, 0.4)
+    assert Snapshot.load(folder.best).epochs_run == 3
+
+
+def test_a_snapshot_that_goes_on_alone_is_the_best_or_says_that_the_best_is_gone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    _, copy = copy_after(settings, [0.3, 0.1], epoch=1)
+    shutil.move(copy, alone / "last.pt")
+    assert scripted(Trainer.from_snapshot(alone), 0.4).train().best_epoch == 1
+    (alone / "best.pt").unlink()
+    with pytest.warns(
+        BigsfWarning, match=r"that of epoch 1, is gone: there is no .*best\.pt\. best\.pt is chosen among"
+    ):
+        assert scripted(Trainer.from_snapshot(alone, epochs=3), 0.5).train().best_epoch == 3
 
 
 def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:

@@ -34,7 +34,7 @@ KEYS = {
     "PATCH_SIZE",
     "DATA_IDENTITY",
     "FOLDS_IDENTITY",
-    "IMAGE_SHA256",
+    "TRAINING_MAPS",
     "STOPPED_EARLY",
     "MACHINE",
     "NETWORK_HANDED_IN",
@@ -84,7 +84,26 @@ def test_snapshot_is_the_same_after_saving_and_loading(snapshot: Snapshot, path:
 def test_format_has_not_moved(path: Path) -> None:
     data = content(path)
     assert set(data) == KEYS, "a new key wants a new FORMAT_VERSION and a way to read the old one"
-    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 2)
+    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pixels", torch.zeros(3)),
+        ("pixels", torch.zeros(3, 3, dtype=torch.int64)),
+        ("covered", torch.ones(0, 2, dtype=torch.bool)),
+        ("covered", torch.ones(2, 2)),
+        ("shape", (0, 160)),
+        ("wcs", None),
+    ],
+)
+def test_a_damaged_fingerprint_is_refused(path: Path, name: str, value: object) -> None:
+    data = content(path)
+    data["TRAINING_MAPS"][0][name] = value
+    torch.save(data, path)
+    with pytest.raises(SnapshotError, match=r"model\.pt is damaged: (the fingerprints|TRAINING_MAPS)"):
+        Snapshot.load(path)
 
 
 def test_model_takes_raw_map_values_and_gives_probabilities(snapshot: Snapshot, patch_file: PatchFile) -> None:
@@ -146,7 +165,7 @@ def test_hostile_pickle_would_have_worked(tmp_path: Path) -> None:
 
 def test_newer_format_is_refused_with_both_versions(path: Path) -> None:
     torch.save({**content(path), "FORMAT_VERSION": 99, "BIGSF_VERSION": "9.9"}, path)
-    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 2\. Update"):
+    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 3\. Update"):
         Snapshot.load(path)
 
 

@@ -2,7 +2,7 @@
 
 When the format moves, raise FORMAT_VERSION, teach `snapshot._UPGRADES` the old one, and keep an example of the new:
 
-    python tests/test_snapshot_versions.py
+    python tests/training/test_snapshot_versions.py
 """
 
 import shutil

@@ -8,15 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import (
     InterruptedRunError,
     TrainingError,
     UsageError,
 )
+from bigsf.evaluation.records import RunScores
+from bigsf.metrics import Metric
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.build import Parts
 from bigsf.training.components.losses import BCE, LossSum
 from bigsf.training.run_config import RunConfig
+from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.validation import Validator
@@ -171,6 +175,42 @@ def test_best_may_be_chosen_by_a_quantity_that_is_to_rise(trained: Path, setting
     assert scores.best_epoch == 1 + values.index(max(values))
 
 
+@pytest.mark.parametrize("said_by", ["metric", "mode"])
+def test_a_quantity_that_is_to_fall_chooses_the_best_stops_the_run_and_sets_its_rate(
+    settings: Settings, said_by: str
+) -> None:
+    class Distance(Metric):
+        """Falls in the first three epochs and rises then."""
+
+        higher_is_better = False if said_by == "metric" else None
+        values = iter([0.5, 0.4, 0.3, 0.6, 0.7, 0.0])
+
+        def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+            pass
+
+        def compute(self) -> float:
+            return next(self.values)
+
+        def reset(self) -> None:
+            pass
+
+        def merge(self, other: Any) -> None:
+            pass
+
+    trainer = Trainer.from_config(
+        settings(
+            epochs=9,
+            early_stopping={"monitor": "val_distance", "patience": 2, "mode": "auto" if said_by == "metric" else "min"},
+            scheduler={"type": "plateau", "monitor": "val_distance", "patience": 1, "gamma": 0.5},
+        ),
+        parts=Parts(metrics={"distance": Distance()}),
+    )
+    scores = trainer.train()
+    assert (scores.best_by, scores.best_epoch, scores.best_value, scores.epochs_run) == ("val_distance", 3, 0.3, 5)
+    assert Snapshot.load(trainer.folder.best).epochs_run == 3
+    assert [float(row["lr"]) for row in rows(trainer.folder.path)] == [0.01, 0.01, 0.01, 0.01, 0.005]
+
+
 def test_nan_is_never_the_best(settings: Settings) -> None:
     trainer = scripted(Trainer.from_config(settings(epochs=3)), math.nan, 0.5, math.nan)
     assert trainer.train().best_epoch == 2
@@ -217,3 +257,48 @@ def test_existing_run_is_kept_unless_told_otherwise(settings: Settings) -> None:
     trainer = Trainer.from_config(settings(epochs=2), overwrite=True)
     trainer.train()
     assert len(rows(trainer.folder.path)) == 2
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "train.log"}
+
+
+def test_a_run_is_kept_until_the_one_that_replaces_it_has_a_snapshot(settings: Settings) -> None:
+    Trainer.from_config(settings(epochs=1)).train()
+
+    def bad(logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        return LossSum(logits.sum() * float("nan"), weight.sum())
+
+    trainer = Trainer.from_config(settings(epochs=2), overwrite=True, parts=Parts(loss=bad))
+    before = contents(trainer.folder.path)
+    with pytest.raises(TrainingError, match="The loss or its gradient is not a number in epoch 1, step 1"):
+        trainer.train()
+    after = contents(trainer.folder.path)
+    assert after.keys() == before.keys()
+    assert all(after[name] == before[name] for name in before)
+    Trainer.from_snapshot(trainer.folder.path).train()  # of the former run
+
+
+@pytest.mark.parametrize("killed", ["save", "clean up"])
+def test_a_kill_while_a_run_is_replaced_leaves_one_that_goes_on(
+    settings: Settings, killed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = Trainer.from_config(settings(epochs=1))
+    former.train()
+    trainer = Trainer.from_config(settings(epochs=2, seed=5), overwrite=True)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    owner, method = (Snapshot, "save") if killed == "save" else (RunFolder, "_record")
+    monkeypatch.setattr(owner, method, kill)
+    with pytest.raises(Killed):
+        trainer.train()
+    monkeypatch.undo()
+    again = Trainer.from_snapshot(trainer.folder.path)
+    assert again.run.config.trainer.seed == (5 if killed == "clean up" else former.run.config.trainer.seed)
+    again.train()
+    assert RunScores.load(trainer.folder.scores).best_epoch

@@ -1,13 +1,11 @@
 """The command line: six commands in the order of the data flow, and errors as one message with an exit code."""
 
-import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, ParamSpec
 
 import typer
-from rich.markup import escape
 
 from bigsf import console
 from bigsf.cli.kfold import kfold
@@ -16,7 +14,7 @@ from bigsf.cli.resume import resume
 from bigsf.cli.segment import segment
 from bigsf.cli.split import split
 from bigsf.cli.train import train
-from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, out_of_memory
+from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, UsageError, out_of_memory
 from bigsf.version import __version__
 
 app = typer.Typer(
@@ -73,18 +71,20 @@ _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume 
 _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
 
 
-def main() -> None:
+def run() -> None:
     """Run the command; print an error that the user can mend as one message, and exit with the code of its kind."""
-    previous = signal.signal(signal.SIGTERM, _exit_on_signal)
+    console.replace_bad_streams()
     try:
         app()
-    except InterruptedRunError as stop:
-        console.err.print(escape(str(stop)))
-        sys.exit(stop.exit_code)
+    except InterruptedRunError:
+        raise
     except BigsfError as error:
         console.print_error(str(error))
         sys.exit(error.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None and not out_of_memory(error):
+            console.print_error(f"{error.filename}: {error.strerror}.")  # a place of the user's, not a fault of ours
+            sys.exit(UsageError.exit_code)
         if not out_of_memory(error):
             error.add_note(
                 f"This is a bug of bigsf {__version__}, not your mistake. Please report it where you have bigsf from, "
@@ -94,12 +94,7 @@ def main() -> None:
         _print_out_of_memory(error)
         sys.exit(OUT_OF_MEMORY)
     finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _exit_on_signal(number: int, frame: object) -> None:
-    """Exit by an exception, so that temporary files are removed."""
-    sys.exit(128 + number)
+        console.replace_bad_streams()
 
 
 def _print_out_of_memory(error: Exception) -> None:

@@ -29,14 +29,15 @@ def _number(value: float, digits: int = 4) -> str:
     return "-" if value != value else f"{value:.{digits}f}"
 
 
-def _show_table(columns: list[str], rows: list[list[str]]) -> None:
+def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table whose first column is text, and the others numbers."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(console.plain, row))
     console.print_table(table)
 
 
@@ -82,7 +83,7 @@ def _print_overlaps(report: "MosaicReport") -> None:
         print_line("No two tiles overlap.")
         return
     columns = ["first, second tile", "pixels", "of the smaller", "r", "median of second - first", "scatter"]
-    _show_table(columns, rows)
+    show_table(columns, rows)
     print_line(f"Differences in {report.unit or '(no BUNIT)'}.")
 
 
@@ -118,8 +119,9 @@ def print_preprocessing(report: "PreprocessReport", config: "PreprocessConfig", 
 def _print_preprocessing_cost(report: "PreprocessReport", config: "PreprocessConfig") -> None:
     from bigsf.maps.describe import describe_file
 
-    for path in dict.fromkeys(map(Path, report.sources.values())):
-        for line in describe_file(path, config.blank):
+    maps = {path for role, path in report.sources.items() if role == "image" or role.startswith("channel")}
+    for path in dict.fromkeys(report.sources.values()):
+        for line in describe_file(Path(path), config.blank if path in maps else None):
             print_line(f"  {line}")
     print_line(
         f"Would write {report.output}: {decimal(report.bytes)}, in about {console.duration(report.seconds)} and with "
@@ -131,7 +133,7 @@ def print_folds(folds: "Folds") -> None:
     """Print what each fold holds, the splits, and what folds share."""
     rows = [[str(fold), *(f"{number:,}" for number in count)] for fold, count in folds.counts.items()]
     columns = next(iter(folds.counts.values()))._fields
-    _show_table(["fold", *(column.replace("_", " ") for column in columns)], rows)
+    show_table(["fold", *(column.replace("_", " ") for column in columns)], rows)
     print_line(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
     print_line(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
     print_line(
@@ -173,7 +175,7 @@ def print_scores(scores: "RunScores") -> None:
     for name, value in scores.test.items():
         print_line(f"  {name.replace('_', ' '):26} {_number(value)}")
     rows = [_scores_row(name, kinds) for name, kinds in scores.baselines.items()]  # of the first process alone
-    _show_table(["on the same pixels", *_SCORES], rows)
+    show_table(["on the same pixels", *_SCORES], rows)
     _explain_scores()
     _warn_if_beaten(scores.test["whole_average_precision"], scores.baselines)
 
@@ -185,13 +187,10 @@ def print_summary(summary: "KFoldSummary") -> None:
         [str(run.split.test), str(run.best_epoch), *(_number(run.test.get(name, math.nan)) for name in names)]
         for run in summary.runs.values()
     ]
-    _show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
+    show_table(["test folds", "best epoch", "best Dice", "AP", "whole-map AP", "whole-map Dice"], rows)
     print_line()
-    _show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary.out_of_fold.items()])
-    print_line(
-        f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels are predicted by models that were not "
-        f"trained on them; folds share {summary.shared_pixels:,} pixels."
-    )
+    show_table(["out of fold", *_SCORES], [_scores_row(name, kinds) for name, kinds in summary.out_of_fold.items()])
+    print_line(summary.independence)
     _explain_scores()
     (_, model), *others = summary.out_of_fold.items()
     _warn_if_beaten(model["whole"]["average_precision"], dict(others))
@@ -228,7 +227,7 @@ def print_segmentation(report: "SegmentReport", name: str, dry_run: bool) -> Non
         f"{name}: {report.shape[1]} x {report.shape[0]} pixels (x, y), {plural(len(report.models), 'model')}, "
         f"threshold {report.threshold:.3g}" + (f", {cleaning}" if cleaning else "")
     )
-    *files, last = map(str, report.outputs)
+    *files, last = map(str, report.outputs if dry_run else filter(Path.exists, report.outputs))
     if dry_run:
         files[0] += f" ({decimal(report.bytes)})"
         print_line(f"Would write {', '.join(files)} and {last}.")
@@ -236,4 +235,4 @@ def print_segmentation(report: "SegmentReport", name: str, dry_run: bool) -> Non
     print_line(f"  {_share(report.marked, report.valid)} of valid pixels are marked")
     if report.filaments is not None:
         print_line(f"  {plural(report.filaments, 'filament')}, the 8-connected components of MASK")
-    print_line(f"Wrote {', '.join(files)} and {last}.")
+    print_line(f"Wrote {' and '.join(filter(None, [', '.join(files), last]))}.")

@@ -15,6 +15,7 @@ from bigsf.folds.splits import Split
 from bigsf.maps.tiling import window_starts
 from bigsf.models.device import autocast
 from bigsf.models.segmentation_model import with_folded_norms
+from bigsf.training.checks import check_labels
 
 if TYPE_CHECKING:
     from bigsf.training.trainer import Trainer
@@ -38,6 +39,7 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
     """
     folds, config = trainer.run.folds, trainer.run.config
     numbers = [only] if only else list(range(1, len(folds.splits) + 1))
+    check_labels(config, folds, [folds.splits[number - 1] for number in numbers])
     window_s = seconds_per_window(trainer)
     _describe(trainer, numbers, window_s)
     names = [f"split_{number}" for number in numbers]

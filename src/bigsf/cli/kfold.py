@@ -31,6 +31,7 @@ def kfold(
     from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
 
+    time_limit_s = seconds(time_limit)
     run = RunConfig.from_yaml(config, settings or ())
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
@@ -40,7 +41,7 @@ def kfold(
         describe_kfold(trainer, only)
         return
     with join_world(device) as world:
-        run_kfold(KFold.from_config(run, device, world, seconds(time_limit)), only, overwrite)
+        run_kfold(KFold.from_config(run, device, world, time_limit_s), only, overwrite)
 
 
 def run_kfold(runs: "KFold", only: int | None = None, overwrite: bool = False) -> None:

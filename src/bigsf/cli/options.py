@@ -35,7 +35,9 @@ OptionsFile = Annotated[
     Path | None, typer.Option("--config", help="YAML with the same options; the command line overrides it.")
 ]
 
-Hdu = Annotated[str | None, typer.Option(help="Name or index of the image's HDU. [default: first image]")]
+Hdu = Annotated[
+    str | None, typer.Option(help="Index, name, or NAME,VERSION of the image's HDU. [default: first plane]")
+]
 
 Blank = Annotated[float | None, typer.Option(help="A value that marks missing data, besides NaN and BLANK.")]
 
@@ -89,10 +91,10 @@ def seconds(duration: str | None) -> float | None:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    from bigsf.config.duration import Seconds
     from bigsf.errors import ConfigError
-    from bigsf.training.run_config import Seconds
 
     try:
         return TypeAdapter(Seconds | None).validate_python(duration)
     except ValidationError:
-        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min or 4h.") from None
+        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min, 4h or 3:50:00.") from None

@@ -114,13 +114,12 @@ def _co_add(
     dry_run: bool,
 ) -> tuple["PreprocessConfig", Path]:
     """Make one map of several tiles; return the configuration and the output for preprocessing it."""
-    from bigsf.files import refuse_overwrite
     from bigsf.maps.mosaic.mosaic import default_mosaic_path, make_mosaic
+    from bigsf.outputs import Outputs
 
     mosaic = output.with_name(f"{output.stem}_mosaic.fits") if output else default_mosaic_path(tiles[0])
     output = output or mosaic.with_suffix(".h5")
-    if not dry_run:
-        refuse_overwrite(output, mosaic, overwrite=overwrite)
+    Outputs(output, mosaic).check([*tiles, *config.inputs], overwrite)
     given = {role: getattr(config, role) for role in ("target", "background", "truth")}
     given["valid"] = config.valid_mask
     report = make_mosaic(

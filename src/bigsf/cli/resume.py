@@ -33,12 +33,12 @@ def resume(
             raise ConfigError(
                 "--epochs and --data are for one run; resume the folders split_1, split_2, ... one by one."
             )
-        _resume_kfold(path, device, time_limit, trust, dry_run)
+        _resume_kfold(path, device, seconds(time_limit), trust, dry_run)
     else:
-        _resume_run(path, epochs, data, device, time_limit, trust, dry_run)
+        _resume_run(path, epochs, data, device, seconds(time_limit), trust, dry_run)
 
 
-def _resume_kfold(path: Path, device: str | None, time_limit: str | None, trust: bool, dry_run: bool) -> None:
+def _resume_kfold(path: Path, device: str | None, time_limit_s: float | None, trust: bool, dry_run: bool) -> None:
     from bigsf.training.distributed import join_world
     from bigsf.training.kfold import KFold
     from bigsf.training.trainer import Trainer
@@ -50,7 +50,7 @@ def _resume_kfold(path: Path, device: str | None, time_limit: str | None, trust:
         describe_kfold(Trainer.from_config(config, device=device, dry_run=True))
         return
     with join_world(device) as world:
-        run_kfold(KFold.from_folder(path, device, world, seconds(time_limit), trust))
+        run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust))
 
 
 def _resume_run(
@@ -58,7 +58,7 @@ def _resume_run(
     epochs: int | None,
     data: Path | None,
     device: str | None,
-    time_limit: str | None,
+    time_limit_s: float | None,
     trust: bool,
     dry_run: bool,
 ) -> None:
@@ -70,7 +70,7 @@ def _resume_run(
         _print_progress(trainer, dry_run)
         if dry_run:
             return
-        print_scores(trainer.train(seconds(time_limit)))
+        print_scores(trainer.train(time_limit_s))
     print_line(f"Wrote {trainer.folder.path}.")
     print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
 

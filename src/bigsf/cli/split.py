@@ -8,6 +8,7 @@ import typer
 from bigsf.cli.display import print_folds
 from bigsf.cli.options import DryRun, OptionsFile, Overwrite, Quiet, config_from
 from bigsf.console import print_line
+from bigsf.errors import UsageError
 
 
 def split(
@@ -42,10 +43,10 @@ def split(
 
     Writes the folds (JSON, which may be edited), a FITS image with one pixel per area, and a figure.
     """
-    from bigsf.files import refuse_overwrite
     from bigsf.folds.folds import Folds
-    from bigsf.folds.folds_file import write_folds
+    from bigsf.folds.folds_file import folds_outputs, write_folds
     from bigsf.folds.splits import SplitConfig, default_folds_path
+    from bigsf.folds.strategies import NaiveStrategyConfig
     from bigsf.patches.patch_file import PatchFile
 
     strategy_keys = {key: value for key, value in (("type", strategy), ("seed", seed)) if value is not None}
@@ -59,14 +60,16 @@ def split(
         "step": step,
     }
     resolved = config_from(SplitConfig, options, config)
+    if resolved.area_size is not None and isinstance(resolved.strategy, NaiveStrategyConfig):
+        raise UsageError("--area-size would do nothing: the areas of --strategy naive are k equal parts of the map.")
+    patch_file = PatchFile(file)
     path = output or default_folds_path(file)
-    outputs = [path, path.with_suffix(".fits"), path.with_suffix(".png")]
-    if not dry_run:
-        refuse_overwrite(*outputs, overwrite=overwrite)
-    folds = Folds.make(PatchFile(file), resolved)
+    outputs = folds_outputs(path)
+    outputs.check([file, *([config] if config else [])], overwrite)
+    folds = Folds.make(patch_file, resolved)
     print_folds(folds)
     if dry_run:
-        print_line(f"Would write {', '.join(map(str, outputs))}.")
+        print_line(f"Would write {', '.join(map(str, outputs.named))}.")
         return
     write_folds(folds, path)
-    print_line(f"Wrote {', '.join(map(str, outputs))}.")
+    print_line(f"Wrote {', '.join(str(path) for path in outputs.named if path.exists())}.")

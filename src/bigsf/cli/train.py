@@ -39,6 +39,7 @@ def train(
     from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
 
+    time_limit_s = seconds(time_limit)
     run = RunConfig.from_yaml(config, settings or ())
     if dry_run:
         from bigsf.cli.dry_run import describe_run
@@ -47,7 +48,7 @@ def train(
         return
     with join_world(device) as world:
         trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)
-        print_scores(trainer.train(seconds(time_limit)))
+        print_scores(trainer.train(time_limit_s))
     names = ["best.pt", "last.pt", "metrics.csv", "curves.png", "scores.json"]
     written = [name for name in names if (trainer.folder.path / name).exists()]
     print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")

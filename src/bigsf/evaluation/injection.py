@@ -21,6 +21,7 @@ Range = tuple[float, float]
 
 _TILE_PX = 128
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background
+_BACKGROUND_REACH_PX = 4 * _BACKGROUND_PX  # where that Gaussian is cut off
 _REACH = 1.6  # distance from the spine, in widths, at which less than 0.001 of the profile is left
 _STEP_PX = 0.5  # between points of a spine
 _TRIES = 50  # random paths that are tried for each filament
@@ -158,11 +159,12 @@ class InjectedPlanes(MapRows):
     def _render(self, row: int) -> tuple[FloatArray, Ids]:
         """Return image `(c, rows, nx)` and ids `(rows, nx)` of one row of tiles."""
         y0, y1 = self.y_edges[row : row + 2]
-        image = np.array(self.planes.read_rows(y0, y1))
-        filaments = [filament.shifted(-y0, 0) for filament in self._in_row[row]]
-        image[0], ids = inject(image[0], filaments)
+        top = max(0, y0 - _BACKGROUND_REACH_PX)
+        image = np.array(self.planes.read_rows(top, min(self.shape[0], y1 + _BACKGROUND_REACH_PX)))
+        image[0], ids = inject(image[0], [filament.shifted(-top, 0) for filament in self._in_row[row]])
         ids[ids > 0] += sum(map(len, self._in_row[:row]))
-        return image, ids
+        core = slice(y0 - top, y1 - top)
+        return image[:, core].copy(), ids[core].copy()  # without the margin, which a view would keep in memory
 
     def _rows(self, y0: int, y1: int) -> tuple[FloatArray, Ids]:
         first = y0 // _TILE_PX

@@ -123,7 +123,7 @@ class MapScores:
         }
 
     def threshold_costs(self) -> dict[str, ThresholdCost]:
-        """Return, for "labelled" and "whole", how much Dice the thresholds of validation cost."""
+        """Return, for "labelled" and "whole", how Dice changes with the thresholds of validation."""
         costs = {}
         for kind, (both, marked, true) in self._counts.items():
             dice = float(2 * both / (marked + true)) if marked + true else float("nan")

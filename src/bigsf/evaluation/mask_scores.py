@@ -13,7 +13,7 @@ from bigsf.evaluation.records import AreaScores, Bins, BinScores, ScoreTable
 from bigsf.filaments.spine import skeleton_of
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.wcs import nearest_galactic_lb
 from bigsf.metrics import MSSIM
 from bigsf.metrics.skeleton_score import SkeletonScore
 
@@ -188,7 +188,7 @@ class MaskScores:
         if wcs is None:
             return "x", x
         y = np.full_like(x, (self.folds.patch_file.shape[0] - 1) / 2)
-        longitude = galactic_lb(wcs, np.stack([y, x], axis=1))[:, 0]
+        longitude = nearest_galactic_lb(wcs, np.stack([y, x], axis=1))[:, 0]
         return "longitude", np.rad2deg(np.unwrap(np.deg2rad(longitude)))
 
     def worst_areas(self, number: int = 10) -> list[AreaScores]:

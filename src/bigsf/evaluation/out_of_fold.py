@@ -11,16 +11,18 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from bigsf import console
-from bigsf.arrays import BoolArray, FloatArray
+from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold
-from bigsf.files import atomic_path
+from bigsf.figures import save_figure
 from bigsf.folds.folds import Folds
+from bigsf.folds.leakage import covered
 from bigsf.maps.fits_writer import FitsWriter
-from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
 
@@ -36,6 +38,8 @@ class OutOfFold:
     """Small versions of the planes, for figures."""
     header: fits.Header
     """The header of the map."""
+    seen: IntArray
+    """Predicted pixels that a model learnt from before it predicted them, and how many of them have a label, `(2,)`."""
 
 
 def write_out_of_fold(
@@ -59,7 +63,7 @@ def write_out_of_fold(
     folds
         Folds of a patch file with labels.
     thresholds
-        The thresholds that validation found for each model.
+        The thresholds of each model, see `find_mask_thresholds`.
     config_yaml
         The configuration, for the provenance.
     """
@@ -71,31 +75,37 @@ def write_out_of_fold(
         kinds["STD"] = np.float32
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
-    result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header)
-    with (
-        atomic_path(path) as temporary,
-        FitsWriter(temporary, file.shape, header, kinds, [table]) as writer,
-        console.progress("out-of-fold map", file.shape[0], "rows") as advance,
-    ):
-        bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
-        for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
-            mean, std = ensemble_mean(probabilities)
-            marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
-            predicted = np.isfinite(mean)
-            fold = np.where(predicted, folds.rows(y0, y1), 0)
-            writer.write("PRIMARY", y0, mean)
-            writer.write("MASK", y0, marked["whole"])
-            writer.write("FOLD", y0, fold)
-            if "STD" in kinds:
-                writer.write("STD", y0, std)
-            result.scores.update(y0, y1, predicted, mean, marked)
-            result.seams.update(mean, ensembles[fold])
-            result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
-            result.subsampled.add(y0, target=file.labels()[0][y0:y1])
-    title = f"{file.path.name}, out of fold"
-    threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
-    with atomic_path(path.with_suffix(".png")) as temporary:
-        draw_quicklook(result.subsampled, temporary, header, title, threshold, "out-of-fold probability")
+    result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header, np.zeros(2, np.int64))
+    png = path.with_suffix(".png")
+    with Outputs(path, png, follow_links=False).writing() as files:
+        with (
+            FitsWriter(files[path], file.shape, header, kinds, [table]) as writer,
+            console.progress("out-of-fold map", file.shape[0], "rows") as advance,
+        ):
+            bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
+            for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
+                mean, std = ensemble_mean(probabilities)
+                marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
+                predicted = np.isfinite(mean)
+                fold = np.where(predicted, folds.rows(y0, y1), 0)
+                writer.write("PRIMARY", y0, mean)
+                writer.write("MASK", y0, marked["whole"])
+                writer.write("FOLD", y0, fold)
+                if "STD" in kinds:
+                    writer.write("STD", y0, std)
+                result.scores.update(y0, y1, predicted, mean, marked)
+                result.seams.update(mean, ensembles[fold])
+                seen = (np.isfinite(probabilities) & _learnt_from(folds, y0, y1)).any(axis=0)
+                result.seen += [seen.sum(), (seen & (file.labels()[1][y0:y1] > 0)).sum()]
+                result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
+                result.subsampled.add(y0, target=file.labels()[0][y0:y1])
+        title = f"{file.path.name}, out of fold"
+        threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
+        save_figure(
+            lambda: quicklook_figure(result.subsampled, header, title, threshold, "out-of-fold probability"),
+            files[png],
+            png.name,
+        )
     return result
 
 
@@ -113,6 +123,16 @@ def mask_of_test_folds(folds: Folds) -> PixelMask:
         return np.stack([np.isin(number, split.test) for split in folds.splits])
 
     return mask
+
+
+def _learnt_from(folds: Folds, y0: int, y1: int) -> BoolArray:
+    """Return which pixels of rows y0 to y1 lie in a training patch of each model, `(models, rows, nx)`.
+
+    Patches that straddle areas are left out: a training masks their pixels outside of its areas.
+    """
+    file = folds.patch_file
+    patches = [file.positions[folds.patches_in(split.train)] for split in folds.splits]
+    return np.stack([covered(positions, file.patch_size, y0, y1, file.shape[1]) for positions in patches])
 
 
 def ensemble_mean(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:

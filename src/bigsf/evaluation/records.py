@@ -59,7 +59,7 @@ class RunScores(Record):
     best_value: Score
     """Its value there."""
     thresholds: Thresholds
-    """The thresholds that validation found."""
+    """The thresholds that validation found, with one prediction of each window at half overlap."""
     test: dict[str, Score]
     """Scores of best.pt on the test folds, by name."""
     baselines: ScoreTable = {}
@@ -67,7 +67,7 @@ class RunScores(Record):
 
 
 class ThresholdCost(Record):
-    """How much Dice is lost because thresholds are chosen on validation folds and not on the scored pixels."""
+    """How Dice changes because thresholds are chosen on validation folds and not on the scored pixels."""
 
     dice: Score
     """Dice at the thresholds that validation chose."""
@@ -201,12 +201,20 @@ class KFoldSummary(Record):
     """Valid pixels of the out-of-fold map."""
     valid_pixels: int
     """Valid pixels of the map."""
+    seen_pixels: int | None = None
+    """Predicted pixels that lie in a training patch of a model that predicted them: none unless `split.overlap` is
+    above 0. None in files of former versions."""
+    seen_labels: int | None = None
+    """How many of these pixels have a label."""
     out_of_fold: ScoreTable
     """Scores of the out-of-fold map and of the baselines at every threshold, and at that of best Dice."""
     skeletons: ScoreTable
     """Scores of skeletons at the thresholds of best Dice."""
+    mask_thresholds: dict[str, Thresholds] = {}
+    """The thresholds of each run that the out-of-fold map is marked with. They were found on its validation folds, in
+    maps that were predicted as the out-of-fold map is."""
     thresholds: dict[str, ThresholdCost]
-    """What the thresholds of validation cost, on labelled pixels ("labelled") and on the whole map ("whole")."""
+    """Dice at `mask_thresholds`, beside the best, on labelled pixels ("labelled") and on the whole map ("whole")."""
     seam_contrast: SeamScores = aliased(..., "seam_contrast", "jump_at_borders")
     """How much the out-of-fold map changes across the seams between models, and next to them."""
     curves: Curves
@@ -217,3 +225,20 @@ class KFoldSummary(Record):
     """The areas that differ most from the target, the worst first."""
     injected: Recovery
     """Completeness of injected filaments against their contrast."""
+
+    @property
+    def independence(self) -> str:
+        """Which pixels were predicted, and whether by models that learnt from them, as far as that is known."""
+        predicted = (
+            f"{self.predicted_pixels:,} of {self.valid_pixels:,} valid pixels are predicted, each by the models for "
+            "which its area is a test area."
+        )
+        if self.seen_pixels is None:
+            return predicted
+        if not self.seen_pixels:
+            return f"{predicted} None of these models learnt from the pixel."
+        return (
+            f"{predicted} {self.seen_pixels:,} of these pixels, {self.seen_labels:,} of them with a label, lie in "
+            "training patches of such a model too: split.overlap lets patches reach into other areas. Scores are too "
+            "high there."
+        )

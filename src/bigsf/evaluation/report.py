@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +19,12 @@ from bigsf.evaluation.report_figures import (
     completeness_figure,
     curves_figure,
 )
+from bigsf.figures import png_of
 from bigsf.files import write_text
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.quicklook import contours_figure, png_of
+from bigsf.maps.quicklook import contours_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,23 +87,23 @@ def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: O
     against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
     with FitsImage(path.with_name("out_of_fold.fits")) as probability:
         areas = summary.worst_areas
-        worst = _image(areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
+        worst = _image(lambda: areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
     sections = {
         "What was done": _facts(summary, folds),
         **{_KINDS[kind]: _scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
-        "Scores against threshold": _image(curves_figure(summary.curves), "precision, recall and Dice"),
+        "Scores against threshold": _image(lambda: curves_figure(summary.curves), "precision, recall and Dice"),
         "Calibration": _note("The fraction of true pixels in each range of probability.")
-        + _image(calibration_figure(summary.curves.calibration), "calibration"),
+        + _image(lambda: calibration_figure(summary.curves.calibration), "calibration"),
         "Thresholds": _thresholds_table(summary),
         "Where the map is good": _note(
             f"{_KINDS[against]}; each map at its own threshold of best Dice. Bins of column density hold equal numbers "
             "of valid pixels, and bins of local contrast equal numbers of true pixels."
         )
-        + _image(bins_figure(summary.by, against), "completeness and purity"),
+        + _image(lambda: bins_figure(summary.by, against), "completeness and purity"),
         "Injected filaments": _injected_section(summary.injected),
         "Runs": _runs_table(summary),
-        "Folds": _folds_table(summary) + _image(folds_figure(folds), "folds"),
-        "The map": _image(contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
+        "Folds": _folds_table(summary) + _image(lambda: folds_figure(folds), "folds"),
+        "The map": _image(lambda: contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
         "The ten areas that differ most from the target": _areas_table(areas) + worst,
         "Configuration": f"<details><summary>YAML</summary><pre>{escape(config_yaml)}</pre></details>",
     }
@@ -124,8 +125,7 @@ def _facts(summary: KFoldSummary, folds: Folds) -> str:
     facts = [
         f"{Path(summary.data).name}: {nx:,} x {ny:,} pixels (x, y), data identity {summary.data_identity[:12]}; "
         f"bigsf {summary.bigsf}.",
-        f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels were predicted, each by models for "
-        "which its area was a test area. Where there are several such models, the map is their ensemble mean.",
+        f"{summary.independence} Where a pixel has several models, the map is their ensemble mean.",
         f"Folds share {summary.shared_pixels:,} pixels. At least {clear} clear pixels lie between training and test "
         f"patches. {summary.labelled_uncovered:,} labelled pixels lie outside all patches that are completely inside "
         "one area.",
@@ -159,12 +159,23 @@ def _thresholds_table(summary: KFoldSummary) -> str:
         for kind, cost in summary.thresholds.items()
     ]
     note = (
-        "The thresholds of each model were chosen on its validation folds. They are stored in its snapshot, and bigsf "
-        "segment uses them. The best threshold in this table was chosen on the scored pixels themselves. The cost is "
-        "the Dice that is lost because thresholds are chosen on other pixels than those that are scored."
+        "The thresholds of each model were chosen on its validation folds, which were predicted as this map was. The "
+        "best threshold in this table is the single one that is best for the scored pixels themselves. The difference "
+        "is the Dice that is lost because thresholds are chosen on other pixels than those that are scored. It is "
+        "negative where the thresholds of the models do better together than any single one."
     )
-    columns = ["", "Dice at the thresholds of validation", "best Dice", "cost", "best threshold"]
-    return _note(note) + _table(columns, rows)
+    columns = ["", "Dice at the thresholds of validation", "best Dice", "difference", "best threshold"]
+    models = [
+        [name, *map(_number, (used.whole, used.labelled, run.thresholds.whole, run.thresholds.labelled))]
+        for (name, run), used in zip(summary.runs.items(), summary.mask_thresholds.values(), strict=True)
+    ]
+    note_on_models = (
+        "The thresholds of each model: those that this map is marked with, and those of its snapshot, which bigsf "
+        "segment uses. The latter were found with one prediction of each window at half overlap, as bigsf segment "
+        "predicts by default."
+    )
+    kinds = [f"{kind}, {where}" for where in ("this map", "snapshot") for kind in ("whole", "labelled")]
+    return _note(note) + _table(columns, rows) + _note(note_on_models) + _table(["run", *kinds], models)
 
 
 def _injected_section(injected: Recovery) -> str:
@@ -175,9 +186,11 @@ def _injected_section(injected: Recovery) -> str:
         "models for which their place was a test area. Shown is the fraction of each filament that is marked at the "
         "thresholds of validation, averaged over filaments, against their peak excess over the local background. "
         "Dotted lines show the same pixels before the injection. The baselines have thresholds at which they mark the "
-        f"same fraction of the map as the model, {injected.marked:.1%}."
+        f"same fraction of the map as the model, {injected.marked:.1%}. The filaments are of the same family (arcs of "
+        "Gaussian profile) as those that the augmentation filaments adds to training patches. A model that was trained "
+        "with it, as by default, finds them more easily than real filaments of the same contrast."
     )
-    return _note(note) + _image(completeness_figure(injected), "completeness against contrast")
+    return _note(note) + _image(lambda: completeness_figure(injected), "completeness against contrast")
 
 
 def _runs_table(summary: KFoldSummary) -> str:
@@ -244,5 +257,8 @@ def _number(value: Score) -> str:
     return "-" if not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
 
 
-def _image(figure: "Figure", name: str) -> str:
-    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(png_of(figure)).decode()}">'
+def _image(draw: Callable[[], "Figure"], name: str) -> str:
+    content = png_of(draw, f"The figure of {name}")
+    if content is None:
+        return f"<p>The figure of {escape(name)} could not be drawn.</p>"
+    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'

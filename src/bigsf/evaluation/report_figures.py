@@ -7,9 +7,10 @@ import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery
+from bigsf.figures import new_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.quicklook import new_figure, stretched
+from bigsf.maps.quicklook import stretched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,17 +1,16 @@
 """The trained models of a k-fold -> out_of_fold.fits, summary.json and report.html."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
+from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report import write_report
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.version import __version__
 
@@ -20,7 +19,6 @@ def summarise_kfold(
     path: Path,
     predictor: SlidingWindowPredictor,
     folds: Folds,
-    thresholds: Sequence[Thresholds],
     runs: dict[str, RunScores],
     clear_px: int | None,
     config_yaml: str,
@@ -37,8 +35,6 @@ def summarise_kfold(
         The model of each split.
     folds
         Folds of a patch file with labels.
-    thresholds
-        The thresholds that validation found for each model.
     runs
         The scores of each run, by the name of its folder.
     clear_px
@@ -53,6 +49,7 @@ def summarise_kfold(
     """
     file = folds.patch_file
     fits_path = path / "out_of_fold.fits"
+    thresholds = find_mask_thresholds(predictor, folds)
     out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, config_yaml)
     scores = out_of_fold.scores
     masks = MaskScores(folds, scores.best_thresholds())
@@ -72,8 +69,11 @@ def summarise_kfold(
         runs=runs,
         predicted_pixels=scores.predicted,
         valid_pixels=scores.valid,
+        seen_pixels=int(out_of_fold.seen[0]),
+        seen_labels=int(out_of_fold.seen[1]),
         out_of_fold=scores.table(),
         skeletons=masks.skeletons(),
+        mask_thresholds=dict(zip(runs, thresholds, strict=True)),
         thresholds=scores.threshold_costs(),
         seam_contrast=out_of_fold.seams.scores(),
         curves=scores.curves(),

@@ -107,8 +107,9 @@ class Filaments:
         Returns
         -------
         Table
-            Undefined values are NaN: columns on the sky without a WCS, columns of the map without a map, the
-            orientation of a round spot, and the contrast where the background has no valid pixel or is not positive.
+            Undefined values are NaN: columns on the sky without a WCS, or of a filament off the sky (in a corner of an
+            all-sky map); columns of the map without a map; the orientation of a round spot; and the contrast where the
+            background has no valid pixel or is not positive.
         """
         spines = [measure_spine(self._pixels(n), skeleton) for n, skeleton in enumerate(self._skeletons)]
         middle = np.array([spine.middle for spine in spines]).reshape(-1, 2)

@@ -5,7 +5,7 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
 from bigsf.filaments.spine import Pixels, Points, Spine
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.wcs import galactic_lb, sky_coordinates
 
 NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
 """Axes in place of those on the sky where there is no WCS: left is -x, and up is +y."""
@@ -51,7 +51,8 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
     Returns
     -------
     ndarray
-        Arcmin towards (increasing Galactic longitude, Galactic north) for a pixel along (y, x), `(n, 2, 2)`.
+        Arcmin towards (increasing Galactic longitude, Galactic north) for a pixel along (y, x), `(n, 2, 2)`; NaN off
+        the sky.
     """
     half_pixels = 0.5 * np.eye(2)
     steps = [galactic_lb(wcs, points + step) - galactic_lb(wcs, points - step) for step in half_pixels]
@@ -62,15 +63,19 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
 
 
 def pixel_areas(axes: Float64Array) -> Float64Array:
-    """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky."""
-    return np.asarray(np.abs(np.linalg.det(axes)))
+    """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky; NaN off the sky."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(np.linalg.det(axes)))
 
 
 def arcmin_per_pixel(wcs: WCS, spines: list[Spine]) -> Float64Array:
-    """Return the length of each path on the sky over its length in pixels, `(n,)`; 0 for a path of one point."""
+    """Return the length of each path on the sky over its length in pixels, `(n,)`.
+
+    It is 0 for a path of one point, and NaN for a path that leaves the sky.
+    """
     owner = np.repeat(np.arange(len(spines)), [len(spine.path) for spine in spines])
     points = np.concatenate([spine.path for spine in spines] or [np.empty((0, 2))])
-    sky = wcs.pixel_to_world(points[:, 1], points[:, 0])
+    sky = sky_coordinates(wcs, points)
     steps = {"sky": sky[1:].separation(sky[:-1]).arcmin, "pixels": np.hypot(*np.diff(points, axis=0).T)}
     same = owner[1:] == owner[:-1]  # a step from one spine to the next does not count
     sums = {name: np.bincount(owner[1:][same], step[same], len(spines)) for name, step in steps.items()}

@@ -26,9 +26,12 @@ class Spine(NamedTuple):
     """The line along a filament."""
 
     path: Points
-    """Points (y, x) in pixels along a smooth line, `(n, 2)`, about one per pixel."""
+    """Points (y, x) in pixels along a smooth line, `(n, 2)`, about one per pixel. The last is the first of a ring."""
     length_px: float
-    """Length of the line whose dilation is the mask. The mask reaches half a width farther at both ends."""
+    """Length of the line whose dilation is the mask. The mask reaches half a width farther at both ends.
+
+    Of a ring: its circumference.
+    """
 
     @property
     def middle(self) -> Points:
@@ -58,6 +61,9 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     2. the rest is continued in a straight line to the border of the mask;
     3. the half width is subtracted from its length.
 
+    Where two paths of a loop lead from one end of the longest to the other, the line is closed: its length is that of
+    the whole loop, and it has no ends.
+
     The half width is measured on the inner path that step 1 leaves: half the area of the pixels nearest to it, over its
     length.
 
@@ -74,7 +80,11 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
         The length is accurate to 2 pixels for filaments 3 to 9 pixels wide, except where they bend within a few widths.
         A skeleton of one pixel has length 0.
     """
-    chain = _longest_path(skeleton)
+    graph = _graph(skeleton)
+    chain = _longest_path(graph)
+    if len(back := _way_back(graph, chain, skeleton)):
+        path = _smooth_ring(skeleton[np.append(chain, back)].astype(np.float64))
+        return Spine(path, float(_along(path)[-1]))
     path = _smooth(skeleton[chain].astype(np.float64))
     along = _along(path)
     total = along[-1]
@@ -100,12 +110,8 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     return Spine(path, max(0.0, float(length)))
 
 
-def _longest_path(skeleton: Pixels) -> npt.NDArray[np.intp]:
-    """Return the indices, in order, of the pixels of the longest of the shortest paths through a skeleton.
-
-    Two searches find it: from any pixel to the farthest, and from there to the farthest again. This is exact for
-    skeletons without loops.
-    """
+def _graph(skeleton: Pixels) -> csr_array:
+    """Return the distances between neighbouring pixels of a skeleton, each pair once."""
     n = len(skeleton)
     pixels = skeleton - skeleton.min(axis=0) + 1
     width = int(pixels[:, 1].max()) + 2
@@ -119,13 +125,53 @@ def _longest_path(skeleton: Pixels) -> npt.NDArray[np.intp]:
         lengths = np.full(len(has_neighbour), np.hypot(dy, dx))
         edges.append((lengths, has_neighbour, order[found[has_neighbour]]))
     length, start, end = (np.concatenate(parts) for parts in zip(*edges, strict=True))
-    graph = csr_array((length, (start, end)), shape=(n, n))
+    return csr_array((length, (start, end)), shape=(n, n))
+
+
+def _longest_path(graph: csr_array) -> npt.NDArray[np.intp]:
+    """Return the indices, in order, of the pixels of the longest of the shortest paths through a skeleton.
+
+    Two searches find it: from any pixel to the farthest, and from there to the farthest again. This is exact for
+    skeletons without loops.
+    """
     first = int(np.argmax(dijkstra(graph, directed=False, indices=0)))
     distance, previous = dijkstra(graph, directed=False, indices=first, return_predecessors=True)
-    chain = [int(np.argmax(distance))]
+    return _chain(previous, first, int(np.argmax(distance)))
+
+
+def _chain(previous: npt.NDArray[np.integer[Any]], first: int, last: int) -> npt.NDArray[np.intp]:
+    """Return the indices of the pixels from the last back to the first."""
+    chain = [last]
     while chain[-1] != first:
         chain.append(int(previous[chain[-1]]))
     return np.array(chain)
+
+
+def _way_back(graph: csr_array, chain: npt.NDArray[np.intp], skeleton: Pixels) -> npt.NDArray[np.intp]:
+    """Return the pixels by which a path closes to a ring, from its end to its start; none where it does not.
+
+    A ring shares no other pixel with the path, and encloses pixels: corners of a skeleton are no rings.
+    """
+    free = np.ones(graph.shape[0])
+    free[chain[1:-1]] = 0
+    last, first = int(chain[0]), int(chain[-1])
+    kept = graph.multiply(free[:, None]).multiply(free).tocsr()
+    kept.eliminate_zeros()
+    distance, previous = dijkstra(kept, directed=False, indices=last, return_predecessors=True)
+    if len(chain) < 3 or not np.isfinite(distance[first]):
+        return np.array([], np.intp)
+    back = _chain(previous, last, first)[1:]
+    y, x = skeleton[np.append(chain[:-1], np.append(first, back[:-1]))].T
+    doubled = abs(int((x * np.roll(y, 1) - y * np.roll(x, 1)).sum()))
+    enclosed = (doubled - len(x)) // 2 + 1  # pixels inside of a polygon by its area (Pick 1899)
+    return back if enclosed > 0 else np.array([], np.intp)
+
+
+def _smooth_ring(path: Points) -> Points:
+    """Return a closed path, whose last point is its first, smoothed along its length."""
+    spread = min(_SMOOTHING_PX, len(path) / 30)  # smoothing shrinks a ring that is not much larger than its spread
+    smooth = gaussian_filter1d(path[:-1], spread, axis=0, mode="wrap")
+    return np.concatenate([smooth, smooth[:1]])
 
 
 def _smooth(path: Points) -> Points:

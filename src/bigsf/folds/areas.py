@@ -65,8 +65,10 @@ class AreaGrid:
 
     def area_of(self, positions: npt.NDArray[np.integer]) -> tuple[IntArray, IntArray]:
         """Return (row, column) in the grid of the areas that hold pixels `(n, 2)`, (y, x)."""
-        x = positions[:, 1]
-        x = np.where(x >= self.x_edges[-1], x - _whole(self.period_px), x)
+        x, end = positions[:, 1], self.x_edges[-1]
+        if np.isfinite(self.period_px):
+            turns = np.where(x >= end, (x - end) // self.period_px + 1, 0)
+            x = np.minimum(x - np.round(turns * self.period_px).astype(np.int64), end - 1)
         return (
             np.searchsorted(self.y_edges, positions[:, 0], side="right") - 1,
             np.searchsorted(self.x_edges, x, side="right") - 1,
@@ -136,10 +138,6 @@ def _lines(edges: tuple[int, ...], pixels: IntArray, gap: int, end: float) -> tu
 def distinct_width(nx: int, period_px: float) -> int:
     """Return the number of columns before the sky repeats."""
     return int(min(nx, np.floor(period_px)))
-
-
-def _whole(period_px: float) -> int:
-    return round(period_px) if np.isfinite(period_px) else 0
 
 
 def _edges(length: int, area_size: int, patch_size: int) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bigsf.figures import new_figure
 from bigsf.folds.folds import Folds
-from bigsf.maps.quicklook import LONGEST_PX, label_axes, new_figure, stretched
+from bigsf.maps.quicklook import drawing_step, label_axes, stretched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ def folds_figure(folds: Folds) -> "Figure":
     from matplotlib.patches import Patch
 
     file = folds.patch_file
-    step = max(1, -(-max(file.shape) // LONGEST_PX))
+    step = drawing_step(file.shape)
     image = np.asarray(file.image[0, ::step, ::step])
     number = np.concatenate([folds.rows(y, y + 1)[:, ::step] for y in range(0, file.shape[0], step)])
     scaled, _, low, high = stretched(image)
@@ -35,7 +36,7 @@ def folds_figure(folds: Folds) -> "Figure":
     axes = figure.add_subplot(projection=wcs)
     axes.imshow(shown, origin="lower", aspect="equal")
     label_axes(axes, wcs)
-    axes.set_title(f"{file.path.name}: {number.max()} folds, strategy {folds.config.strategy.type}")
+    axes.set_title(f"{file.path.name}: {number.max()} folds, strategy {folds.config.strategy.type}", parse_math=False)
     handles = [
         Patch(
             color=colours[fold - 1],

@@ -15,7 +15,7 @@ from bigsf.folds.resolve import ResolvedSplit, make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.wcs import nearest_galactic_lb
 from bigsf.patches.patch_file import PatchFile
 
 
@@ -232,9 +232,9 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaCon
 
 
 def _galactic(areas: AreaGrid, patch_file: PatchFile) -> Float64Array | None:
-    """Return Galactic (l, b) of the centre of each area in degrees, `(2, down, across)`."""
+    """Return Galactic (l, b) of the centre of each area, or of the edge of the sky, in degrees `(2, down, across)`."""
     if patch_file.wcs is None:
         return None
     y, x = ((np.array(edges[:-1]) + edges[1:] - 1) / 2 for edges in (areas.y_edges, areas.x_edges))
     centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
-    return galactic_lb(patch_file.wcs, centres).T.reshape(2, *areas.shape)
+    return nearest_galactic_lb(patch_file.wcs, centres).T.reshape(2, *areas.shape)

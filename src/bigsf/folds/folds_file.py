@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,22 @@ from pydantic import Field, ValidationError
 
 from bigsf.arrays import IntArray
 from bigsf.config import Config
-from bigsf.errors import BigsfWarning, ConfigError, DataError
-from bigsf.files import atomic_path, write_text
+from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
+from bigsf.figures import save_figure
+from bigsf.files import write_text
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
-from bigsf.maps.quicklook import save_figure
+from bigsf.maps.fits_image import is_fits
+from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
 
 FORMAT = "bigsf folds"
 FORMAT_VERSION = 1
+_BTYPE = "fold number"
 
 
 class FoldsFile(Config):
@@ -47,12 +50,19 @@ class FoldsFile(Config):
     clear_px: int | None = None
 
 
+def folds_outputs(path: Path) -> Outputs:
+    """Return the files of folds: the folds file and, beside it, a FITS image with one pixel per area and a figure."""
+    return Outputs(path, path.with_suffix(".fits"), path.with_suffix(".png"))
+
+
 def write_folds(folds: Folds, path: Path) -> None:
-    """Write the folds file and, beside it, a FITS image with one pixel per area and a figure."""
-    with ExitStack() as files:  # they appear together, once the last is written
-        save_figure(folds_figure(folds), files.enter_context(atomic_path(path.with_suffix(".png"))))
-        _area_image(folds).writeto(files.enter_context(atomic_path(path.with_suffix(".fits"))))
-        save_folds(folds, path)
+    """Write the files of folds; see `folds_outputs`."""
+    with folds_outputs(path).writing() as files:
+        png = path.with_suffix(".png")
+        save_figure(lambda: folds_figure(folds), files[png], png.name)
+        with files[path.with_suffix(".fits")].open("wb") as file:
+            _area_image(folds).writeto(file)
+        files[path].write_text(_json_of(folds), encoding="utf-8")
 
 
 def _area_image(folds: Folds) -> fits.PrimaryHDU:
@@ -61,12 +71,17 @@ def _area_image(folds: Folds) -> fits.PrimaryHDU:
     if folds.patch_file.wcs is not None:
         down, across = (max(1, edges[1] - edges[0]) for edges in (folds.areas.y_edges, folds.areas.x_edges))
         header = folds.patch_file.wcs.slice((slice(None, None, down), slice(None, None, across))).to_header()
-    header["BTYPE"] = ("fold number", "1 to k; a pixel is an area")
+    header["BTYPE"] = (_BTYPE, "1 to k; a pixel is an area")
     return fits.PrimaryHDU(folds.grid.astype(np.uint8), header)
 
 
 def save_folds(folds: Folds, path: Path) -> None:
-    """Write the JSON file alone, one row of areas per line."""
+    """Write the folds file alone."""
+    write_text(path, _json_of(folds))
+
+
+def _json_of(folds: Folds) -> str:
+    """Return the content of the folds file, one row of areas per line."""
     leakage = folds.leakage
     content = FoldsFile(
         format=FORMAT,
@@ -86,7 +101,7 @@ def save_folds(folds: Folds, path: Path) -> None:
         clear_px=leakage.clear_px,
     ).model_dump(mode="json")
     lines = ",\n".join(f'  "{key}": {_by_lines(key, value)}' for key, value in content.items())
-    write_text(path, f"{{\n{lines}\n}}\n")
+    return f"{{\n{lines}\n}}\n"
 
 
 def _by_lines(key: str, value: Any) -> str:
@@ -150,8 +165,15 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         folds.edited = True
         warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
         if write:
+            _check_image(path.with_suffix(".fits"), path)
             write_folds(folds, path)
     return folds
+
+
+def _check_image(image: Path, path: Path) -> None:
+    """Raise `UsageError` where what lies beside a folds file is no image of folds, and would be replaced by one."""
+    if image.exists() and (not is_fits(image) or fits.getheader(image).get("BTYPE") != _BTYPE):
+        raise UsageError(f"{image} is no image of folds, so it is not replaced. Give {path} another name.")
 
 
 def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool = True) -> Folds:
@@ -159,6 +181,7 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
     path = config.path or default_folds_path(patch_file.path)
     if path.exists():
         return load_folds(path, patch_file, config, write)
+    folds_outputs(path).check([patch_file.path], remedy="Name another folds file with split.path.")
     folds = Folds.make(patch_file, config)
     if write:
         write_folds(folds, path)

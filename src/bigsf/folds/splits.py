@@ -57,6 +57,8 @@ def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Spl
             f"k_train is {k_train:g} of {n} folds; expected 1 to {n - 2}, or a fraction of k, so that training keeps 1 "
             "fold or more, and validation and test together 2 or more."
         )
+    if k == 1 and step > 1:
+        raise ConfigError(f"step is {step} but k is 1, which makes one split alone: leave step out.")
     n_valid = rest // 2
     rotations = [[(first + i) % n + 1 for i in range(n)] for first in range(n)]
     splits = [Split(r[:count], r[count : count + n_valid], r[count + n_valid :]) for r in rotations]

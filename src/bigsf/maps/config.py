@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from bigsf.config import Config, ConfigPath
 
@@ -12,9 +12,9 @@ class MapConfig(Config):
     """How a map in FITS files is read."""
 
     hdu: str | int | None = None
-    """Name or index of the image's HDU; by default the first that holds an image."""
+    """Name or index of the image's HDU, or name and version as in `SCI,2`; by default the first that holds a plane."""
 
-    blank: float | None = None
+    blank: float | None = Field(default=None, allow_inf_nan=False)
     """A value of the image that marks missing data, besides NaN and the header's BLANK."""
 
     missing: ConfigPath | None = None
@@ -36,3 +36,8 @@ class MapConfig(Config):
     def valid_mask(self) -> Path | None:
         """The FITS mask that is 1 where data are valid, under whichever of its two names it was given."""
         return self.valid or self.missing
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are read, besides that of the map."""
+        return [*self.channels, *([self.valid_mask] if self.valid_mask else [])]

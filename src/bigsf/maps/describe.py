@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, image_hdus
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import image_hdus, is_mask
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
-from bigsf.maps.wcs import pixel_scale_deg
+from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 
@@ -21,7 +21,7 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
     path
         The file.
     blank
-        A value that marks missing data, besides NaN and BLANK.
+        A value that marks missing data in the map, besides NaN and BLANK; masks have none.
     chunk_pixels
         Pixels to hold in memory at a time.
     """
@@ -31,6 +31,8 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
 def _describe(path: Path, index: int, blank: float | None, chunk_pixels: int) -> str:
     try:
         with FitsImage(path, index, blank) as image:
+            if is_mask(image.header):
+                image.blank = None
             header, (ny, nx) = image.header, image.shape
             facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
             facts += [image.unit or "no BUNIT", _sky(image), _values(image, chunk_pixels)]
@@ -45,13 +47,13 @@ def _scaling(image: FitsImage) -> str:
 
 
 def _sky(image: FitsImage) -> str:
-    wcs = image.wcs
+    wcs = image.plane_wcs.wcs
     if wcs is None:
-        return "no WCS"
+        return "no celestial WCS"
     ny, nx = image.shape
-    centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+    centre = sky_coordinates(wcs, [[(ny - 1) / 2, (nx - 1) / 2]])[0]
     step_arcsec = 3600 * pixel_scale_deg(wcs)
-    frame = wcs_to_celestial_frame(wcs).name
+    frame = centre.frame.name
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 

@@ -3,13 +3,16 @@
 astropy and cfitsio believe what a header or a compressed tile says of its own size. These checks come before that.
 """
 
+import bz2
 import gzip
+import lzma
 import math
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,18 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from bigsf.errors import DataError, out_of_memory
+from bigsf.maps.file_kinds import describe_absence, describe_kind
 
 _BLOCK = 2880  # bytes; FITS files consist of such blocks
 
 _MOST_AXES = 999  # the most axes of an array, and columns of a table, that FITS allows
+
+_ARCHIVES: dict[bytes, Callable[[Path], BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+"""How an archive is opened, by its first bytes."""
 
 _TILE_HEAD = struct.Struct(">2sii")  # of an HCOMPRESS tile: magic number, rows, columns (White et al. 1992)
 
@@ -69,7 +80,8 @@ def open_fits(path: Path) -> Any:
         Where the file is absent, is not a FITS file, or has a header that cannot be read.
     """
     try:
-        _check_axes(_first_block(path))
+        start = _first_block(path)
+        _check_axes(start)
         with quiet_astropy():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
             try:
@@ -78,14 +90,14 @@ def open_fits(path: Path) -> Any:
                 hdus.close()
                 raise
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
+        raise DataError(describe_absence(path)) from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder; expected a FITS file.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS
         if out_of_memory(error):
             raise
         reason = f"a header has no {_reason(error)}" if isinstance(error, KeyError) else _reason(error)
-        reason = "it does not begin with SIMPLE." if reason.startswith("No SIMPLE card") else reason
+        reason = describe_kind(path, start) if reason.startswith("No SIMPLE card") else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
 
@@ -97,9 +109,12 @@ def _reason(error: Exception) -> str:
 
 def _first_block(path: Path) -> bytes:
     with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if zipped else path.open("rb") as file:
-        return file.read(_BLOCK)
+        start = file.read(_BLOCK)
+    for signature, unpack in _ARCHIVES.items():
+        if start.startswith(signature):
+            with unpack(path) as file:
+                return file.read(_BLOCK)
+    return start
 
 
 def _read_headers(hdus: Any) -> None:
@@ -117,7 +132,12 @@ def _read_headers(hdus: Any) -> None:
 
 
 def _check_axes(header: bytes) -> None:
-    """Refuse a header of more axes or columns than FITS allows: astropy would look for the cards of a billion."""
+    """Refuse a header that is no standard FITS, and one of more axes or columns than FITS allows.
+
+    astropy would look for the cards of a billion axes.
+    """
+    if re.match(rb"SIMPLE *= *F", header):
+        raise ValueError("its card SIMPLE is F, so it is no standard FITS. Write it anew with SIMPLE = T.")
     for at in range(0, len(header), 80):
         found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
         if found and int(found[2]) > _MOST_AXES:

@@ -1,9 +1,9 @@
 """A FITS file -> rows of one image in it, float32 with NaN where data are missing."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,28 +18,15 @@ from bigsf.files import ChangeDetector
 from bigsf.maps.fits_guard import (
     check_complete,
     check_hcompress_tiles,
-    is_image,
-    is_map,
     open_fits,
     readable,
     sound_cards,
 )
-from bigsf.maps.wcs import celestial_wcs
+from bigsf.maps.hdus import axes_of_plane, find_hdu, find_planes
+from bigsf.maps.wcs import PlaneWCS, read_plane_wcs
 
-_PLANES = {
-    "TARGET": "target",
-    "SPINES": "target",
-    "BACKGROUND": "background",
-    "MISSING": "valid",
-    "VALID": "valid",
-    "TRUTH": "truth",
-}
-"""Names of extensions that hold the masks of a map, and the role of each."""
-
-_AXIS_CARD = re.compile(
-    r"^((NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CROTA|CUNIT|CNAME|CRDER|CSYER)[3-9]|(PC|CD)0*([3-9]_\d|\d_0*[3-9])|(PV|PS)[3-9]_\d+)$"
-)
-"""Cards of the third and further axes of an array."""
+_ARCHIVES = {".gz", ".bz2", ".xz", ".z", ".zip", ".fz"}
+"""Endings that stand behind the one of the FITS file."""
 
 _ARRAY_CARDS = {"BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM"} | {
     "XTENSION",
@@ -62,9 +49,15 @@ class FitsImage:
     path
         The file: FITS, gzipped FITS or tile-compressed FITS.
     hdu
-        Name or index of the HDU that holds the image; by default the first image that is no mask by its name.
+        Index or name of the HDU that holds the image, or name and EXTVER as in `SCI,2`; by default the first plane
+        that is no mask by its name.
     blank
         A value that marks missing data besides NaN, infinities and the header's BLANK.
+
+    Attributes
+    ----------
+    too_large
+        Finite values beyond the range of float32 among those read so far; they are NaN.
 
     Raises
     ------
@@ -75,11 +68,12 @@ class FitsImage:
     def __init__(self, path: str | Path, hdu: str | int | None = None, blank: float | None = None) -> None:
         self.path = Path(path)
         self.blank = blank
+        self.too_large = 0
         self._hdus = open_fits(self.path)
         self._changes = ChangeDetector(self.path)
         try:
             with readable(str(self.path)):
-                self.hdu = _find(self._hdus, self.path, hdu)
+                self.hdu = find_hdu(self._hdus, self.path, hdu)
                 header = self._hdus[self.hdu].header
                 self.header = sound_cards(header)
                 self._unreadable = len(header.cards) - len(self.header.cards)
@@ -125,12 +119,25 @@ class FitsImage:
                 BigsfWarning,
                 stacklevel=2,
             )
-        return output_header(self.header)
+        return output_header(self.plane_wcs.header)
 
     @property
     def wcs(self) -> WCS | None:
-        """The celestial WCS, or None where the header has none that can be read."""
-        return celestial_wcs(self.header)
+        """The celestial WCS, or None where the plane has none; warns once of what of it is left out."""
+        return self._wcs
+
+    @cached_property
+    def _wcs(self) -> WCS | None:
+        for fault in self.plane_wcs.faults:
+            warnings.warn(f"{self.name}: {fault}", BigsfWarning, stacklevel=3)
+        return self.plane_wcs.wcs
+
+    @cached_property
+    def plane_wcs(self) -> PlaneWCS:
+        """The WCS of the plane, and what of it is left out."""
+        y, x = self._kept_axes
+        n = len(self._full_shape)
+        return read_plane_wcs(self.header, (n - x, n - y))
 
     def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
         """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
@@ -164,7 +171,10 @@ class FitsImage:
             missing = equal if missing is None else missing | equal
         with np.errstate(over="ignore"):
             image = raw.astype(np.float32)  # in native byte order; values beyond float32 become infinite
-        image[~np.isfinite(image)] = np.nan
+        infinite = np.isinf(image)
+        if infinite.any():
+            self.too_large += int((infinite & np.isfinite(raw) & ~(missing if missing is not None else False)).sum())
+            image[infinite] = np.nan
         if missing is not None:
             image[missing] = np.nan
         return image
@@ -172,13 +182,11 @@ class FitsImage:
     def _axes(self) -> tuple[tuple[int, ...], tuple[int, int]]:
         """Return the full numpy shape and which two of its axes are (y, x)."""
         full = tuple(self._hdus[self.hdu].shape)
-        n = len(full)
-        long = [axis for axis, length in enumerate(full) if length != 1]
-        kept = (n - 2, n - 1) if n == 2 or set(long) <= {n - 2, n - 1} else tuple(long)
-        if len(kept) != 2 or 0 in full:
+        kept = axes_of_plane(full)
+        if kept is None:
             raise DataError(
                 f"{self.name} holds an array of {' x '.join(map(str, full))} pixels; expected one plane (ny x nx). "
-                "Cut one plane out of a cube first."
+                + ("It is empty." if 0 in full else "Cut one plane out of a cube first.")
             )
         return full, kept
 
@@ -192,18 +200,9 @@ def is_fits(path: Path) -> bool:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of a map without its ending: `galaxy` for galaxy.fits.gz."""
-    return Path(path.name.removesuffix(".gz")).stem
-
-
-def find_planes(path: str | Path) -> dict[str, str]:
-    """Return the masks among the extensions of a file, as role: EXTNAME.
-
-    The roles are target (TARGET or SPINES), background, valid (VALID or MISSING) and truth.
-    """
-    with open_fits(Path(path)) as hdus:
-        names = [str(hdu.name).upper() for hdu in hdus if is_image(hdu)]
-    return {_PLANES[name]: name for name in names if name in _PLANES}
+    """Return the name of a map without its endings: `galaxy` for galaxy.fits.gz."""
+    archived = path.suffix.lower() in _ARCHIVES
+    return Path(path.stem if archived else path.name).stem
 
 
 def open_planes(
@@ -220,8 +219,8 @@ def open_planes(
     images
         The FITS files of the channels.
     masks
-        The FITS files of the masks by role. Where one is None, the extension of that role in the first file of `images`
-        stands for it, if there is one.
+        The FITS files of the masks by role: in each, the extension of that role or else the first image. Where a file
+        is None, the extension of that role in the first file of `images` stands for it, if there is one.
     stack
         What closes the files.
     hdu
@@ -230,54 +229,24 @@ def open_planes(
         A value that marks missing data in every channel.
     """
     first, *others = images
-    inside = find_planes(first)
+    inside = find_planes(first, [role for role, path in masks.items() if path is None])
     planes = [stack.enter_context(FitsImage(first, hdu, blank))]
     planes += [stack.enter_context(FitsImage(path, blank=blank)) for path in others]
     opened = {}
     for role, path in masks.items():
         if path is not None:
-            opened[role] = stack.enter_context(FitsImage(path))
+            opened[role] = stack.enter_context(FitsImage(path, find_planes(path, [role]).get(role)))
         elif role in inside:
             opened[role] = stack.enter_context(FitsImage(first, inside[role]))
     return planes, opened
 
 
-def image_hdus(path: str | Path) -> list[int]:
-    """Return the indices of the HDUs of a file that are images of two axes or more."""
-    with open_fits(Path(path)) as hdus:
-        return [index for index, hdu in enumerate(hdus) if is_map(hdu)]
-
-
 def output_header(header: fits.Header) -> fits.Header:
-    """Return the header of an input for a new 2-D image on its grid.
+    """Return the header of a plane for a new image on its grid.
 
-    WCS, HISTORY and all else are kept; cards about the values of the old array and about further axes are not.
+    WCS, HISTORY and all else are kept; cards about the values of the old array are not.
     """
     kept = header.copy(strip=True)
-    for keyword in [k for k in kept if _AXIS_CARD.match(k) or k in _ARRAY_CARDS]:
+    for keyword in [k for k in kept if k in _ARRAY_CARDS]:
         kept.remove(keyword, ignore_missing=True, remove_all=True)
-    if "WCSAXES" in kept:
-        kept["WCSAXES"] = 2
     return kept
-
-
-def _find(hdus: Any, path: Path, wanted: str | int | None) -> int:
-    """Return the index of the wanted HDU; by default of the first image that is no mask."""
-    listing = ", ".join(
-        f"{i} {hdu.name or 'unnamed'} {hdu.shape if is_image(hdu) else 'table'}" for i, hdu in enumerate(hdus)
-    )
-    if wanted is None:
-        images = [index for index, hdu in enumerate(hdus) if is_map(hdu)]
-        found = next((i for i in images if str(hdus[i].name).upper() not in _PLANES), images[0] if images else None)
-        if found is None:
-            raise DataError(f"{path} holds no image: its HDUs are {listing}. Expected one of ny x nx pixels.")
-        return found
-    key = int(wanted) if str(wanted).lstrip("-").isdecimal() else str(wanted)
-    try:
-        index = int(hdus.index_of(key))
-        hdu = hdus[index]
-    except (KeyError, IndexError):
-        raise DataError(f"{path} has no HDU {wanted!r}; it has {listing}.") from None
-    if not is_map(hdu):
-        raise DataError(f"HDU {wanted!r} of {path} is no image of ny x nx pixels; the HDUs are {listing}.")
-    return index

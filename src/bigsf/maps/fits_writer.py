@@ -58,7 +58,7 @@ class FitsWriter:
         for table in tables:
             headers[position] = _table_bytes(table)
             position += len(headers[position])
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             allocate(self._file, position)
             for at, content in headers.items():

@@ -12,8 +12,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
-from bigsf.maps.wcs import pixel_scale_deg
+from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
 
 class MapRows(Protocol):
@@ -101,33 +100,19 @@ class FitsMap(MapSource):
         Planes of one grid.
     valid
         A mask that is 1 where data are valid.
-    check_valid
-        Read the whole mask first and refuse one that looks inverted. A caller that reads all rows anyway can count
-        the pixels itself and call `check_not_inverted`.
 
     Raises
     ------
     DataError
-        Where the planes do not share one grid, or the mask looks inverted.
+        Where the planes do not share one grid.
     """
 
-    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None, check_valid: bool = True) -> None:
+    def __init__(self, images: Sequence[FitsImage], valid: FitsImage | None = None) -> None:
         for other in [*images[1:], *([valid] if valid else [])]:
             check_same_grid(images[0], other)
         self.images, self.valid = images, valid
-        if valid and check_valid:
-            self._check_valid(valid)
         self._top = 0
         self._held = np.empty((len(images), 0, images[0].shape[1]), np.float32)
-
-    def _check_valid(self, valid: FitsImage, chunk_pixels: int = CHUNK_PIXELS) -> None:
-        """Refuse an inverted mask before the long work begins."""
-        finite = missing = 0
-        for y0, y1 in row_chunks(self.shape, chunk_pixels):
-            rows = self.read(y0, y1)
-            finite += int(rows.finite.sum())
-            missing += int((rows.finite & ~rows.valid).sum())
-        check_not_inverted(valid, finite, missing)
 
     @property
     def name(self) -> str:
@@ -222,9 +207,23 @@ def read_mask(
     odd = ~mask & (rows != 0) & np.isfinite(rows)
     if odd.any():
         values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
-        remedy = " Pass --target-threshold VALUE to take all above it as 1." if role != "valid" else ""
-        raise DataError(f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}.{remedy}")
+        remedy = _remedy_for_valid(plane) if role == "valid" else _REMEDY_FOR_LABELS
+        raise DataError(f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}. {remedy}")
     return mask
+
+
+_REMEDY_FOR_LABELS = (
+    "Pass --target-threshold VALUE to take all above it as 1: 0 where the values are identifiers of structures, or 255 "
+    "stands for 1. It holds for target, background and truth."
+)
+
+
+def _remedy_for_valid(plane: FitsImage) -> str:
+    return (
+        "Expected 1 where data are valid and 0 where they are missing. Where all above 0 is valid, as in a coverage or "
+        f"a weight, write that mask: python -c \"from astropy.io import fits; d, h = fits.getdata('{plane.path}', "
+        f"{plane.hdu}, header=True); fits.writeto('valid.fits', (d > 0).astype('uint8'), h)\""
+    )
 
 
 def check_not_inverted(valid: FitsImage, finite: int, missing: int) -> None:
@@ -256,7 +255,7 @@ def check_same_grid(first: OnGrid, other: OnGrid) -> None:
     if first.wcs is None or other.wcs is None:
         return
     for y, x in _landmarks(first.shape):
-        here, there = (plane.wcs.pixel_to_world(x, y) for plane in (first, other) if plane.wcs is not None)
+        here, there = (sky_coordinates(plane.wcs, [[y, x]])[0] for plane in (first, other) if plane.wcs is not None)
         if np.isnan(here.data.lon) and np.isnan(there.data.lon):  # the corners of an all-sky map show no sky
             continue
         if not here.separation(there).deg <= 0.1 * pixel_scale_deg(first.wcs):

@@ -1,10 +1,8 @@
 """Planes of a map -> figures: the quicklook of a segmentation, contours, and what other figures of maps share."""
 
-import io
-import warnings
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,40 +11,23 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import FloatArray
+from bigsf.figures import new_figure
 from bigsf.maps.wcs import celestial_wcs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-LONGEST_PX = 3000
-"""Longest side of a plane as it is drawn, in pixels."""
-
-_DPI = 150
+_MOST_PIXELS = 1500 * 1500
+"""Pixels of a plane as it is drawn, at most: about as many as a figure shows."""
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of a width and height in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, spared where nothing is drawn
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def png_of(figure: "Figure") -> bytes:
-    """Return the content of a figure's PNG file."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # matplotlib warns where a corner of the axes shows no sky
-        figure.savefig(content, format="png", bbox_inches="tight", pad_inches=0.1)
-    return content.getvalue()
-
-
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG file."""
-    path.write_bytes(png_of(figure))
+def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int:
+    """Return n such that every n-th row and column of a plane (ny, nx) hold no more pixels than are drawn."""
+    step = math.isqrt(math.prod(shape) // most_pixels)
+    while math.ceil(shape[0] / max(step, 1)) * math.ceil(shape[1] / max(step, 1)) > most_pixels:
+        step += 1
+    return max(step, 1)
 
 
 class SubsampledPlanes:
@@ -56,8 +37,8 @@ class SubsampledPlanes:
     ----------
     shape
         (ny, nx) of the full planes.
-    longest_px
-        Longest side of the subsampled planes in pixels.
+    most_pixels
+        Pixels of a subsampled plane, at most.
 
     Attributes
     ----------
@@ -65,9 +46,9 @@ class SubsampledPlanes:
         Pixels of the full planes per pixel of the subsampled ones.
     """
 
-    def __init__(self, shape: tuple[int, int], longest_px: int = LONGEST_PX) -> None:
+    def __init__(self, shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> None:
         self.shape = shape
-        self.step = max(1, -(-max(shape) // longest_px))
+        self.step = drawing_step(shape, most_pixels)
         self._rows: dict[str, list[npt.NDArray[Any]]] = {}
 
     def add(self, y0: int, **planes: npt.NDArray[Any]) -> None:
@@ -81,22 +62,19 @@ class SubsampledPlanes:
         return np.concatenate(self._rows[name])
 
 
-def draw_quicklook(
+def quicklook_figure(
     subsampled: SubsampledPlanes,
-    path: Path,
     header: fits.Header,
     title: str,
     threshold: float,
     label: str = "probability",
-) -> None:
-    """Draw a map and its probability into a PNG file, on WCS axes where there is a WCS.
+) -> "Figure":
+    """Return a figure of a map and its probability, on WCS axes where there is a WCS.
 
     Parameters
     ----------
     subsampled
         The planes `image` and `probability`.
-    path
-        The PNG file.
     header
         Header of the map. Its WCS labels the axes.
     title
@@ -121,9 +99,9 @@ def draw_quicklook(
             shown = axes.imshow(plane[:, x0:x1], origin="lower", aspect="equal", **style)
             axes.set_facecolor("0.8")
             if strip == 0 and panel == 0:
-                axes.set_title(title, loc="left")
+                axes.set_title(title, loc="left", parse_math=False)  # a file name may hold dollar signs
             figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
-    save_figure(figure, path)
+    return figure
 
 
 def contours_figure(subsampled: SubsampledPlanes, header: fits.Header) -> "Figure":

@@ -1,32 +1,71 @@
-"""FITS header -> celestial WCS; WCS -> pixel scale, Galactic positions, columns after which the sky repeats."""
+"""FITS header -> celestial WCS; WCS -> pixel scale, positions on the sky, columns after which the sky repeats."""
 
-import warnings
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from astropy.coordinates import BarycentricMeanEcliptic, BaseCoordinateFrame, SkyCoord, Supergalactic
 from astropy.io import fits
+from astropy.time import Time
 from astropy.wcs import WCS
+from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
-from bigsf.errors import BigsfWarning, out_of_memory
 from bigsf.maps.fits_guard import quiet_astropy
+from bigsf.maps.plane_header import plane_header
 
-_REPEATING = ("CAR", "CEA", "CYP", "MER", "SFL")
+_CYLINDRICAL = ("CAR", "CEA", "CYP", "MER")
+"""Projections whose columns go on beyond half a turn from the reference."""
+
+_REPEATING = (*_CYLINDRICAL, "SFL")
 """Projections in which columns at a distance of 360 degrees on the equator show the same sky."""
+
+_ON_THE_SKY = ("RA--", "GLON", "ELON", "SLON")
+"""Longitudes whose frames are fixed among the stars: those of the Sun and of planets are not."""
+
+
+class PlaneWCS(NamedTuple):
+    """The WCS of a plane, and the header that holds it."""
+
+    header: fits.Header
+    """The header of the plane, whose WCS can be read, celestial or not."""
+    wcs: WCS | None
+    """The celestial WCS, or None."""
+    faults: tuple[str, ...]
+    """What of the WCS is left out or not used, and why, one sentence each."""
+
+
+def read_plane_wcs(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneWCS:
+    """Return the celestial WCS of a plane of an array.
+
+    It is None where the axes of the plane are no longitude and latitude in a frame that is fixed among the stars:
+    equatorial, Galactic, supergalactic or ecliptic.
+
+    Parameters
+    ----------
+    header
+        The header of the array.
+    axes
+        The FITS numbers, from 1, of the axes of the plane along x and y.
+    """
+    plane, faults = plane_header(header, axes)
+    with quiet_astropy():
+        wcs = WCS(plane)
+    if not wcs.has_celestial:
+        return PlaneWCS(plane, None, faults)
+    if not _has_sky_frame(wcs):
+        kinds = f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} {wcs.wcs.radesys}".strip()
+        fault = (
+            f"The coordinates of the WCS ({kinds}) are none of equatorial, Galactic, supergalactic and ecliptic: "
+            "pixel coordinates are used."
+        )
+        return PlaneWCS(plane, None, (*faults, fault))
+    return PlaneWCS(plane, wcs, faults)
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
     """Return the celestial WCS of a header's first two axes, or None where there is none."""
-    try:
-        with quiet_astropy():
-            wcs = WCS(header, naxis=2)  # also reads headers with degenerate axes or FK4 that WCS(header) refuses
-    except Exception as error:  # wcslib raises many kinds of errors
-        if out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())
-        warnings.warn(f"The WCS cannot be read and is left out: {reason}", BigsfWarning, stacklevel=2)
-        return None
-    return wcs if wcs.has_celestial else None
+    return read_plane_wcs(header).wcs
 
 
 def pixel_scale_deg(wcs: WCS) -> float:
@@ -34,10 +73,42 @@ def pixel_scale_deg(wcs: WCS) -> float:
     return float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
 
 
+def sky_coordinates(wcs: WCS, pixels: npt.ArrayLike) -> SkyCoord:
+    """Return the positions on the sky of pixels (y, x), `(n, 2)`; NaN where a pixel shows no sky.
+
+    Two things differ from `wcs.pixel_to_world`. The columns of a cylindrical map may lie more than 180 degrees from its
+    reference, where wcslib returns NaN. Ecliptic and supergalactic maps, which astropy takes for equatorial ones or
+    refuses, are right; their positions come in Galactic coordinates.
+    """
+    wcs = astropy_frame(wcs)
+    x, y = _within_half_a_turn(wcs, np.asarray(pixels, np.float64)).T
+    return wcs.pixel_to_world(x, y)
+
+
 def galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> Float64Array:
     """Return Galactic (l, b) in degrees `(n, 2)` of pixels (y, x) `(n, 2)`; NaN where a pixel shows no sky."""
-    sky = wcs.pixel_to_world(pixels[:, 1], pixels[:, 0]).galactic
+    sky = sky_coordinates(wcs, pixels).galactic
     return np.stack([sky.l.deg, sky.b.deg], axis=1)
+
+
+def nearest_galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> Float64Array:
+    """Return Galactic (l, b) in degrees `(n, 2)` of pixels (y, x) `(n, 2)`, or of the edge of the sky.
+
+    A pixel that shows no sky, e.g. in a corner of an all-sky map, gets the position at which the line from it to the
+    reference pixel of the WCS enters the sky, to 1e-6 of its length.
+    """
+    found = galactic_lb(wcs, pixels)
+    off = np.isnan(found).any(axis=1)
+    if off.any():
+        reference = wcs.wcs.crpix[::-1] - 1
+        step = np.asarray(pixels, np.float64)[off] - reference
+        inside, outside = np.zeros((len(step), 1)), np.ones((len(step), 1))  # parts of the way from the reference
+        for _ in range(20):
+            middle = (inside + outside) / 2
+            on_sky = np.isfinite(galactic_lb(wcs, reference + middle * step)).all(axis=1, keepdims=True)
+            inside, outside = np.where(on_sky, middle, inside), np.where(on_sky, outside, middle)
+        found[off] = galactic_lb(wcs, reference + inside * step)
+    return found
 
 
 def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
@@ -51,4 +122,78 @@ def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
     matrix = wcs.pixel_scale_matrix
     if abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]) or matrix[0, 0] == 0:
         return np.inf
-    return float(360.0 / abs(matrix[0, 0]))
+    return float(_turn_deg(wcs) / abs(matrix[0, 0]))
+
+
+def is_cylindrical(wcs: WCS) -> bool:
+    """Tell whether the columns of a projection go on beyond half a turn."""
+    return str(wcs.wcs.ctype[wcs.wcs.lng])[-3:] in _CYLINDRICAL and not wcs.has_distortion
+
+
+def astropy_frame(wcs: WCS) -> WCS:
+    """Return a WCS whose frame astropy knows: itself, or an ecliptic or supergalactic one in Galactic coordinates.
+
+    The sphere is turned under the projection (Calabretta & Greisen 2002, A&A 395, 1077, section 2): no pixel moves on
+    the sky.
+    """
+    frame = _unknown_to_astropy(wcs)
+    if frame is None:
+        return wcs
+    turned = wcs.deepcopy()
+    axes = turned.wcs
+    axes.set()
+    pole_lon, pole_colat, pole_phi = axes.cel.euler[:3]  # of the native pole; native longitude of the celestial pole
+    native = SkyCoord(pole_lon, 90 - pole_colat, unit="deg", frame=frame).galactic
+    reference = SkyCoord(axes.crval[axes.lng], axes.crval[axes.lat], unit="deg", frame=frame).galactic
+    north = SkyCoord(0, 90, unit="deg", frame="galactic").transform_to(frame).spherical
+    lon, lat, colat = north.lon.rad - np.deg2rad(pole_lon), north.lat.rad, np.deg2rad(pole_colat)
+    along = np.sin(lat) * np.sin(colat) - np.cos(lat) * np.cos(colat) * np.cos(lon)
+    lonpole = pole_phi + np.rad2deg(np.arctan2(-np.cos(lat) * np.sin(lon), along))
+    kinds, crval = list(axes.ctype), axes.crval
+    for axis, name, value in ((axes.lng, "GLON", reference.l.deg), (axes.lat, "GLAT", reference.b.deg)):
+        kinds[axis] = name + kinds[axis][4:]
+        crval[axis] = value
+    axes.ctype, axes.crval, axes.radesys, axes.equinox = kinds, crval, "", np.nan
+    axes.lonpole, axes.latpole = lonpole, native.b.deg
+    axes.set()
+    return turned
+
+
+def _unknown_to_astropy(wcs: WCS) -> BaseCoordinateFrame | None:
+    """Return the frame of an ecliptic or supergalactic WCS; None for others."""
+    longitude = str(wcs.wcs.ctype[wcs.wcs.lng])[:4]
+    if longitude == "SLON":
+        return Supergalactic()
+    if longitude != "ELON":
+        return None
+    equinox = wcs.wcs.equinox if np.isfinite(wcs.wcs.equinox) else 2000.0
+    kind = "byear" if str(wcs.wcs.radesys).startswith("FK4") else "jyear"
+    return BarycentricMeanEcliptic(equinox=Time(equinox, format=kind))
+
+
+def _has_sky_frame(wcs: WCS) -> bool:
+    """Tell whether the frame of a celestial WCS is fixed among the stars, and known."""
+    if str(wcs.wcs.ctype[wcs.wcs.lng])[:4] not in _ON_THE_SKY:
+        return False
+    try:
+        wcs_to_celestial_frame(astropy_frame(wcs))
+    except ValueError:  # an unknown RADESYS
+        return False
+    return True
+
+
+def _within_half_a_turn(wcs: WCS, pixels: Float64Array) -> Float64Array:
+    """Return pixels (x, y) from (y, x), `(n, 2)`, moved by whole turns into the 360 degrees around the reference."""
+    xy = pixels[:, ::-1]
+    if not is_cylindrical(wcs):
+        return xy
+    matrix, axis, turn_deg = wcs.pixel_scale_matrix, wcs.wcs.lng, _turn_deg(wcs)
+    turns = np.round((xy + 1 - wcs.wcs.crpix) @ matrix[axis] / turn_deg)
+    moved: Float64Array = xy - turns[:, None] * turn_deg * np.linalg.inv(matrix)[:, axis]
+    return moved
+
+
+def _turn_deg(wcs: WCS) -> float:
+    """Return the width of 360 degrees of longitude on the equator of a cylindrical projection, in its own degrees."""
+    parameters = {number: value for axis, number, value in wcs.wcs.get_pv() if axis == wcs.wcs.lat + 1}
+    return 360.0 * (parameters.get(2, 1.0) if str(wcs.wcs.ctype[wcs.wcs.lng])[-3:] == "CYP" else 1.0)

@@ -19,6 +19,10 @@ from bigsf.metrics.threshold_curve import ThresholdCurve
 class Metric(Protocol):
     """A score of maps, pooled over all of them into one number."""
 
+    higher_is_better: bool | None = None
+    """Whether higher scores are better. A metric that does not say (None, or no such attribute) cannot choose best.pt,
+    stop a run or set its learning rate, except for what `trainer.early_stopping.mode` says in its place."""
+
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
         """Add a part of a map to the pooled counts.
 
@@ -57,6 +61,8 @@ class CountRatio(Metric):
         Weights of (TP, FP, FN).
     """
 
+    higher_is_better = True
+
     def __init__(self, threshold: float, numerator: tuple[int, int, int], denominator: tuple[int, int, int]) -> None:
         self.threshold, self.numerator, self.denominator = threshold, numerator, denominator
         self.reset()
@@ -89,6 +95,8 @@ class CurveMetric(Metric):
         The method of `ThresholdCurve` that computes it.
     """
 
+    higher_is_better = True
+
     def __init__(self, name: Literal["average_precision", "roc_auc"]) -> None:
         self.name = name
         self.curve = ThresholdCurve()
@@ -115,6 +123,8 @@ class MSSIM(Metric):
 
     The similarity is that of windows of 7 x 7 pixels. Pixels that were not predicted are 0 in probability and target.
     """
+
+    higher_is_better = True
 
     def __init__(self) -> None:
         self.reset()
@@ -153,6 +163,8 @@ class CLDiceMetric(Metric):
     threshold
         Pixels with at least this probability are marked.
     """
+
+    higher_is_better = True
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold

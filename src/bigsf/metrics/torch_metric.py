@@ -39,6 +39,7 @@ class TorchMetric(Metric):
         if kind is None:
             raise ConfigError(f"torchmetrics {torchmetrics.__version__} has no metric {name!r}.")
         self.metric = kind(**kwargs)
+        self.higher_is_better = self.metric.higher_is_better
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:

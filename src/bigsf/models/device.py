@@ -14,6 +14,9 @@ from bigsf.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+_DEVICES = ("cpu", "cuda")
+"""Kinds of device that are tested."""
+
 
 def pick_device(name: str | None = None, local_rank: int | None = None) -> torch.device:
     """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
@@ -25,8 +28,11 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
     ConfigError
         Where there is no such device.
     """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in _DEVICES:
+        raise ConfigError(f"--device {name}: expected one of {', '.join(_DEVICES)}, or e.g. cuda:1.")
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name)
         if device.type == "cuda" and local_rank is not None:
             device = torch.device("cuda", local_rank)
         torch.empty(1, device=device)

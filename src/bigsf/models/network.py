@@ -6,6 +6,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from bigsf.config import Component, aliased, default_tag
+from bigsf.errors import ConfigError
 from bigsf.models.normalizations import LogConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
 
@@ -31,3 +32,14 @@ class NetworkConfig(Component[nn.Module]):
     def patch_multiple(self) -> int:
         """Sides of patches must be a multiple of this many pixels."""
         return 1
+
+
+def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
+    """Raise `ConfigError` where patches do not go through a network; name the nearest sizes that do."""
+    if patch_size % multiple:
+        below, above = patch_size // multiple * multiple, -(-patch_size // multiple) * multiple
+        sizes = f"{below} or {above}" if below else str(above)
+        raise ConfigError(
+            f"Patches of {patch_size} pixels do not go through this {name}: use a multiple of {multiple}, for example "
+            f"{sizes}, in bigsf preprocess --patch-size, or lower trainer.model.depth."
+        )

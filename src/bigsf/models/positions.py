@@ -1,11 +1,15 @@
 """Pixels -> positions -> encodings that a network takes: the family of position encoders (Berthelot et al. 2024).
 
-A position is that of the centre of a patch: pixel (y, x), or Galactic (l, b) in degrees. An encoder scales it to about
+A position is that of the centre of a patch: pixel (y, x), or Galactic (l, b) in degrees. An encoder scales it to
 [-1, 1] over the training map. Its origin and scale are saved in the snapshot, so that a cut-out of the map gets the
-encoding that the map itself got. Longitudes count from the origin by the shorter way round, so that they do not jump
-where the map crosses l = 0.
+encoding that the map itself got. A position beyond the training map gets the encoding of the nearest one in its range,
+since a network marks nonsense where it gets numbers that it never saw. Longitudes count from the origin by the shorter
+way round, so that they do not jump where the map crosses l = 0.
 """
 
+import warnings
+from collections.abc import Iterable
+from itertools import chain
 from typing import Annotated, ClassVar, Literal, Protocol, cast
 
 import numpy as np
@@ -18,8 +22,8 @@ from typing_extensions import override
 
 from bigsf.arrays import Float64Array
 from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
-from bigsf.errors import DataError
-from bigsf.maps.wcs import galactic_lb
+from bigsf.errors import BigsfWarning, DataError
+from bigsf.maps.wcs import nearest_galactic_lb
 
 CoordinateSystem = Literal["pixel", "galactic"]
 
@@ -38,7 +42,7 @@ def pixel_coordinates(pixels: npt.NDArray[np.floating]) -> torch.Tensor:
 
 
 class GalacticCoordinates(PositionLookup):
-    """Galactic longitude and latitude (l, b) in degrees.
+    """Galactic longitude and latitude (l, b) in degrees; of the edge of the sky for a pixel off it.
 
     Parameters
     ----------
@@ -51,7 +55,7 @@ class GalacticCoordinates(PositionLookup):
 
     @override
     def __call__(self, pixels: npt.NDArray[np.floating]) -> torch.Tensor:
-        return torch.from_numpy(galactic_lb(self.wcs, pixels))
+        return torch.from_numpy(nearest_galactic_lb(self.wcs, pixels))
 
 
 def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> PositionLookup | None:
@@ -60,7 +64,7 @@ def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Po
     Raises
     ------
     DataError
-        Where Galactic positions are asked for and the map has no WCS.
+        Where Galactic positions are asked for and the map has no celestial WCS.
     """
     if coordinates is None:
         return None
@@ -81,7 +85,7 @@ def border(shape: tuple[int, int]) -> Float64Array:
 
 
 class PositionEncoder(nn.Module):
-    """An encoder that only scales positions; the base of the others.
+    """An encoder that only scales positions, to [-1, 1]; the base of the others.
 
     Parameters
     ----------
@@ -113,9 +117,21 @@ class PositionEncoder(nn.Module):
             offset = torch.stack([longitude, offset[:, 1]], dim=1)
         return offset
 
+    def reaches(self, position: Tensor) -> bool:
+        """Return whether all positions `(n, 2)` lie in the range of the training map, to a hundredth of its half."""
+        return not bool((self._offset(position).abs() > 1.01 * self.scale).any())
+
+    @property
+    def range(self) -> str:
+        """The range of positions of the training map, in words."""
+        low, high = self.origin - self.scale, self.origin + self.scale
+        if self.coordinates == "pixel":
+            return "y = {:.0f} to {:.0f}, x = {:.0f} to {:.0f}".format(*torch.stack([low, high], dim=1).flatten())
+        return f"l = {low[0] % 360:.2f} to {high[0] % 360:.2f} deg, b = {low[1]:.2f} to {high[1]:.2f} deg"
+
     def forward(self, position: Tensor) -> Tensor:
         """Return the encoding `(b, width)`, float32, of positions `(b, 2)`."""
-        return (self._offset(position) / self.scale).float()
+        return (self._offset(position) / self.scale).clamp(-1, 1).float()
 
 
 class LinearEncoder(PositionEncoder):
@@ -175,6 +191,35 @@ class PositionJoin(nn.Module):
             return torch.cat([features, encoded.expand(-1, -1, *features.shape[2:])], dim=1)
         added: Tensor = features + encoded
         return added
+
+
+def warn_if_elsewhere(models: Iterable[nn.Module], shape: tuple[int, int], wcs: WCS | None, name: str) -> None:
+    """Warn once where a map reaches beyond the positions that the encoders in some models were fitted to.
+
+    Parameters
+    ----------
+    models
+        The models, with an encoder or without.
+    shape, wcs
+        Those of the map.
+    name
+        What the warning calls the map.
+    """
+    for encoder in chain.from_iterable(model.modules() for model in models):
+        if not isinstance(encoder, PositionEncoder) or (locate := position_lookup(encoder.coordinates, wcs)) is None:
+            continue
+        if encoder.reaches(positions := locate(border(shape))):
+            continue
+        here = PositionEncoder(encoder.coordinates)
+        here.fit(positions)
+        warnings.warn(
+            f"{name} has positions {here.range}; the position encoding was trained on {encoder.range}. Positions "
+            "beyond that are taken as the nearest trained ones. Where they matter, train on a map of that region, or "
+            "a model without position.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+        return
 
 
 class PositionConfig(Component[PositionEncoder]):

@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 
 from bigsf.arrays import BoolArray, MaskArray
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.maps.fits_image import FitsImage, open_planes
+from bigsf.maps.odd_values import ValueCensus
 from bigsf.maps.planes import FitsMap, MapRead, check_same_grid, read_mask
 
 
@@ -53,15 +54,19 @@ class LabelledMap:
     ------
     DataError
         Where a mask lies on another grid, or there is a background but no target.
+    UsageError
+        Where there is a threshold but no label.
     """
 
     def __init__(self, source: FitsMap, labels: Mapping[str, FitsImage], threshold: float | None = None) -> None:
         for mask in labels.values():
             check_same_grid(source, mask)
         self.source = source
-        self.has_labels = "target" in labels
-        if "background" in labels and not self.has_labels:
+        self.has_labels, self.has_background = "target" in labels, "background" in labels
+        if self.has_background and not self.has_labels:
             raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
+        if threshold is not None and not labels:
+            raise UsageError("--target-threshold would do nothing: there is no target, background or truth.")
         self._labels, self._threshold = labels, threshold
 
     @classmethod
@@ -85,7 +90,7 @@ class LabelledMap:
         """
         planes, opened = open_planes(images, masks, stack, hdu, blank)
         valid = opened.pop("valid", None)
-        return cls(FitsMap(planes, valid, check_valid=False), opened, threshold)
+        return cls(FitsMap(planes, valid), opened, threshold)
 
     @property
     def mask_names(self) -> list[str]:
@@ -127,15 +132,15 @@ class PixelStatistics:
     ----------
     counts
         Numbers of pixels by kind.
-    minimum, maximum
-        Of the valid pixels of the first channel, in the unit of the map.
+    censuses
+        The values of the valid pixels, by channel.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         names = ["pixels", "finite", "valid", "labelled", "target", "background"]
         names += ["declared missing", "declared valid but not finite", "target and background"]
         self.counts = dict.fromkeys(names, 0)
-        self.minimum, self.maximum = np.inf, -np.inf
+        self.censuses = [ValueCensus() for _ in range(channels)]
         self._sums = {"target": 0.0, "background": 0.0}
 
     def add(self, rows: LabelledRows) -> None:
@@ -145,10 +150,8 @@ class PixelStatistics:
         self._count({"finite": finite, "valid": valid})
         if declared is not None:
             self._count({"declared missing": finite & ~declared, "declared valid but not finite": declared & ~finite})
-        image = rows.map.image[0]
-        if valid.any():
-            self.minimum = min(self.minimum, float(np.nanmin(image)))
-            self.maximum = max(self.maximum, float(np.nanmax(image)))
+        for census, plane in zip(self.censuses, rows.map.image, strict=True):
+            census.add(plane)
         if rows.in_both is not None:
             self._count({"target and background": rows.in_both})
         if rows.target is None or rows.background is None:
@@ -156,7 +159,7 @@ class PixelStatistics:
         masks = {"target": rows.target, "background": rows.background}
         self._count({**masks, "labelled": rows.target | rows.background})
         for role, mask in masks.items():
-            self._sums[role] += float(image.sum(where=mask, dtype=np.float64))
+            self._sums[role] += float(rows.map.image[0].sum(where=mask, dtype=np.float64))
 
     def _count(self, masks: dict[str, BoolArray]) -> None:
         for name, mask in masks.items():

@@ -11,18 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from pydantic import Field, PositiveInt, model_validator
+from typing_extensions import override
 
 from bigsf import console
 from bigsf.config import ConfigPath
 from bigsf.errors import DataError, UsageError
-from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.files import sha256
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.planes import FitsMap
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.outputs import Outputs
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 from bigsf.patches.patch_writer import PatchFileWriter
-from bigsf.patches.report import PreprocessReport, check_counts, warn_if_mixed_up
+from bigsf.patches.report import PreprocessReport, check_counts, warn_of_values
 from bigsf.patches.selection import PatchSelection
 
 __all__ = ["PreprocessConfig", "PreprocessReport", "preprocess"]
@@ -49,7 +51,7 @@ class PreprocessConfig(MapConfig):
     stride: PositiveInt | None = None
     """Pixels from one patch to the next; by default a quarter of the patch size."""
 
-    target_threshold: float | None = None
+    target_threshold: float | None = Field(default=None, allow_inf_nan=False)
     """Target, background and truth are 1 above this value; by default they must hold 0 and 1 alone."""
 
     min_valid: float = Field(default=0.0, ge=0, le=1)
@@ -66,6 +68,11 @@ class PreprocessConfig(MapConfig):
                 "lost. Use at most the patch size."
             )
         return self
+
+    @property
+    @override
+    def inputs(self) -> list[Path]:
+        return [self.image, *filter(None, (self.target, self.background, self.truth)), *super().inputs]
 
     @property
     def stride_px(self) -> int:
@@ -101,12 +108,13 @@ def preprocess(
     DataError
         Where the planes do not fit together, or no patch would be kept.
     UsageError
-        Where the output exists.
+        Where the output exists, or an option does nothing for these planes.
     """
     output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
     if output.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
-    refuse_overwrite(output, overwrite=overwrite or dry_run)
+    outputs = Outputs(output)
+    outputs.check(config.inputs, overwrite)
     with ExitStack() as stack:
         planes = _open_planes(config, stack)
         source = planes.source
@@ -119,16 +127,14 @@ def preprocess(
             has_wcs=source.wcs is not None,
         )
         if dry_run:
-            statistics, _ = _convert(planes, config, report, None, chunk_pixels)
-            if planes.has_labels:
-                warn_if_mixed_up(statistics)
+            _convert(planes, config, report, None, chunk_pixels)
             return report
         attributes = _attributes(config, planes)  # now, before a file of the map can be removed
         with (
-            atomic_path(output) as temporary,
-            PatchFileWriter(temporary, source.shape, source.channels, planes.mask_names) as writer,
+            outputs.writing() as files,
+            PatchFileWriter(files[output], source.shape, source.channels, planes.mask_names) as writer,
         ):
-            _, positions = _convert(planes, config, report, writer, chunk_pixels)
+            positions = _convert(planes, config, report, writer, chunk_pixels)
             report.identity = writer.finish(positions, _header_with_unit(source), attributes)
     return report
 
@@ -143,6 +149,8 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
     }
     images = [config.image, *config.channels]
     planes = LabelledMap.open(images, masks, stack, config.hdu, config.blank, config.target_threshold)
+    if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
+        raise UsageError("--keep labelled would do nothing: there is no target. Pass --target, or --keep valid.")
     ny, nx = planes.source.shape
     if min(ny, nx) < config.patch_size:
         raise DataError(
@@ -158,12 +166,12 @@ def _convert(
     report: PreprocessReport,
     writer: PatchFileWriter | None,
     chunk_pixels: int,
-) -> tuple[PixelStatistics, npt.NDArray[np.int32]]:
-    """Read all rows once, write them where there is a writer, fill the report; return counts and kept patches."""
+) -> npt.NDArray[np.int32]:
+    """Read all rows once, write them where there is a writer, fill and check the report; return the kept patches."""
     shape = planes.source.shape
     needs_labels = planes.has_labels and config.keep == "labelled"
     selection = PatchSelection(shape, config.patch_size, config.stride_px, config.min_valid, needs_labels)
-    statistics = PixelStatistics()
+    statistics = PixelStatistics(planes.source.channels)
     started = time.monotonic()
     with console.progress("preprocess", shape[0], "rows") as advance:
         for y0, y1 in row_chunks(shape, chunk_pixels, least_rows=config.patch_size):
@@ -177,11 +185,13 @@ def _convert(
     positions = selection.positions()
     report.windows, report.kept = selection.total, len(positions)
     report.without_valid, report.without_labels = selection.without_valid, selection.without_labels
-    report.counts, report.minimum, report.maximum = statistics.counts, statistics.minimum, statistics.maximum
+    report.counts = statistics.counts
+    report.minimum, report.maximum = statistics.censuses[0].minimum, statistics.censuses[0].maximum
     report.seconds = time.monotonic() - started
     report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     check_counts(report, planes, config.patch_size)
-    return statistics, positions
+    warn_of_values(planes, statistics)
+    return positions
 
 
 def _attributes(config: PreprocessConfig, planes: LabelledMap) -> dict[str, Any]:

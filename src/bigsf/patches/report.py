@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.errors import BigsfWarning, DataError
+from bigsf.maps.odd_values import check_range, warn_of_odd_values
 from bigsf.maps.planes import check_not_inverted
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
+
+_FEW = 100  # labelled pixels; the mean of fewer says little
 
 
 @dataclass
@@ -62,10 +65,11 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
     Raises
     ------
     DataError
-        Where no pixel is finite, the mask of valid pixels looks inverted, no pixel is labelled, the target is empty,
-        or no patch is kept.
+        Where no pixel is finite, all values are too large, the mask of valid pixels looks inverted, no pixel is
+        labelled, the target is empty, or no patch is kept.
     """
     counts, name = report.counts, planes.source.name
+    check_range(planes.source.images, counts["finite"])
     if counts["finite"] == 0:
         raise DataError(f"{name} holds no finite pixel (of {counts['pixels']:,}). Check --hdu and --blank.")
     if planes.source.valid:
@@ -88,19 +92,28 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
         _warn(f"{counts['target and background']:,} pixels are both target and background; they are taken as target.")
 
 
-def warn_if_mixed_up(statistics: PixelStatistics) -> None:
-    """Warn about label planes that look inverted or swapped."""
+def warn_of_values(planes: LabelledMap, statistics: PixelStatistics) -> None:
+    """Warn of values that stand apart from all others, and of label planes that look inverted or swapped."""
+    for image, census in zip(planes.source.images, statistics.censuses, strict=True):
+        warn_of_odd_values(image, census)
+    if planes.has_labels:
+        _warn_if_mixed_up(planes, statistics)
+
+
+def _warn_if_mixed_up(planes: LabelledMap, statistics: PixelStatistics) -> None:
     counts = statistics.counts
     if counts["target"] > counts["valid"] / 2:
         _warn(
             f"The target is 1 on {counts['target'] / counts['valid']:.0%} of the valid pixels. Structures are rare: is "
             "it inverted?"
         )
+        return
     target, background = statistics.mean("target"), statistics.mean("background")
-    if counts["background"] and target < background:
+    if target < background and min(counts["target"], counts["background"]) >= _FEW:
+        doubt = "Are the two planes swapped" if planes.has_background else "Does the target belong to this map"
         _warn(
-            f"The map is {target:.4g} on the target and {background:.4g} on the background in the mean. Are the two "
-            "planes swapped?"
+            f"The map is {target:.4g} on the target and {background:.4g} on the background in the mean. {doubt}, or "
+            "are the structures darker than their surroundings?"
         )
 
 

@@ -1,8 +1,8 @@
 """YAML or options -> how a map is segmented."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from bigsf.config.messages import nearest
 from bigsf.filaments.cleaning import Cleaning
@@ -80,6 +80,15 @@ class SegmentConfig(MapConfig):
     """Any of prob (always written), mask, std, skeleton, catalog (ECSV table) and regions (for DS9), as a list or as
     one text with commas; by default prob, mask and, with several models, std. The last three need memory for the mask
     and its filaments: about 10 bytes per pixel of the map."""
+
+    @model_validator(mode="after")
+    def _cleans_a_product(self) -> Self:
+        if self.cleaning and self.products is not None and set(self.products) <= {"prob", "std"}:
+            raise ValueError(
+                f"{self.cleaning} is for MASK and what is made of it, and products leaves them out: "
+                f"{', '.join(self.products)}. Add mask to the products."
+            )
+        return self
 
     @property
     def cleaning(self) -> Cleaning:

@@ -4,39 +4,71 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from bigsf.errors import BigsfWarning
+from bigsf.errors import BigsfWarning, UsageError
+from bigsf.maps.config import MapConfig
+from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import open_planes
+from bigsf.maps.odd_values import OddValue, check_map
 from bigsf.maps.planes import FitsMap, MapSource
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.training_maps import fingerprints
+
+
+class InputMap(NamedTuple):
+    """A map to segment."""
+
+    source: MapSource
+    """The map."""
+    odd_values: list[OddValue]
+    """Values of the first channel that stand apart from all others, of which there was a warning."""
 
 
 @contextmanager
-def open_map(path: Path, config: SegmentConfig) -> Iterator[MapSource]:
+def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
     """Open a FITS map with its masks and channels, or a patch file, for the time of a `with` block.
+
+    A FITS map is read once, to check its values and its mask before the long work begins. `bigsf preprocess` has
+    checked those of a patch file.
 
     Raises
     ------
     DataError
-        Where a file cannot be read, or the planes do not share one grid.
+        Where a file cannot be read, the planes do not share one grid, or the values cannot be used.
+    UsageError
+        Where an option says how to read the planes of a patch file, which holds them as they were read.
     """
     if path.suffix in (".h5", ".hdf5"):
-        yield PatchFile(path)
+        _refuse_options_of_planes(path, config)
+        yield InputMap(PatchFile(path), [])
         return
     with ExitStack() as stack:
         files, masks = [path, *config.channels], {"valid": config.valid_mask}
         images, opened = open_planes(files, masks, stack, config.hdu, config.blank)
-        yield FitsMap(images, opened.get("valid"))
+        source = FitsMap(images, opened.get("valid"))
+        yield InputMap(source, check_map(source))
+
+
+def _refuse_options_of_planes(path: Path, config: SegmentConfig) -> None:
+    given = [key for key in MapConfig.model_fields if getattr(config, key) not in (None, [])]
+    if given:
+        options = " and ".join(f"--{'channel' if key == 'channels' else key}" for key in given)
+        raise UsageError(
+            f"{path.name} is a patch file, which holds its planes as bigsf preprocess read them: {options} would do "
+            "nothing. Give that to bigsf preprocess instead."
+        )
 
 
 def warn_if_trained_on(name: str, source: MapSource, snapshots: Sequence[Snapshot]) -> None:
-    """Warn where a model was trained on this map."""
-    if source.image_sha256 in {snapshot.image_sha256 for snapshot in snapshots}:
+    """Warn once where a model was trained on this map, on a part of it, or on another map of its sky."""
+    known = fingerprints(training_map for snapshot in snapshots for training_map in snapshot.training_maps)
+    if found := recognise(name, source, known):
         warnings.warn(
-            f"{name} is the map that the model was trained on: it has seen the labels there. In out_of_fold.fits of "
-            "bigsf kfold every pixel is predicted by a model that was not trained on it.",
+            f"{found}: it has seen the labels there. In out_of_fold.fits of bigsf kfold every pixel is predicted by a "
+            "model that was not trained on it.",
             BigsfWarning,
             stacklevel=3,
         )

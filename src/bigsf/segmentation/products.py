@@ -1,7 +1,6 @@
 """Mask and probability -> the products of a segmentation: planes of its FITS file, and files beside it."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
-from bigsf.files import atomic_path
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
@@ -117,7 +115,7 @@ class SegmentReport:
 
 
 def write_filaments(
-    mask: BoolArray, report: SegmentReport, source: MapSource, writer: FitsWriter, probability: Path, files: ExitStack
+    mask: BoolArray, report: SegmentReport, source: MapSource, writer: FitsWriter, files: Mapping[Path, Path]
 ) -> None:
     """Write the products that are made of filaments, and count the filaments in the report.
 
@@ -131,21 +129,19 @@ def write_filaments(
         The map.
     writer
         Of the FITS file, for its plane SKELETON.
-    probability
-        The FITS file as far as it is written, whose primary HDU is the probability.
     files
-        Renames the catalogue and the regions to their names when it is closed.
+        From each output to the file to write: the catalogue, the regions, and the FITS file as far as it is written,
+        whose primary HDU is the probability.
     """
     filaments = Filaments(mask)
     report.filaments = len(filaments)
     if "skeleton" in report.products:
         writer.write("SKELETON", 0, filaments.skeleton())
     if "catalog" in report.products:
-        path = files.enter_context(atomic_path(report.output.with_suffix(FILES["catalog"])))
-        _write_catalogue(path, filaments, report, source, probability)
+        path = files[report.output.with_suffix(FILES["catalog"])]
+        _write_catalogue(path, filaments, report, source, files[report.output])
     if "regions" in report.products:
-        path = files.enter_context(atomic_path(report.output.with_suffix(FILES["regions"])))
-        write_regions(path, filaments.outlines(), source.wcs)
+        write_regions(files[report.output.with_suffix(FILES["regions"])], filaments.outlines(), source.wcs)
 
 
 def _write_catalogue(

@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,16 @@ from torch import nn
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import BigsfWarning
-from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.figures import save_figure
+from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import MapSource
-from bigsf.maps.quicklook import SubsampledPlanes, draw_quicklook
+from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.models.device import Precision, pick_device
+from bigsf.models.positions import warn_if_elsewhere
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
@@ -106,12 +108,14 @@ def segment(
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
     products = resolve_products(config.products, len(ensemble))
-    refuse_overwrite(*output_files(output, products), overwrite=overwrite or dry_run)
+    outputs = Outputs(*output_files(output, products))
+    outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
-    with open_map(image, config) as source:
+    with open_map(image, config) as (source, odd_values):
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         predictor = ensemble.predictor(source, config, torch_device, network, trust)
+        warn_if_elsewhere(predictor.models, source.shape, source.wcs, image.name)
         resolved = config.model_copy(
             update={
                 "products": products,
@@ -120,10 +124,12 @@ def segment(
                 "precision": _PRECISIONS[predictor.dtype],
             }
         )
+        _say_how_thresholds_were_found(resolved, ensemble.window)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
-        _write_outputs(report, image, source, predictor, ensemble)
+        _write_outputs(outputs, report, image, source, predictor, ensemble)
+    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # of them it has warned
     _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
 
@@ -134,18 +140,38 @@ def _with_options(config: SegmentConfig | None, options: Mapping[str, Any]) -> S
 
 
 def _write_outputs(
-    report: SegmentReport, image: Path, source: MapSource, predictor: SlidingWindowPredictor, ensemble: Ensemble
+    outputs: Outputs,
+    report: SegmentReport,
+    image: Path,
+    source: MapSource,
+    predictor: SlidingWindowPredictor,
+    ensemble: Ensemble,
 ) -> None:
     """Predict the map and write all outputs; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
-    with ExitStack() as files:
-        temporary = files.enter_context(atomic_path(report.output))
-        with FitsWriter(temporary, report.shape, header, report.planes, [table]) as writer:
+    with outputs.writing() as files:
+        with FitsWriter(files[report.output], report.shape, header, report.planes, [table]) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             if mask is not None and report.has_filaments:
-                write_filaments(mask, report, source, writer, temporary, files)
-        quicklook = files.enter_context(atomic_path(report.quicklook))
-        draw_quicklook(subsampled, quicklook, header, title=image.name, threshold=report.threshold)
+                write_filaments(mask, report, source, writer, files)
+        save_figure(
+            lambda: quicklook_figure(subsampled, header, image.name, report.threshold),
+            files[report.quicklook],
+            report.quicklook.name,
+        )
+
+
+def _say_how_thresholds_were_found(config: SegmentConfig, window: int) -> None:
+    """Say that a threshold of validation is used on another kind of prediction than it was found with."""
+    half = max(1, window // 2)
+    if isinstance(config.threshold, str) and (config.tta or config.stride != half):
+        console.logger.info(
+            "The threshold %s was found at stride %d without tta; at stride %s%s another one may be better.",
+            config.threshold,
+            half,
+            config.stride,
+            " with tta" if config.tta else "",
+        )
 
 
 def _provenance(

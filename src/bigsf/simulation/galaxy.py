@@ -35,8 +35,9 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from bigsf.files import atomic_path, refuse_overwrite
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.footprint import SIMULATED_OBJECT
+from bigsf.outputs import Outputs
 from bigsf.simulation.filaments import MAX_PER_TILE, Filament, draw_filaments, grow_filaments
 from bigsf.simulation.random_fields import (
     EQUATOR_PX,
@@ -100,16 +101,17 @@ def simulate_galaxy(
     path = Path(path)
     if min(nx, ny) < 1 or seed < 0:
         raise ValueError(f"nx = {nx}, ny = {ny}, seed = {seed}: nx and ny must be at least 1 and seed at least 0.")
-    refuse_overwrite(path, overwrite=overwrite)
+    outputs = Outputs(path)
+    outputs.check(overwrite=overwrite)
     galaxy = Galaxy(seed, recipe)
     y, x = (range(zero - size // 2, zero - size // 2 + size) for size, zero in ((ny, EQUATOR_PX), (nx, 0)))
     tables = [filament_table(galaxy.filaments(y, x))]
-    with atomic_path(path) as temporary:
-        with FitsWriter(temporary, (ny, nx), make_header(nx, ny, seed, recipe), PLANES, tables) as writer:
+    with outputs.writing() as files:
+        with FitsWriter(files[path], (ny, nx), make_header(nx, ny, seed, recipe), PLANES, tables) as writer:
             for first_row, planes in _bands(galaxy, y, x):
                 for name, plane in planes.items():
                     writer.write(name, first_row, plane)
-        _describe_planes(temporary)
+        _describe_planes(files[path])
     return path
 
 
@@ -235,7 +237,7 @@ def make_header(nx: int, ny: int, seed: int = 0, recipe: Recipe = BENCHMARK) -> 
     header = fits.Header()
     step_deg = recipe.pixel_arcsec / 3600
     # The words of these comments stay as they are, so that all versions write the same file for a seed.
-    header["OBJECT"] = ("synthetic Galactic plane", "made by make_galaxy.py, not observed")
+    header["OBJECT"] = (SIMULATED_OBJECT, "made by make_galaxy.py, not observed")
     header["BUNIT"] = ("cm-2", "H2 column density")
     header["CTYPE1"], header["CTYPE2"] = "GLON-CAR", "GLAT-CAR"
     header["CRPIX1"], header["CRPIX2"] = nx // 2 + 1.0, ny // 2 + 1.0

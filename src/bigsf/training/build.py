@@ -16,13 +16,22 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_or_make_folds
 from bigsf.folds.splits import Split
+from bigsf.maps.fingerprint import MapFingerprint, recognise
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
-from bigsf.models.positions import PositionEncoder, border, position_lookup
+from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_elsewhere
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.checks import check_model, check_monitored, warn_if_not_positive
+from bigsf.training.checks import (
+    check_labels,
+    check_model,
+    directions_of,
+    warn_if_no_target,
+    warn_if_not_linear,
+    warn_if_not_positive,
+)
+from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
 from bigsf.training.dataset import PatchDataset
@@ -31,6 +40,7 @@ from bigsf.training.run import TrainingRun, chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
+from bigsf.training.training_maps import TrainingMap, as_training_map, fingerprints
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
 _PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, fewer uncatalogued filaments are found
@@ -111,14 +121,18 @@ def build_run(
     check_model(config, patch_file)
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)
+    check_labels(config, folds, [split])
+    warn_if_no_target(folds, split)
     dataset = _build_dataset(config, patch_file, folds, split, torch_device, world)
     epochs = config.trainer.epochs or _default_epochs(dataset.samples)
     trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})
     config = config.model_copy(update={"trainer": trainer})
     torch.manual_seed(trainer.seed)
-    model = _build_model(config, parts.network, dataset, torch_device, resumed)
+    start = _load_start(trainer.start_from, patch_file) if trainer.start_from and not resumed else None
+    model = _build_model(config, parts.network, dataset, torch_device, start)
+    own_map = as_training_map(MapFingerprint.of(patch_file))
     metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
-    check_monitored(trainer, metrics)
+    directions = directions_of(trainer, metrics)
     return TrainingRun(
         config=config,
         world=world,
@@ -130,7 +144,17 @@ def build_run(
         dataset=dataset,
         loss=parts.loss or trainer.loss.build(),
         metrics=metrics,
-        state=_build_state(trainer, epochs, model, parts.optimizer, torch_device, dtype),
+        directions=directions,
+        state=_build_state(
+            trainer,
+            epochs,
+            directions,
+            model,
+            parts.optimizer,
+            torch_device,
+            dtype,
+            [*(start.training_maps if start else []), own_map],
+        ),
         network_handed_in=parts.network is not None,
     )
 
@@ -167,13 +191,15 @@ def _build_dataset(
 
 
 def _build_model(
-    config: RunConfig, network: nn.Module | None, dataset: PatchDataset, device: torch.device, resumed: bool
+    config: RunConfig, network: nn.Module | None, dataset: PatchDataset, device: torch.device, start: Snapshot | None
 ) -> SegmentationModel:
     """Return the model: fitted to the data, with the weights that it starts from, on its device."""
     model = build_model(config.trainer.model, network)
     _fit_to_data(model, config, dataset)
-    if config.trainer.start_from and not resumed:
-        _start_from(config.trainer.start_from, model, dataset.patch_file)
+    if start:
+        start.load_weights(model)
+        file = dataset.patch_file
+        warn_if_elsewhere([model], file.shape, file.wcs, file.path.name)
     model.to(device)
     if config.trainer.compile:
         compile_network(model.network)
@@ -186,32 +212,35 @@ def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchData
     image = dataset.read(some).image
     sample = torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))  # (c, n)
     warn_if_not_positive(config.trainer.model, sample)
+    warn_if_not_linear(config.trainer, sample[0], dataset.patch_file.unit)
     model.normalization.fit(sample)
     for module in model.modules():
         if isinstance(module, PositionEncoder) and dataset.locate:
             module.fit(dataset.locate(border(dataset.patch_file.shape)))
 
 
-def _start_from(path: str | Path, model: SegmentationModel, patch_file: PatchFile) -> None:
-    """Take the weights, the statistics of the normalization and the origin of positions from a snapshot."""
+def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
+    """Return the snapshot whose weights, statistics of the normalization and origin of positions a run starts from."""
     snapshot = Snapshot.load(path)
-    if snapshot.image_sha256 == patch_file.image_sha256:
+    if found := recognise(patch_file.path.name, patch_file, fingerprints(snapshot.training_maps)):
         warnings.warn(
-            f"trainer.start_from {path} was trained on this very map. It may have seen the labels of the test folds, "
-            "so that test scores would be too high.",
+            f"trainer.start_from {path}: {found}. It may have seen the labels of the test folds, so that test scores "
+            "would be too high.",
             BigsfWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    snapshot.load_weights(model)
+    return snapshot
 
 
 def _build_state(
     config: TrainerConfig,
     epochs: int,
+    directions: Directions,
     model: SegmentationModel,
     build_optimizer: Callable[[Parameters], Optimizer] | None,
     device: torch.device,
     dtype: torch.dtype,
+    training_maps: list[TrainingMap],
 ) -> TrainingState:
     """Return the state of a run before its first step."""
     optimizer = (build_optimizer or config.optimizer.build)(model.parameters())
@@ -220,9 +249,10 @@ def _build_state(
     return TrainingState(
         model,
         optimizer,
-        config.scheduler.build(epochs=epochs) if config.scheduler else None,
-        config.early_stopping.build() if config.early_stopping else None,
+        config.scheduler.build(epochs, directions) if config.scheduler else None,
+        config.early_stopping.build(directions) if config.early_stopping else None,
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+        training_maps=training_maps,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from bigsf.training.components.trackers import Tracker
 from bigsf.training.run import TrainingRun
 from bigsf.training.run_folder import RunFolder
+from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 
 
@@ -45,13 +46,24 @@ class Checkpoints(Callback):
 
     def after_epoch(self, state: TrainingState) -> None:
         """Save best.pt when the epoch is the best so far, and last.pt."""
+        if self.folder.replaces:
+            self.save_last()  # first: best.pt of the former run goes with it
         if state.is_best:
             self._save(self.folder.best)
         self.save_last()
 
+    def keep_best(self) -> None:
+        """Write best.pt where the state that the run goes on from is the best so far, and the file holds another."""
+        state, best = self.run.state, self.folder.best
+        if state.is_at_best and not (best.exists() and Snapshot.load(best).epochs_run == state.epochs_run):
+            self._save(best)
+
     def save_last(self) -> None:
-        """Write last.pt; only the first process writes."""
-        self._save(self.folder.last)
+        """Write last.pt; only the first process writes. The first one of a run replaces a former run."""
+        if self.folder.replaces:
+            self.folder.replace(self._save, self.run.config, self.run.machine)
+        else:
+            self._save(self.folder.last)
         self._last_save = time.monotonic()
 
     def _save(self, path: Path) -> None:
@@ -62,7 +74,6 @@ class Checkpoints(Callback):
                 patch_size=run.patch_file.patch_size,
                 data_identity=run.patch_file.identity,
                 folds_identity=run.folds.identity,
-                image_sha256=run.patch_file.image_sha256,
                 machine=run.machine,
                 network_handed_in=run.network_handed_in,
             ).save(path)
@@ -76,12 +87,13 @@ class Tracking(Callback):
     trackers
         The trackers of the first process; the others have none.
     state
-        The state that the run starts from. Trackers get its history first.
+        The state that the run starts from. Trackers get its history first, where it has one.
     """
 
     def __init__(self, trackers: Sequence[Tracker], state: TrainingState) -> None:
         self.trackers = trackers
-        self.after_epoch(state)
+        if state.history:
+            self.after_epoch(state)
 
     def after_epoch(self, state: TrainingState) -> None:
         """Write the whole history, the newest row last."""

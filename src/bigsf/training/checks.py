@@ -1,14 +1,26 @@
 """Configuration + data -> errors and warnings that can be known before training starts."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
-from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
+from bigsf.metrics import Metric
+from bigsf.metrics.config import AveragePrecisionConfig, RecallConfig, ROCAUCConfig, metric_name
 from bigsf.models.model_config import ModelConfig
+from bigsf.models.network import check_patch_size
 from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.early_stopping import Directions, PatienceConfig
+from bigsf.training.components.filament_augmentation import FilamentsConfig
+from bigsf.training.run import chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
+
+_OTHER_FOLDS = "Use other folds (bigsf split with another --seed or --area-size)"
 
 
 def check_model(config: RunConfig, patch_file: PatchFile) -> None:
@@ -26,17 +38,6 @@ def check_model(config: RunConfig, patch_file: PatchFile) -> None:
             f"Patches of {patch_file.patch_size} pixels leave one pixel at the lowest level of this {model.type}, too "
             f"few for norm: {norm}. Use patches of {2 * model.patch_multiple}, norm: group, or a lower "
             "trainer.model.depth."
-        )
-
-
-def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
-    """Raise `ConfigError` where patches do not go through a network; name the nearest sizes that do."""
-    if patch_size % multiple:
-        below, above = patch_size // multiple * multiple, -(-patch_size // multiple) * multiple
-        sizes = f"{below} or {above}" if below else str(above)
-        raise ConfigError(
-            f"Patches of {patch_size} pixels do not go through this {name}: use a multiple of {multiple}, for example "
-            f"{sizes}, in bigsf preprocess --patch-size, or lower trainer.model.depth."
         )
 
 
@@ -59,16 +60,130 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
         )
 
 
-def check_monitored(config: TrainerConfig, metrics: Iterable[str]) -> None:
-    """Raise `ConfigError` where a quantity that chooses best.pt, stops the run or sets its rate is not logged."""
-    logged = ["epoch", "train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
-    logged += ["val_whole_average_precision", "val_whole_dice"]
-    monitored = {}
+def warn_if_not_linear(config: TrainerConfig, values: Tensor, unit: str) -> None:
+    """Warn where filaments are to be added to a map that is no linear map of mostly positive values.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    values
+        A sample of the first channel, `(n,)`, NaN where missing.
+    unit
+        The unit of the map.
+    """
+    added = [augmentation for augmentation in config.augmentations if isinstance(augmentation, FilamentsConfig)]
+    valid = values[values.isfinite()].numpy()
+    if not added or not len(valid):
+        return
+    below, above = float((valid < 0).mean()), float((valid > 0).mean())
+    low, median, high = np.quantile(valid, (0.16, 0.5, 0.84))
+    spread = (high - low) / 2
+    if "log" in unit.lower() or "dex" in unit.lower():
+        why = f"the unit of this map is {unit}"
+    elif min(below, above) > 0.1:
+        why = f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
+    elif min(filaments.contrast[0] for filaments in added) * abs(median) > spread:
+        why = f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
+    else:
+        return
+    warnings.warn(
+        "The augmentation filaments adds a multiple of the local mean, which makes sense on linear maps of mostly "
+        f"positive values, but {why}. Preprocess a linear map, or leave filaments out of trainer.augmentations.",
+        BigsfWarning,
+        stacklevel=3,
+    )
+
+
+def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> None:
+    """Raise `DataError` where the folds of a split hold no label without which its training ends without a model."""
+    for split in splits:
+        for role, numbers in (("training", split.train), ("validation", split.validation)):
+            if not config.trainer.loss.unlabelled_weight and not _count(folds, numbers, "labelled"):
+                raise DataError(
+                    f"The {role} folds {numbers} hold no labelled pixel, and trainer.loss.unlabelled_weight is 0, so "
+                    f"that there is no loss. {_OTHER_FOLDS}, or a weight above 0."
+                )
+        best_by, undefined = chosen_by(config.trainer), _undefined(config.trainer, folds, split.validation)
+        if best_by in undefined:
+            raise DataError(
+                f"The validation folds {split.validation} hold no {undefined[best_by]}, so that {best_by}, which "
+                f"chooses best.pt, is not defined. {_OTHER_FOLDS}, or trainer.best_by: val_loss."
+            )
+
+
+def warn_if_no_target(folds: Folds, split: Split) -> None:
+    """Warn where the validation folds of a split hold no known structure, so that no threshold can be chosen there."""
+    if not _count(folds, split.validation, "target"):
+        warnings.warn(
+            f"The validation folds {split.validation} hold no pixel of a known structure, so that no threshold has a "
+            f"best Dice there: both thresholds of the model will be 0.5. {_OTHER_FOLDS}, or give bigsf segment a "
+            "--threshold.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+
+
+def _count(folds: Folds, numbers: Iterable[int], kind: Literal["labelled", "target"]) -> int:
+    """Return how many pixels of some folds have a label, or are on a known structure."""
+    return sum(getattr(folds.counts[number], kind) for number in numbers if number in folds.counts)
+
+
+def _undefined(config: TrainerConfig, folds: Folds, validation: Iterable[int]) -> dict[str, str]:
+    """Return the logged quantities that can be no numbers on some folds, and what the folds lack for them."""
+    if _count(folds, validation, "target"):
+        return {}
+    labelled = _count(folds, validation, "labelled") > 0
+    kinds = AveragePrecisionConfig, ROCAUCConfig, RecallConfig
+    names = [metric_name(metric) for metric in config.metrics if not labelled or isinstance(metric, kinds)]
+    lacking = dict.fromkeys(names, "pixel of a known structure" if labelled else "labelled pixel")
+    lacking |= dict.fromkeys(("whole_average_precision", "whole_dice"), "pixel of a known structure")
+    return {f"val_{name}": what for name, what in lacking.items()}
+
+
+def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Directions:
+    """Return of each logged quantity whether higher is better; those of metrics that do not say it are left out.
+
+    Losses are to fall, `epoch` and the scores of the whole map are to rise, and each metric says it itself. Where it
+    does not, `early_stopping.mode` does, for all that compares its values.
+
+    Raises
+    ------
+    ConfigError
+        Where a quantity that chooses best.pt, stops the run or sets its learning rate is not logged, has no direction,
+        or has another one than `early_stopping.mode` says.
+    """
+    said: dict[str, bool | None] = {"epoch": True, "train_loss": False, "val_loss": False}
+    said |= {f"val_{name}": getattr(metric, "higher_is_better", None) for name, metric in metrics.items()}
+    said |= {"val_whole_average_precision": True, "val_whole_dice": True}
+    compared = _compared(config)
+    for key, name in compared.items():
+        if name not in said:
+            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(said)}.")
+    if isinstance(stopping := config.early_stopping, PatienceConfig) and stopping.mode != "auto":
+        higher = stopping.mode == "max"
+        if said[stopping.monitor] not in (higher, None):
+            raise ConfigError(
+                f"trainer.early_stopping.mode is {stopping.mode}, but {'lower' if higher else 'higher'} values of "
+                f"{stopping.monitor} are better. Use mode: auto."
+            )
+        said[stopping.monitor] = higher
+    for key, name in compared.items():
+        if said[name] is None:
+            raise ConfigError(
+                f"{key} is {name!r}, but that metric does not say whether higher is better. Give its class the "
+                "attribute higher_is_better = True or False"
+                + (", or set trainer.early_stopping.mode to max or min." if "early_stopping" in key else ".")
+            )
+    return {name: higher for name, higher in said.items() if higher is not None}
+
+
+def _compared(config: TrainerConfig) -> dict[str, str]:
+    """Return the logged quantities whose values a run compares, by the keys of the configuration that name them."""
+    compared = {}
     for name in ("early_stopping", "scheduler"):
         if monitor := getattr(getattr(config, name), "monitor", None):
-            monitored[f"trainer.{name}.monitor"] = monitor
+            compared[f"trainer.{name}.monitor"] = monitor
     if config.best_by:
-        monitored["trainer.best_by"] = config.best_by
-    for key, name in monitored.items():
-        if name not in logged:
-            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(logged)}.")
+        compared["trainer.best_by"] = config.best_by
+    return compared

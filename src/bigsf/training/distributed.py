@@ -1,9 +1,11 @@
 """Several processes that train one model, under torchrun or srun."""
 
+import ctypes
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,10 +14,14 @@ from torch import distributed, nn
 
 from bigsf import console
 from bigsf.errors import BigsfError, ConfigError, LostProcessError
+from bigsf.interrupts import Stop
 
 Result = TypeVar("Result")
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
+
+
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,11 @@ class World:
             raise error
         return result
 
+    def agree(self, stop: Stop | None, device: torch.device) -> Stop | None:
+        """Return why all processes stop now, or None; a signal to any of them stops all, and so does a time limit."""
+        (asked,) = self.sums([stop is not None], device)
+        return max(filter(None, self.gather(stop)), key=lambda each: each.exit_code) if asked else None
+
     def wait(self) -> None:
         """Wait for all processes."""
         if self.size > 1:
@@ -93,18 +104,51 @@ class World:
                 distributed.broadcast(buffer, 0)
 
 
+_LAUNCHERS = {
+    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+}
+"""The environment variables of each launcher: rank, number of processes, and rank on the node."""
+
+
 def _numbers() -> tuple[int, int, int]:
-    """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone."""
-    environment = os.environ
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
-    if "SLURM_STEP_ID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return (
-            int(environment["SLURM_PROCID"]),
-            int(environment["SLURM_STEP_NUM_TASKS"]),
-            int(environment["SLURM_LOCALID"]),
+    """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone.
+
+    Raises
+    ------
+    ConfigError
+        Where variables are missing, are no numbers, or do not fit together.
+    """
+    if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        names = _LAUNCHERS["torchrun"]
+    elif "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        names = _LAUNCHERS["srun"]
+    else:
+        return 0, 1, 0
+    rank, size, local_rank = (_number(name, names) for name in names)
+    if rank >= size:
+        raise ConfigError(
+            f"{names[0]}={rank} and {names[1]}={size}: processes are numbered from 0, so expected a {names[0]} below."
         )
-    return 0, 1, 0
+    return rank, size, local_rank
+
+
+def _number(name: str, names: Sequence[str]) -> int:
+    """Return an environment variable as a number from 0 on."""
+    text = os.environ.get(name, "0" if name == "LOCAL_RANK" else "")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        found = f"{name}={text!r}" if text else f"no {name}"
+        raise ConfigError(
+            f"The environment has {found}. {', '.join(names)} must be set together, as torchrun and srun do; for one "
+            f"process alone, unset {' and '.join(names[:2])}."
+        )
+    return int(text)
+
+
+def _end_with_parent() -> None:
+    """Let the end of the launcher, however it comes, stop this process in order. Only Linux knows how."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _connection_lost(error: RuntimeError) -> bool:
@@ -133,6 +177,8 @@ def join_world(device: str | None = None) -> Iterator[World]:
             "MASTER_ADDR=$(scontrol show hostnames | head -n 1) MASTER_PORT=29500."
         )
     os.environ.setdefault("MASTER_PORT", "29500")
+    _number("MASTER_PORT", ("MASTER_ADDR", "MASTER_PORT"))
+    _end_with_parent()
     on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
     if on_gpu:
         torch.cuda.set_device(local_rank)

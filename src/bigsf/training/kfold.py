@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,12 +12,15 @@ from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import summarise_kfold
 from bigsf.files import write_text
 from bigsf.folds.folds import Folds
+from bigsf.interrupts import stopping
 from bigsf.models.device import pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import open_data
 from bigsf.training.callbacks import Callback
+from bigsf.training.checks import check_labels
 from bigsf.training.distributed import World
+from bigsf.training.lock import lock_folder
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
@@ -126,6 +130,7 @@ class KFold:
             The content of summary.json, in the first process; None while splits are missing.
         """
         check_only(only, len(self.names))
+        check_labels(self.config, self.folds, self.folds.splits if only is None else [self.folds.splits[only - 1]])
         self.world.first(lambda: self._record_config(overwrite, only))
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
@@ -133,7 +138,12 @@ class KFold:
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
-        return self.world.first(self.summarise)
+        with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
+            return self.world.first(self.summarise)
+
+    @property
+    def _time_left_s(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _record_config(self, overwrite: bool, only: int | None) -> None:
         """Record the configuration, or check that it is the one of the runs that lie there."""
@@ -158,8 +168,12 @@ class KFold:
                 f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
             )
         if overwrite and only is None:
-            for folder in self.path.glob("split_*"):
-                RunFolder(folder).clear()  # before the record, so that a kill never leaves old runs under a new record
+            with ExitStack() as locks:
+                splits = list(self.path.glob("split_*"))
+                for folder in splits:  # none is removed while another process trains one of them
+                    locks.enter_context(lock_folder(folder))
+                for folder in splits:
+                    RunFolder(folder).clear()  # before the record: a kill never leaves old runs under a new record
         write_text(record, self.config.to_yaml())
 
     def _train_split(self, number: int, overwrite: bool, to_resume: Path | None) -> None:
@@ -179,7 +193,7 @@ class KFold:
             trainer = Trainer.from_config(
                 config, device=device, overwrite=True, world=world, callbacks=callbacks, to_resume=to_resume
             )
-        trainer.train(None if self._deadline is None else max(0.0, self._deadline - time.monotonic()))
+        trainer.train(self._time_left_s)
 
     def split_config(self, number: int) -> RunConfig:
         """Return the configuration of the run of one split."""
@@ -206,7 +220,6 @@ class KFold:
             self.path,
             self._predictor(snapshots),
             self.folds,
-            [snapshot.thresholds for snapshot in snapshots],
             {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
             self._clear_px(),
             self.config.to_yaml(),

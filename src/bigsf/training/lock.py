@@ -24,7 +24,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Where another run uses the folder, with its name, or where the folder cannot be written.
+        Where another run uses the folder, with its name, or where the folder could not be written.
     """
     path = folder / ".lock"
     lock = FileLock(path, timeout=0, fallback_to_soft=False, on_acquired=_write_holder)

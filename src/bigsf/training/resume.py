@@ -75,7 +75,7 @@ def build_resumed_run(
             stacklevel=3,
         )
     run.state.restore(snapshot)
-    return run, _find_newer(RunFolder(path.parent), run.state)
+    return run, _find_newer(RunFolder(path.parent), run)
 
 
 def _config_of_unsaved_run(folder: RunFolder, data: str | Path | None) -> RunConfig:
@@ -99,12 +99,18 @@ def _check_same_data(run: TrainingRun, snapshot: Snapshot, path: Path) -> None:
         )
 
 
-def _find_newer(folder: RunFolder, state: TrainingState) -> NewerSnapshots | None:
-    """Find the snapshots in the run folder that are newer than a state.
+def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
+    """Find the snapshots in the run folder that are newer than the state of a run.
 
-    Where best.pt is among them, the state forgets it: the run will replace the file, and its next epoch is the best so
-    far.
+    Where best.pt does not hold the best model of the state, and the state itself is not that model either, the state
+    forgets it, with a warning.
+
+    Raises
+    ------
+    SnapshotError
+        Where the run would end without a best.pt, as no epoch is left to train.
     """
+    state = run.state
     progress = {
         path: (other.epochs_run, other.steps_run)
         for path in (folder.last, folder.best)
@@ -112,7 +118,14 @@ def _find_newer(folder: RunFolder, state: TrainingState) -> NewerSnapshots | Non
         for other in [Snapshot.load(path)]
     }
     newer = [path for path, there in progress.items() if there > (state.epochs_run, state.steps_run)]
-    if folder.best in newer:
+    held = progress.get(folder.best, (0, 0))[0]
+    if state.best is not None and held != state.best.epoch and not state.is_at_best:
+        there = f"was replaced: {folder.best} holds epoch {held}." if held else f"is gone: there is no {folder.best}."
+        lost = f"The best model of the {state.epochs_run} epochs so far, that of epoch {state.best.epoch}, {there}"
+        if run.finished:
+            raise SnapshotError(f"{lost} Train further with a larger --epochs, so that another one can be chosen.")
+        if run.best_by != "epoch":
+            warnings.warn(f"{lost} best.pt is chosen among the epochs from here on.", BigsfWarning, stacklevel=4)
         state.best = None
     return NewerSnapshots(max(progress.values())[0], newer) if newer else None
 

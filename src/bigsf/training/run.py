@@ -10,6 +10,7 @@ from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
+from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World
@@ -41,6 +42,8 @@ class TrainingRun:
     """The loss."""
     metrics: dict[str, Metric]
     """Metrics by name."""
+    directions: Directions
+    """Of each logged quantity that has better and worse values: whether higher ones are better."""
     state: TrainingState
     """Model, optimizer and scheduler, and how far they have come."""
     network_handed_in: bool

@@ -1,11 +1,11 @@
 """The whole configuration of a run: data, split, trainer and out-of-fold map."""
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
+from bigsf.config.duration import Seconds
 from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.config import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
 from bigsf.models.device import Precision
@@ -19,21 +19,6 @@ from bigsf.training.components.optimizers import AdamWConfig, OptimizerConfig
 from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
 from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
 from bigsf.training.dataset import DataConfig
-
-_UNITS_S = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
-
-
-def _seconds(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = re.findall(r"(\d+\.?\d*)\s*([a-z]+)", value)
-    if not parts or re.sub(r"(\d+\.?\d*)\s*([a-z]+)|\s", "", value) or not {unit for _, unit in parts} <= set(_UNITS_S):
-        raise ValueError(f"found {value!r}, expected a duration such as 30s, 10min or 3h50min.")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-
-
-Seconds = Annotated[PositiveFloat, BeforeValidator(_seconds)]
-"""A duration: a number of seconds, or e.g. "30s", "10min", "3h50min"."""
 
 
 class TrainerConfig(Config):

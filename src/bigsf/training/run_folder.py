@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import chain, count
@@ -40,6 +40,8 @@ class RunFolder:
         self.log = path / "train.log"
         self.environment = path / "environment.json"
         self.superseded = path / "superseded"
+        self.replaces = False
+        """Whether a former run lies there, which is kept until the new one has its first snapshot."""
 
     @property
     def newest_snapshot(self) -> Path | None:
@@ -59,8 +61,8 @@ class RunFolder:
             shutil.rmtree(self.superseded)
         self.config.unlink(missing_ok=True)
 
-    def start(self, config: RunConfig, overwrite: bool) -> None:
-        """Make the folder of a new run.
+    def start(self, config: RunConfig, machine: dict[str, Any], overwrite: bool) -> None:
+        """Make the folder of a new run; a run that lies there is kept until `replace`.
 
         Raises
         ------
@@ -69,18 +71,42 @@ class RunFolder:
         """
         if (self.path / "kfold.yaml").exists():
             raise UsageError(f"{self.path} holds a k-fold. Choose another trainer.run_name.")
-        if self.config.exists():
-            if not overwrite:
-                raise UsageError(
-                    f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
-                    "trainer.run_name, or pass --overwrite to replace it."
-                )
+        if self.config.exists() and not overwrite:
+            raise UsageError(
+                f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
+                "trainer.run_name, or pass --overwrite to replace it."
+            )
+        self.replaces = self.newest_snapshot is not None
+        if not self.replaces:
             self.clear()
-        write_text(self.config, config.to_yaml())
+            self._record(config, machine)
 
-    def take_over(self, config: RunConfig, still_to_train: bool) -> None:
-        """Record the configuration of a run that goes on; where it trains further, its old scores go."""
+    def replace(self, save: Callable[[Path], None], config: RunConfig, machine: dict[str, Any]) -> None:
+        """Put the first snapshot of a new run into the place of a former run.
+
+        Parameters
+        ----------
+        save
+            Writes the snapshot.
+        config, machine
+            The new run, as for `start`.
+        """
+        self.scores.unlink(missing_ok=True)  # first, so that no other snapshot is taken for the one of these scores
+        save(self.last)
+        for file in (self.best, self.metrics, self.curves):
+            file.unlink(missing_ok=True)
+        if self.superseded.exists():
+            shutil.rmtree(self.superseded)
+        self._record(config, machine)
+        self.replaces = False
+
+    def _record(self, config: RunConfig, machine: dict[str, Any]) -> None:
         write_text(self.config, config.to_yaml())
+        self.write_environment(machine)
+
+    def take_over(self, config: RunConfig, machine: dict[str, Any], still_to_train: bool) -> None:
+        """Record the configuration of a run that goes on; where it trains further, its old scores go."""
+        self._record(config, machine)
         if still_to_train:
             self.scores.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """The snapshot of a run: a trained model, and all that training needs to go on."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -11,11 +12,15 @@ from bigsf.config import Config
 from bigsf.errors import ConfigError, SnapshotError
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.model_config import build_model
+from bigsf.models.network import check_patch_size
 from bigsf.models.pretrained import snapshot_path
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot_file import read_fields, write_fields
+from bigsf.training.training_maps import TrainingMap, is_sound
 from bigsf.training.trust import refuse_custom
+
+_LARGEST_PATCH = 2**14
 
 
 @dataclass
@@ -55,8 +60,8 @@ class Snapshot:
     """Identity of the patch file."""
     folds_identity: str
     """Identity of the folds."""
-    image_sha256: str
-    """SHA-256 of the FITS file of the map."""
+    training_maps: list[TrainingMap]
+    """Fingerprints of the map that the model was trained on, and of those of the model that it started from."""
     stopped_early: bool
     """Whether early stopping has ended the run."""
     machine: dict[str, Any]
@@ -80,9 +85,26 @@ class Snapshot:
         """
         path = snapshot_path(path)
         snapshot = cls(**read_fields(path, cls))
-        if snapshot.patch_size < 1:
-            raise SnapshotError(f"{path} is damaged: its patch size is {snapshot.patch_size}.")
+        if odd := next(snapshot._odd_values(), None):
+            raise SnapshotError(f"{path} is damaged: {odd}.")
         return snapshot
+
+    def _odd_values(self) -> Iterator[str]:
+        """Yield what cannot be in the snapshot of any run."""
+        if not 1 <= self.patch_size <= _LARGEST_PATCH:
+            yield f"its patch size is {self.patch_size}"
+        if min(self.epochs_run, self.steps_run) < 0:
+            yield f"it has run {self.epochs_run} epochs and {self.steps_run} steps"
+        if [row.get("epoch") for row in self.history] != list(range(1, self.epochs_run + 1)):
+            yield f"its history is not of {self.epochs_run} epochs"
+        if any(row.keys() != self.history[0].keys() for row in self.history):
+            yield "the rows of its history have different names"
+        if not all(isinstance(value, int | float) for row in self.history for value in row.values()):
+            yield "its history holds what is no number"
+        if self.best and (self.best.keys() != {"value", "epoch"} or not 1 <= self.best["epoch"] <= self.epochs_run):
+            yield f"its best model is {self.best}"
+        if not all(map(is_sound, self.training_maps)):
+            yield "the fingerprints of its training maps cannot be read"
 
     @property
     def config(self) -> RunConfig:
@@ -112,9 +134,16 @@ class Snapshot:
             raise SnapshotError(
                 "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
             )
-        config = self.config
-        refuse_custom(config.trainer.model, "The snapshot", trust)
-        model = build_model(config.trainer.model, network)
+        config = self.config.trainer.model
+        refuse_custom(config, "The snapshot", trust)
+        if network is None and config.type != "custom":
+            try:
+                check_patch_size(self.patch_size, config.patch_multiple, config.type)
+            except ConfigError as error:
+                raise SnapshotError(f"The snapshot is damaged. {error}") from None
+            with torch.device("meta"):  # a network of other shapes may need more memory than there is
+                self._check_shapes(build_model(config))
+        model = build_model(config, network)
         self.load_weights(model)
         return model
 
@@ -126,6 +155,10 @@ class Snapshot:
         SnapshotError
             Where they do not fit its architecture.
         """
+        self._check_shapes(model)
+        model.load_state_dict(self.model_state)
+
+    def _check_shapes(self, model: SegmentationModel) -> None:
         here = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         there = {name: tuple(tensor.shape) for name, tensor in self.model_state.items()}
         if odd := [name for name in {**there, **here} if here.get(name) != there.get(name)]:
@@ -134,4 +167,3 @@ class Snapshot:
                 f"{there.get(odd[0], 'absent')} there and {here.get(odd[0], 'absent')} here, and {len(odd) - 1} more "
                 f"of {len(here)} differ."
             )
-        model.load_state_dict(self.model_state)

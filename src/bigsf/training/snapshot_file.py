@@ -13,10 +13,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.files import atomic_path
 from bigsf.maps.fits_image import is_fits
+from bigsf.training.snapshot_guard import check_archive, check_values
+from bigsf.training.training_maps import known_by_file
 from bigsf.version import __version__
 
 FORMAT = "bigsf snapshot"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
@@ -29,7 +31,17 @@ def _without_straddling_patches(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_straddling_patches}
+def _with_training_maps(data: dict[str, Any]) -> dict[str, Any]:
+    """Put what a snapshot of format 2 knows of its map, the SHA-256 of the file, where format 3 has fingerprints."""
+    if isinstance(name := data.get("IMAGE_SHA256"), str):
+        data["TRAINING_MAPS"] = [known_by_file(name)]
+    return data
+
+
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _without_straddling_patches,
+    2: _with_training_maps,
+}
 """From a format version to the function that makes its dictionary one of the next version."""
 
 
@@ -92,7 +104,11 @@ def _read(path: Path) -> Any:
                 f"{path} is not a snapshot: it is no PyTorch file, or it was cut short. "
                 "Expected e.g. best.pt of a run folder."
             )
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if path.exists():
+            check_archive(path)
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        check_values(path, data)
+        return data
     except SnapshotError:
         raise
     except FileNotFoundError:

@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 from bigsf.errors import SnapshotError, out_of_memory
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
-from bigsf.training.components.schedulers import Scheduler
+from bigsf.training.components.early_stopping import Directions, EarlyStopping
+from bigsf.training.components.schedules import Scheduler
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.training_maps import TrainingMap
 
 
 class Best(NamedTuple):
@@ -50,6 +51,8 @@ class TrainingState:
     """Thresholds of best Dice in the last validation."""
     stopped_early: bool = False
     """Whether early stopping has ended the run."""
+    training_maps: list[TrainingMap] = field(default_factory=list)
+    """Fingerprints of the maps that the model was trained on, that of this run last."""
 
     @property
     def is_new(self) -> bool:
@@ -61,6 +64,11 @@ class TrainingState:
         """Whether the epoch that ended last is the best so far."""
         return self.best is not None and self.best.epoch == self.epochs_run
 
+    @property
+    def is_at_best(self) -> bool:
+        """Whether the weights are those of the best model so far: no step was taken after its epoch."""
+        return self.is_best and not self.steps_run
+
     def set_learning_rate(self, epoch: float) -> None:
         """Set the learning rate of the schedule at a time in epochs."""
         if self.scheduler:
@@ -68,7 +76,9 @@ class TrainingState:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-    def end_epoch(self, quantities: dict[str, float], thresholds: Thresholds, best_by: str) -> None:
+    def end_epoch(
+        self, quantities: dict[str, float], thresholds: Thresholds, best_by: str, directions: Directions
+    ) -> None:
         """Log an epoch, and note its model as the best so far where it is; without a validation loss it is not."""
         self.epochs_run, self.steps_run, self.partial_loss = self.epochs_run + 1, 0, (0.0, 0.0)
         self.history.append({"epoch": self.epochs_run, "lr": self.optimizer.param_groups[0]["lr"], **quantities})
@@ -78,7 +88,7 @@ class TrainingState:
         if self.early_stopping:
             self.stopped_early = self.early_stopping.should_stop(quantities)
         value = self.history[-1][best_by]
-        sign = 1 if higher_is_better(best_by) else -1
+        sign = 1 if directions[best_by] else -1
         better = self.best is None or sign * value > sign * self.best.value
         if better and math.isfinite(value) and math.isfinite(quantities["val_loss"]):
             self.best = Best(value, self.epochs_run)
@@ -98,6 +108,7 @@ class TrainingState:
             best={} if self.best is None else self.best._asdict(),
             thresholds=self.thresholds,
             stopped_early=self.stopped_early,
+            training_maps=self.training_maps,
             **identity,
         )
 
@@ -117,6 +128,7 @@ class TrainingState:
             if self.early_stopping:
                 self.early_stopping.load_state(snapshot.early_stopping_state)
             self.scaler.load_state_dict(snapshot.scaler_state)
+            _check_moments(self.optimizer)
         except Exception as error:  # each part raises another kind for a state that is not its own
             if out_of_memory(error):
                 raise
@@ -132,3 +144,12 @@ class TrainingState:
         self.history = list(snapshot.history)
         self.best = Best(snapshot.best["value"], int(snapshot.best["epoch"])) if snapshot.best else None
         self.thresholds, self.stopped_early = snapshot.thresholds, snapshot.stopped_early
+        self.training_maps = [*snapshot.training_maps[:-1], *self.training_maps[-1:]]  # its own is the newer record
+
+
+def _check_moments(optimizer: Optimizer) -> None:
+    """Raise `ValueError` where the state of a parameter, e.g. its mean gradient, has another shape than it."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}, its weights {tuple(parameter.shape)}")

@@ -12,12 +12,12 @@ from bigsf.errors import InterruptedRunError, TrainingError
 from bigsf.evaluation.map_scores import baseline_scores
 from bigsf.evaluation.records import RunScores
 from bigsf.files import make_folder
+from bigsf.interrupts import StopRequest, stopping
 from bigsf.models.device import deterministic
 from bigsf.training.build import Parts, build_run
 from bigsf.training.callbacks import Callback, Checkpoints, Tracking
 from bigsf.training.components.trackers import CSVConfig, Tracker
 from bigsf.training.distributed import World
-from bigsf.training.interrupts import StopRequest, of_signal
 from bigsf.training.lock import lock_folder
 from bigsf.training.resume import NewerSnapshots, build_resumed_run, set_newer_aside
 from bigsf.training.run import TrainingRun
@@ -172,19 +172,15 @@ class Trainer:
         with ExitStack() as stack:
             run.world.first(lambda: trackers.extend(self._open_folder(stack)))
             stack.enter_context(deterministic(run.config.trainer.deterministic))
-            stack.enter_context(stop_request)
             stack.enter_context(self.step)
-            with ExitStack() as open_trackers:
+            with stop_request, ExitStack() as open_trackers:
                 for tracker in trackers:
                     open_trackers.callback(tracker.close)
                 callbacks = [self.checkpoints, Tracking(trackers, run.state), *self.callbacks]
                 while not run.finished:
                     self._train_epoch(callbacks, stop_request)
-            scores = self._finish()
-        if (number := stop_request.signal_number) is not None:
-            stop = of_signal(number)
-            raise InterruptedRunError(f"Stopped by {stop.by}; {self.folder.path} is complete.", stop.exit_code)
-        return scores
+            with stopping(stop_request.time_left_s, f"All epochs are done. {self._go_on}"):
+                return self._finish()
 
     def _open_folder(self, stack: ExitStack) -> list[Tracker]:
         """Make or take over the run folder, lock it, and return the trackers that write into it."""
@@ -192,18 +188,18 @@ class Trainer:
         make_folder(folder.path)
         stack.enter_context(lock_folder(folder.path))
         if run.state.is_new:
-            folder.start(run.config, self.overwrite)
+            folder.start(run.config, run.machine, self.overwrite)
         else:
-            folder.take_over(run.config, still_to_train=not run.finished)
+            folder.take_over(run.config, run.machine, still_to_train=not run.finished)
             if self.newer:
                 set_newer_aside(self.newer, folder, run.state)
                 self.checkpoints.save_last()  # a run that is stopped from here on goes on from where it went back to
+            self.checkpoints.keep_best()
         stack.enter_context(folder.logging())
-        folder.write_environment(run.machine)
         always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
         run_config = run.config.model_dump(mode="json")
         return [
-            tracker.build(folder=folder.path, run_name=config.run_name, run_config=run_config)
+            tracker.build(folder.path, config.run_name, run_config, lambda: run.state.best and run.state.best.epoch)
             for tracker in [*always, *config.trackers]
         ]
 
@@ -235,7 +231,7 @@ class Trainer:
         evaluation = self.validator.evaluate(run.split.validation)
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
-        run.state.end_epoch(quantities, evaluation.thresholds, run.best_by)
+        run.state.end_epoch(quantities, evaluation.thresholds, run.best_by, run.directions)
         return quantities
 
     def _log_epoch(self, quantities: dict[str, float], seconds: float, rate: float) -> None:
@@ -253,16 +249,19 @@ class Trainer:
     def _stop_if_asked(self, stop_request: StopRequest) -> None:
         """After a signal to any process, or at the time limit, write last.pt and end."""
         run, state = self.run, self.run.state
-        if (stop := stop_request.agreed(run.world, run.device)) is None:
+        if (stop := run.world.agree(stop_request.stop, run.device)) is None:
             return
         run.world.first(self.checkpoints.save_last)
         where = f"epoch {state.epochs_run}"
         if state.steps_run:
             where = f"step {state.steps_run} of {run.dataset.steps} of epoch {state.epochs_run + 1}"
         raise InterruptedRunError(
-            f"Stopped by {stop.by} after {where}; last.pt is written. Go on with: bigsf resume {self.to_resume}",
-            stop.exit_code,
+            f"Stopped by {stop.by} after {where}; last.pt is written. {self._go_on}", stop.exit_code
         )
+
+    @property
+    def _go_on(self) -> str:
+        return f"Go on with: bigsf resume {self.to_resume}"
 
     def _finish(self) -> RunScores:
         """Score best.pt on the test folds, and close the run."""

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -91,3 +92,14 @@ def test_the_first_cylindrical_map_gives_the_grid() -> None:
     y0, y1, x0, x1 = common.box(equatorial)
     assert 0 <= y0 < y1 <= common.shape[0]
     assert 0 <= x0 < x1 <= common.shape[1]
+
+
+def test_an_ecliptic_map_lies_where_it_is_among_galactic_ones() -> None:
+    header = galactic_header(30, 20)
+    header.update(CTYPE1="ELON-TAN", CTYPE2="ELAT-TAN", CRVAL1=30.0, CRVAL2=5.0, CRPIX1=15.5, CRPIX2=10.5)
+    ecliptic = SkyGrid.of("ecliptic", WCS(header), (20, 30))
+    centre = SkyCoord(30, 5, unit="deg", frame=BarycentricMeanEcliptic()).galactic
+    assert ecliptic.centre.separation(centre).arcsec < 1e-3
+    header.update(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", CRVAL1=centre.l.deg, CRVAL2=centre.b.deg)
+    galactic = SkyGrid.of("galactic", WCS(header), (20, 30))
+    np.testing.assert_allclose(galactic.pixels_of(ecliptic).mean(axis=1), [9.5, 14.5], atol=1e-3)

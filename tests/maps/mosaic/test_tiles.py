@@ -9,7 +9,7 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.mosaic.mosaic import make_mosaic
 from bigsf.maps.mosaic.tiles import Tile
@@ -23,6 +23,16 @@ def test_masks_that_do_not_fit_their_tile_are_refused(tiles: MosaicTiles) -> Non
     small = tiles.write("small", tiles.image, tiles.header, TARGET=np.zeros((5, 5)))
     with pytest.raises(DataError, match=r"small.fits\[1\] has 5 x 5 pixels \(x, y\) but small.fits has 100 x 60"):
         make_mosaic([small, tiles.tile("b")])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_value_that_stands_apart_is_named_for_its_tile(tiles: MosaicTiles, tmp_path: Path, dry_run: bool) -> None:
+    image = np.array(tiles.image, np.float64)
+    image[:2, :10] = -1.6375e30
+    one, other = tiles.write("one", image, tiles.header), tiles.tile("b")
+    with pytest.warns(BigsfWarning, match=r"one.fits holds -1.6375e\+30 in 20 of .* pass --blank -1.6375e\+30"):
+        make_mosaic([one, other], tmp_path / "all.fits", dry_run=dry_run)
+    make_mosaic([one, other], tmp_path / "all.fits", blank=-1.6375e30, overwrite=True, dry_run=dry_run)
 
 
 def test_planes_shifted_by_less_than_a_pixel_are_interpolated(tiles: MosaicTiles, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@ from typing import Any
 
 import pytest
 
-from bigsf.training.components.early_stopping import EarlyStopping, higher_is_better
+from bigsf.training.components.early_stopping import EarlyStopping
 from bigsf.training.run_config import TrainerConfig
+
+DIRECTIONS = {"val_loss": False, "val_dice": True, "val_distance": False}
 
 
 def build(**config: Any) -> EarlyStopping:
     early_stopping = TrainerConfig.from_dict({"early_stopping": {"type": "patience", **config}}).early_stopping
     assert early_stopping is not None
-    return early_stopping.build()
+    return early_stopping.build(DIRECTIONS)
 
 
 def stops(early_stopping: EarlyStopping, monitor: str, values: list[float]) -> list[bool]:
@@ -25,8 +27,8 @@ def stops(early_stopping: EarlyStopping, monitor: str, values: list[float]) -> l
         ({"patience": 2, "monitor": "val_dice"}, "val_dice", [0.1, 0.3, 0.2, 0.3], 3),
         ({"patience": 2, "min_delta": 0.5}, "val_loss", [3, 2.6, 2.5, 2.4], 2),
         ({"patience": 2, "min_delta": 0.5}, "val_loss", [3, 2.8, 2.4, 2.2, 1.8], None),
-        ({"patience": 1, "mode": "max"}, "val_loss", [1, 2, 3, 2], 3),
-        ({"patience": 1, "mode": "min", "monitor": "val_iou"}, "val_iou", [1, 2], 1),
+        ({"patience": 1, "monitor": "val_dice"}, "val_dice", [1, 2, 3, 2], 3),
+        ({"patience": 1, "monitor": "val_distance"}, "val_distance", [1, 2], 1),
         ({"patience": 2}, "val_loss", [1, math.nan, math.nan], 2),
         ({"patience": 2}, "val_loss", [math.nan, 1, 1], None),
     ],
@@ -51,10 +53,3 @@ def test_state_is_a_copy() -> None:
     state = early_stopping.state()
     stops(early_stopping, "val_loss", [0.5])
     assert state["waited"] == 1
-
-
-@pytest.mark.parametrize(("quantity", "higher"), [("val_loss", False), ("train_loss", False), ("val_dice", True)])
-def test_losses_are_to_fall_and_all_else_to_rise(quantity: str, higher: bool) -> None:
-    assert higher_is_better(quantity) is higher
-    assert higher_is_better(quantity, "max")
-    assert not higher_is_better(quantity, "min")

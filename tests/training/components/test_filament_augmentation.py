@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from bigsf.training.components.batch import Augmentation, Batch
-from bigsf.training.components.filament_augmentation import Chain, FilamentsConfig, arc_steps, segment_starts
+from bigsf.training.components.filament_augmentation import (
+    Chain,
+    FilamentsConfig,
+    arc_steps,
+    local_mean,
+    segment_starts,
+)
 
 
 def augmented(augmentations: list[Augmentation], batch: Batch, seed: int = 0) -> Batch:
@@ -53,6 +59,54 @@ def test_added_filaments_are_brighter_than_a_negative_map_too() -> None:
     assert added.any()
     assert (after.image[added] >= -1.5 - 1e-3).all()
     assert after.image.max() == pytest.approx(-1, abs=1e-3)
+
+
+def one_filament(image: torch.Tensor) -> Batch:
+    """Add a filament of contrast 0.5 to half of the patches of an image `(n, c, y, x)` without labels."""
+    config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
+    nothing = torch.zeros_like(image[:, :1])
+    return augmented([config.build()], Batch(image, nothing, nothing.bool(), None))
+
+
+def test_only_the_first_channel_gets_filaments() -> None:
+    image = torch.full((20, 3, 64, 64), 2.0)
+    image[:, 1], image[:, 2] = 5.0, -1e9
+    after = one_filament(image)
+    assert after.image[:, 0].max() == pytest.approx(3.0, abs=1e-3)
+    assert torch.equal(after.image[:, 1:], image[:, 1:])
+    assert torch.equal(after.labelled, after.image[:, :1] >= 2.5)
+
+
+def test_a_filament_that_changes_nothing_has_no_label() -> None:
+    image = torch.zeros(20, 1, 64, 64)
+    after = one_filament(image)
+    assert torch.equal(after.image, image)
+    assert not after.labelled.any()
+    assert not after.target.any()
+
+
+def test_a_filament_is_as_bright_as_the_local_mean_and_leaves_the_noise_as_it_is() -> None:
+    noise = torch.randn((20, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    after = one_filament(10 + noise)
+    excess = after.image - (10 + noise)
+    assert excess.min() >= 0
+    assert excess.amax(dim=(1, 2, 3)).max() == pytest.approx(5, abs=0.2)
+    label = after.labelled
+    assert label.any()
+    assert excess[label].min() >= 2.4
+    assert excess[~label].max() <= 2.6
+
+
+def test_the_local_mean_is_a_gaussian_mean_over_valid_pixels() -> None:
+    plane = torch.from_numpy(np.random.default_rng(0).normal(1e23, 1e22, (2, 1, 20, 30)).astype(np.float32))
+    plane[0, 0, :9] = torch.nan
+    plane[1] = torch.nan
+    found = local_mean(plane)
+    y, x = np.mgrid[:20, :30]
+    weight = np.exp(-0.5 * ((y - 3) ** 2 + (x - 17) ** 2) / 12**2)[9:]
+    expected = (weight * plane[0, 0, 9:].numpy().astype(np.float64)).sum() / weight.sum()
+    assert float(found[0, 0, 3, 17]) == pytest.approx(expected, rel=1e-5)
+    assert not found[1].any()
 
 
 def test_added_filaments_are_as_bright_and_wide_as_their_labels_say() -> None:

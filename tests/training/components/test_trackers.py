@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.figures import new_figure
 from bigsf.training.components.trackers import (
     CSVConfig,
+    CurvesConfig,
     CurvesTracker,
     History,
     MLflowTracker,
@@ -17,7 +20,6 @@ from bigsf.training.components.trackers import (
     Tracker,
     TrackerConfig,
     WandBTracker,
-    best_epoch,
     learning_curves,
 )
 from conftest import own_members
@@ -119,20 +121,23 @@ def test_curves_of_a_run_are_a_figure(trained: Path) -> None:
     assert imread(trained / "curves.png").shape[1] > 1000
 
 
-@pytest.mark.parametrize(
-    ("best_by", "epoch"), [("epoch", 4), ("val_loss", 2), ("val_dice", 1), ("val_nothing_finite", None)]
-)
-def test_the_epoch_of_best_pt_is_marked(best_by: str, epoch: int | None) -> None:
-    losses, dices = [0.5, 0.3, float("nan"), 0.4], [0.9, 0.8, 0.95, 0.9]
-    history = [
-        {"epoch": n, "val_loss": loss, "val_dice": dice, "val_nothing_finite": float("inf")}
-        for n, (loss, dice) in enumerate(zip(losses, dices, strict=True), 1)
-    ]
-    assert best_epoch(history, best_by) == epoch
+@pytest.mark.parametrize("epoch", [2, None])
+def test_the_epoch_of_best_pt_is_marked(epoch: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[int | None] = []
+
+    def curves(_: History, best: int | None) -> Figure:
+        marked.append(best)
+        return new_figure(1, 1)
+
+    monkeypatch.setattr("bigsf.training.components.trackers.learning_curves", curves)
+    tracker = CurvesConfig(type="curves").build(tmp_path, "run", {}, lambda: epoch)
+    tracker.write([{"epoch": n, "val_loss": loss} for n, loss in enumerate([0.1, 0.5, 0.3], 1)])
+    tracker.close()
+    assert marked == [epoch]
 
 
 def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path: Path) -> None:
-    tracker = CurvesTracker(tmp_path / "curves.png", "epoch")
+    tracker = CurvesTracker(tmp_path / "curves.png", lambda: None)
     tracker.write([{"epoch": 1, "val_loss": 0.5, "val_dice": object()}])
     with pytest.warns(BigsfWarning, match=r"curves\.png could not be drawn"):
         tracker.close()
@@ -140,5 +145,5 @@ def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path: Path) -> None:
 
 
 def test_a_run_without_an_epoch_has_no_curves(tmp_path: Path) -> None:
-    CurvesTracker(tmp_path / "curves.png", "epoch").close()
+    CurvesTracker(tmp_path / "curves.png", lambda: None).close()
     assert list(tmp_path.iterdir()) == []

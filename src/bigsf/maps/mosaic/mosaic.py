@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from bigsf import console
 from bigsf.arrays import BoolArray, Float64Array
-from bigsf.files import atomic_path, refuse_overwrite, sha256
+from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.mosaic.checks import (
@@ -26,6 +26,7 @@ from bigsf.maps.mosaic.overlaps import Overlap, find_overlaps, match_backgrounds
 from bigsf.maps.mosaic.sky_grid import common_grid, import_reproject
 from bigsf.maps.mosaic.tiles import Block, Tile
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
 
@@ -122,8 +123,8 @@ def make_mosaic(
     paths = [Path(tile) for tile in tiles]
     output = Path(output) if output else default_mosaic_path(paths[0])
     check_paths(paths, output)
-    if not dry_run:
-        refuse_overwrite(output, overwrite=overwrite)
+    outputs = Outputs(output)
+    outputs.check([*paths, *map(Path, on_grid)], overwrite)
     with ExitStack() as stack:
         opened = [Tile(path, hdu, blank, masks, threshold, stack) for path in paths]
         unit, roles = common_unit(opened), shared_masks(opened, masks)
@@ -145,7 +146,7 @@ def make_mosaic(
         else:
             warn_of_seams(names, report.overlaps, unit)
         if not dry_run:
-            _write(report, opened, chunk_pixels)
+            _write(outputs, report, opened, chunk_pixels)
     return report
 
 
@@ -154,7 +155,7 @@ def default_mosaic_path(path: Path) -> Path:
     return Path(f"{stem_of(path)}_mosaic.fits")
 
 
-def _write(report: MosaicReport, tiles: Sequence[Tile], chunk_pixels: int) -> None:
+def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[Tile], chunk_pixels: int) -> None:
     """Write the mosaic by bands of rows, and count its valid pixels in the report."""
     header = report.wcs.to_header()
     if report.unit:
@@ -168,8 +169,8 @@ def _write(report: MosaicReport, tiles: Sequence[Tile], chunk_pixels: int) -> No
     planes: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, **{role.upper(): np.uint8 for role in report.masks}}
     ny, nx = report.shape
     with (
-        atomic_path(report.output) as temporary,
-        FitsWriter(temporary, report.shape, header, planes, [table]) as writer,
+        outputs.writing() as files,
+        FitsWriter(files[report.output], report.shape, header, planes, [table]) as writer,
         console.progress("co-add", ny, "rows") as advance,
     ):
         for y0, y1 in row_chunks(report.shape, chunk_pixels):

@@ -12,8 +12,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import ConfigError, DataError
-
-_CYLINDRICAL = ("CAR", "CEA", "CYP", "MER")
+from bigsf.maps.wcs import astropy_frame, is_cylindrical, sky_coordinates
 
 _WHOLE_PX = 0.01  # grids that differ from whole pixels by less are one grid
 
@@ -31,7 +30,11 @@ class SkyGrid:
 
     @classmethod
     def of(cls, name: str, wcs: WCS, shape: tuple[int, int]) -> Self:
-        """Return the grid of a map. A cylindrical projection gets its reference longitude in the middle of the map."""
+        """Return the grid of a map. A cylindrical projection gets its reference longitude in the middle of the map.
+
+        A frame that astropy does not know, e.g. an ecliptic one, becomes Galactic.
+        """
+        wcs = astropy_frame(wcs)
         to_middle = ((shape[1] + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0]
         return cls(name, _recentred(wcs, to_middle) if _is_cylindrical(wcs) else wcs, shape)
 
@@ -44,7 +47,7 @@ class SkyGrid:
     def centre(self) -> SkyCoord:
         """Position on the sky of the middle of the map."""
         ny, nx = self.shape
-        return self.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+        return sky_coordinates(self.wcs, [[(ny - 1) / 2, (nx - 1) / 2]])[0]
 
     @property
     def pixel_area_deg2(self) -> float:
@@ -107,7 +110,7 @@ class SkyGrid:
         NaN where the other grid shows no sky, or sky that the projection of this one cannot show.
         """
         y, x = (np.linspace(-0.5, length - 0.5, 33) for length in other.shape)
-        sky = other.wcs.pixel_to_world(*(axis.ravel() for axis in np.meshgrid(x, y)))
+        sky = sky_coordinates(other.wcs, np.stack([axis.ravel() for axis in np.meshgrid(y, x, indexing="ij")], axis=1))
         return np.stack(self.wcs.world_to_pixel(sky)[::-1])
 
 
@@ -183,8 +186,8 @@ def _tangent_plane(grids: Sequence[SkyGrid]) -> WCS:
 def _is_cylindrical(wcs: WCS) -> bool:
     """Tell whether a projection is cylindrical with longitude along the rows, so that a map may begin anywhere."""
     matrix, axes = wcs.pixel_scale_matrix, wcs.wcs
-    on_equator = axes.lng == 0 and axes.crval[1] == 0 and matrix[0, 1] == matrix[1, 0] == 0
-    return bool(on_equator and str(axes.ctype[0])[-3:] in _CYLINDRICAL and not wcs.has_distortion)
+    on_equator = axes.lng == 0 and axes.crval[1] == 0 and axes.lonpole == 0 and matrix[0, 1] == matrix[1, 0] == 0
+    return bool(on_equator and is_cylindrical(wcs))
 
 
 def _recentred(wcs: WCS, by_deg: float) -> WCS:

@@ -8,8 +8,10 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
-from bigsf.maps.fits_image import FitsImage, find_planes
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import find_planes
 from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
+from bigsf.maps.odd_values import check_map
 from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
 from bigsf.maps.tiling import bands
 
@@ -51,7 +53,7 @@ class Tile:
     Raises
     ------
     DataError
-        Where the map has no celestial WCS, or a mask does not fit it.
+        Where the map has no celestial WCS, its values cannot be used, or a mask does not fit it.
     """
 
     def __init__(
@@ -74,12 +76,12 @@ class Tile:
         self._threshold = threshold
         self.masks = {
             role: stack.enter_context(FitsImage(path, extension))
-            for role, extension in find_planes(path).items()
-            if role in ("valid", *roles)
+            for role, extension in find_planes(path, ("valid", *roles)).items()
         }
         for mask in self.masks.values():
             check_same_grid(self.image, mask)
         self._map = FitsMap([self.image], self.masks.get("valid"))
+        check_map(self._map)
 
     def place(self, mosaic: SkyGrid) -> None:
         """Find where the tile lies on the grid of a mosaic."""

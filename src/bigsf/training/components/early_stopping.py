@@ -1,19 +1,16 @@
 """Logged quantities -> whether to stop before the last epoch: the family of early stopping."""
 
 import math
-from typing import Annotated, Literal, Protocol
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 
-Mode = Literal["auto", "min", "max"]
-
-
-def higher_is_better(quantity: str, mode: Mode = "auto") -> bool:
-    """Return whether higher values of a logged quantity are better; `auto`: those of losses are not, all others are."""
-    return mode == "max" or (mode == "auto" and not quantity.endswith("loss"))
+Directions = Mapping[str, bool]
+"""Of each logged quantity that has better and worse values: whether higher ones are better."""
 
 
 class EarlyStopping(Protocol):
@@ -41,15 +38,15 @@ class Patience(EarlyStopping):
         The logged quantity.
     patience
         Epochs to wait.
+    directions
+        Of each logged quantity, whether higher is better.
     min_delta
         The least change that counts.
-    mode
-        Whether lower ("min") or higher ("max") is better; "auto": losses are to fall, all else to rise.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, mode: Mode = "auto") -> None:
+    def __init__(self, monitor: str, patience: int, directions: Directions, min_delta: float = 0.0) -> None:
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
-        self.higher = higher_is_better(monitor, mode)
+        self.higher = directions[monitor]
         self._state = {"best_cost": math.inf, "waited": 0.0}
 
     @override
@@ -71,8 +68,19 @@ class Patience(EarlyStopping):
         self._state |= state
 
 
-class PatienceConfig(Component[EarlyStopping], builds=Patience):
+class EarlyStoppingComponent(Component[EarlyStopping]):
+    """The part common to the configurations of all members."""
+
+    @override
+    def build(self, directions: Directions) -> EarlyStopping:
+        """Return the early stopping of a run, given the directions of its logged quantities."""
+        return super().build(directions=directions)
+
+
+class PatienceConfig(EarlyStoppingComponent, builds=Patience):
     """Stop when a quantity has not become better for some epochs."""
+
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "mode"})
 
     type: Literal["patience"] = "patience"
 
@@ -85,12 +93,17 @@ class PatienceConfig(Component[EarlyStopping], builds=Patience):
     min_delta: NonNegativeFloat = 0.0
     """The least change that counts as better."""
 
-    mode: Mode = "auto"
-    """Whether lower or higher is better; `auto`: losses are to fall, all else to rise."""
+    mode: Literal["auto", "min", "max"] = "auto"
+    """Whether lower or higher is better. `auto`: losses are to fall, and a metric says it itself. `min` and `max` are
+    for a metric of your own that does not say; they hold wherever its values are compared."""
 
 
-class CustomEarlyStoppingConfig(CustomConfig[EarlyStopping]):
+class CustomEarlyStoppingConfig(EarlyStoppingComponent, CustomConfig[EarlyStopping]):
     """An `EarlyStopping` of your own: called with `kwargs`."""
+
+    @override
+    def build(self, directions: Directions) -> EarlyStopping:
+        return CustomConfig.build(self)
 
 
 EarlyStoppingConfig = Annotated[

@@ -11,13 +11,16 @@ from torch import Tensor
 from bigsf.config import Component
 from bigsf.training.components.batch import Augmentation, Batch, Draw
 
+_BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background, as for filaments that are injected
 _SEGMENTS = 8  # straight segments of an arc
 
 
 class AddFilaments(Augmentation):
-    """Add filaments to each patch: contrast * |value| * a Gaussian profile around an arc, labelled as target.
+    """Add filaments to each patch, and label them as target.
 
-    The arc is a chain of straight segments. Pixels within half a width of it become target, whatever they were.
+    A filament adds contrast * |background| * a Gaussian profile around an arc to the first channel. The arc is a chain
+    of straight segments. The background is the Gaussian mean of sigma 12 pixels over the valid pixels of the patch.
+    Pixels within half a width of the arc become target, whatever they were, where the filament changes their value.
 
     Parameters
     ----------
@@ -60,8 +63,11 @@ class AddFilaments(Augmentation):
         excess = contrast * torch.exp(-4 * math.log(2) * distance2 / width**2)
         inside = ((distance2 <= (width / 2) ** 2) & (contrast > 0)).any(dim=1, keepdim=True)
         inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
+        first = batch.image[:, :1]
+        brighter = first + local_mean(first).abs() * excess.sum(dim=1, keepdim=True)
+        inside = inside & (brighter != first)
         return Batch(
-            batch.image + batch.image.abs() * excess.sum(dim=1, keepdim=True),
+            torch.cat([brighter, batch.image[:, 1:]], dim=1),
             torch.where(inside, 1.0, batch.target),
             batch.labelled | inside,
             batch.position,
@@ -69,7 +75,10 @@ class AddFilaments(Augmentation):
 
 
 class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
-    """Add filaments of known place and label them, faint ones included: what an incomplete catalogue does not teach."""
+    """Add filaments of known place and label them, faint ones included: what an incomplete catalogue does not teach.
+
+    They are added to the first channel, which must be a linear map of mostly positive values.
+    """
 
     type: Literal["filaments"]
 
@@ -77,13 +86,31 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
     """Most filaments in a patch; each patch draws its own number, from 0 on."""
 
     contrast: tuple[PositiveFloat, PositiveFloat] = (0.05, 1.0)
-    """Range of the peak excess, in units of what is there; log-uniform. The lowest is what the model learns to find."""
+    """Range of the peak excess, in units of the local mean (Gaussian, sigma 12 pixels); log-uniform. The lowest is what
+    the model learns to find."""
 
     width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
     """Range of the full width at half maximum, in pixels of the map; uniform."""
 
     length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
     """Range of the length; log-uniform."""
+
+
+def local_mean(plane: Tensor) -> Tensor:
+    """Return the Gaussian mean of sigma 12 pixels over the valid pixels of patches `(b, 1, y, x)`.
+
+    It is a number at missing pixels too, and 0 in a patch without a valid pixel.
+    """
+    along_y, along_x = (_gaussian(size, plane.device) for size in plane.shape[2:])
+    valid = plane.isfinite()
+    coverage = along_y @ valid.to(plane.dtype) @ along_x
+    return along_y @ torch.where(valid, plane, 0) @ along_x / coverage.clamp(min=1e-9)
+
+
+def _gaussian(size: int, device: torch.device) -> Tensor:
+    """Return the weight of each pixel of a row in the mean at each other, `(size, size)`."""
+    pixels = torch.arange(size, device=device, dtype=torch.float32)
+    return torch.exp(-0.5 * ((pixels[:, None] - pixels) / _BACKGROUND_PX) ** 2)
 
 
 def arc_steps(length: Tensor, heading: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,189 +1,25 @@
-"""Time in epochs -> factor on the learning rate: the family of schedulers.
+"""The family of schedulers of the learning rate, and their configurations."""
 
-A schedule is a function of the time alone, so that a resumed run cannot differ from an uninterrupted one. Only
-`plateau` has a state, which is saved.
-"""
-
-import math
-from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
-from bigsf.training.components.early_stopping import higher_is_better
-
-
-class Scheduler(Protocol):
-    """A factor on the learning rate of the optimizer."""
-
-    def factor(self, epoch: float) -> float:
-        """Return the factor at a time in epochs, e.g. 1.5 in the middle of the second epoch."""
-        ...
-
-    def end_of_epoch(self, quantities: dict[str, float]) -> None:
-        """Take note of the quantities logged for an epoch."""
-        return
-
-    def state(self) -> dict[str, float]:
-        """Return the state that a resumed run needs."""
-        return {}
-
-    def load_state(self, state: dict[str, float]) -> None:
-        """Continue from a saved state."""
-        return
-
-
-class WarmUp(Scheduler):
-    """The base of the schedulers: a linear rise from 0 during the first epochs, times a factor.
-
-    Parameters
-    ----------
-    warmup
-        Epochs of the linear rise; 0: none.
-    """
-
-    def __init__(self, warmup: float = 0.0) -> None:
-        self.warmup = warmup
-
-    @override
-    def factor(self, epoch: float) -> float:
-        return self.warm_factor(epoch) * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
-
-    def warm_factor(self, epoch: float) -> float:
-        """Return the factor without the rise."""
-        return 1.0
-
-
-class Step(WarmUp):
-    """Multiply the learning rate by `gamma` every `every` epochs."""
-
-    def __init__(self, every: int = 10, gamma: float = 0.1, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.every, self.gamma = every, gamma
-
-    @override
-    def warm_factor(self, epoch: float) -> float:
-        return self.gamma ** (math.floor(epoch) // self.every)
-
-
-class MultiStep(WarmUp):
-    """Multiply the learning rate by `gamma` after each of the epochs `milestones`."""
-
-    def __init__(self, milestones: Sequence[int] = (10, 20), gamma: float = 0.1, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.milestones, self.gamma = milestones, gamma
-
-    @override
-    def warm_factor(self, epoch: float) -> float:
-        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
-
-
-class Exponential(WarmUp):
-    """Multiply the learning rate by `gamma` each epoch."""
-
-    def __init__(self, gamma: float = 0.95, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.gamma = gamma
-
-    @override
-    def warm_factor(self, epoch: float) -> float:
-        return self.gamma ** math.floor(epoch)
-
-
-class Cosine(WarmUp):
-    """Lower the learning rate along half a cosine to the factor `final` after `epochs` epochs."""
-
-    def __init__(self, epochs: int, final: float = 0.0, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.epochs, self.final = epochs, final
-
-    @override
-    def warm_factor(self, epoch: float) -> float:
-        return _cosine(1.0, self.final, epoch / self.epochs)
-
-
-class OneCycle(WarmUp):
-    """Raise the learning rate from the factor `initial` to 1, then lower it to `final`, along cosines.
-
-    The rise takes a fraction `rise` of the `epochs` epochs of the run.
-    """
-
-    def __init__(
-        self, epochs: int, rise: float = 0.3, initial: float = 0.04, final: float = 0.0, warmup: float = 0.0
-    ) -> None:
-        super().__init__(warmup)
-        self.epochs, self.rise, self.initial, self.final = epochs, rise, initial, final
-
-    @override
-    def warm_factor(self, epoch: float) -> float:
-        done = epoch / self.epochs
-        if done < self.rise:
-            return _cosine(self.initial, 1.0, done / self.rise)
-        return _cosine(1.0, self.final, (done - self.rise) / (1 - self.rise))
-
-
-class Plateau(WarmUp):
-    """Multiply the learning rate by `gamma` when a quantity has not become better for `patience` epochs.
-
-    Parameters
-    ----------
-    monitor
-        The logged quantity. Lower is better for losses, higher for the rest.
-    patience
-        Epochs to wait for a better value.
-    gamma
-        Factor of each step.
-    warmup
-        Epochs of the linear rise.
-    """
-
-    def __init__(self, monitor: str = "val_loss", patience: int = 5, gamma: float = 0.1, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.monitor, self.patience, self.gamma = monitor, patience, gamma
-        self._state = {"factor": 1.0, "best": math.inf, "waited": 0.0}
-
-    @override
-    def warm_factor(self, epoch: float) -> float:
-        return self._state["factor"]
-
-    @override
-    def end_of_epoch(self, quantities: dict[str, float]) -> None:
-        value = quantities[self.monitor]
-        cost = -value if higher_is_better(self.monitor) else value
-        if cost < self._state["best"]:
-            self._state |= {"best": cost, "waited": 0.0}
-        else:
-            self._state["waited"] += 1
-        if self._state["waited"] >= self.patience:
-            self._state |= {"factor": self._state["factor"] * self.gamma, "waited": 0.0}
-
-    @override
-    def state(self) -> dict[str, float]:
-        return dict(self._state)
-
-    @override
-    def load_state(self, state: dict[str, float]) -> None:
-        self._state |= state
-
-
-def _cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+from bigsf.training.components.early_stopping import Directions
+from bigsf.training.components.schedules import Cosine, Exponential, MultiStep, OneCycle, Plateau, Scheduler, Step
 
 
 class SchedulerComponent(Component[Scheduler]):
     """The part common to the configurations of all schedulers."""
 
-    @property
-    def depends_on_total(self) -> bool:
-        """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
-        return False
+    depends_on_total: ClassVar[bool] = False
+    """Whether the schedule depends on the number of epochs, so that extending a run changes it."""
 
     @override
-    def build(self, epochs: int) -> Scheduler:
-        """Return the scheduler of a run of `epochs` epochs."""
-        return super().build(epochs=epochs)
+    def build(self, epochs: int, directions: Directions) -> Scheduler:
+        """Return the scheduler of a run of `epochs` epochs, given the directions of its logged quantities."""
+        return super().build(epochs=epochs, directions=directions)
 
 
 class SchedulerConfig(SchedulerComponent):
@@ -229,19 +65,18 @@ class ExponentialConfig(SchedulerConfig, builds=Exponential):
 class CosineConfig(SchedulerConfig, builds=Cosine):
     """Lower the learning rate along half a cosine to `final` (Loshchilov & Hutter 2017)."""
 
+    depends_on_total: ClassVar[bool] = True
+
     type: Literal["cosine"]
 
     final: NonNegativeFloat = 0.0
     """The factor at the end."""
 
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
-
 
 class OneCycleConfig(SchedulerConfig, builds=OneCycle):
     """Raise the learning rate from `initial` to 1, then lower it to `final` (Smith & Topin 2019), along cosines."""
+
+    depends_on_total: ClassVar[bool] = True
 
     type: Literal["onecycle"]
 
@@ -254,11 +89,6 @@ class OneCycleConfig(SchedulerConfig, builds=OneCycle):
     final: NonNegativeFloat = 0.0
     """The factor at the end."""
 
-    @property
-    @override
-    def depends_on_total(self) -> bool:
-        return True
-
 
 class PlateauConfig(SchedulerConfig, builds=Plateau):
     """Multiply the learning rate by `gamma` when a quantity has not become better for `patience` epochs."""
@@ -266,7 +96,7 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
     type: Literal["plateau"]
 
     monitor: str = "val_loss"
-    """The logged quantity. Lower is better for losses, higher for the rest."""
+    """The logged quantity. Losses are to fall, and a metric says itself whether higher is better."""
 
     patience: PositiveInt = 5
     """Epochs to wait."""
@@ -278,10 +108,11 @@ class PlateauConfig(SchedulerConfig, builds=Plateau):
 class CustomSchedulerConfig(SchedulerComponent, CustomConfig[Scheduler]):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
 
-    @property
+    depends_on_total: ClassVar[bool] = True
+
     @override
-    def depends_on_total(self) -> bool:
-        return True
+    def build(self, epochs: int, directions: Directions) -> Scheduler:
+        return CustomConfig.build(self, epochs=epochs)
 
 
 AnySchedulerConfig = Annotated[

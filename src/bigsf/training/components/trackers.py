@@ -3,8 +3,7 @@
 import csv
 import importlib
 import io
-import math
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -12,16 +11,18 @@ from pydantic import Field
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
-from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.errors import ConfigError
+from bigsf.figures import new_figure, png_of
 from bigsf.files import atomic_path, write_text
-from bigsf.maps.quicklook import new_figure, save_figure
-from bigsf.training.components.early_stopping import higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 History = list[dict[str, Any]]
 """Logged quantities, one row per epoch."""
+
+BestEpoch = Callable[[], int | None]
+"""A function that returns the epoch whose model best.pt holds; None where it holds none yet."""
 
 
 class Tracker(Protocol):
@@ -40,9 +41,11 @@ class TrackerComponent(Component[Tracker]):
     """The part common to the configurations of all trackers."""
 
     @override
-    def build(self, folder: Path, run_name: str, run_config: dict[str, Any]) -> Tracker:
-        """Return the tracker of a run, given its folder, its name and its whole configuration."""
-        return super().build(folder=folder, run_name=run_name, run_config=run_config)
+    def build(
+        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = lambda: None
+    ) -> Tracker:
+        """Return the tracker of a run, given its folder, its name, its whole configuration and its best epoch."""
+        return super().build(folder=folder, run_name=run_name, run_config=run_config, best_epoch=best_epoch)
 
 
 class CSVTracker(Tracker):
@@ -79,12 +82,12 @@ class CurvesTracker(Tracker):
     ----------
     path
         The PNG file.
-    best_by
-        The logged quantity that chooses best.pt, whose epoch is marked.
+    best_epoch
+        A function that returns the epoch whose model best.pt holds. It is marked.
     """
 
-    def __init__(self, path: Path, best_by: str) -> None:
-        self.path, self.best_by = path, best_by
+    def __init__(self, path: Path, best_epoch: BestEpoch) -> None:
+        self.path, self.best_epoch = path, best_epoch
         self._history: History = []
 
     def write(self, history: History) -> None:
@@ -95,20 +98,11 @@ class CurvesTracker(Tracker):
         """Draw the figure. A figure that cannot be drawn is only a warning, so that the run keeps its results."""
         if not self._history:
             return
-        try:
+        best = self.best_epoch()
+        content = png_of(lambda: learning_curves(self._history, best), self.path.name)
+        if content is not None:
             with atomic_path(self.path) as temporary:
-                save_figure(learning_curves(self._history, best_epoch(self._history, self.best_by)), temporary)
-        except UsageError:  # the disk is full, or the folder read-only
-            raise
-        except Exception as error:
-            warnings.warn(f"{self.path.name} could not be drawn: {error}", BigsfWarning, stacklevel=2)
-
-
-def best_epoch(history: History, best_by: str) -> int | None:
-    """Return the epoch whose model is the best; None where no epoch has a finite value."""
-    sign = 1 if higher_is_better(best_by) else -1
-    values = [(sign * row[best_by], -row["epoch"]) for row in history if math.isfinite(row[best_by] + row["val_loss"])]
-    return -max(values)[1] if values else None
+                temporary.write_bytes(content)
 
 
 def learning_curves(history: History, best: int | None) -> "Figure":
@@ -133,9 +127,9 @@ def learning_curves(history: History, best: int | None) -> "Figure":
     return figure
 
 
-def curves_tracker(folder: Path, run_config: dict[str, Any]) -> Tracker:
+def curves_tracker(folder: Path, best_epoch: BestEpoch) -> Tracker:
     """Return a tracker that draws curves.png in the run folder."""
-    return CurvesTracker(folder / "curves.png", run_config["trainer"]["best_by"])
+    return CurvesTracker(folder / "curves.png", best_epoch)
 
 
 class CurvesConfig(TrackerComponent, builds=curves_tracker):
@@ -283,6 +277,12 @@ def _require(package: str) -> Any:
 
 class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
+
+    @override
+    def build(
+        self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = lambda: None
+    ) -> Tracker:
+        return CustomConfig.build(self, folder=folder, run_name=run_name, run_config=run_config)
 
 
 TrackerConfig = Annotated[

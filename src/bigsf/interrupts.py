@@ -1,0 +1,174 @@
+"""Signals and the end of a time limit -> an orderly stop with one message."""
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple, Self
+
+from bigsf.errors import InterruptedRunError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_TRY_AGAIN = 75  # exit code of a run that its time limit stopped (EX_TEMPFAIL of sysexits.h)
+
+
+class Stop(NamedTuple):
+    """Why a run stops."""
+
+    by: str
+    """The name of the signal, or "the time limit"."""
+    exit_code: int
+    """128 and the number of the signal; 75 (try again) for the time limit."""
+
+
+class Interrupted(BaseException):
+    """A signal or the end of the time, at any place of the program.
+
+    It is no `Exception`, so that nobody takes it for an error of his own.
+
+    Parameters
+    ----------
+    stop
+        What it was.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+
+_pending: Stop | None = None
+"""What was raised as `Interrupted` and has not arrived yet. Modules that load may swallow any exception."""
+
+
+def of_signal(number: int) -> Stop:
+    """Return the stop that a signal asks for."""
+    return Stop(signal.Signals(number).name, 128 + number)
+
+
+def check() -> None:
+    """Raise `Interrupted` again where somebody has swallowed it."""
+    if _pending is not None:
+        raise Interrupted(_pending)
+
+
+@contextmanager
+def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[None]:
+    """Stop the work inside a `with` block at once, at a signal or once its time is over.
+
+    Outside the main thread Python cannot catch signals, and there is no time limit either.
+
+    Parameters
+    ----------
+    time_limit_s
+        Seconds after which the work is stopped; None: never.
+    go_on
+        What to say after the reason, e.g. how the work goes on.
+
+    Raises
+    ------
+    InterruptedRunError
+        Once the work was stopped, with everything in it cleaned up.
+    """
+    global _pending
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        with _caught(_raise), _alarm(time_limit_s):
+            check()
+            yield
+            check()
+    except Interrupted as interrupted:
+        stop = interrupted.stop
+        raise InterruptedRunError(f"Stopped by {stop.by}.{go_on and ' '}{go_on}", stop.exit_code) from None
+    finally:
+        _pending = None
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    global _pending
+    _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else of_signal(number)
+    importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")  # it swallows exceptions
+    if sys.exception() is None and not importing:  # an error ends the work already: its cleaning up is not disturbed
+        raise Interrupted(_pending)
+
+
+@contextmanager
+def _caught(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    numbers = [n for n in _SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores it
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+@contextmanager
+def _alarm(seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    previous = signal.signal(signal.SIGALRM, _raise)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would mean never
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+class StopRequest:
+    """Notes signals inside a `with` block, and watches a time limit, for work that stops where it is ready to.
+
+    A second SIGINT ends the process at once. Outside the main thread Python cannot catch signals; there only the time
+    limit stops the work.
+
+    Parameters
+    ----------
+    time_limit_s
+        Seconds after which the work is to stop; None: never.
+    """
+
+    def __init__(self, time_limit_s: float | None = None) -> None:
+        self.signal_number: int | None = None
+        self._deadline = time.monotonic() + (math.inf if time_limit_s is None else time_limit_s)
+        self._catching = _caught(self._note)
+
+    def __enter__(self) -> Self:
+        global _pending
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._in_main_thread:
+            self._catching.__enter__()
+            if _pending is not None and _pending.exit_code != _TRY_AGAIN:
+                self.signal_number, _pending = _pending.exit_code - 128, None
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        global _pending
+        if self._in_main_thread:
+            self._catching.__exit__(None, None, None)
+            if raised[0] is None and self.signal_number is not None:  # it came after the work had last asked
+                _pending = of_signal(self.signal_number)
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds to the time limit, at least 0; None: there is none."""
+        return None if self._deadline == math.inf else max(0.0, self._deadline - time.monotonic())
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.signal_number == signal.SIGINT:
+            raise Interrupted(of_signal(number))
+        self.signal_number = number
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why the work is to stop; None: it is not."""
+        if self.signal_number is not None:
+            return of_signal(self.signal_number)
+        return Stop("the time limit", _TRY_AGAIN) if time.monotonic() > self._deadline else None

@@ -1,0 +1,63 @@
+"""A file that is not FITS, or is absent -> what it is, and how to give its content as a FITS image."""
+
+import re
+from pathlib import Path
+
+_IN_PYTHON = "In Python: fits.writeto({name!r}, {array}, fits.getheader('MAP.fits'))"
+
+_ARRAY = "np.load({path!r}).astype('float32')"
+
+_PICTURE = "np.atleast_3d(plt.imread({path!r}))[::-1, :, 0].astype('float32')"
+
+_DRAW = "Draw the structures on the grid of the map, 1 on them and 0 elsewhere, and save that under its header"
+
+_SIGNATURES = (
+    (b"\x93NUMPY", "an array of numpy", f"{_IN_PYTHON}.", _ARRAY),
+    (b"\x89PNG", "a PNG picture", f"{_IN_PYTHON}. The first row of a picture is its top.", _PICTURE),
+    (b"\xff\xd8\xff", "a JPEG picture", f"{_IN_PYTHON}. The first row of a picture is its top.", _PICTURE),
+    (
+        b"\x89HDF\r\n",
+        "an HDF5 file",
+        "Give the FITS file it was made of; segment takes a patch file named *.h5.",
+        "",
+    ),
+    (b"# Region file", "a DS9 file of regions", f"{_DRAW}.", ""),
+)
+"""First bytes of a file, what it is, what to do, and the Python expression of its array."""
+
+_TABLES = (".csv", ".ecsv", ".tsv", ".txt", ".dat", ".tbl", ".vot", ".xml", ".json", ".yaml")
+
+TABLE_REMEDY = f"A table holds no pixels. {_DRAW}."
+"""What to do with a table of positions."""
+
+
+def describe_kind(path: Path, start: bytes) -> str:
+    """Return what a file is that does not begin as FITS does, and what to do with it, as the end of a message.
+
+    Parameters
+    ----------
+    path
+        The file.
+    start
+        Its first bytes, decompressed.
+    """
+    for signature, kind, remedy, array in _SIGNATURES:
+        if start.startswith(signature):
+            array = array.format(path=str(path))
+            return f"it is {kind}. Expected a FITS image. {remedy.format(name=f'{path.stem}.fits', array=array)}"
+    if path.suffix.lower() == ".reg":
+        return f"it is a file of regions. Expected a FITS image. {_DRAW}."
+    if path.suffix.lower() in _TABLES:
+        return f"it is a text file. Expected a FITS image. {TABLE_REMEDY}"
+    return "it does not begin with SIMPLE."
+
+
+def describe_absence(path: Path) -> str:
+    """Return why a file is not found, as a message."""
+    found = re.fullmatch(r"(.+)\[([^\[\]]+)\]", path.name)
+    if found and path.with_name(found[1]).exists():
+        return (
+            f"{path} does not exist, but {found[1]} does. Choose an HDU of the map with --hdu {found[2]}. A mask is "
+            "the first image of its file, or its extension TARGET, BACKGROUND, VALID or TRUTH."
+        )
+    return f"{path} does not exist."

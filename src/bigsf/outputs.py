@@ -1,0 +1,180 @@
+"""The files that a command writes: checked before the work begins, and published together when it is done."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bigsf.errors import UsageError
+from bigsf.files import flush, hidden_name, is_alive, sync_folder, temporary_file, this_process, write_text
+
+_ELSEWHERE = "Pass -o to write elsewhere."
+_REMEDY = "Pass --overwrite to replace it, or -o to write another file."
+
+
+class Outputs:
+    """The files that one command writes. They appear together; the first of them is the last to appear.
+
+    Parameters
+    ----------
+    main
+        The file whose presence tells that all are complete.
+    beside
+        The files that belong to it, e.g. its figure.
+    follow_links
+        Write the file that a link in the place of an output points to, as for a path that the user has named. Otherwise
+        the link is replaced, as in a folder that may come from somebody else.
+
+    Examples
+    --------
+    >>> outputs = Outputs(Path("map_segmented.fits"), Path("map_segmented.png"))
+    >>> outputs.check(inputs=[Path("map.fits")], overwrite=False)
+    """
+
+    def __init__(self, main: Path, *beside: Path, follow_links: bool = True) -> None:
+        self.named = (main, *beside)
+        self._paths = {path: path.resolve() if follow_links and path.is_symlink() else path for path in self.named}
+        self._journal = hidden_name(self._paths[main], ".unfinished")
+
+    def check(self, inputs: Iterable[Path] = (), overwrite: bool = False, remedy: str = _REMEDY) -> None:
+        """Refuse outputs that cannot be written, or must not be.
+
+        Parameters
+        ----------
+        inputs
+            Files that the command reads: no output may be one of them, under whatever name.
+        overwrite
+            Whether outputs that exist may be replaced. Those that a killed command left unfinished always may.
+        remedy
+            What to do where an output exists, or its folder is read-only.
+
+        Raises
+        ------
+        UsageError
+            Where an output is an input, another output, a folder, exists, or lies in a folder that cannot be written.
+        """
+        if len({path.resolve() for path in self.named}) < len(self.named):
+            listing = ", ".join(map(str, self.named))
+            raise UsageError(f"The outputs {listing} would be written to one file. Name the first with another ending.")
+        for path, target in self._paths.items():
+            same = next((each for each in inputs if _is_same_file(each, target)), None)
+            if same is not None:
+                raise UsageError(
+                    f"{path} is read by this command ({same}), so it is not replaced. Name another output."
+                )
+        self._check_places(_ELSEWHERE if remedy == _REMEDY else remedy)
+        if not overwrite:
+            self._check_absent(remedy)
+
+    def _check_places(self, remedy: str) -> None:
+        for path, target in self._paths.items():
+            if target.is_dir():
+                raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
+            folder = next(parent for parent in target.absolute().parents if parent.exists())
+            if not folder.is_dir():
+                raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
+            if not os.access(folder, os.W_OK):
+                raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you. {remedy}")
+
+    def _check_absent(self, remedy: str) -> None:
+        left, unfinished = self._left(), self._unfinished()
+        for path, target in self._paths.items():
+            set_aside = target in left and hidden_name(target, ".previous").exists()
+            if set_aside or (target.exists() and target not in unfinished):
+                raise UsageError(f"{path} exists already. {remedy}")
+
+    @contextmanager
+    def writing(self) -> Iterator[dict[Path, Path]]:
+        """Yield a temporary file for each output, by the output's name; publish them on success.
+
+        An output whose temporary file is removed is left out. On any exception all temporary files are removed, and
+        previous outputs stay as they were. The same holds where the process is killed: what it left is put right
+        before the next command writes these outputs.
+
+        Raises
+        ------
+        UsageError
+            Where the operating system cannot write; the message gives its reason.
+        """
+        with ExitStack() as stack:
+            self._put_right()
+            temporaries = {}
+            for path, target in reversed(self._paths.items()):  # so that an error names the main output
+                temporaries[path] = stack.enter_context(temporary_file(target))
+            yield temporaries
+            for temporary in filter(Path.exists, temporaries.values()):
+                flush(temporary)
+            self._publish({self._paths[path]: temporary for path, temporary in temporaries.items()})
+
+    def _publish(self, temporaries: dict[Path, Path]) -> None:
+        """Rename the temporary files to their targets, the main one last; a journal says how far this has come."""
+        if len(temporaries) > 1:
+            files = {str(path.absolute()): _identity(file) for path, file in temporaries.items()}
+            write_text(self._journal, json.dumps({"process": this_process(), "files": files}))
+            for path in filter(Path.exists, temporaries):
+                path.replace(hidden_name(path, ".previous"))
+        for path, temporary in temporaries.items():
+            if temporary.exists():
+                temporary.replace(path)
+        for folder in {path.parent for path in temporaries}:
+            sync_folder(folder)
+        if len(temporaries) > 1:
+            self._tidy(temporaries)
+
+    def _put_right(self) -> None:
+        """Remove what a killed command published in part, and bring back what it replaced."""
+        left = self._left()
+        for path in self._unfinished():
+            path.unlink()
+        if left and not self._is_complete(left):
+            for path in left:
+                previous = hidden_name(path, ".previous")
+                if previous.exists():
+                    previous.replace(path)
+        self._tidy(left)
+
+    def _tidy(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            hidden_name(path, ".previous").unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+
+    def _unfinished(self) -> set[Path]:
+        """Return the outputs that a killed command published without the main one."""
+        left = self._left()
+        if self._is_complete(left):
+            return set()
+        return {path for path, file in left.items() if file is not None and _identity(path) == file}
+
+    def _is_complete(self, left: dict[Path, Any]) -> bool:
+        """Tell whether the main output of a journal, which is the last to appear, is there."""
+        main = self._paths[self.named[0]]
+        return main in left and _identity(main) == left[main]
+
+    def _left(self) -> dict[Path, Any]:
+        """Return the outputs in the journal of a killed command, and what tells each from another file."""
+        try:
+            found = json.loads(self._journal.read_text(encoding="utf-8"))
+            process, files = str(found["process"]), dict(found["files"])
+        except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
+            return {}
+        if is_alive(process) and process != this_process():  # it publishes at this moment
+            return {}
+        return {path: files[name] for path in self._paths.values() if (name := str(path.absolute())) in files}
+
+
+def _identity(path: Path) -> list[int] | None:
+    """Return what tells a file from another of its name, and stays when it is renamed; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

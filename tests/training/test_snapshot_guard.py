@@ -1,0 +1,148 @@
+import io
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bigsf.errors import SnapshotError
+from bigsf.training.snapshot import Snapshot
+from bigsf.training.trainer import Trainer
+
+
+@pytest.fixture
+def path(trained: Path, tmp_path: Path) -> Path:
+    """The last snapshot of a run, as a file of its own."""
+    copy = tmp_path / "model.pt"
+    copy.write_bytes((trained / "last.pt").read_bytes())
+    return copy
+
+
+def altered(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    data = torch.load(path, weights_only=True)
+    change(data)
+    torch.save(data, path)
+    return path
+
+
+def nested(levels: int, width: int) -> list[Any]:
+    value: list[Any] = [0.0]
+    for _ in range(levels):
+        value = [value] * width
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (nested(8, 10), r"holds more than 1,000,000 values"),
+        (nested(60, 1), r"lie too deep in each other"),
+        (2**1000, r"an integer of 1001 bits"),
+        (torch.ones(3).to_sparse(), r"a tensor that is not a plain one"),
+        (torch.ones(3, device="meta"), r"a tensor that is not a plain one"),
+        (torch.nn.Parameter(torch.ones(3)), r"a tensor that is not a plain one"),
+        (torch.ones(1).expand(10**12), r"no room for a tensor of shape \(1000000000000,\)"),
+        ({1.5j}, r"it holds a (set|complex)"),
+    ],
+    ids=["shared", "deep", "integer", "sparse", "meta", "parameter", "expanded", "set"],
+)
+def test_values_that_are_not_plain_are_refused(path: Path, value: object, message: str) -> None:
+    altered(path, lambda data: data["MACHINE"].update(value=value))
+    with pytest.raises(SnapshotError, match=message):
+        Snapshot.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("PATCH_SIZE", 0, r"its patch size is 0"),
+        ("PATCH_SIZE", 10**12, r"its patch size is 1000000000000"),
+        ("EPOCHS_RUN", -1, r"it has run -1 epochs"),
+        ("STEPS_RUN", -1, r"it has run \d+ epochs and -1 steps"),
+        ("EPOCHS_RUN", 7, r"its history is not of 7 epochs"),
+        ("BEST", {"value": 0.5}, r"its best model is"),
+        ("BEST", {"value": 0.5, "epoch": 99.0}, r"its best model is"),
+    ],
+)
+def test_numbers_of_no_run_are_refused(path: Path, name: str, value: object, message: str) -> None:
+    altered(path, lambda data: data.update({name: value}))
+    with pytest.raises(SnapshotError, match=message):
+        Snapshot.load(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("val_loss", "0.5"), ("another", 0.5)])
+def test_a_history_of_no_run_is_refused(path: Path, key: str, value: object) -> None:
+    altered(path, lambda data: data["HISTORY"][-1].update({key: value}))
+    with pytest.raises(SnapshotError, match=r"is damaged: .*history"):
+        Snapshot.load(path)
+
+
+@pytest.mark.parametrize("size", [1, 3, 33])
+def test_a_patch_size_that_does_not_go_through_the_network_is_refused(path: Path, size: int) -> None:
+    altered(path, lambda data: data.update(PATCH_SIZE=size))
+    with pytest.raises(SnapshotError, match=rf"Patches of {size} pixels do not go through"):
+        Snapshot.load(path).build_model()
+
+
+def test_a_network_that_needs_more_memory_than_the_file_has_is_refused_before_it_is_made(path: Path) -> None:
+    altered(path, lambda data: data["GLOBAL_CONFIG"]["trainer"]["model"].update(features=60_000))  # 10 TB
+    with pytest.raises(SnapshotError, match=r"do not fit the network of the config: .* is \(.*60000"):
+        Snapshot.load(path).build_model()
+
+
+def test_moments_of_other_weights_are_refused(path: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for state in data["OPTIMIZER_STATE"]["state"].values():
+            state["exp_avg"] = torch.zeros(2, 3)
+
+    altered(path, change)
+    with pytest.raises(SnapshotError, match=r"exp_avg has the shape \(2, 3\)"):
+        Trainer.from_snapshot(path, epochs=50)
+
+
+def test_a_flipped_bit_in_any_weight_is_found(path: Path) -> None:
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        weights = [member for member in archive.infolist() if "/data/" in member.filename]
+    for member in weights[::5]:
+        flipped = bytearray(content)
+        flipped[content.index(archive_bytes(path, member), member.header_offset)] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(SnapshotError, match=rf"the checksum of {member.filename} is wrong"):
+            Snapshot.load(path)
+    path.write_bytes(content)
+    Snapshot.load(path)
+
+
+def archive_bytes(path: Path, member: zipfile.ZipInfo) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(member)
+
+
+def test_an_archive_that_unpacks_to_more_than_itself_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", pickle.dumps({"FORMAT": "bigsf snapshot"}))
+        archive.writestr("bomb/data/0", bytes(10_000_000))
+    with pytest.raises(SnapshotError, match=r"it unpacks to 10,000,\d\d\d bytes"):
+        Snapshot.load(tmp_path / "bomb.pt")
+
+
+def test_what_an_archive_holds_besides_weights_has_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.training.snapshot_guard._LONGEST_PICKLE", 1000)
+    with pytest.raises(SnapshotError, match=r"besides weights is too large"):
+        Snapshot.load(path)
+
+
+def test_weights_that_share_memory_are_no_fault(tmp_path: Path) -> None:
+    """Views of one storage are written once."""
+    from bigsf.training.snapshot_guard import check_archive, check_values
+
+    whole = torch.arange(6.0)
+    buffer = io.BytesIO()
+    torch.save({"a": whole, "b": whole[:3], "c": whole.reshape(2, 3)}, buffer)
+    (tmp_path / "shared.pt").write_bytes(buffer.getvalue())
+    check_archive(tmp_path / "shared.pt")
+    check_values(tmp_path / "shared.pt", torch.load(tmp_path / "shared.pt", weights_only=True))
