@@ -19,6 +19,8 @@ from bigsf.errors import DataError, UsageError
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """How a file system says that it does not know a call."""
 
+_NO_LOCKS = " For a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
+
 _LONGEST_STEM = 150
 """Most bytes of a file's name in the name of a hidden file that belongs to it."""
 
@@ -117,8 +119,8 @@ def _naming(path: Path) -> Iterator[None]:
         number = _error_number(error)
         if number is None or number == errno.ENOMEM:  # without a number it is an error of a library, or a bug
             raise
-        free = f" {_free_space(path)}" if number == errno.ENOSPC else ""
-        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{free}") from error
+        more = f" {_free_space(path)}" if number == errno.ENOSPC else _NO_LOCKS if number == errno.ENOLCK else ""
+        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{more}") from error
 
 
 def flush(path: Path) -> None:

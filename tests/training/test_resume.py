@@ -348,3 +348,36 @@ def test_resuming_on_another_patch_file_is_refused(
         (tmp_path / "sky.folds.json").unlink()
     with pytest.raises(DataError, match=r"(made for|trained on) another patch file \([0-9a-f]{8}\.\.\. there"):
         Trainer.from_snapshot(trainer.folder.path)
+
+
+def test_a_received_run_folder_leads_nowhere_else(run_dict: Settings, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(run_dict(epochs=1))
+    trainer.train()
+    folder, thesis = trainer.folder, tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    folder.log.unlink()
+    folder.log.symlink_to(thesis)
+    with pytest.raises(UsageError, match=r"train.log could not be written: Too many levels of symbolic links"):
+        Trainer.from_snapshot(folder.path, epochs=2).train()
+    folder.log.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    folder.superseded.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"superseded is a link, so nothing is written there"):
+        folder.set_aside([folder.best], 1)
+    assert thesis.read_text() == "years of work"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_going_on_writes_no_folds(run_dict: Settings, tmp_path: Path) -> None:
+    """The path of a folds file in a received snapshot may lie anywhere."""
+    config = RunConfig.from_dict(run_dict(epochs=1))
+    trainer = Trainer.from_config(config)
+    trainer.train()
+    KFold.from_config(RunConfig.from_dict(run_dict(epochs=1, run_name="folds"))).run(only=1)
+    folds = trainer.run.folds.config.path or tmp_path / "sky.folds.json"
+    folds.unlink()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    Trainer.from_snapshot(trainer.folder.path, epochs=2, dry_run=True)
+    Trainer.from_snapshot(trainer.folder.path, epochs=2)
+    KFold.from_folder(tmp_path / "results" / "folds")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

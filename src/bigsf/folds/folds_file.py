@@ -172,8 +172,12 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
 
 def _check_image(image: Path, path: Path) -> None:
     """Raise `UsageError` where what lies beside a folds file is no image of folds, and would be replaced by one."""
-    if image.exists() and (not is_fits(image) or fits.getheader(image).get("BTYPE") != _BTYPE):
+    if image.exists() and not _is_image_of_folds(image):
         raise UsageError(f"{image} is no image of folds, so it is not replaced. Give {path} another name.")
+
+
+def _is_image_of_folds(image: Path) -> bool:
+    return is_fits(image) and fits.getheader(image).get("BTYPE") == _BTYPE
 
 
 def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool = True) -> Folds:
@@ -181,7 +185,9 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
     path = config.path or default_folds_path(patch_file.path)
     if path.exists():
         return load_folds(path, patch_file, config, write)
-    folds_outputs(path).check([patch_file.path], remedy="Name another folds file with split.path.")
+    outputs, image = folds_outputs(path), path.with_suffix(".fits")
+    former = image.exists() and _is_image_of_folds(image)  # of a folds file that was removed, to make it anew
+    outputs.check([patch_file.path], former, "Name another folds file with split.path.")
     folds = Folds.make(patch_file, config)
     if write:
         write_folds(folds, path)
