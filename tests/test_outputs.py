@@ -21,7 +21,7 @@ def outputs(tmp_path: Path) -> Outputs:
 def write(outputs: Outputs, mark: str = "") -> None:
     with outputs.writing() as files:
         for path, temporary in files.items():
-            temporary.write_text(CONTENT[path.name] + mark)
+            temporary.write_text(CONTENT.get(path.name, "a step") + mark)
 
 
 def written(folder: Path) -> dict[str, str]:
@@ -179,3 +179,25 @@ def test_an_error_of_the_system_names_the_output(tmp_path: Path) -> None:
     ):
         raise OSError(28, "full")
     assert written(tmp_path) == {}
+
+
+def test_outputs_may_appear_by_steps(tmp_path: Path) -> None:
+    patches, mosaic = tmp_path / "both.h5", tmp_path / "both_mosaic.fits"
+    both = Outputs(patches, mosaic)
+    with both.writing_step(mosaic) as temporary:
+        temporary.write_text("a mosaic")
+    both.check()  # after a kill here
+    assert both.is_unfinished(mosaic)
+    write(Outputs(patches), "")
+    assert set(written(tmp_path)) == {"both.h5", "both_mosaic.fits"}
+    with pytest.raises(UsageError, match=r"both.h5 exists already"):
+        both.check()
+
+
+def test_a_file_that_was_changed_after_its_step_is_kept(tmp_path: Path) -> None:
+    both = Outputs(tmp_path / "both.h5", tmp_path / "both_mosaic.fits")
+    with both.writing_step(tmp_path / "both_mosaic.fits") as temporary:
+        temporary.write_text("a mosaic")
+    (tmp_path / "both_mosaic.fits").write_text("a thesis")
+    with pytest.raises(UsageError, match=r"both_mosaic.fits exists already"):
+        both.check()
