@@ -56,7 +56,7 @@ class MapFingerprint:
 
 
 def recognise(name: str, source: MapSource, known: Sequence[MapFingerprint]) -> str | None:
-    """Return in what a map is one of some known maps, as a clause about it, or None.
+    """Return what a map shares with known maps, as a clause for a message; None where it shares nothing.
 
     Pixels are the same where they have the same value in float32: the format of the file, its header, the place of a
     cut and missing pixels do not matter. A known map without keys (one of a former version, or one that has no window
@@ -78,8 +78,7 @@ def recognise(name: str, source: MapSource, known: Sequence[MapFingerprint]) -> 
     if files and source.image_sha256 in files:
         return f"{name} is a map that the model was trained on"
     footprints = [seen.footprint for seen in known if seen.footprint.cards]
-    here = Footprint.of(source) if footprints else None
-    sky = max((here.overlap(there) for there in footprints), default=0.0) if here else 0.0
+    sky = max(map(Footprint.of(source).overlap, footprints)) if footprints else 0.0
     if sky:
         return (
             f"{name} shows sky of a map that the model was trained on, with other pixel values ({_percent(sky)} of the "
@@ -130,7 +129,7 @@ def window_keys(image: FloatArray, least: int = 0) -> IntArray:
     """Return the keys `(n,)` of windows in rows `(rows, nx)`; a window may occur twice.
 
     The upper 31 bits of a key are a hash of the first two values, the lower 32 bits one of all values. So only the
-    few windows whose first two values promise a great key are looked at as a whole. Windows that hold NaN, few
+    few windows whose first two values promise a great key are hashed as a whole. Windows that hold NaN, few
     different values, or two equal values at their beginning have no key.
 
     Parameters
