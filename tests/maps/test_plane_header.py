@@ -99,6 +99,21 @@ def test_look_up_distortions_are_left_out_and_named() -> None:
     assert plane.tostring() == galactic_header(5, 3).tostring()
 
 
+@pytest.mark.parametrize("cards", [{}, {"PS1_0": "TABLE"}, {"PS1_0": "TABLE", "PS2_0": "TABLE"}])
+def test_coordinates_that_are_tables_are_left_out(cards: dict[str, str]) -> None:
+    """Without some of their cards wcslib says that it has no memory."""
+    header = galactic_header(5, 3)
+    header.update({"CTYPE1": "RA---TAB", "CTYPE2": "DEC--TAB", "CTYPE1A": "LINEAR", "CTYPE2A": "LINEAR", **cards})
+    plane, (fault,) = plane_header(header)
+    assert "left out: its coordinates (RA---TAB and DEC--TAB) are tables" in fault
+    assert not WCS(plane).has_celestial
+    header.update({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CTYPE1A": "WAVE-TAB"})
+    plane, faults = plane_header(header)
+    assert faults == ()
+    assert "CTYPE1A" not in plane
+    assert WCS(plane).has_celestial
+
+
 def test_a_plane_that_is_turned_into_a_dropped_axis_has_no_wcs() -> None:
     header = galactic_header(5, 3)
     header.update({"CTYPE3": "FREQ", "CRPIX3": 4.0, "PC1_3": 0.2})

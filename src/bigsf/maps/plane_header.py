@@ -45,6 +45,7 @@ def plane_header(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneHe
     - A longitude without its latitude, or the reverse, is left out: it is no WCS.
     - Look-up distortions (CPDIS, D2IM) are left out, because their tables do not lie in the header.
     - A WCS that turns the plane into an axis that it does not have is left out.
+    - A WCS whose coordinates are tables (CTYPE -TAB) is left out, for the same reason.
     - A WCS that cannot be read is left out.
 
     Parameters
@@ -60,6 +61,8 @@ def plane_header(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneHe
         if not letter:
             faults.append(f"The WCS is left out: it turns the plane into the dropped axis {dropped}.")
     _keep_axes(plane, axes)
+    if tables := _drop_tables(plane):
+        faults.append(f"The WCS is left out: its coordinates ({tables}) are tables in other HDUs of the file.")
     if orphan := _drop_orphans(plane):
         faults.append(f"The axes {orphan} of the plane are no pair on the sky: pixel coordinates are used.")
     if tables := [key for key in plane if key == "AXISCORR" or _is_look_up(key, plane)]:
@@ -123,6 +126,15 @@ def _keep_axes(header: fits.Header, axes: tuple[int, int]) -> None:
             header.rename_keyword(key, _renumbered(key, number), force=True)
     for key in [key for key in header if re.fullmatch(r"NAXIS|WCSAXES[A-Z]?", key)]:
         header[key] = 2
+
+
+def _drop_tables(header: fits.Header) -> str:
+    """Leave out each WCS whose coordinates are tables: wcslib runs out of memory on some. Return the primary types."""
+    tabulated = [key for key in header if re.fullmatch(r"CTYPE[12][A-Z]?", key) and str(header[key])[4:8] == "-TAB"]
+    types = " and ".join(str(header[key]) for key in tabulated if not _letter_of(key))
+    for letter in set(map(_letter_of, tabulated)):
+        _drop_axes(header, {1, 2}, letter or None)
+    return types
 
 
 def _drop_orphans(header: fits.Header) -> str:
