@@ -61,6 +61,15 @@ def test_a_window_with_a_missing_pixel_has_none_and_the_others_keep_theirs() -> 
     assert window_keys(holed).tolist() == whole[:5] + whole[21:]
 
 
+def test_windows_of_small_whole_numbers_have_different_keys() -> None:
+    """In such a map many windows begin with the same values, and their keys differ by the hash of all values alone."""
+    counts = np.random.default_rng(0).poisson(6, (1000, 1000)).astype(np.float32)
+    keys = window_keys(counts)
+    windows = np.lib.stride_tricks.sliding_window_view(counts, WINDOW_PX, axis=1).reshape(-1, WINDOW_PX)
+    assert len(keys) > len(windows) / 2
+    assert len(np.unique(keys)) == len(keys)
+
+
 def test_greatest_keys_alone_are_asked_for() -> None:
     keys = window_keys(noise())
     least = int(np.median(keys))

@@ -30,6 +30,9 @@ _BLOCK_PIXELS = 1 << 18  # what the caches of a processor hold
 
 _SPREAD = np.uint32(0x9E3779B1)  # an odd number near 2**32 divided by the golden ratio: the product is well mixed
 
+_HASH_BITS = 47
+"""Bits of a key that depend on all values of a window: of small whole numbers, millions of windows begin alike."""
+
 _POWERS = np.multiply.accumulate(np.full(WINDOW_PX, 0x9E3779B97F4A7C15, np.uint64))  # modulo 2**64
 
 
@@ -128,7 +131,7 @@ def _blocks(source: MapSource) -> Iterator[FloatArray]:
 def window_keys(image: FloatArray, least: int = 0) -> IntArray:
     """Return the keys `(n,)` of windows in rows `(rows, nx)`; a window may occur twice.
 
-    The upper 31 bits of a key are a hash of the first two values, the lower 32 bits one of all values. So only the
+    The upper 16 bits of a key are a hash of the first two values, the lower 47 bits one of all values. So only the
     few windows whose first two values promise a great key are hashed as a whole. Windows that hold NaN, few
     different values, or two equal values at their beginning have no key.
 
@@ -145,11 +148,11 @@ def window_keys(image: FloatArray, least: int = 0) -> IntArray:
     bits = np.ascontiguousarray(image).view(np.uint32)
     first_two = bits[:, :starts] ^ bits[:, 1 : starts + 1]  # 0 where they are equal
     first_two *= _SPREAD
-    y, x = np.nonzero(first_two >= max(2, least >> 32 << 1))
+    y, x = np.nonzero(first_two >= max(1, least >> _HASH_BITS << 16))
     windows = sliding_window_view(bits, WINDOW_PX, axis=1)[y, x]
     values = np.sort(windows.view(np.float32), axis=1)  # NaN at the end
     telling = ((values[:, 1:] != values[:, :-1]).sum(axis=1) >= _LEAST_VALUES - 1) & ~np.isnan(values[:, -1])
     whole = (windows[telling].astype(np.uint64) * _POWERS).sum(axis=1, dtype=np.uint64)
-    begun = (first_two[y, x][telling] >> np.uint32(1)).astype(np.uint64)
-    keys: IntArray = (begun << np.uint64(32) | whole >> np.uint64(32)).astype(np.int64)
+    begun = (first_two[y, x][telling] >> np.uint32(16)).astype(np.uint64)
+    keys: IntArray = (begun << np.uint64(_HASH_BITS) | whole >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
     return keys[keys >= least]
