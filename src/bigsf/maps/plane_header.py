@@ -61,8 +61,8 @@ def plane_header(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneHe
         if not letter:
             faults.append(f"The WCS is left out: it turns the plane into the dropped axis {dropped}.")
     _keep_axes(plane, axes)
-    if tables := _drop_tables(plane):
-        faults.append(f"The WCS is left out: its coordinates ({tables}) are tables in other HDUs of the file.")
+    if tabulated := _drop_tables(plane):
+        faults.append(f"The WCS is left out: its coordinates ({tabulated}) are tables in other HDUs of the file.")
     if orphan := _drop_orphans(plane):
         faults.append(f"The axes {orphan} of the plane are no pair on the sky: pixel coordinates are used.")
     if tables := [key for key in plane if key == "AXISCORR" or _is_look_up(key, plane)]:
