@@ -28,12 +28,12 @@ class Stop(NamedTuple):
 class Interrupted(BaseException):
     """A signal or the end of the time, at any place of the program.
 
-    It is no `Exception`, so that nobody takes it for an error of his own.
+    It is no `Exception`, so that no `except Exception` takes it for an error of its own work.
 
     Parameters
     ----------
     stop
-        What it was.
+        What ends the work.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -42,7 +42,7 @@ class Interrupted(BaseException):
 
 
 _pending: Stop | None = None
-"""What was raised as `Interrupted` and has not arrived yet. Modules that load may swallow any exception."""
+"""The stop that was raised as `Interrupted` and is not handled yet: a module that loads may swallow any exception."""
 
 
 def of_signal(number: int) -> Stop:
@@ -51,7 +51,7 @@ def of_signal(number: int) -> Stop:
 
 
 def check() -> None:
-    """Raise `Interrupted` again where somebody has swallowed it."""
+    """Raise `Interrupted` again where other code has swallowed it."""
     if _pending is not None:
         raise Interrupted(_pending)
 
@@ -115,7 +115,7 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         yield
         return
     previous = signal.signal(signal.SIGALRM, _raise)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would mean never
+    signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-6), 1e9))  # 0 would mean never; 1e9 s are 32 years
     try:
         yield
     finally:
