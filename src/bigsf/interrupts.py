@@ -45,7 +45,7 @@ _pending: Stop | None = None
 """The stop that was raised as `Interrupted` and is not handled yet: a module that loads may swallow any exception."""
 
 
-def of_signal(number: int) -> Stop:
+def _of_signal(number: int) -> Stop:
     """Return the stop that a signal asks for."""
     return Stop(signal.Signals(number).name, 128 + number)
 
@@ -92,7 +92,7 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
 
 def _raise(number: int, frame: FrameType | None) -> None:
     global _pending
-    _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else of_signal(number)
+    _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else _of_signal(number)
     importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")  # it swallows exceptions
     if sys.exception() is None and not importing:  # an error ends the work already: its cleaning up is not disturbed
         raise Interrupted(_pending)
@@ -154,7 +154,7 @@ class StopRequest:
         if self._in_main_thread:
             self._catching.__exit__(None, None, None)
             if raised[0] is None and self.signal_number is not None:  # it came after the work had last asked
-                _pending = of_signal(self.signal_number)
+                _pending = _of_signal(self.signal_number)
 
     @property
     def time_left_s(self) -> float | None:
@@ -163,12 +163,12 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal_number == signal.SIGINT:
-            raise Interrupted(of_signal(number))
+            raise Interrupted(_of_signal(number))
         self.signal_number = number
 
     @property
     def stop(self) -> Stop | None:
         """Why the work is to stop; None: it is not."""
         if self.signal_number is not None:
-            return of_signal(self.signal_number)
+            return _of_signal(self.signal_number)
         return Stop("the time limit", _TRY_AGAIN) if time.monotonic() > self._deadline else None

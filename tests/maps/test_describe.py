@@ -12,5 +12,6 @@ def test_each_image_has_a_line_and_the_blank_value_is_of_the_map_alone(tmp_path:
     fits.HDUList([fits.PrimaryHDU(image), fits.ImageHDU(mask, name="TARGET")]).writeto(path)
     assert describe_file(path, blank=0) == [
         "map.fits[0] 4 x 1 pixels (x, y), float32, no BUNIT, no celestial WCS, 75.0% finite, 2 to 4",
-        "map.fits[1] TARGET: 4 x 1 pixels (x, y), uint8, no BUNIT, no celestial WCS, 100.0% finite, a mask: 25.0% are 1",
+        "map.fits[1] TARGET: 4 x 1 pixels (x, y), uint8, no BUNIT, no celestial WCS, 100.0% finite, "
+        "a mask: 25.0% are 1",
     ]
