@@ -1,9 +1,11 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from bigsf.errors import UsageError
+from bigsf.files import hidden_name, this_process
 from bigsf.outputs import Outputs
 
 CONTENT = {"map.fits": "planes", "map.png": "figure", "map.ecsv": "table"}
@@ -121,6 +123,15 @@ def test_the_file_of_somebody_else_is_not_taken_for_an_unfinished_one(
     with pytest.raises(UsageError, match=r"map.ecsv exists already"):
         outputs.check()
     assert (tmp_path / "map.ecsv").read_text() == "a thesis"
+
+
+def test_the_journal_of_a_process_that_still_runs_is_left_to_it(outputs: Outputs, tmp_path: Path) -> None:
+    machine, _ = this_process().split(".")
+    journal = hidden_name(outputs.named[0], ".unfinished")
+    journal.write_text(json.dumps({"process": f"{machine}.{os.getppid()}", "files": {str(outputs.named[0]): None}}))
+    with pytest.raises(KeyError), outputs.writing():
+        raise KeyError
+    assert journal.exists()
 
 
 def test_an_existing_output_is_refused_unless_told(outputs: Outputs, tmp_path: Path) -> None:

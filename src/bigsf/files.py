@@ -137,7 +137,7 @@ def _error_number(error: OSError | RuntimeError) -> int | None:
 
 @cache
 def _machine() -> str:
-    """Return what tells the processes of this machine, and of this container, from those of others."""
+    """Return a name of this machine and this container, within which process numbers are unique."""
     parts = [platform.node()]
     with suppress(OSError):  # there is no /proc on a Mac, and there are no containers
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
@@ -145,7 +145,7 @@ def _machine() -> str:
 
 
 def this_process() -> str:
-    """Return what tells this process from all others, also from those of other machines: `1f3a09bc.4711`."""
+    """Return a name of this process that no other one has, on this or another machine: `1f3a09bc.4711`."""
     return f"{_machine()}.{os.getpid()}"
 
 

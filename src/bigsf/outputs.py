@@ -2,16 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bigsf.errors import UsageError
 from bigsf.files import flush, hidden_name, is_alive, sync_folder, temporary_file, this_process, write_text
-
-_ELSEWHERE = "Pass -o to write elsewhere."
-_REMEDY = "Pass --overwrite to replace it, or -o to write another file."
 
 
 class Outputs:
@@ -39,7 +36,7 @@ class Outputs:
         self._journal = hidden_name(self._paths[main], ".unfinished")
         self._steps = hidden_name(self._paths[main], ".steps")
 
-    def check(self, inputs: Iterable[Path] = (), overwrite: bool = False, remedy: str = _REMEDY) -> None:
+    def check(self, inputs: Collection[Path] = (), overwrite: bool = False, remedy: str | None = None) -> None:
         """Refuse outputs that cannot be written, or must not be.
 
         Parameters
@@ -49,7 +46,7 @@ class Outputs:
         overwrite
             Whether outputs that exist may be replaced. Those that a killed command left unfinished always may.
         remedy
-            What to do where an output exists, or its folder is read-only.
+            What to do where an output exists, or its folder is read-only; by default the options of the commands.
 
         Raises
         ------
@@ -65,9 +62,9 @@ class Outputs:
                 raise UsageError(
                     f"{path} is read by this command ({same}), so it is not replaced. Name another output."
                 )
-        self._check_places(_ELSEWHERE if remedy == _REMEDY else remedy)
+        self._check_places(remedy or "Pass -o to write elsewhere.")
         if not overwrite:
-            self._check_absent(remedy)
+            self._check_absent(remedy or "Pass --overwrite to replace it, or -o to write another file.")
 
     def _check_places(self, remedy: str) -> None:
         for path, target in self._paths.items():
@@ -145,9 +142,11 @@ class Outputs:
     def _put_right(self) -> None:
         """Remove what a killed command published in part, and bring back what it replaced."""
         left = self._left()
+        if not left:
+            return
         for path in self._unfinished():
             path.unlink()
-        if left and not self._is_complete(left):
+        if not self._is_complete(left):
             for path in left:
                 previous = hidden_name(path, ".previous")
                 if previous.exists():
@@ -201,7 +200,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _identity(path: Path) -> list[int] | None:
-    """Return what tells a file from another of its name, and stays when it is renamed; None where there is none."""
+    """Return inode, size and time of modification of a file, which it keeps when it is renamed; None without a file."""
     try:
         status = path.stat()
     except OSError:

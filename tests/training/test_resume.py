@@ -319,6 +319,22 @@ def test_a_snapshot_that_goes_on_alone_is_the_best_or_says_that_the_best_is_gone
         assert scripted(Trainer.from_snapshot(alone, epochs=3), 0.5).train().best_epoch == 3
 
 
+def test_an_optimizer_whose_states_have_shapes_of_their_own_goes_on(settings: Settings) -> None:
+    optimizer = {"type": "custom", "target": "torch.optim:Adafactor"}  # means of rows and columns
+    trainer = Trainer.from_config(settings(epochs=1, optimizer=optimizer))
+    trainer.train()
+    assert Trainer.from_snapshot(trainer.folder.path, epochs=2, trust=True).train().epochs_run == 2
+
+
+def test_a_run_does_not_go_on_with_other_metrics_and_keeps_its_snapshot(settings: Settings) -> None:
+    parts = Parts(metrics={"mine": CountRatio(0.5, (0, 1, 1), (1, 1, 1))})
+    trainer = Trainer.from_config(settings(epochs=1), parts=parts)
+    trainer.train()
+    with pytest.raises(ConfigError, match=r"logs .*val_dice.* before logged .*val_mine.* the run was started with"):
+        Trainer.from_snapshot(trainer.folder.path, epochs=2).train()
+    assert Trainer.from_snapshot(trainer.folder.path, epochs=2, parts=parts).train().epochs_run == 2
+
+
 def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:
     trainer = Trainer.from_config(settings(epochs=1, scheduler={"type": "cosine"}))
     trainer.train()

@@ -103,7 +103,7 @@ class RunFolder:
 
     def _record(self, config: RunConfig, machine: dict[str, Any]) -> None:
         write_text(self.config, config.to_yaml())
-        self.write_environment(machine)
+        self._write_environment(machine)
 
     def take_over(self, config: RunConfig, machine: dict[str, Any], still_to_train: bool) -> None:
         """Record the configuration of a run that goes on; where it trains further, its old scores go."""
@@ -123,7 +123,7 @@ class RunFolder:
             with atomic_path(kept) as temporary:
                 shutil.copyfile(file, temporary)
 
-    def write_environment(self, machine: dict[str, Any]) -> None:
+    def _write_environment(self, machine: dict[str, Any]) -> None:
         """Record what is needed to repeat the run: versions, device, command."""
         packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
         environment = {
