@@ -83,6 +83,11 @@ def test_the_time_limit_stops_the_work_wherever_it_is() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_a_time_limit_of_centuries_is_none() -> None:
+    with stopping(1e12):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 1e8
+
+
 def swallow(number: signal.Signals) -> None:
     """Do as some modules do while they load."""
     with suppress(BaseException):

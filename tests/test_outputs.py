@@ -1,9 +1,11 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from bigsf.errors import UsageError
+from bigsf.files import hidden_name, this_process
 from bigsf.outputs import Outputs
 
 CONTENT = {"map.fits": "planes", "map.png": "figure", "map.ecsv": "table"}
@@ -21,7 +23,7 @@ def outputs(tmp_path: Path) -> Outputs:
 def write(outputs: Outputs, mark: str = "") -> None:
     with outputs.writing() as files:
         for path, temporary in files.items():
-            temporary.write_text(CONTENT[path.name] + mark)
+            temporary.write_text(CONTENT.get(path.name, "a step") + mark)
 
 
 def written(folder: Path) -> dict[str, str]:
@@ -123,6 +125,15 @@ def test_the_file_of_somebody_else_is_not_taken_for_an_unfinished_one(
     assert (tmp_path / "map.ecsv").read_text() == "a thesis"
 
 
+def test_the_journal_of_a_process_that_still_runs_is_left_to_it(outputs: Outputs, tmp_path: Path) -> None:
+    machine, _ = this_process().split(".")
+    journal = hidden_name(outputs.named[0], ".unfinished")
+    journal.write_text(json.dumps({"process": f"{machine}.{os.getppid()}", "files": {str(outputs.named[0]): None}}))
+    with pytest.raises(KeyError), outputs.writing():
+        raise KeyError
+    assert journal.exists()
+
+
 def test_an_existing_output_is_refused_unless_told(outputs: Outputs, tmp_path: Path) -> None:
     outputs.check()
     (tmp_path / "map.png").write_text("a photograph")
@@ -179,3 +190,25 @@ def test_an_error_of_the_system_names_the_output(tmp_path: Path) -> None:
     ):
         raise OSError(28, "full")
     assert written(tmp_path) == {}
+
+
+def test_outputs_may_appear_by_steps(tmp_path: Path) -> None:
+    patches, mosaic = tmp_path / "both.h5", tmp_path / "both_mosaic.fits"
+    both = Outputs(patches, mosaic)
+    with both.writing_step(mosaic) as temporary:
+        temporary.write_text("a mosaic")
+    both.check()  # after a kill here
+    assert both.is_unfinished(mosaic)
+    write(Outputs(patches), "")
+    assert set(written(tmp_path)) == {"both.h5", "both_mosaic.fits"}
+    with pytest.raises(UsageError, match=r"both.h5 exists already"):
+        both.check()
+
+
+def test_a_file_that_was_changed_after_its_step_is_kept(tmp_path: Path) -> None:
+    both = Outputs(tmp_path / "both.h5", tmp_path / "both_mosaic.fits")
+    with both.writing_step(tmp_path / "both_mosaic.fits") as temporary:
+        temporary.write_text("a mosaic")
+    (tmp_path / "both_mosaic.fits").write_text("a thesis")
+    with pytest.raises(UsageError, match=r"both_mosaic.fits exists already"):
+        both.check()

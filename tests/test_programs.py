@@ -1,6 +1,5 @@
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +46,8 @@ def test_the_environment_and_the_output_are_those_asked_for() -> None:
 
 
 def test_what_will_not_come_is_not_waited_for(tmp_path: Path) -> None:
-    with started_program([sys.executable, "-c", ""]) as program:
-        with pytest.raises(AssertionError, match="ended without having made"):
-            wait_for(tmp_path / "nothing", program)
-        assert isinstance(program, subprocess.Popen)
+    with (
+        started_program([sys.executable, "-c", ""]) as program,
+        pytest.raises(AssertionError, match="ended without having made"),
+    ):
+        wait_for(tmp_path / "nothing", program)

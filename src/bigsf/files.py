@@ -19,6 +19,8 @@ from bigsf.errors import DataError, UsageError
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """How a file system says that it does not know a call."""
 
+_NO_LOCKS = " For a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
+
 _LONGEST_STEM = 150
 """Most bytes of a file's name in the name of a hidden file that belongs to it."""
 
@@ -117,8 +119,8 @@ def _naming(path: Path) -> Iterator[None]:
         number = _error_number(error)
         if number is None or number == errno.ENOMEM:  # without a number it is an error of a library, or a bug
             raise
-        free = f" {_free_space(path)}" if number == errno.ENOSPC else ""
-        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{free}") from error
+        more = f" {_free_space(path)}" if number == errno.ENOSPC else _NO_LOCKS if number == errno.ENOLCK else ""
+        raise UsageError(f"{path} could not be written: {os.strerror(number)}.{more}") from error
 
 
 def flush(path: Path) -> None:
@@ -135,7 +137,7 @@ def _error_number(error: OSError | RuntimeError) -> int | None:
 
 @cache
 def _machine() -> str:
-    """Return what tells the processes of this machine, and of this container, from those of others."""
+    """Return a name of this machine and this container, within which process numbers are unique."""
     parts = [platform.node()]
     with suppress(OSError):  # there is no /proc on a Mac, and there are no containers
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
@@ -143,7 +145,7 @@ def _machine() -> str:
 
 
 def this_process() -> str:
-    """Return what tells this process from all others, also from those of other machines: `1f3a09bc.4711`."""
+    """Return a name of this process that no other one has, on this or another machine: `1f3a09bc.4711`."""
     return f"{_machine()}.{os.getpid()}"
 
 

@@ -28,12 +28,12 @@ class Stop(NamedTuple):
 class Interrupted(BaseException):
     """A signal or the end of the time, at any place of the program.
 
-    It is no `Exception`, so that nobody takes it for an error of his own.
+    It is no `Exception`, so that no `except Exception` takes it for an error of its own work.
 
     Parameters
     ----------
     stop
-        What it was.
+        What ends the work.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -42,16 +42,16 @@ class Interrupted(BaseException):
 
 
 _pending: Stop | None = None
-"""What was raised as `Interrupted` and has not arrived yet. Modules that load may swallow any exception."""
+"""The stop that was raised as `Interrupted` and is not handled yet: a module that loads may swallow any exception."""
 
 
-def of_signal(number: int) -> Stop:
+def _of_signal(number: int) -> Stop:
     """Return the stop that a signal asks for."""
     return Stop(signal.Signals(number).name, 128 + number)
 
 
 def check() -> None:
-    """Raise `Interrupted` again where somebody has swallowed it."""
+    """Raise `Interrupted` again where other code has swallowed it."""
     if _pending is not None:
         raise Interrupted(_pending)
 
@@ -92,7 +92,7 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
 
 def _raise(number: int, frame: FrameType | None) -> None:
     global _pending
-    _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else of_signal(number)
+    _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else _of_signal(number)
     importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")  # it swallows exceptions
     if sys.exception() is None and not importing:  # an error ends the work already: its cleaning up is not disturbed
         raise Interrupted(_pending)
@@ -115,7 +115,7 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         yield
         return
     previous = signal.signal(signal.SIGALRM, _raise)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would mean never
+    signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-6), 1e9))  # 0 would mean never; 1e9 s are 32 years
     try:
         yield
     finally:
@@ -154,7 +154,7 @@ class StopRequest:
         if self._in_main_thread:
             self._catching.__exit__(None, None, None)
             if raised[0] is None and self.signal_number is not None:  # it came after the work had last asked
-                _pending = of_signal(self.signal_number)
+                _pending = _of_signal(self.signal_number)
 
     @property
     def time_left_s(self) -> float | None:
@@ -163,12 +163,12 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal_number == signal.SIGINT:
-            raise Interrupted(of_signal(number))
+            raise Interrupted(_of_signal(number))
         self.signal_number = number
 
     @property
     def stop(self) -> Stop | None:
         """Why the work is to stop; None: it is not."""
         if self.signal_number is not None:
-            return of_signal(self.signal_number)
+            return _of_signal(self.signal_number)
         return Stop("the time limit", _TRY_AGAIN) if time.monotonic() > self._deadline else None

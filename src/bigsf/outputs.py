@@ -2,16 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bigsf.errors import UsageError
 from bigsf.files import flush, hidden_name, is_alive, sync_folder, temporary_file, this_process, write_text
-
-_ELSEWHERE = "Pass -o to write elsewhere."
-_REMEDY = "Pass --overwrite to replace it, or -o to write another file."
 
 
 class Outputs:
@@ -37,8 +34,9 @@ class Outputs:
         self.named = (main, *beside)
         self._paths = {path: path.resolve() if follow_links and path.is_symlink() else path for path in self.named}
         self._journal = hidden_name(self._paths[main], ".unfinished")
+        self._steps = hidden_name(self._paths[main], ".steps")
 
-    def check(self, inputs: Iterable[Path] = (), overwrite: bool = False, remedy: str = _REMEDY) -> None:
+    def check(self, inputs: Collection[Path] = (), overwrite: bool = False, remedy: str | None = None) -> None:
         """Refuse outputs that cannot be written, or must not be.
 
         Parameters
@@ -48,7 +46,7 @@ class Outputs:
         overwrite
             Whether outputs that exist may be replaced. Those that a killed command left unfinished always may.
         remedy
-            What to do where an output exists, or its folder is read-only.
+            What to do where an output exists, or its folder is read-only; by default the options of the commands.
 
         Raises
         ------
@@ -64,9 +62,9 @@ class Outputs:
                 raise UsageError(
                     f"{path} is read by this command ({same}), so it is not replaced. Name another output."
                 )
-        self._check_places(_ELSEWHERE if remedy == _REMEDY else remedy)
+        self._check_places(remedy or "Pass -o to write elsewhere.")
         if not overwrite:
-            self._check_absent(remedy)
+            self._check_absent(remedy or "Pass --overwrite to replace it, or -o to write another file.")
 
     def _check_places(self, remedy: str) -> None:
         for path, target in self._paths.items():
@@ -79,11 +77,28 @@ class Outputs:
                 raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you. {remedy}")
 
     def _check_absent(self, remedy: str) -> None:
-        left, unfinished = self._left(), self._unfinished()
+        left = self._left()
         for path, target in self._paths.items():
             set_aside = target in left and hidden_name(target, ".previous").exists()
-            if set_aside or (target.exists() and target not in unfinished):
+            if set_aside or (target.exists() and not self.is_unfinished(path)):
                 raise UsageError(f"{path} exists already. {remedy}")
+
+    def is_unfinished(self, path: Path) -> bool:
+        """Tell whether an output is one that a killed command left without the main one."""
+        target = self._paths[path]
+        return target in self._unfinished() or target in self._steps_done()
+
+    @contextmanager
+    def writing_step(self, path: Path) -> Iterator[Path]:
+        """Yield a temporary file for one output, and publish it before the others; until those are there, it may go."""
+        target = self._paths[path]
+        with temporary_file(target) as temporary:
+            yield temporary
+            flush(temporary)
+            if path != self.named[0]:
+                write_text(self._steps, json.dumps({str(target.absolute()): _identity(temporary)}))
+            temporary.replace(target)
+            sync_folder(target.parent)
 
     @contextmanager
     def writing(self) -> Iterator[dict[Path, Path]]:
@@ -120,15 +135,18 @@ class Outputs:
                 temporary.replace(path)
         for folder in {path.parent for path in temporaries}:
             sync_folder(folder)
+        self._steps.unlink(missing_ok=True)
         if len(temporaries) > 1:
             self._tidy(temporaries)
 
     def _put_right(self) -> None:
         """Remove what a killed command published in part, and bring back what it replaced."""
         left = self._left()
+        if not left:
+            return
         for path in self._unfinished():
             path.unlink()
-        if left and not self._is_complete(left):
+        if not self._is_complete(left):
             for path in left:
                 previous = hidden_name(path, ".previous")
                 if previous.exists():
@@ -147,6 +165,17 @@ class Outputs:
             return set()
         return {path for path, file in left.items() if file is not None and _identity(path) == file}
 
+    def _steps_done(self) -> set[Path]:
+        """Return the outputs of former steps, where the main one is not there yet."""
+        files = _read_json(self._steps)
+        if self._paths[self.named[0]].exists():
+            return set()
+        return {
+            path
+            for path in self._paths.values()
+            if path.exists() and files.get(str(path.absolute())) == _identity(path)
+        }
+
     def _is_complete(self, left: dict[Path, Any]) -> bool:
         """Tell whether the main output of a journal, which is the last to appear, is there."""
         main = self._paths[self.named[0]]
@@ -154,18 +183,24 @@ class Outputs:
 
     def _left(self) -> dict[Path, Any]:
         """Return the outputs in the journal of a killed command, and what tells each from another file."""
-        try:
-            found = json.loads(self._journal.read_text(encoding="utf-8"))
-            process, files = str(found["process"]), dict(found["files"])
-        except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not ours
-            return {}
-        if is_alive(process) and process != this_process():  # it publishes at this moment
+        found = _read_json(self._journal)
+        process, files = str(found.get("process")), found.get("files")
+        if not isinstance(files, dict) or (is_alive(process) and process != this_process()):  # it publishes just now
             return {}
         return {path: files[name] for path in self._paths.values() if (name := str(path.absolute())) in files}
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file; an empty one where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _identity(path: Path) -> list[int] | None:
-    """Return what tells a file from another of its name, and stays when it is renamed; None where there is none."""
+    """Return inode, size and time of modification of a file, which it keeps when it is renamed; None without a file."""
     try:
         status = path.stat()
     except OSError:

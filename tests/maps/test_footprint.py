@@ -80,6 +80,15 @@ def test_a_map_far_from_its_reference_is_found_a_turn_away() -> None:
     assert footprint(beyond, (50, 100)).overlap(footprint(tangent_plane(185, 0, 20, 0.1), (20, 20))) == 1
 
 
+def test_a_distorted_map_and_one_far_from_it_are_compared_in_silence() -> None:
+    """The inverse of a SIP distortion does not converge far from its map; warnings are errors here."""
+    header = tangent_plane(0, 0, 1000, 0.001)
+    header.update(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", A_ORDER=2, B_ORDER=2, A_2_0=4e-6, B_1_1=6e-6)
+    distorted, sky = footprint(header, (1000, 1000)), footprint(galactic_header(360, 180, 1.0), (180, 360))
+    assert distorted.overlap(footprint(tangent_plane(90, 0, 40, 0.1), (40, 40))) == 0
+    assert distorted.overlap(sky) == distorted.overlap(distorted) == 1
+
+
 def test_maps_on_the_two_sides_of_the_sky_share_none() -> None:
     here, there = (footprint(tangent_plane(lon, 0, 40, 0.1), (40, 40)) for lon in (0, 180))
     assert here.overlap(there) == 0

@@ -62,6 +62,8 @@ def test_an_hdu_is_chosen_by_name_and_version(tmp_path: Path, hdu: str | int, fa
         np.testing.assert_array_equal(image.read(), factor * PLANE)
     with pytest.raises(DataError, match=r"no HDU 'SCI,3'; it has 0 PRIMARY \(\), 1 SCI \(3, 5\), 2 SCI,2 \(3, 5\)"):
         FitsImage(path, hdu="SCI,3")
+    with pytest.raises(DataError, match="has no HDU '--1'; it has 0 PRIMARY"):
+        FitsImage(path, hdu="--1")
 
 
 def test_masks_in_extensions_are_found_by_name(tmp_path: Path) -> None:

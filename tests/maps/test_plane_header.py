@@ -99,6 +99,21 @@ def test_look_up_distortions_are_left_out_and_named() -> None:
     assert plane.tostring() == galactic_header(5, 3).tostring()
 
 
+@pytest.mark.parametrize("cards", [{}, {"PS1_0": "TABLE"}, {"PS1_0": "TABLE", "PS2_0": "TABLE"}])
+def test_coordinates_that_are_tables_are_left_out(cards: dict[str, str]) -> None:
+    """Without some of their cards wcslib says that it has no memory."""
+    header = galactic_header(5, 3)
+    header.update({"CTYPE1": "RA---TAB", "CTYPE2": "DEC--TAB", "CTYPE1A": "LINEAR", "CTYPE2A": "LINEAR", **cards})
+    plane, (fault,) = plane_header(header)
+    assert "left out: its coordinates (RA---TAB and DEC--TAB) are tables" in fault
+    assert not WCS(plane).has_celestial
+    header.update({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CTYPE1A": "WAVE-TAB"})
+    plane, faults = plane_header(header)
+    assert faults == ()
+    assert "CTYPE1A" not in plane
+    assert WCS(plane).has_celestial
+
+
 def test_a_plane_that_is_turned_into_a_dropped_axis_has_no_wcs() -> None:
     header = galactic_header(5, 3)
     header.update({"CTYPE3": "FREQ", "CRPIX3": 4.0, "PC1_3": 0.2})
@@ -107,3 +122,20 @@ def test_a_plane_that_is_turned_into_a_dropped_axis_has_no_wcs() -> None:
     assert not WCS(plane).has_celestial
     header["CRPIX3"] = 1.0  # the plane lies at pixel 1, where the term is 0
     assert plane_header(header).faults == ()
+
+
+def test_an_alternate_wcs_that_is_turned_leaves_the_primary_one() -> None:
+    header = galactic_header(5, 3)
+    header.update({"CTYPE1A": "LINEAR", "CTYPE2A": "LINEAR", "CTYPE3A": "FREQ", "CRPIX3A": 4.0, "PC1_3A": 0.2})
+    plane, faults = plane_header(header)
+    assert faults == ()
+    assert WCS(plane).has_celestial
+    assert plane.tostring() == galactic_header(5, 3).tostring()
+
+
+def test_a_plane_of_outer_axes_that_is_turned_has_no_wcs_at_all() -> None:
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "FREQ", "CTYPE3": "DEC--TAN", "CRPIX2": 4.0})
+    header.update({"CD1_1": -0.01, "CD2_2": 100.0, "CD3_3": 0.01, "CD1_2": 0.2})
+    plane, (fault,) = plane_header(header, (1, 3))
+    assert "turns the plane into the dropped axis 2" in fault
+    assert dict(plane) == {}

@@ -115,7 +115,7 @@ def test_a_mask_is_one_or_above_a_threshold(planes: Planes) -> None:
 def test_one_grid_may_have_its_reference_anywhere_along_the_equator(turned: int, same: bool, tmp_path: Path) -> None:
     with ExitStack() as stack:
         planes = []
-        for longitude, column in ((0.0, 5.0), (float(turned), 5.0 - 180 / 40)):  # 40 degrees a pixel
+        for longitude, column in ((0.0, 5.0), (float(turned), 5.0 - 180 / 40)):  # 40 degrees per pixel
             header = galactic_header(NX, NY, 40.0)
             header.update(CRVAL1=longitude, CRPIX1=column, CDELT2=1.0)
             path = tmp_path / f"{longitude}.fits"

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +314,49 @@ def test_list_of_strings_for_a_string_is_refused(small: PatchFile, tmp_path: Pat
         h5py.h5a.create(file.id, b"unit", kind, h5py.h5s.create(h5py.h5s.SCALAR))
     with pytest.raises(DataError, match=r"odd.h5 is damaged: unit is not a string"):
         PatchFile(tmp_path / "odd.h5")
+
+
+def link(file: h5py.File, secret: Path) -> None:
+    file["image"] = h5py.ExternalLink(secret, "image")
+
+
+def soft_link(file: h5py.File, secret: Path) -> None:
+    file["image"] = h5py.SoftLink("/positions")
+
+
+def store_outside(file: h5py.File, secret: Path) -> None:
+    file.create_dataset("image", IMAGE.shape, np.float32, external=[(secret, 0, IMAGE.nbytes)])
+
+
+def make_virtual(file: h5py.File, secret: Path) -> None:
+    layout = h5py.VirtualLayout(IMAGE.shape, np.float32)
+    layout[:] = h5py.VirtualSource(secret, "image", IMAGE.shape, np.float32)
+    file.create_virtual_dataset("image", layout)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("lead_outside", [link, soft_link, store_outside, make_virtual])
+def test_a_patch_file_opens_nothing_but_itself(
+    lead_outside: Callable[[h5py.File, Path], None], in_memory: bool, small: PatchFile, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.h5"
+    shutil.copy(small.path, secret)
+    with h5py.File(small.path, "r+") as file:
+        del file["image"]
+        lead_outside(file, secret)
+    with pytest.raises(DataError, match=r"small.h5 is damaged: (it has no image of its own|its image lies in another)"):
+        PatchFile(small.path, in_memory)
+
+
+def test_a_mask_in_another_file_is_not_looked_for(small: PatchFile, tmp_path: Path) -> None:
+    with h5py.File(small.path, "r+") as file:
+        del file["target"]
+        file["target"] = h5py.ExternalLink(tmp_path / "gone.h5", "target")
+    with pytest.raises(DataError, match=r"it has no target of its own"):
+        PatchFile(small.path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(DataError, match=r"pipe.h5 is not a patch file that can be read: it is no regular file"):
+        PatchFile(tmp_path / "pipe.h5")

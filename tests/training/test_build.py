@@ -13,6 +13,7 @@ from bigsf.errors import (
 )
 from bigsf.folds.folds import Folds
 from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from conftest import Settings, Sky, write_patch_file
 from runs import rows
@@ -65,6 +66,24 @@ def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_pat
     trainer.train()
     (written,) = tmp_path.rglob("mine.csv")
     assert written.read_text() == (written.parent / "metrics.csv").read_text()
+
+
+def test_a_custom_normalization_may_compute_with_tensors_while_it_is_made(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mylab_levels.py").write_text(
+        "import torch\n"
+        "from bigsf.models.normalizations import MinMax\n"
+        "class Levels(MinMax):\n"
+        "    def __init__(self, channels):\n"
+        "        super().__init__()\n"
+        "        self.levels = torch.linspace(0, 1, 3).tolist()\n"
+    )
+    normalization = {"type": "custom", "target": "mylab_levels:Levels", "folder": str(tmp_path)}
+    trainer = Trainer.from_config(
+        settings(epochs=1, model={"type": "unet", "features": 4, "depth": 1, "normalization": normalization})
+    )
+    trainer.train()
+    model = Snapshot.load(trainer.folder.best).build_model(trust=True)
+    assert vars(model.normalization)["levels"] == [0, 0.5, 1]
 
 
 def test_a_split_that_is_not_there_is_refused(settings: Settings) -> None:

@@ -102,12 +102,12 @@ def test_processes_that_cannot_meet_are_told_how(monkeypatch: pytest.MonkeyPatch
         ({"RANK": "0"}, r"The environment has no WORLD_SIZE. RANK, WORLD_SIZE, LOCAL_RANK must be set together"),
         ({"WORLD_SIZE": "2"}, r"The environment has no RANK"),
         ({"RANK": "first", "WORLD_SIZE": "2"}, r"The environment has RANK='first'"),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK=2 and WORLD_SIZE=2: processes are numbered from 0"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK=2 and WORLD_SIZE=2: .* so RANK must be below WORLD_SIZE"),
         ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}, r"no SLURM_LOCALID"),
         ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "many"}, r"no SLURM_PROCID"),
         (
             {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "x"},
-            r"The environment has MASTER_PORT='x'",
+            r"The environment has MASTER_PORT='x'. Set it to the number of a free port",
         ),
     ],
 )

@@ -319,6 +319,22 @@ def test_a_snapshot_that_goes_on_alone_is_the_best_or_says_that_the_best_is_gone
         assert scripted(Trainer.from_snapshot(alone, epochs=3), 0.5).train().best_epoch == 3
 
 
+def test_an_optimizer_whose_states_have_shapes_of_their_own_goes_on(settings: Settings) -> None:
+    optimizer = {"type": "custom", "target": "torch.optim:Adafactor"}  # means of rows and columns
+    trainer = Trainer.from_config(settings(epochs=1, optimizer=optimizer))
+    trainer.train()
+    assert Trainer.from_snapshot(trainer.folder.path, epochs=2, trust=True).train().epochs_run == 2
+
+
+def test_a_run_does_not_go_on_with_other_metrics_and_keeps_its_snapshot(settings: Settings) -> None:
+    parts = Parts(metrics={"mine": CountRatio(0.5, (0, 1, 1), (1, 1, 1))})
+    trainer = Trainer.from_config(settings(epochs=1), parts=parts)
+    trainer.train()
+    with pytest.raises(ConfigError, match=r"logs .*val_dice.* before logged .*val_mine.* the run was started with"):
+        Trainer.from_snapshot(trainer.folder.path, epochs=2).train()
+    assert Trainer.from_snapshot(trainer.folder.path, epochs=2, parts=parts).train().epochs_run == 2
+
+
 def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:
     trainer = Trainer.from_config(settings(epochs=1, scheduler={"type": "cosine"}))
     trainer.train()
@@ -348,3 +364,36 @@ def test_resuming_on_another_patch_file_is_refused(
         (tmp_path / "sky.folds.json").unlink()
     with pytest.raises(DataError, match=r"(made for|trained on) another patch file \([0-9a-f]{8}\.\.\. there"):
         Trainer.from_snapshot(trainer.folder.path)
+
+
+def test_a_received_run_folder_leads_nowhere_else(run_dict: Settings, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(run_dict(epochs=1))
+    trainer.train()
+    folder, thesis = trainer.folder, tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    folder.log.unlink()
+    folder.log.symlink_to(thesis)
+    with pytest.raises(UsageError, match=r"train.log could not be written: Too many levels of symbolic links"):
+        Trainer.from_snapshot(folder.path, epochs=2).train()
+    folder.log.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    folder.superseded.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"superseded is a link, so nothing is written there"):
+        folder.set_aside([folder.best], 1)
+    assert thesis.read_text() == "years of work"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_going_on_writes_no_folds(run_dict: Settings, tmp_path: Path) -> None:
+    """The path of a folds file in a received snapshot may lie anywhere."""
+    config = RunConfig.from_dict(run_dict(epochs=1))
+    trainer = Trainer.from_config(config)
+    trainer.train()
+    KFold.from_config(RunConfig.from_dict(run_dict(epochs=1, run_name="folds"))).run(only=1)
+    folds = trainer.run.folds.config.path or tmp_path / "sky.folds.json"
+    folds.unlink()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    Trainer.from_snapshot(trainer.folder.path, epochs=2, dry_run=True)
+    Trainer.from_snapshot(trainer.folder.path, epochs=2)
+    KFold.from_folder(tmp_path / "results" / "folds")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

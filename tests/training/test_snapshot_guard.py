@@ -1,4 +1,3 @@
-import io
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import torch
 
 from bigsf.errors import SnapshotError
 from bigsf.training.snapshot import Snapshot
+from bigsf.training.snapshot_guard import check_archive, check_values
 from bigsf.training.trainer import Trainer
 
 
@@ -136,13 +136,14 @@ def test_what_an_archive_holds_besides_weights_has_a_limit(path: Path, monkeypat
         Snapshot.load(path)
 
 
-def test_weights_that_share_memory_are_no_fault(tmp_path: Path) -> None:
-    """Views of one storage are written once."""
-    from bigsf.training.snapshot_guard import check_archive, check_values
+def test_an_optimizer_may_record_number_formats_and_devices(path: Path) -> None:
+    options = {"state_dtype": torch.bfloat16, "device": torch.device("cpu")}
+    altered(path, lambda data: data["OPTIMIZER_STATE"]["param_groups"][0].update(options))
+    assert Snapshot.load(path).optimizer_state["param_groups"][0].items() >= options.items()
 
-    whole = torch.arange(6.0)
-    buffer = io.BytesIO()
-    torch.save({"a": whole, "b": whole[:3], "c": whole.reshape(2, 3)}, buffer)
-    (tmp_path / "shared.pt").write_bytes(buffer.getvalue())
-    check_archive(tmp_path / "shared.pt")
-    check_values(tmp_path / "shared.pt", torch.load(tmp_path / "shared.pt", weights_only=True))
+
+def test_weights_that_share_memory_are_no_fault(tmp_path: Path) -> None:
+    whole, path = torch.arange(6.0), tmp_path / "shared.pt"
+    torch.save({"a": whole, "b": whole[:3], "c": whole.reshape(2, 3)}, path)  # one storage, which is written once
+    check_archive(path)
+    check_values(path, torch.load(path, weights_only=True))

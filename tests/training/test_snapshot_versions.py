@@ -1,6 +1,7 @@
 """A snapshot of every format version is kept in tests/data: it loads, goes on, and segments.
 
-When the format moves, raise FORMAT_VERSION, teach `snapshot._UPGRADES` the old one, and keep an example of the new:
+When the format moves, raise FORMAT_VERSION, teach `_UPGRADES` of snapshot_file the old one, and keep an example of the
+new:
 
     python tests/training/test_snapshot_versions.py
 """

@@ -83,7 +83,7 @@ def run() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None and not out_of_memory(error):
-            console.print_error(f"{error.filename}: {error.strerror}.")  # a place of the user's, not a fault of ours
+            console.print_error(f"{error.filename}: {error.strerror}.")  # a path of the user's, not a bug
             sys.exit(UsageError.exit_code)
         if not out_of_memory(error):
             error.add_note(

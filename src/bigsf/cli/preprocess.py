@@ -119,7 +119,8 @@ def _co_add(
 
     mosaic = output.with_name(f"{output.stem}_mosaic.fits") if output else default_mosaic_path(tiles[0])
     output = output or mosaic.with_suffix(".h5")
-    Outputs(output, mosaic).check([*tiles, *config.inputs], overwrite)
+    outputs = Outputs(output, mosaic)
+    outputs.check([*tiles, *config.inputs], overwrite)
     given = {role: getattr(config, role) for role in ("target", "background", "truth")}
     given["valid"] = config.valid_mask
     report = make_mosaic(
@@ -131,8 +132,8 @@ def _co_add(
         masks=[role for role in ("target", "background", "truth") if given[role] is None],
         threshold=config.target_threshold,
         on_grid=[path for path in [*given.values(), *config.channels] if path],
-        overwrite=overwrite,
         dry_run=dry_run,
+        step_of=outputs,
     )
     print_mosaic(report, dry_run)
     return config.model_copy(update={"image": mosaic.absolute(), "hdu": None}), output

@@ -27,11 +27,12 @@ def find_mask_thresholds(
     folds
         Folds of a patch file with labels.
     most_pixels
-        Where the validation folds of a split hold more pixels, about so many of them are predicted: those of every
+        Where the validation folds of a split hold more pixels, about this number of them is predicted: those of every
         n-th area, when areas are sorted by their number of target pixels, largest first.
     """
     target, labelled = folds.patch_file.labels()
-    areas = [_sample(folds, split.validation, most_pixels) for split in folds.splits]
+    true = folds.areas.sums(target)
+    areas = [_sample(folds, split.validation, true, most_pixels) for split in folds.splits]
 
     def pixel_mask(y0: int, y1: int) -> BoolArray:
         return np.stack([folds.areas.rows(chosen, y0, y1) > 0 for chosen in areas]) & folds.areas.first_sky
@@ -39,20 +40,32 @@ def find_mask_thresholds(
     curves = [{kind: ThresholdCurve() for kind in ("whole", "labelled")} for _ in areas]
     with console.progress("thresholds", folds.patch_file.shape[0], "rows") as advance:
         for y0, y1, probabilities in predictor.predict_bands(folds.patch_file, pixel_mask, advance):
-            true, known = target[y0:y1] > 0, labelled[y0:y1] > 0
+            truth, known = target[y0:y1] > 0, labelled[y0:y1] > 0
             for by_kind, probability in zip(curves, probabilities, strict=True):
                 predicted = np.isfinite(probability)
                 for kind, where in (("whole", predicted), ("labelled", predicted & known)):
-                    by_kind[kind].update(probability[where], true[where])
+                    by_kind[kind].update(probability[where], truth[where])
     return [Thresholds(**{kind: curve.best_dice().threshold for kind, curve in each.items()}) for each in curves]
 
 
-def _sample(folds: Folds, which: list[int], most_pixels: int) -> IntArray:
-    """Return 1 for the areas of some folds that are predicted, 0 for others, `(areas down, areas across)`."""
+def _sample(folds: Folds, which: list[int], true: IntArray, most_pixels: int) -> IntArray:
+    """Return 1 for the areas of some folds that are predicted, 0 for others, `(areas down, areas across)`.
+
+    Parameters
+    ----------
+    folds
+        All folds.
+    which
+        The folds to sample.
+    true
+        Target pixels in each area, `(areas down, areas across)`.
+    most_pixels
+        As for `find_mask_thresholds`.
+    """
     areas = folds.areas
     of_folds = np.flatnonzero(np.isin(folds.grid, which))
     pixels = np.outer(np.diff(areas.y_edges), np.diff(areas.x_edges)).flat[of_folds].sum()
-    true = areas.sums(folds.patch_file.labels()[0]).flat[of_folds]
+    by_target = of_folds[np.argsort(-true.flat[of_folds], kind="stable")]
     chosen = np.zeros(areas.shape, np.int64)
-    chosen.flat[of_folds[np.argsort(-true, kind="stable")][:: -(-pixels // most_pixels)]] = 1
+    chosen.flat[by_target[:: -(-pixels // most_pixels)]] = 1
     return chosen

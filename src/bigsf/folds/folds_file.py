@@ -20,14 +20,16 @@ from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
-from bigsf.maps.fits_image import is_fits
+from bigsf.maps.fits_guard import open_fits
 from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
 
 FORMAT = "bigsf folds"
 FORMAT_VERSION = 1
+
 _BTYPE = "fold number"
+"""BTYPE of an image of folds, by which it is recognised."""
 
 
 class FoldsFile(Config):
@@ -105,7 +107,7 @@ def _json_of(folds: Folds) -> str:
 
 
 def _by_lines(key: str, value: Any) -> str:
-    """Return JSON text; a row of areas, a split, and the counts of a fold stand on a line each."""
+    """Return JSON text with one line per row of areas, per split, and per fold."""
     if key in ("grid", "splits"):
         return "[\n" + ",\n".join(f"    {json.dumps(row)}" for row in value) + "\n  ]"
     if key == "counts":
@@ -131,6 +133,8 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     ------
     DataError
         Where the file is not a folds file, or was made for another patch file or with other parameters.
+    UsageError
+        Where the file was edited, and the FITS file beside it, which would be rewritten too, is no image of folds.
     """
     try:
         content = path.read_bytes()
@@ -171,9 +175,17 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
 
 
 def _check_image(image: Path, path: Path) -> None:
-    """Raise `UsageError` where what lies beside a folds file is no image of folds, and would be replaced by one."""
-    if image.exists() and (not is_fits(image) or fits.getheader(image).get("BTYPE") != _BTYPE):
+    """Raise `UsageError` where the file that an image of folds would replace is no such image."""
+    if image.exists() and not _is_image_of_folds(image):
         raise UsageError(f"{image} is no image of folds, so it is not replaced. Give {path} another name.")
+
+
+def _is_image_of_folds(path: Path) -> bool:
+    try:
+        with open_fits(path) as hdus:
+            return bool(hdus[0].header.get("BTYPE") == _BTYPE)
+    except DataError:
+        return False
 
 
 def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool = True) -> Folds:
@@ -181,7 +193,9 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
     path = config.path or default_folds_path(patch_file.path)
     if path.exists():
         return load_folds(path, patch_file, config, write)
-    folds_outputs(path).check([patch_file.path], remedy="Name another folds file with split.path.")
+    outputs, image = folds_outputs(path), path.with_suffix(".fits")
+    former = image.exists() and _is_image_of_folds(image)  # of a folds file that was removed, to make it anew
+    outputs.check([patch_file.path], former, "Name another folds file with split.path.")
     folds = Folds.make(patch_file, config)
     if write:
         write_folds(folds, path)

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-_IN_PYTHON = "In Python: fits.writeto({name!r}, {array}, fits.getheader('MAP.fits'))"
+_IN_PYTHON = "In Python: fits.writeto({name!r}, {array}, fits.getheader('MAP.fits'))."
+
+_IN_PYTHON_FLIPPED = f"{_IN_PYTHON} The first row of a picture is its top."
 
 _ARRAY = "np.load({path!r}).astype('float32')"
 
@@ -12,15 +14,10 @@ _PICTURE = "np.atleast_3d(plt.imread({path!r}))[::-1, :, 0].astype('float32')"
 _DRAW = "Draw the structures on the grid of the map, 1 on them and 0 elsewhere, and save that under its header"
 
 _SIGNATURES = (
-    (b"\x93NUMPY", "an array of numpy", f"{_IN_PYTHON}.", _ARRAY),
-    (b"\x89PNG", "a PNG picture", f"{_IN_PYTHON}. The first row of a picture is its top.", _PICTURE),
-    (b"\xff\xd8\xff", "a JPEG picture", f"{_IN_PYTHON}. The first row of a picture is its top.", _PICTURE),
-    (
-        b"\x89HDF\r\n",
-        "an HDF5 file",
-        "Give the FITS file it was made of; segment takes a patch file named *.h5.",
-        "",
-    ),
+    (b"\x93NUMPY", "an array of numpy", _IN_PYTHON, _ARRAY),
+    (b"\x89PNG", "a PNG picture", _IN_PYTHON_FLIPPED, _PICTURE),
+    (b"\xff\xd8\xff", "a JPEG picture", _IN_PYTHON_FLIPPED, _PICTURE),
+    (b"\x89HDF\r\n", "an HDF5 file", "Give the FITS file it was made of; segment takes a patch file named *.h5.", ""),
     (b"# Region file", "a DS9 file of regions", f"{_DRAW}.", ""),
 )
 """First bytes of a file, what it is, what to do, and the Python expression of its array."""
@@ -32,7 +29,7 @@ TABLE_REMEDY = f"A table holds no pixels. {_DRAW}."
 
 
 def describe_kind(path: Path, start: bytes) -> str:
-    """Return what a file is that does not begin as FITS does, and what to do with it, as the end of a message.
+    """Return the end of a message about a file that does not begin as FITS does: what it is, and what to do with it.
 
     Parameters
     ----------

@@ -30,6 +30,9 @@ _BLOCK_PIXELS = 1 << 18  # what the caches of a processor hold
 
 _SPREAD = np.uint32(0x9E3779B1)  # an odd number near 2**32 divided by the golden ratio: the product is well mixed
 
+_HASH_BITS = 47
+"""Bits of a key that depend on all values of a window: of small whole numbers, millions of windows begin alike."""
+
 _POWERS = np.multiply.accumulate(np.full(WINDOW_PX, 0x9E3779B97F4A7C15, np.uint64))  # modulo 2**64
 
 
@@ -56,7 +59,7 @@ class MapFingerprint:
 
 
 def recognise(name: str, source: MapSource, known: Sequence[MapFingerprint]) -> str | None:
-    """Return in what a map is one of some known maps, as a clause about it, or None.
+    """Return what a map shares with known maps, as a clause for a message; None where it shares nothing.
 
     Pixels are the same where they have the same value in float32: the format of the file, its header, the place of a
     cut and missing pixels do not matter. A known map without keys (one of a former version, or one that has no window
@@ -78,8 +81,7 @@ def recognise(name: str, source: MapSource, known: Sequence[MapFingerprint]) -> 
     if files and source.image_sha256 in files:
         return f"{name} is a map that the model was trained on"
     footprints = [seen.footprint for seen in known if seen.footprint.cards]
-    here = Footprint.of(source) if footprints else None
-    sky = max((here.overlap(there) for there in footprints), default=0.0) if here else 0.0
+    sky = max(map(Footprint.of(source).overlap, footprints)) if footprints else 0.0
     if sky:
         return (
             f"{name} shows sky of a map that the model was trained on, with other pixel values ({_percent(sky)} of the "
@@ -129,8 +131,8 @@ def _blocks(source: MapSource) -> Iterator[FloatArray]:
 def window_keys(image: FloatArray, least: int = 0) -> IntArray:
     """Return the keys `(n,)` of windows in rows `(rows, nx)`; a window may occur twice.
 
-    The upper 31 bits of a key are a hash of the first two values, the lower 32 bits one of all values. So only the
-    few windows whose first two values promise a great key are looked at as a whole. Windows that hold NaN, few
+    The upper 16 bits of a key are a hash of the first two values, the lower 47 bits one of all values. So only the
+    few windows whose first two values promise a great key are hashed as a whole. Windows that hold NaN, few
     different values, or two equal values at their beginning have no key.
 
     Parameters
@@ -146,11 +148,11 @@ def window_keys(image: FloatArray, least: int = 0) -> IntArray:
     bits = np.ascontiguousarray(image).view(np.uint32)
     first_two = bits[:, :starts] ^ bits[:, 1 : starts + 1]  # 0 where they are equal
     first_two *= _SPREAD
-    y, x = np.nonzero(first_two >= max(2, least >> 32 << 1))
+    y, x = np.nonzero(first_two >= max(1, least >> _HASH_BITS << 16))
     windows = sliding_window_view(bits, WINDOW_PX, axis=1)[y, x]
     values = np.sort(windows.view(np.float32), axis=1)  # NaN at the end
     telling = ((values[:, 1:] != values[:, :-1]).sum(axis=1) >= _LEAST_VALUES - 1) & ~np.isnan(values[:, -1])
     whole = (windows[telling].astype(np.uint64) * _POWERS).sum(axis=1, dtype=np.uint64)
-    begun = (first_two[y, x][telling] >> np.uint32(1)).astype(np.uint64)
-    keys: IntArray = (begun << np.uint64(32) | whole >> np.uint64(32)).astype(np.int64)
+    begun = (first_two[y, x][telling] >> np.uint32(16)).astype(np.uint64)
+    keys: IntArray = (begun << np.uint64(_HASH_BITS) | whole >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
     return keys[keys >= least]

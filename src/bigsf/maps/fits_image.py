@@ -28,14 +28,11 @@ from bigsf.maps.wcs import PlaneWCS, read_plane_wcs
 _ARCHIVES = {".gz", ".bz2", ".xz", ".z", ".zip", ".fz"}
 """Endings that stand behind the one of the FITS file."""
 
-_ARRAY_CARDS = {"BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM"} | {
-    "XTENSION",
-    "PCOUNT",
-    "GCOUNT",
-    "EXTNAME",
-    "EXTVER",
-}
+_ARRAY_CARDS = ("BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM")
 """Cards about the values of an array, which a new image on the same grid does not have."""
+
+_HDU_CARDS = ("XTENSION", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER")
+"""Cards about the place of an array in its file."""
 
 
 class FitsImage:
@@ -121,13 +118,9 @@ class FitsImage:
             )
         return output_header(self.plane_wcs.header)
 
-    @property
+    @cached_property
     def wcs(self) -> WCS | None:
         """The celestial WCS, or None where the plane has none; warns once of what of it is left out."""
-        return self._wcs
-
-    @cached_property
-    def _wcs(self) -> WCS | None:
         for fault in self.plane_wcs.faults:
             warnings.warn(f"{self.name}: {fault}", BigsfWarning, stacklevel=3)
         return self.plane_wcs.wcs
@@ -244,9 +237,9 @@ def open_planes(
 def output_header(header: fits.Header) -> fits.Header:
     """Return the header of a plane for a new image on its grid.
 
-    WCS, HISTORY and all else are kept; cards about the values of the old array are not.
+    WCS, HISTORY and all else are kept; cards about the values of the old array and its place in the file are not.
     """
     kept = header.copy(strip=True)
-    for keyword in [k for k in kept if k in _ARRAY_CARDS]:
+    for keyword in (*_ARRAY_CARDS, *_HDU_CARDS):
         kept.remove(keyword, ignore_missing=True, remove_all=True)
     return kept

@@ -28,7 +28,10 @@ class Footprint:
     """The sky that a map shows, as blocks of its pixels."""
 
     cards: str
-    """The celestial WCS as FITS cards; empty where there is none, its frame is not of the stars, or it is simulated."""
+    """The celestial WCS as FITS cards.
+
+    Empty where there is none or its frame moves among the stars, and for a simulated map.
+    """
     shape: tuple[int, int]
     """(ny, nx) of the map in pixels."""
     covered: BoolArray
@@ -62,7 +65,9 @@ class Footprint:
 
     def _shows(self, wcs: WCS, sky: SkyCoord) -> BoolArray:
         """Tell of each position whether a covered block shows it."""
-        x, y = (np.asarray(axis, np.float64) for axis in astropy_frame(wcs).world_to_pixel(sky))
+        with warnings.catch_warnings():  # far from the map, the inverse of a SIP distortion does not converge
+            warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)
+            x, y = (np.asarray(axis, np.float64) for axis in astropy_frame(wcs).world_to_pixel(sky))
         period = sky_period_px(wcs, self.shape)
         if np.isfinite(period):  # wcslib may return the pixel a turn away, which the map does not have
             x = (x + 0.5) % period - 0.5
@@ -83,13 +88,13 @@ def _middles(length: int, blocks: int) -> IntArray:
 
 
 def _is_simulated(source: MapSource) -> bool:
-    with warnings.catch_warnings():  # of cards that cannot be read: who writes the header says it
+    with warnings.catch_warnings():  # cards that cannot be read are reported when an output is written
         warnings.simplefilter("ignore", BigsfWarning)
         return bool(source.output_header().get("OBJECT") == SIMULATED_OBJECT)
 
 
 def _cards(wcs: WCS | None) -> str:
-    """Return a WCS as FITS cards, or nothing where positions on the sky of the stars cannot be had of it."""
+    """Return a WCS as FITS cards, or nothing where it gives no positions among the stars."""
     if wcs is None:
         return ""
     with quiet_astropy():
@@ -98,7 +103,7 @@ def _cards(wcs: WCS | None) -> str:
 
 
 def _sky_wcs(cards: str) -> WCS | None:
-    """Return the WCS of FITS cards, or None where they cannot be read, or its frame is not tied to the stars."""
+    """Return the WCS of FITS cards, or None where they cannot be read, or its frame moves among the stars."""
     try:
         return celestial_wcs(sound_cards(fits.Header.fromstring(cards, sep="\n")))
     except Exception as error:  # astropy raises many kinds of errors

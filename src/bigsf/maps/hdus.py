@@ -54,7 +54,7 @@ def find_hdu(hdus: Any, path: Path, wanted: str | int | None) -> int:
 
 def _key(wanted: str) -> int | str | tuple[str, int]:
     """Return how astropy names an HDU: its index, EXTNAME, or both EXTNAME and EXTVER, e.g. of `SCI,2`."""
-    if wanted.lstrip("-").isdecimal():
+    if wanted.removeprefix("-").isdecimal():
         return int(wanted)
     name, comma, version = wanted.rpartition(",")
     return (name, int(version)) if comma and version.strip().isdecimal() else wanted

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import BigsfWarning, DataError
@@ -119,7 +118,7 @@ class ValueCensus:
         odd &= pixels > 0
         return odd.ravel()
 
-    def _are_whole(self, octaves: npt.NDArray[np.bool_]) -> bool:
+    def _are_whole(self, octaves: BoolArray) -> bool:
         """Return whether the values of some octaves are whole numbers, as counts are."""
         ends = np.concatenate([self._low[octaves.ravel()], self._high[octaves.ravel()]])
         small = ends[np.abs(ends) < 2**23]  # larger float32 are all whole
@@ -130,8 +129,8 @@ def _reach(occupied: BoolArray, start: int) -> tuple[int, int]:
     """Return the lowest and highest octave that is reached from `start` without a gap."""
     octaves = np.flatnonzero(occupied)
     groups = np.split(octaves, np.flatnonzero(np.diff(octaves) > _GAP) + 1)
-    own = next(group for group in groups if start in group)
-    return int(own[0]), int(own[-1])
+    reached = next(group for group in groups if start in group)
+    return int(reached[0]), int(reached[-1])
 
 
 def warn_of_odd_values(image: FitsImage, census: ValueCensus) -> list[OddValue]:
@@ -183,10 +182,17 @@ def check_range(images: Sequence[FitsImage], finite: int) -> None:
 def check_map(source: FitsMap, chunk_pixels: int = CHUNK_PIXELS) -> list[OddValue]:
     """Read a whole map before the long work begins, and check its values and its mask.
 
+    Parameters
+    ----------
+    source
+        The map.
+    chunk_pixels
+        Pixels of a plane to hold in memory at a time. The result does not depend on it.
+
     Returns
     -------
     list of OddValue
-        The values of the first channel of which it warned.
+        The values of the first channel that stand apart from all others. The user was warned of them.
 
     Raises
     ------

@@ -44,6 +44,8 @@ def plane_header(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneHe
       plane become 1 and 2.
     - A longitude without its latitude, or the reverse, is left out: it is no WCS.
     - Look-up distortions (CPDIS, D2IM) are left out, because their tables do not lie in the header.
+    - A WCS that turns the plane into an axis that it does not have is left out.
+    - A WCS whose coordinates are tables (CTYPE -TAB) is left out, for the same reason.
     - A WCS that cannot be read is left out.
 
     Parameters
@@ -54,10 +56,13 @@ def plane_header(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneHe
         The FITS numbers, from 1, of the axes of the plane along x and y.
     """
     plane, faults = header.copy(), []
-    if coupled := _coupled_axes(plane, axes):
-        faults.append(f"The WCS is left out: it turns the plane into the dropped axis {coupled[0]}.")
-        _drop_axes(plane, set(axes))
+    for letter, dropped in _coupled_axes(plane, axes).items():
+        _drop_axes(plane, set(axes), letter or None)  # astropy reads no alternate WCS without the primary one
+        if not letter:
+            faults.append(f"The WCS is left out: it turns the plane into the dropped axis {dropped}.")
     _keep_axes(plane, axes)
+    if tabulated := _drop_tables(plane):
+        faults.append(f"The WCS is left out: its coordinates ({tabulated}) are tables in other HDUs of the file.")
     if orphan := _drop_orphans(plane):
         faults.append(f"The axes {orphan} of the plane are no pair on the sky: pixel coordinates are used.")
     if tables := [key for key in plane if key == "AXISCORR" or _is_look_up(key, plane)]:
@@ -81,8 +86,8 @@ def _axes_of(keyword: str) -> tuple[int, ...]:
 
 
 def _letter_of(keyword: str) -> str:
-    """Return the letter of the alternate WCS of a card."""
-    return keyword[-1] if keyword[-1].isalpha() else ""
+    """Return the letter of the alternate WCS of a card; none for the primary WCS."""
+    return keyword[-1] if keyword[-1:].isalpha() else ""
 
 
 def _renumbered(keyword: str, number: dict[int, int]) -> str:
@@ -99,15 +104,16 @@ def _is_look_up(keyword: str, header: fits.Header) -> bool:
     return names is not None and str(header[keyword]).strip().upper() == "LOOKUP"
 
 
-def _coupled_axes(header: fits.Header, axes: tuple[int, int]) -> list[int]:
-    """Return the dropped axes on whose pixel, which is 1, the coordinates of the plane depend."""
-    coupled = []
+def _coupled_axes(header: fits.Header, axes: tuple[int, int]) -> dict[str, int]:
+    """Return, by the letter of a WCS, a dropped axis on whose pixel, which is 1, coordinates of the plane depend."""
+    coupled: dict[str, int] = {}
     for key in header:
-        pair = _axes_of(key)
+        pair, letter = _axes_of(key), _letter_of(key)
         if len(pair) == 2 and pair[0] in axes and pair[1] not in axes:
-            factor, reference = header[key], header.get(f"CRPIX{pair[1]}{_letter_of(key)}", 0)
-            if isinstance(factor, int | float) and isinstance(reference, int | float):
-                coupled += [pair[1]] * (abs(factor * (1 - reference)) > 1e-9)
+            factor, reference = header[key], header.get(f"CRPIX{pair[1]}{letter}", 0)
+            known = isinstance(factor, int | float) and isinstance(reference, int | float)
+            if known and abs(factor * (1 - reference)) > 1e-9:
+                coupled.setdefault(letter, pair[1])
     return coupled
 
 
@@ -122,6 +128,15 @@ def _keep_axes(header: fits.Header, axes: tuple[int, int]) -> None:
         header[key] = 2
 
 
+def _drop_tables(header: fits.Header) -> str:
+    """Leave out each WCS whose coordinates are tables: wcslib runs out of memory on some. Return the primary types."""
+    tabulated = [key for key in header if re.fullmatch(r"CTYPE[12][A-Z]?", key) and str(header[key])[4:8] == "-TAB"]
+    types = " and ".join(str(header[key]) for key in tabulated if not _letter_of(key))
+    for letter in set(map(_letter_of, tabulated)):
+        _drop_axes(header, {1, 2}, letter or None)
+    return types
+
+
 def _drop_orphans(header: fits.Header) -> str:
     """Leave out a longitude without its latitude, or the reverse; return the types of the axes where one was."""
     dropped = ""
@@ -130,6 +145,9 @@ def _drop_orphans(header: fits.Header) -> str:
         celestial = {axis for axis, kind in enumerate(types, 1) if _CELESTIAL.match(kind)}
         if len(celestial) == 1:
             _drop_axes(header, celestial, letter)
+            (axis,) = celestial
+            if f"CD{3 - axis}_{3 - axis}{letter}" in header:  # in a CD matrix, what is not given is 0
+                header[f"CD{axis}_{axis}{letter}"] = 1.0
             if not letter:
                 dropped = f"{types[0] or 'x'} and {types[1] or 'y'}"
     return dropped
@@ -139,9 +157,6 @@ def _drop_axes(header: fits.Header, axes: set[int], letter: str | None = None) -
     """Leave out the WCS of some axes, which count pixels then; of one alternate WCS, or of all."""
     of_axes = [key for key in header if set(_axes_of(key)) & axes and not key.startswith("NAXIS")]
     _remove(header, [key for key in of_axes if letter in (None, _letter_of(key))])
-    for axis in axes:
-        if f"CD{3 - axis}_{3 - axis}{letter}" in header:  # in a CD matrix, what is not given is 0
-            header[f"CD{axis}_{axis}{letter}"] = 1.0
 
 
 def _remove(header: fits.Header, keywords: list[str]) -> None:

@@ -24,10 +24,10 @@ _MOST_PIXELS = 1500 * 1500
 
 def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int:
     """Return n such that every n-th row and column of a plane (ny, nx) hold no more pixels than are drawn."""
-    step = math.isqrt(math.prod(shape) // most_pixels)
-    while math.ceil(shape[0] / max(step, 1)) * math.ceil(shape[1] / max(step, 1)) > most_pixels:
+    step = max(1, math.isqrt(math.prod(shape) // most_pixels))
+    while math.prod(math.ceil(length / step) for length in shape) > most_pixels:
         step += 1
-    return max(step, 1)
+    return step
 
 
 class SubsampledPlanes:

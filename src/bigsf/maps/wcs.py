@@ -114,8 +114,8 @@ def nearest_galactic_lb(wcs: WCS, pixels: npt.NDArray[np.floating]) -> Float64Ar
 def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
     """Return the number of columns after which a map shows the same sky again, or infinity.
 
-    Only cylindrical projections with longitude along x repeat. The Hi-GAL plane has 114000 columns of 11.5 arcsec and
-    repeats after 112696.
+    Only cylindrical projections and SFL repeat, with longitude along x. The Hi-GAL plane has 114000 columns of 11.5
+    arcsec and repeats after 112696.
     """
     if wcs is None or wcs.wcs.lng != 0 or wcs.wcs.ctype[0][-3:] not in _REPEATING:
         return np.inf

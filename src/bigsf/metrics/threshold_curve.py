@@ -18,7 +18,6 @@ BINS = 65536
 _FINEST = 2**32  # bins of logit in the beginning, so narrow that float32 probabilities hardly share one
 _LOGIT_LIMIT = 20.0  # the logits of float32 probabilities end near 17
 
-
 _SCORES = ("dice", "iou", "precision", "recall", "marked_ratio")
 
 
@@ -98,7 +97,7 @@ class ThresholdCurve:
         return np.asarray(1 / (1 + np.exp(-logit)))
 
     def _add(self, bins: IntArray, counts: IntArray, halvings: int) -> None:
-        """Add pixels that were counted in bins after so many halvings."""
+        """Add the counts `(2, n)` of bins `(n,)` whose number was halved `halvings` times."""
         wider = max(self._halvings, halvings)
         bins = np.concatenate([self._bins >> (wider - self._halvings), bins >> (wider - halvings)])
         order = np.argsort(bins, kind="stable")

@@ -81,6 +81,8 @@ class PatchFile(MapSource):
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:
         self.path = Path(path)
         self._changes: ChangeDetector | None = None
+        if self.path.exists() and not self.path.is_file():  # to open a pipe would wait for ever
+            raise DataError(f"{self.path} is not a patch file that can be read: it is no regular file.")
         if is_fits(self.path):
             raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
@@ -95,7 +97,10 @@ class PatchFile(MapSource):
         except Exception as error:  # h5py raises many kinds for a file that is damaged
             if out_of_memory(error) and _CACHE_IMAGE not in str(error):
                 raise
-            raise DataError(f"{self.path} is not a patch file that can be read: {error}") from error
+            locks = (
+                " Set HDF5_USE_FILE_LOCKING=FALSE where the file system has no locks." if "lock" in str(error) else ""
+            )
+            raise DataError(f"{self.path} is not a patch file that can be read: {error}.{locks}") from error
 
     def _read(self, file: OpenPatchFile, in_memory: bool) -> None:
         self.patch_size, self.stride = file.number("patch_size_px"), file.number("stride_px")

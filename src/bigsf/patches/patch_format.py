@@ -98,7 +98,7 @@ class OpenPatchFile:
             raise DataError(f"{self._path} is damaged: {name} is not a {expected}. Copy or make it again.")
 
     def __contains__(self, name: str) -> bool:
-        return name in self._file
+        return self._file.get(name, getlink=True) is not None  # without following a link to another file
 
     def long_text(self, name: str) -> str:
         """Return a text that is a dataset: header, wcs or sources."""
@@ -117,9 +117,12 @@ class OpenPatchFile:
         return self._values(dataset, in_memory)
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        dataset = self._file.get(name)
+        inside = isinstance(self._file.get(name, getlink=True), h5py.HardLink)
+        dataset = self._file[name] if inside else None
         if not isinstance(dataset, h5py.Dataset):
-            raise DataError(f"{self._path} is damaged: it has no {name}. Copy or make it again.")
+            raise DataError(f"{self._path} is damaged: it has no {name} of its own. Copy or make it again.")
+        if dataset.external or dataset.is_virtual:
+            raise DataError(f"{self._path} is damaged: its {name} lies in another file, which is not read.")
         return dataset
 
     def _values(self, dataset: h5py.Dataset, in_memory: bool) -> Any:

@@ -52,6 +52,7 @@ class PatchFileWriter:
         creation.set_layout(h5py.h5d.CONTIGUOUS)
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        creation.set_obj_track_times(False)  # the same planes make the same file, byte for byte
         space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(DTYPES[name])
         return h5py.Dataset(h5py.h5d.create(self._file.id, name.encode(), kind, space, creation))
 

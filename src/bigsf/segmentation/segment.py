@@ -124,12 +124,12 @@ def segment(
                 "precision": _PRECISIONS[predictor.dtype],
             }
         )
-        _say_how_thresholds_were_found(resolved, ensemble.window)
+        _explain_threshold(resolved, ensemble.window)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
         _write_outputs(outputs, report, image, source, predictor, ensemble)
-    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # of them it has warned
+    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
     _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
 
@@ -161,8 +161,8 @@ def _write_outputs(
         )
 
 
-def _say_how_thresholds_were_found(config: SegmentConfig, window: int) -> None:
-    """Say that a threshold of validation is used on another kind of prediction than it was found with."""
+def _explain_threshold(config: SegmentConfig, window: int) -> None:
+    """Print how a threshold of validation was found, where this map is predicted in another way."""
     half = max(1, window // 2)
     if isinstance(config.threshold, str) and (config.tta or config.stride != half):
         console.logger.info(

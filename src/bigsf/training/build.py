@@ -80,7 +80,7 @@ def open_data(config: RunConfig, world: World, write: bool = True) -> tuple[Patc
     patch_file = config.data.build()
     patch_file.labels()
     if world.size > 1:
-        world.first(lambda: load_or_make_folds(patch_file, config.split))
+        world.first(lambda: load_or_make_folds(patch_file, config.split, write))
     return patch_file, load_or_make_folds(patch_file, config.split, write=write)
 
 
@@ -117,7 +117,7 @@ def build_run(
     parts, world = parts or Parts(), world or World()
     torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
     dtype = resolve_precision(config.trainer.precision, torch_device)
-    patch_file, folds = open_data(config, world, write=not dry_run)
+    patch_file, folds = open_data(config, world, write=not (dry_run or resumed))
     check_model(config, patch_file)
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)

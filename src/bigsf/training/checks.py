@@ -96,7 +96,7 @@ def warn_if_not_linear(config: TrainerConfig, values: Tensor, unit: str) -> None
 
 
 def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> None:
-    """Raise `DataError` where the folds of a split hold no label without which its training ends without a model."""
+    """Raise `DataError` where the folds of a split lack the labels without which its training would choose no model."""
     for split in splits:
         for role, numbers in (("training", split.train), ("validation", split.validation)):
             if not config.trainer.loss.unlabelled_weight and not _count(folds, numbers, "labelled"):
@@ -142,10 +142,10 @@ def _undefined(config: TrainerConfig, folds: Folds, validation: Iterable[int]) -
 
 
 def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Directions:
-    """Return of each logged quantity whether higher is better; those of metrics that do not say it are left out.
+    """Return whether higher is better, by the name of each logged quantity; quantities that do not say it are left out.
 
-    Losses are to fall, `epoch` and the scores of the whole map are to rise, and each metric says it itself. Where it
-    does not, `early_stopping.mode` does, for all that compares its values.
+    Losses are to fall; `epoch` and the scores of the whole map are to rise. A metric says it by its attribute
+    `higher_is_better`. For one that does not, `early_stopping.mode` says it wherever its values are compared.
 
     Raises
     ------
@@ -153,29 +153,29 @@ def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Direc
         Where a quantity that chooses best.pt, stops the run or sets its learning rate is not logged, has no direction,
         or has another one than `early_stopping.mode` says.
     """
-    said: dict[str, bool | None] = {"epoch": True, "train_loss": False, "val_loss": False}
-    said |= {f"val_{name}": getattr(metric, "higher_is_better", None) for name, metric in metrics.items()}
-    said |= {"val_whole_average_precision": True, "val_whole_dice": True}
+    directions: dict[str, bool | None] = {"epoch": True, "train_loss": False, "val_loss": False}
+    directions |= {f"val_{name}": getattr(metric, "higher_is_better", None) for name, metric in metrics.items()}
+    directions |= {"val_whole_average_precision": True, "val_whole_dice": True}
     compared = _compared(config)
     for key, name in compared.items():
-        if name not in said:
-            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(said)}.")
+        if name not in directions:
+            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(directions)}.")
     if isinstance(stopping := config.early_stopping, PatienceConfig) and stopping.mode != "auto":
         higher = stopping.mode == "max"
-        if said[stopping.monitor] not in (higher, None):
+        if directions[stopping.monitor] not in (higher, None):
             raise ConfigError(
                 f"trainer.early_stopping.mode is {stopping.mode}, but {'lower' if higher else 'higher'} values of "
                 f"{stopping.monitor} are better. Use mode: auto."
             )
-        said[stopping.monitor] = higher
+        directions[stopping.monitor] = higher
     for key, name in compared.items():
-        if said[name] is None:
+        if directions[name] is None:
             raise ConfigError(
                 f"{key} is {name!r}, but that metric does not say whether higher is better. Give its class the "
                 "attribute higher_is_better = True or False"
                 + (", or set trainer.early_stopping.mode to max or min." if "early_stopping" in key else ".")
             )
-    return {name: higher for name, higher in said.items() if higher is not None}
+    return {name: higher for name, higher in directions.items() if higher is not None}
 
 
 def _compared(config: TrainerConfig) -> dict[str, str]:

@@ -20,8 +20,13 @@ Result = TypeVar("Result")
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
-
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+
+_LAUNCHERS = {
+    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+}
+"""The environment variables of each launcher: rank, number of processes, and rank on the node."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,7 @@ class World:
                 distributed.broadcast(buffer, 0)
 
 
-_LAUNCHERS = {
-    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
-}
-"""The environment variables of each launcher: rank, number of processes, and rank on the node."""
-
-
-def _numbers() -> tuple[int, int, int]:
+def _ranks() -> tuple[int, int, int]:
     """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone.
 
     Raises
@@ -125,23 +123,25 @@ def _numbers() -> tuple[int, int, int]:
         names = _LAUNCHERS["srun"]
     else:
         return 0, 1, 0
-    rank, size, local_rank = (_number(name, names) for name in names)
+    remedy = (
+        f"{', '.join(names)} must be set together, each to a number, as torchrun and srun do; for one process "
+        f"alone, unset {names[0]} and {names[1]}."
+    )
+    rank, size, local_rank = (_number(name, remedy) for name in names)
     if rank >= size:
         raise ConfigError(
-            f"{names[0]}={rank} and {names[1]}={size}: processes are numbered from 0, so expected a {names[0]} below."
+            f"{names[0]}={rank} and {names[1]}={size}: processes are numbered from 0, so {names[0]} must be below "
+            f"{names[1]}."
         )
     return rank, size, local_rank
 
 
-def _number(name: str, names: Sequence[str]) -> int:
-    """Return an environment variable as a number from 0 on."""
+def _number(name: str, remedy: str) -> int:
+    """Return an environment variable as a number from 0 on; a launcher need not set LOCAL_RANK."""
     text = os.environ.get(name, "0" if name == "LOCAL_RANK" else "")
     if not re.fullmatch("[0-9]{1,9}", text):
         found = f"{name}={text!r}" if text else f"no {name}"
-        raise ConfigError(
-            f"The environment has {found}. {', '.join(names)} must be set together, as torchrun and srun do; for one "
-            f"process alone, unset {' and '.join(names[:2])}."
-        )
+        raise ConfigError(f"The environment has {found}. {remedy}")
     return int(text)
 
 
@@ -167,7 +167,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
     LostProcessError
         Where another process has died.
     """
-    rank, size, local_rank = _numbers()
+    rank, size, local_rank = _ranks()
     if size == 1:
         yield World()
         return
@@ -177,7 +177,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
             "MASTER_ADDR=$(scontrol show hostnames | head -n 1) MASTER_PORT=29500."
         )
     os.environ.setdefault("MASTER_PORT", "29500")
-    _number("MASTER_PORT", ("MASTER_ADDR", "MASTER_PORT"))
+    _number("MASTER_PORT", "Set it to the number of a free port, e.g. 29500.")
     _end_with_parent()
     on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
     if on_gpu:

@@ -79,15 +79,16 @@ class KFold:
         world: World | None = None,
         time_limit_s: float | None = None,
         callbacks: Sequence[Callback] = (),
+        write_folds: bool = True,
     ) -> Self:
-        """Return the k-fold of a configuration; its folds are read, or made.
+        """Return the k-fold of a configuration; its folds are read, or made and, with `write_folds`, written.
 
         Raises
         ------
         DataError
             Where the patch file has no labels, or the folds belong to other data.
         """
-        patch_file, folds = open_data(config, world or World())
+        patch_file, folds = open_data(config, world or World(), write_folds)
         return cls(config, patch_file, folds, device, world, time_limit_s, callbacks)
 
     @classmethod
@@ -112,7 +113,7 @@ class KFold:
         """
         config = recorded_kfold(path)
         refuse_custom(config, str(path / "kfold.yaml"), trust)
-        return cls.from_config(config, device, world, time_limit_s)
+        return cls.from_config(config, device, world, time_limit_s, write_folds=False)
 
     def run(self, only: int | None = None, overwrite: bool = False) -> KFoldSummary | None:
         """Train the splits that are not done yet and, once all are, write the out-of-fold map and the summary.

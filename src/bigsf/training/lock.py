@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from bigsf.errors import BigsfWarning, UsageError
 from bigsf.provenance import now
 
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """How file systems say that they know no locks."""
 
 
@@ -33,7 +33,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except Timeout:
         raise UsageError(f"{folder} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in _NO_LOCKS:
             raise UsageError(f"{path} could not be written: {error.strerror}.") from None
         warnings.warn(
             f"{folder} cannot be locked ({error.strerror}). Make sure that no other run uses it.",

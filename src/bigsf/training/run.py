@@ -43,7 +43,7 @@ class TrainingRun:
     metrics: dict[str, Metric]
     """Metrics by name."""
     directions: Directions
-    """Of each logged quantity that has better and worse values: whether higher ones are better."""
+    """Whether higher values are better, by the name of each logged quantity that has better and worse values."""
     state: TrainingState
     """Model, optimizer and scheduler, and how far they have come."""
     network_handed_in: bool

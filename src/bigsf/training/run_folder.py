@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
+from io import TextIOWrapper
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class RunFolder:
 
     def _record(self, config: RunConfig, machine: dict[str, Any]) -> None:
         write_text(self.config, config.to_yaml())
-        self.write_environment(machine)
+        self._write_environment(machine)
 
     def take_over(self, config: RunConfig, machine: dict[str, Any], still_to_train: bool) -> None:
         """Record the configuration of a run that goes on; where it trains further, its old scores go."""
@@ -112,6 +113,8 @@ class RunFolder:
 
     def set_aside(self, files: Iterable[Path], epochs: int) -> None:
         """Copy files that will be written anew to superseded/NAME_N_epochs."""
+        if self.superseded.is_symlink():
+            raise UsageError(f"{self.superseded} is a link, so nothing is written there. Remove it.")
         for file in filter(Path.exists, files):
             names = (
                 f"{file.stem}_{epochs}_epochs{again}{file.suffix}" for again in chain([""], (f"_{n}" for n in count(2)))
@@ -120,7 +123,7 @@ class RunFolder:
             with atomic_path(kept) as temporary:
                 shutil.copyfile(file, temporary)
 
-    def write_environment(self, machine: dict[str, Any]) -> None:
+    def _write_environment(self, machine: dict[str, Any]) -> None:
         """Record what is needed to repeat the run: versions, device, command."""
         packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
         environment = {
@@ -154,6 +157,14 @@ class RunFolder:
 
 class _RunLog(logging.FileHandler):
     """Ends the run where a line cannot be written."""
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file to append to it; a link in its place is refused, as the folder may come from somebody else."""
+        try:
+            file = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise UsageError(f"{self.baseFilename} could not be written: {error.strerror}.") from error
+        return os.fdopen(file, "a", encoding=self.encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exc_info()[1]

@@ -18,7 +18,7 @@ from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot_file import read_fields, write_fields
 from bigsf.training.training_maps import TrainingMap, is_sound
-from bigsf.training.trust import refuse_custom
+from bigsf.training.trust import custom_targets, refuse_custom
 
 _LARGEST_PATCH = 2**14
 
@@ -49,7 +49,7 @@ class Snapshot:
     partial_loss: tuple[float, float]
     """Loss sum and weight of those steps, over all processes."""
     history: list[dict[str, Any]]
-    """Logged quantities, a row a completed epoch."""
+    """Logged quantities, one row per completed epoch."""
     best: dict[str, float]
     """`value` of the quantity that chooses best.pt, and its `epoch`; empty before the first best.pt."""
     thresholds: Thresholds
@@ -141,8 +141,9 @@ class Snapshot:
                 check_patch_size(self.patch_size, config.patch_multiple, config.type)
             except ConfigError as error:
                 raise SnapshotError(f"The snapshot is damaged. {error}") from None
-            with torch.device("meta"):  # a network of other shapes may need more memory than there is
-                self._check_shapes(build_model(config))
+            if not custom_targets(config):  # code of others may compute with its tensors, which meta tensors cannot
+                with torch.device("meta"):  # a network of other shapes may need more memory than there is
+                    self._check_shapes(build_model(config))
         model = build_model(config, network)
         self.load_weights(model)
         return model
@@ -159,6 +160,7 @@ class Snapshot:
         model.load_state_dict(self.model_state)
 
     def _check_shapes(self, model: SegmentationModel) -> None:
+        """Raise `SnapshotError` where the weights have other names or shapes than those of a model."""
         here = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         there = {name: tuple(tensor.shape) for name, tensor in self.model_state.items()}
         if odd := [name for name in {**there, **here} if here.get(name) != there.get(name)]:

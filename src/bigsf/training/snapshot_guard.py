@@ -59,7 +59,7 @@ def check_values(path: Path, data: Any) -> None:
             storages[storage.data_ptr()] = storage.nbytes()
         elif isinstance(value, int) and value.bit_length() > 64:
             raise SnapshotError(f"{path} is damaged: it holds an integer of {value.bit_length()} bits.")
-        elif not isinstance(value, str | int | float | dict | list | tuple | None):
+        elif not isinstance(value, str | int | float | dict | list | tuple | torch.dtype | torch.device | None):
             raise SnapshotError(f"{path} is damaged: it holds a {type(value).__name__}.")
     if sum(storages.values()) > path.stat().st_size:
         raise SnapshotError(f"{path} is damaged: its tensors claim {sum(storages.values()):,} bytes.")

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import Optimizer
 
-from bigsf.errors import SnapshotError, out_of_memory
+from bigsf.errors import ConfigError, SnapshotError, out_of_memory
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import Directions, EarlyStopping
 from bigsf.training.components.schedules import Scheduler
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.training_maps import TrainingMap
+
+_ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
+"""Optimizers whose states are numbers, or arrays of the shape of a parameter."""
 
 
 class Best(NamedTuple):
@@ -79,9 +82,21 @@ class TrainingState:
     def end_epoch(
         self, quantities: dict[str, float], thresholds: Thresholds, best_by: str, directions: Directions
     ) -> None:
-        """Log an epoch, and note its model as the best so far where it is; without a validation loss it is not."""
+        """Log an epoch, and note its model as the best so far where it is; without a validation loss it is not.
+
+        Raises
+        ------
+        ConfigError
+            Where other quantities were logged in the epochs before.
+        """
+        row = {"epoch": self.epochs_run + 1, "lr": self.optimizer.param_groups[0]["lr"], **quantities}
+        if self.history and row.keys() != self.history[0].keys():
+            raise ConfigError(
+                f"This epoch logs {', '.join(row)}, but the epochs before logged {', '.join(self.history[0])}. "
+                "Hand in the metrics that the run was started with."
+            )
         self.epochs_run, self.steps_run, self.partial_loss = self.epochs_run + 1, 0, (0.0, 0.0)
-        self.history.append({"epoch": self.epochs_run, "lr": self.optimizer.param_groups[0]["lr"], **quantities})
+        self.history.append(row)
         self.thresholds = thresholds
         if self.scheduler:
             self.scheduler.end_of_epoch(quantities)
@@ -148,7 +163,12 @@ class TrainingState:
 
 
 def _check_moments(optimizer: Optimizer) -> None:
-    """Raise `ValueError` where the state of a parameter, e.g. its mean gradient, has another shape than it."""
+    """Raise `ValueError` where the state of a parameter, e.g. its mean gradient, has not the shape of the parameter.
+
+    Optimizers of other families may keep states of other shapes, e.g. Adafactor those of rows and columns.
+    """
+    if type(optimizer) not in _ELEMENTWISE:
+        return
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:

@@ -24,14 +24,19 @@ def refuse_custom(config: Config, whose: str, trust: bool | Config) -> None:
     SnapshotError
         Where it names code that is not trusted.
     """
-    trusted = set(_targets(trust.model_dump(mode="json"))) if isinstance(trust, Config) else set()
-    named = set() if trust is True else set(_targets(config.model_dump(mode="json")))
+    trusted = custom_targets(trust) if isinstance(trust, Config) else set()
+    named = set() if trust is True else custom_targets(config)
     targets = sorted(named - trusted)
     if targets:
         raise SnapshotError(
             f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "
             "(in Python trust=True)."
         )
+
+
+def custom_targets(config: Config) -> set[str]:
+    """Return the targets of the custom parts of a configuration, and where they are imported from."""
+    return set(_targets(config.model_dump(mode="json")))
 
 
 def _targets(node: Any) -> Iterator[str]:

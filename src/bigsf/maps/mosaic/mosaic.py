@@ -74,6 +74,7 @@ def make_mosaic(
     overwrite: bool = False,
     dry_run: bool = False,
     chunk_pixels: int = CHUNK_PIXELS,
+    step_of: Outputs | None = None,
 ) -> MosaicReport:
     """Co-add overlapping tiles into one FITS map: the mean of their valid pixels, NaN where there is none.
 
@@ -110,6 +111,8 @@ def make_mosaic(
         Read and check everything, write nothing.
     chunk_pixels
         Pixels of the mosaic to hold in memory at a time.
+    step_of
+        Outputs, checked by the caller, of which the mosaic is the first to be written.
 
     Raises
     ------
@@ -123,8 +126,9 @@ def make_mosaic(
     paths = [Path(tile) for tile in tiles]
     output = Path(output) if output else default_mosaic_path(paths[0])
     check_paths(paths, output)
-    outputs = Outputs(output)
-    outputs.check([*paths, *map(Path, on_grid)], overwrite)
+    outputs = step_of or Outputs(output)
+    if step_of is None:
+        outputs.check([*paths, *map(Path, on_grid)], overwrite)
     with ExitStack() as stack:
         opened = [Tile(path, hdu, blank, masks, threshold, stack) for path in paths]
         unit, roles = common_unit(opened), shared_masks(opened, masks)
@@ -169,8 +173,8 @@ def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[Tile], chunk_
     planes: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, **{role.upper(): np.uint8 for role in report.masks}}
     ny, nx = report.shape
     with (
-        outputs.writing() as files,
-        FitsWriter(files[report.output], report.shape, header, planes, [table]) as writer,
+        outputs.writing_step(report.output) as temporary,
+        FitsWriter(temporary, report.shape, header, planes, [table]) as writer,
         console.progress("co-add", ny, "rows") as advance,
     ):
         for y0, y1 in row_chunks(report.shape, chunk_pixels):

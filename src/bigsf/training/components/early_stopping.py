@@ -10,7 +10,7 @@ from typing_extensions import override
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 Directions = Mapping[str, bool]
-"""Of each logged quantity that has better and worse values: whether higher ones are better."""
+"""Whether higher values are better, by the name of each logged quantity that has better and worse values."""
 
 
 class EarlyStopping(Protocol):
@@ -39,7 +39,7 @@ class Patience(EarlyStopping):
     patience
         Epochs to wait.
     directions
-        Of each logged quantity, whether higher is better.
+        Whether higher is better, by the name of each logged quantity.
     min_delta
         The least change that counts.
     """

@@ -130,7 +130,7 @@ class Plateau(WarmUp):
     monitor
         The logged quantity.
     directions
-        Of each logged quantity, whether higher is better.
+        Whether higher is better, by the name of each logged quantity.
     patience
         Epochs to wait for a better value.
     gamma
