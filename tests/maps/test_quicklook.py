@@ -79,3 +79,17 @@ def test_probability_is_shown_on_the_scale_from_zero_to_one() -> None:
     assert images_of(figure)[1].get_clim() == (0, 1)
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert any("threshold 0.37" in label for label in labels)
+
+
+def test_longitudes_beyond_half_a_turn_are_labelled() -> None:
+    header = galactic_header(720, 20)
+    header.update(CRPIX1=1.0, CRVAL1=180.0, CDELT1=-0.5, CDELT2=0.5, CRVAL2=0.0)
+    figure = quicklook_figure(subsampled_planes(column_density(20, 720)), header, "map", 0.5)
+    shown = np.concatenate([longitudes_of(axes) for axes in figure.axes if axes.images])
+    assert {30.0, 330.0, 270.0} <= set(np.round(shown, 3))
+
+
+def longitudes_of(axes: Any) -> Any:
+    """Return the longitudes on the lower row of a map at each tenth column."""
+    nx = axes.images[0].get_array().shape[1]
+    return axes.wcs.pixel_to_world(np.arange(0, nx, 10), np.zeros(len(range(0, nx, 10)))).l.deg

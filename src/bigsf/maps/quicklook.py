@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import FloatArray
 from bigsf.figures import new_figure
-from bigsf.maps.wcs import celestial_wcs
+from bigsf.maps.wcs import celestial_wcs, lies_on_equator, recentred
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,6 +171,8 @@ class _Strips:
         def new_axes(strip: int, panel: int) -> Any:
             x0, x1 = self._edges[strip : strip + 2]
             wcs = self.wcs.slice((slice(None), slice(x0, x1))) if self.wcs is not None else None
+            if wcs is not None and lies_on_equator(wcs):  # else longitudes beyond half a turn have no labels
+                wcs = recentred(wcs, ((x1 - x0 + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0])
             axes = figure.add_subplot(rows, columns, strip * panels + panel + 1, projection=wcs)
             label_axes(axes, wcs, x0)
             return axes

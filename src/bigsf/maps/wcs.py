@@ -130,6 +130,27 @@ def is_cylindrical(wcs: WCS) -> bool:
     return str(wcs.wcs.ctype[wcs.wcs.lng])[-3:] in _CYLINDRICAL and not wcs.has_distortion
 
 
+def lies_on_equator(wcs: WCS) -> bool:
+    """Tell whether a projection is cylindrical with longitude along the rows, so that a map may begin anywhere."""
+    matrix, axes = wcs.pixel_scale_matrix, wcs.wcs
+    on_equator = axes.lng == 0 and axes.crval[1] == 0 and axes.lonpole == 0 and matrix[0, 1] == matrix[1, 0] == 0
+    return bool(on_equator and is_cylindrical(wcs))
+
+
+def recentred(wcs: WCS, by_deg: float) -> WCS:
+    """Return a cylindrical WCS whose reference is moved along the equator by about `by_deg`, by whole pixels.
+
+    No pixel moves on the sky. The reference matters because wcslib returns longitudes more than 180 degrees away from
+    it as pixels on the other side of the map.
+    """
+    step_deg = wcs.pixel_scale_matrix[0, 0]
+    steps = round(by_deg / step_deg)
+    moved = wcs.deepcopy()
+    moved.wcs.crpix = wcs.wcs.crpix + np.array([steps, 0])
+    moved.wcs.crval = (wcs.wcs.crval + np.array([steps * step_deg, 0])) % 360
+    return moved
+
+
 def astropy_frame(wcs: WCS) -> WCS:
     """Return a WCS whose frame astropy knows: itself, or an ecliptic or supergalactic one in Galactic coordinates.
 

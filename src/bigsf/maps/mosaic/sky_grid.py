@@ -12,7 +12,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import ConfigError, DataError
-from bigsf.maps.wcs import astropy_frame, is_cylindrical, sky_coordinates
+from bigsf.maps.wcs import astropy_frame, lies_on_equator, recentred, sky_coordinates
 
 _WHOLE_PX = 0.01  # grids that differ from whole pixels by less are one grid
 
@@ -36,7 +36,7 @@ class SkyGrid:
         """
         wcs = astropy_frame(wcs)
         to_middle = ((shape[1] + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0]
-        return cls(name, _recentred(wcs, to_middle) if _is_cylindrical(wcs) else wcs, shape)
+        return cls(name, recentred(wcs, to_middle) if lies_on_equator(wcs) else wcs, shape)
 
     @cached_property
     def frame(self) -> Any:
@@ -67,7 +67,7 @@ class SkyGrid:
     def shift(self, other: "SkyGrid") -> Float64Array | None:
         """Return the shift (dy, dx) in pixels of another grid on this one, None if they differ by more than a shift."""
         theirs, along = other.wcs.deepcopy(), 0.0
-        if _is_cylindrical(self.wcs) and _is_cylindrical(theirs):  # the references may lie at any longitude
+        if lies_on_equator(self.wcs) and lies_on_equator(theirs):  # the references may lie at any longitude
             along = _wrapped(theirs.wcs.crval[0] - self.wcs.wcs.crval[0]) / self.wcs.pixel_scale_matrix[0, 0]
             theirs.wcs.crval = self.wcs.wcs.crval
         theirs.wcs.set()
@@ -138,9 +138,9 @@ def common_grid(name: str, grids: Sequence[SkyGrid]) -> SkyGrid:
     """
     first = grids[0]
     base = SkyGrid(first.name, first.wcs, first.shape)
-    if _is_cylindrical(first.wcs):
+    if lies_on_equator(first.wcs):
         to_middle = _wrapped(_middle_longitude(grids) - first.wcs.wcs.crval[0])
-        base = SkyGrid(first.name, _recentred(first.wcs, to_middle), first.shape)
+        base = SkyGrid(first.name, recentred(first.wcs, to_middle), first.shape)
     elif any(first.shift(other) is None for other in grids):
         base = SkyGrid(first.name, _tangent_plane(grids), first.shape)
     boxes = np.array([base.box(grid) for grid in grids])
@@ -181,27 +181,6 @@ def _tangent_plane(grids: Sequence[SkyGrid]) -> WCS:
             "degrees from their middle. Put a map in a cylindrical projection (e.g. Galactic CAR) first, and the "
             "mosaic takes that."
         ) from None
-
-
-def _is_cylindrical(wcs: WCS) -> bool:
-    """Tell whether a projection is cylindrical with longitude along the rows, so that a map may begin anywhere."""
-    matrix, axes = wcs.pixel_scale_matrix, wcs.wcs
-    on_equator = axes.lng == 0 and axes.crval[1] == 0 and axes.lonpole == 0 and matrix[0, 1] == matrix[1, 0] == 0
-    return bool(on_equator and is_cylindrical(wcs))
-
-
-def _recentred(wcs: WCS, by_deg: float) -> WCS:
-    """Return a cylindrical WCS whose reference is moved along the equator by about `by_deg`, by whole pixels.
-
-    No pixel moves on the sky. The reference matters because wcslib returns longitudes more than 180 degrees away from
-    it as pixels on the other side of the map.
-    """
-    step_deg = wcs.pixel_scale_matrix[0, 0]
-    steps = round(by_deg / step_deg)
-    moved = wcs.deepcopy()
-    moved.wcs.crpix = wcs.wcs.crpix + np.array([steps, 0])
-    moved.wcs.crval = (wcs.wcs.crval + np.array([steps * step_deg, 0])) % 360
-    return moved
 
 
 def _wrapped(longitude_deg: Any) -> Any:
