@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
 import yaml
 from astropy.io import fits
 
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import (
     BigsfWarning,
     ConfigError,
@@ -17,7 +20,7 @@ from bigsf.errors import (
     SnapshotError,
     UsageError,
 )
-from bigsf.metrics import CountRatio
+from bigsf.metrics import CountRatio, Metric
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
@@ -397,3 +400,52 @@ def test_going_on_writes_no_folds(run_dict: Settings, tmp_path: Path) -> None:
     Trainer.from_snapshot(trainer.folder.path, epochs=2)
     KFold.from_folder(tmp_path / "results" / "folds")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+class TerminatingMetric(Metric):
+    """Sends SIGTERM in the validation of an epoch, once."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epochs_left = epoch
+
+    def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        if self.epochs_left == 0:
+            self.epochs_left = -1
+            signal.raise_signal(signal.SIGTERM)
+
+    def compute(self) -> float:
+        return 0.5
+
+    def reset(self) -> None:
+        self.epochs_left -= self.epochs_left > 0
+
+    def merge(self, other: Self) -> None:
+        return
+
+
+def test_a_run_that_is_stopped_in_its_validation_goes_on_as_if_undisturbed(run_dict: Settings) -> None:
+    never, second = Parts(metrics={"none": TerminatingMetric(99)}), Parts(metrics={"none": TerminatingMetric(2)})
+    undisturbed = Trainer.from_config(run_dict(run_name="undisturbed"), parts=never)
+    undisturbed.train()
+    stopped = Trainer.from_config(run_dict(), parts=second)
+    with pytest.raises(
+        InterruptedRunError, match=r"Stopped by SIGTERM after step (\d+) of \1 of epoch 2; last.pt is w"
+    ):
+        stopped.train()
+    Trainer.from_snapshot(stopped.folder.path, parts=never).train()
+    assert_same_run(undisturbed.folder.path, stopped.folder.path)
+
+
+def test_a_run_saves_in_its_validation_too(run_dict: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer.from_config(run_dict(epochs=1, save_every=1e-9))
+    saved: list[tuple[int, int]] = []
+    save_last = trainer.checkpoints.save_last
+
+    def note_and_save() -> None:
+        saved.append((trainer.run.state.epochs_run, trainer.run.state.steps_run))
+        save_last()
+
+    monkeypatch.setattr(trainer.checkpoints, "save_last", note_and_save)
+    trainer.train()
+    steps = trainer.run.dataset.steps
+    assert saved.count((0, steps)) > 1, "after the last step, and in the validation"

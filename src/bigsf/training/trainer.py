@@ -215,7 +215,7 @@ class Trainer:
                     callback.after_step(state)
                 self._stop_if_asked(stop_request)
         seconds = max(time.monotonic() - started, 1e-9)  # a resumed epoch may have no step left
-        quantities = self._validate()
+        quantities = self._validate(stop_request)
         for callback in callbacks:
             callback.after_epoch(state)
         if run.world.is_first:
@@ -223,12 +223,21 @@ class Trainer:
             self._log_epoch(quantities, seconds, rate)
         self._stop_if_asked(stop_request)
 
-    def _validate(self) -> dict[str, float]:
-        """End an epoch: score the validation folds, and return the quantities of the epoch by name."""
+    def _validate(self, stop_request: StopRequest) -> dict[str, float]:
+        """End an epoch: score the validation folds, and return the quantities of the epoch by name.
+
+        A run that is stopped here validates anew when it goes on. Several processes have no common moment to stop at.
+        """
         run = self.run
         total, weight = run.state.partial_loss
         run.world.share_buffers(run.model)
-        evaluation = self.validator.evaluate(run.split.validation)
+
+        def after_chunk() -> None:
+            self.checkpoints.after_step(run.state)
+            if run.world.size == 1:
+                self._stop_if_asked(stop_request)
+
+        evaluation = self.validator.evaluate(run.split.validation, after_chunk)
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
         run.state.end_epoch(quantities, evaluation.thresholds, run.best_by, run.directions)

@@ -1,6 +1,6 @@
 """Probabilities and labels -> scores of some folds, each pixel predicted once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -105,8 +105,16 @@ class Validator:
         unlabelled_weight = run.config.trainer.loss.unlabelled_weight
         return cls(predictor, run.folds, run.metrics, run.loss, unlabelled_weight, run.world)
 
-    def evaluate(self, which: list[int]) -> Evaluation:
-        """Return the scores of some folds, by their numbers."""
+    def evaluate(self, which: list[int], after_chunk: Callable[[], object] = lambda: None) -> Evaluation:
+        """Return the scores of some folds, by their numbers.
+
+        Parameters
+        ----------
+        which
+            The numbers of the folds.
+        after_chunk
+            What to do after each chunk of this process.
+        """
         target, labelled = self.folds.patch_file.labels()
         curves = {"labelled": ThresholdCurve(), "whole": ThresholdCurve()}
         total = weight = 0.0
@@ -122,6 +130,7 @@ class Validator:
             pixel_weight = np.where(known, 1.0, self.unlabelled_weight) * predicted
             part = self.loss(*map(_as_batch, (_logit(probability), truth, pixel_weight)))
             total, weight = total + float(part.total), weight + float(part.weight)
+            after_chunk()
         self._merge_processes({**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
         total, weight = self.world.sums([total, weight], self.predictor.device)
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
