@@ -16,10 +16,11 @@ from rich.filesize import decimal
 
 from bigsf.errors import DataError, UsageError
 
-_NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """How a file system says that it does not know a call."""
 
-_NO_LOCKS = " For a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
+WITHOUT_LOCKS = "For a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
+"""What to do where HDF5 cannot lock a file."""
 
 _LONGEST_STEM = 150
 """Most bytes of a file's name in the name of a hidden file that belongs to it."""
@@ -119,7 +120,7 @@ def _naming(path: Path) -> Iterator[None]:
         number = _error_number(error)
         if number is None or number == errno.ENOMEM:  # without a number it is an error of a library, or a bug
             raise
-        more = f" {_free_space(path)}" if number == errno.ENOSPC else _NO_LOCKS if number == errno.ENOLCK else ""
+        more = {errno.ENOSPC: f" {_free_space(path)}", errno.ENOLCK: f" {WITHOUT_LOCKS}"}.get(number, "")
         raise UsageError(f"{path} could not be written: {os.strerror(number)}.{more}") from error
 
 
@@ -199,7 +200,7 @@ def allocate(file_descriptor: int, size: int) -> None:
     try:
         os.posix_fallocate(file_descriptor, 0, size)
     except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NOT_SUPPORTED:
+        if isinstance(error, OSError) and error.errno not in NOT_SUPPORTED:
             raise
         os.ftruncate(file_descriptor, size)
 
@@ -218,7 +219,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NOT_SUPPORTED:
+        if error.errno not in NOT_SUPPORTED:
             raise
     finally:
         os.close(descriptor)

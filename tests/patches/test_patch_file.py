@@ -360,3 +360,18 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.h5")
     with pytest.raises(DataError, match=r"pipe.h5 is not a patch file that can be read: it is no regular file"):
         PatchFile(tmp_path / "pipe.h5")
+
+
+@pytest.mark.parametrize(
+    ("reason", "helps"), [("unable to lock file, errno = 37", True), ("unable to read a data block", False)]
+)
+def test_locks_are_spoken_of_where_there_are_none(
+    reason: str, helps: bool, small: PatchFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(reason)
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(DataError, match=f"can be read: {reason}") as refused:
+        PatchFile(small.path)
+    assert ("HDF5_USE_FILE_LOCKING=FALSE" in str(refused.value)) == helps

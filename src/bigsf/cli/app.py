@@ -82,17 +82,17 @@ def run() -> None:
         console.print_error(str(error))
         sys.exit(error.exit_code)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None and not out_of_memory(error):
+        if out_of_memory(error):
+            _print_out_of_memory(error)
+            sys.exit(OUT_OF_MEMORY)
+        if isinstance(error, OSError) and error.filename is not None:
             console.print_error(f"{error.filename}: {error.strerror}.")  # a path of the user's, not a bug
             sys.exit(UsageError.exit_code)
-        if not out_of_memory(error):
-            error.add_note(
-                f"This is a bug of bigsf {__version__}, not your mistake. Please report it where you have bigsf from, "
-                "with the command, these lines and, where you can, the file."
-            )
-            raise
-        _print_out_of_memory(error)
-        sys.exit(OUT_OF_MEMORY)
+        error.add_note(
+            f"This is a bug of bigsf {__version__}, not your mistake. Please report it where you have bigsf from, "
+            "with the command, these lines and, where you can, the file."
+        )
+        raise
     finally:
         console.replace_bad_streams()
 

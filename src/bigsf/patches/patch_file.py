@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import DataError, out_of_memory
-from bigsf.files import ChangeDetector
+from bigsf.files import WITHOUT_LOCKS, ChangeDetector
 from bigsf.maps.fits_guard import sound_cards
 from bigsf.maps.fits_image import is_fits
 from bigsf.maps.planes import MapSource
@@ -97,10 +97,8 @@ class PatchFile(MapSource):
         except Exception as error:  # h5py raises many kinds for a file that is damaged
             if out_of_memory(error) and _CACHE_IMAGE not in str(error):
                 raise
-            locks = (
-                " Set HDF5_USE_FILE_LOCKING=FALSE where the file system has no locks." if "lock" in str(error) else ""
-            )
-            raise DataError(f"{self.path} is not a patch file that can be read: {error}.{locks}") from error
+            remedy = f" {WITHOUT_LOCKS}" if "unable to lock file" in str(error) else ""
+            raise DataError(f"{self.path} is not a patch file that can be read: {error}.{remedy}") from error
 
     def _read(self, file: OpenPatchFile, in_memory: bool) -> None:
         self.patch_size, self.stride = file.number("patch_size_px"), file.number("stride_px")

@@ -11,9 +11,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bigsf.errors import BigsfWarning, UsageError
+from bigsf.files import NOT_SUPPORTED
 from bigsf.provenance import now
 
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_NO_LOCKS = NOT_SUPPORTED | {errno.ENOLCK}
 """How file systems say that they know no locks."""
 
 
