@@ -95,7 +95,7 @@ def filters() -> dict[str, Method]:
         return np.asarray(np.where(valid, filtering(values), np.nan), np.float32)
 
     def contrast(values: FloatArray, sigma: float) -> FloatArray:
-        return values - gaussian_filter(values, sigma)
+        return np.asarray(values - gaussian_filter(values, sigma))
 
     kinds = {
         "local contrast": [partial(contrast, sigma=sigma) for sigma in (6, 12, 24)],
