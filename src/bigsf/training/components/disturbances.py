@@ -26,8 +26,10 @@ def patch_median(image: Tensor) -> Tensor:
 
 
 def hide(batch: Batch, image: Tensor, hidden: Tensor) -> Batch:
-    """Return the batch with another image, in which the pixels `hidden` `(b, 1, y, x)` are background."""
-    return Batch(image, torch.where(hidden, 0.0, batch.target), batch.labelled | hidden, batch.position)
+    """Return the batch with another image, whose pixels `hidden` `(b, 1, y, x)` are background where they have data."""
+    valid = image.isfinite().all(dim=1, keepdim=True)
+    target = torch.where(hidden | ~valid, 0.0, batch.target)
+    return Batch(image, target, (batch.labelled | hidden) & valid, batch.position)
 
 
 class BeamNoise(Augmentation):
