@@ -62,6 +62,13 @@ def segment(
         int | None, typer.Option(help="Leave out of MASK the components of fewer pixels. [default: 1]")
     ] = None,
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            help="Factors by which the map is binned, e.g. 1,2,4 for filaments of many widths; the largest probability "
+            "counts. [default: those of the models]"
+        ),
+    ] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over the eight orientations of each window; eight times the work.")
     ] = False,
@@ -112,6 +119,7 @@ def segment(
         "reconstruct": reconstruct,
         "min_area": min_area,
         "stride": stride,
+        "scales": scales,
         "tta": tta,
         "batch_size": batch_size,
         "memory": memory,

@@ -120,6 +120,7 @@ def segment(
             update={
                 "products": products,
                 "stride": predictor.stride,
+                "scales": predictor.scales,
                 "batch_size": predictor.batch_size,
                 "precision": _PRECISIONS[predictor.dtype],
             }
