@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from bigsf.errors import (
     UsageError,
 )
 from bigsf.metrics import CountRatio, Metric
+from bigsf.metrics.metric import SentState, State
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
@@ -419,7 +419,10 @@ class TerminatingMetric(Metric):
     def reset(self) -> None:
         self.epochs_left -= self.epochs_left > 0
 
-    def merge(self, other: Self) -> None:
+    def state(self) -> State:
+        return {}
+
+    def merge(self, state: SentState) -> None:
         return
 
 

@@ -26,6 +26,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import (
     check_labels,
     check_model,
+    check_states,
     directions_of,
     warn_if_no_target,
     warn_if_not_linear,
@@ -132,6 +133,8 @@ def build_run(
     model = _build_model(config, parts.network, dataset, torch_device, start)
     own_map = as_training_map(MapFingerprint.of(patch_file))
     metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
+    if world.size > 1:
+        check_states(metrics)
     directions = directions_of(trainer, metrics)
     return TrainingRun(
         config=config,

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from pydantic import ConfigDict, TypeAdapter
+
 from bigsf import console
 from bigsf.console import logger
 from bigsf.errors import InterruptedRunError, TrainingError
@@ -26,6 +28,9 @@ from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.step import TrainingStep
 from bigsf.training.validation import Validator, score_test_folds
+
+_QUANTITIES = TypeAdapter(dict[str, float], config=ConfigDict(ser_json_inf_nan="constants"))
+"""The quantities of an epoch, by name. They may be NaN."""
 
 
 class Trainer:
@@ -240,6 +245,7 @@ class Trainer:
         evaluation = self.validator.evaluate(run.split.validation, after_chunk)
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
+        quantities = run.world.gather(quantities, _QUANTITIES)[0]  # the same bits for all, so that all decide alike
         run.state.end_epoch(quantities, evaluation.thresholds, run.best_by, run.directions)
         return quantities
 
@@ -258,7 +264,7 @@ class Trainer:
     def _stop_if_asked(self, stop_request: StopRequest) -> None:
         """After a signal to any process, or at the time limit, write last.pt and end."""
         run, state = self.run, self.run.state
-        if (stop := run.world.agree(stop_request.stop, run.device)) is None:
+        if (stop := run.world.agree(stop_request.stop)) is None:
             return
         run.world.first(self.checkpoints.save_last)
         where = f"epoch {state.epochs_run}"
