@@ -90,7 +90,7 @@ def build_run(
     device: str | None = None,
     parts: Parts | None = None,
     world: World | None = None,
-    dry_run: bool = False,
+    write_folds: bool = True,
     resumed: bool = False,
 ) -> TrainingRun:
     """Build a training from its configuration.
@@ -105,8 +105,8 @@ def build_run(
         Objects in place of those that the configuration would build.
     world
         The processes that train together; by default this one alone.
-    dry_run
-        Write nothing, not even a folds file.
+    write_folds
+        Write a folds file that is absent, or that was edited by hand.
     resumed
         The state will come from a snapshot, so that `trainer.start_from` has no effect.
 
@@ -118,7 +118,7 @@ def build_run(
     parts, world = parts or Parts(), world or World()
     torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
     dtype = resolve_precision(config.trainer.precision, torch_device)
-    patch_file, folds = open_data(config, world, write=not (dry_run or resumed))
+    patch_file, folds = open_data(config, world, write=write_folds)
     check_model(config, patch_file)
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)

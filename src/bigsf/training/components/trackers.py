@@ -13,7 +13,7 @@ from typing_extensions import override
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
 from bigsf.figures import new_figure, png_of
-from bigsf.files import atomic_path, write_text
+from bigsf.files import atomic_path, refuse_link, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -164,9 +164,10 @@ class TensorBoardTracker(Tracker):
 def tensorboard_tracker(folder: Path) -> Tracker:
     """Return a tracker that writes event files of TensorBoard in the run folder."""
     _require("tensorboard")
+    refuse_link(events := folder / "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
+    return TensorBoardTracker(SummaryWriter(events))
 
 
 class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
@@ -219,6 +220,11 @@ class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
     uri: str | None = None
     """Tracking URI; null: MLflow's own default."""
 
+    @property
+    @override
+    def reach(self) -> str | None:
+        return f"send results to {self.uri} (mlflow)" if self.uri else None
+
 
 class WandBTracker(Tracker):
     """Logs to a run of Weights & Biases.
@@ -245,6 +251,7 @@ class WandBTracker(Tracker):
 def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], project: str, mode: str) -> Tracker:
     """Return a tracker with a new run of Weights & Biases."""
     wandb = _require("wandb")
+    refuse_link(folder / "wandb")
     return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
 
 
@@ -258,6 +265,11 @@ class WandBConfig(TrackerComponent, builds=wandb_tracker):
 
     mode: Literal["online", "offline"] = "offline"
     """offline: write to the run folder, for a later `wandb sync`."""
+
+    @property
+    @override
+    def reach(self) -> str | None:
+        return f"send results to the project {self.project} of Weights & Biases" if self.mode == "online" else None
 
 
 def _newest(history: History) -> dict[str, float]:
