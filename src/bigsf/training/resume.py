@@ -63,6 +63,8 @@ def build_resumed_run(
     snapshot = Snapshot.load(path)
     config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
     refuse_untrusted(config, str(path), trust)
+    if parts is None or parts.network is None:
+        snapshot.check_network()
     run = build_run(config, device, parts, world, write_folds=False, resumed=True)
     _check_same_data(run, snapshot, path)
     warn_if_elsewhere(snapshot.machine, run.machine)

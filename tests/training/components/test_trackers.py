@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.figures import new_figure
+from bigsf.training.components.learning_curves import learning_curves
 from bigsf.training.components.trackers import (
     CSVConfig,
     CurvesConfig,
@@ -23,7 +24,6 @@ from bigsf.training.components.trackers import (
     TrackerConfig,
     WandBConfig,
     WandBTracker,
-    learning_curves,
 )
 from conftest import own_members
 

@@ -5,18 +5,16 @@ import importlib
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
-from bigsf.figures import new_figure, png_of
+from bigsf.figures import png_of
 from bigsf.files import atomic_path, refuse_link, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from bigsf.training.components.learning_curves import learning_curves
 
 History = list[dict[str, Any]]
 """Logged quantities, one row per epoch."""
@@ -103,28 +101,6 @@ class CurvesTracker(Tracker):
         if content is not None:
             with atomic_path(self.path) as temporary:
                 temporary.write_bytes(content)
-
-
-def learning_curves(history: History, best: int | None) -> "Figure":
-    """Return a figure of the losses and the validation scores of a run against the epoch, the best one marked."""
-    epochs = [row["epoch"] for row in history]
-    figure = new_figure(10, 4)
-    losses, metrics = figure.subplots(1, 2)
-    for name in history[0]:
-        values = [row[name] for row in history]
-        if name.endswith("loss"):
-            losses.plot(epochs, values, ".-", label=name.replace("_", " "))
-        elif name.startswith("val_"):
-            metrics.plot(epochs, values, ".-", label=name.removeprefix("val_").replace("_", " "))
-    losses.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
-    metrics.set(xlabel="epoch", ylabel="score", title="validation folds")
-    for axes in (losses, metrics):
-        if best is not None:
-            axes.axvline(best, color="0.7", zorder=0, label="best.pt")
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
 
 
 def curves_tracker(folder: Path, best_epoch: BestEpoch) -> Tracker:
