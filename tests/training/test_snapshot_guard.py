@@ -41,11 +41,11 @@ def nested(levels: int, width: int) -> list[Any]:
         (nested(8, 10), r"holds more than 1,000,000 values"),
         (nested(60, 1), r"lie too deep in each other"),
         (2**1000, r"an integer of 1001 bits"),
-        (torch.ones(3).to_sparse(), r"holds more than plain data: it names torch.*sparse"),
-        (torch.ones(3, device="meta"), r"holds more than plain data: it names torch.*meta"),
+        (torch.ones(3).to_sparse(), r"holds more than plain data .* it names torch.*sparse"),
+        (torch.ones(3, device="meta"), r"holds more than plain data .* it names torch.*meta"),
         (torch.nn.Parameter(torch.ones(3)), r"a tensor that is not a plain one"),
         (torch.ones(1).expand(10**12), r"no room for a tensor of shape \(1000000000000,\)"),
-        ({1.5j}, r"holds more than plain data: it names .*builtin.* (set|complex)"),
+        ({1.5j}, r"holds more than plain data .* it names .*builtin.* (set|complex)"),
     ],
     ids=["shared", "deep", "integer", "sparse", "meta", "parameter", "expanded", "set"],
 )
@@ -150,7 +150,7 @@ def test_a_pickle_that_makes_much_of_little_is_not_loaded(content: bytes, tmp_pa
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("bomb/data.pkl", pickled(content))
-    with pytest.raises(SnapshotError, match=r"it names (builtins bytearray|torch Tensor|_codecs encode)\. It was not"):
+    with pytest.raises(SnapshotError, match=r"it names (builtins bytearray|torch Tensor|_codecs encode)\."):
         Snapshot.load(path)
 
 

@@ -64,7 +64,10 @@ def _check_pickle(path: Path, content: bytes) -> None:
         if number > _MOST_OPERATIONS:
             raise SnapshotError(f"{path} is no snapshot: what it holds besides weights is too large.")
         if operation.name in ("GLOBAL", "INST", "STACK_GLOBAL") and not _PLAIN.fullmatch(str(name)):
-            raise SnapshotError(f"{path} holds more than plain data: it names {name or 'code'}. It was not loaded.")
+            raise SnapshotError(
+                f"{path} holds more than plain data (a pickle that could run code): it names {name or 'something'}. It "
+                "was not loaded."
+            )
 
 
 def check_values(path: Path, data: Any) -> None:
