@@ -1,5 +1,7 @@
 """A network, a loss and a metric of one's own, for custom.yaml: nothing in BigSF knows of them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -69,6 +71,10 @@ class MarkedFraction:
         """Forget all that was taken."""
         self.marked = self.pixels = 0
 
-    def merge(self, other: "MarkedFraction") -> None:
-        """Take what another has taken."""
-        self.marked, self.pixels = self.marked + other.marked, self.pixels + other.pixels
+    def state(self) -> dict[str, int]:
+        """Return what was taken, for other processes."""
+        return {"marked": self.marked, "pixels": self.pixels}
+
+    def merge(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Take what another process has taken."""
+        self.marked, self.pixels = self.marked + int(state["marked"]), self.pixels + int(state["pixels"])

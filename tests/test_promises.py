@@ -1,6 +1,7 @@
 """Promises of tests/README.md that hold by what the package does not contain."""
 
 import ast
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "bigsf"
@@ -10,6 +11,8 @@ CALLS = {
     *("os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler"),
     *("yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.hub.load", "np.load"),
 }
+OF_OBJECTS = re.compile(r"(all_gather|broadcast|gather|scatter|send|recv)_object(_list)?$")
+"""How torch.distributed names what unpickles the messages of other processes."""
 
 
 def dotted(node: ast.expr) -> str:
@@ -28,6 +31,9 @@ def forbidden(tree: ast.AST) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             found += [name for name in names if name.split(".")[0] in MODULES or name in CALLS]
+            found += [name for name in names if OF_OBJECTS.search(name)]
+        elif isinstance(node, ast.Attribute) and OF_OBJECTS.fullmatch(node.attr):
+            found.append(node.attr)
         elif isinstance(node, ast.Call):
             name = dotted(node.func)
             found += [name] if name in CALLS or name.startswith(("os.exec", "os.spawn", "os.posix_spawn")) else []
@@ -50,6 +56,9 @@ def test_what_is_forbidden_is_found() -> None:
         "os.execv(path, words)",
         "torch.load(path)",
         "pickle.loads(data)",
+        "distributed.all_gather_object(items, item)",
+        "share = torch.distributed.broadcast_object_list",
+        "from torch.distributed import gather_object",
     ):
         assert forbidden(ast.parse(text)), text
     assert forbidden(ast.parse("torch.load(path, weights_only=True)\nnetwork.eval()\npattern = re.compile('a')")) == []

@@ -60,7 +60,7 @@ class InterruptedRunError(BigsfError):
 
 
 class LostProcessError(BigsfError):
-    """One of the processes that train together has died."""
+    """One of the processes that train together has died, or another program takes its place."""
 
     exit_code = 8
 

@@ -186,6 +186,18 @@ def make_folder(path: Path) -> None:
         raise UsageError(f"The folder {path} cannot be made: {error.strerror}.") from error
 
 
+def refuse_link(path: Path) -> None:
+    """Refuse a link in the place of a folder, or of a file that is copied, in a folder that others may have made.
+
+    Raises
+    ------
+    UsageError
+        Where the path is a link, which may lead anywhere.
+    """
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, which is not followed. Remove it, or put what it points to in its place.")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -2,15 +2,26 @@ import math
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
+from bigsf.metrics import TorchMetric
 from bigsf.metrics.config import DiceConfig, MetricConfig, build_metrics, metric_name
-from bigsf.metrics.metric import Metric
+from bigsf.metrics.metric import Metric, SentState
 from bigsf.training.run_config import TrainerConfig
+from bigsf.training.sent_array import SentArray
 from conftest import own_members
 
 Part = tuple[FloatArray, BoolArray, BoolArray]
+
+SENT = TypeAdapter(dict[str, SentArray])
+
+
+def sent(metric: Metric) -> SentState:
+    """Return the state of a metric as another process gets it."""
+    return SENT.validate_json(SENT.dump_json(dict(metric.state())))
+
 
 each_metric = pytest.mark.parametrize("config", own_members(MetricConfig), ids=metric_name)
 
@@ -44,7 +55,7 @@ def test_merging_equals_seeing_all(config: MetricConfig) -> None:
     first, second = config.build(), config.build()
     first.update(*part(1, 0.1))
     second.update(*part(2, 0.6))
-    first.merge(second)
+    first.merge(sent(second))
     assert first.compute() == pytest.approx(value(config, part(1, 0.1), part(2, 0.6)), rel=1e-12)
 
 
@@ -142,3 +153,14 @@ def test_a_metric_says_which_of_two_maps_is_better(config: MetricConfig) -> None
     target[5:9] = True
     good, bad = (value(config, (p.astype(np.float32), target, np.ones_like(target))) for p in (target, ~target))
     assert (good > bad) is config.build().higher_is_better
+
+
+@pytest.mark.parametrize("name", ["BinaryF1Score", "BinaryAveragePrecision", "BinaryAUROC"])
+def test_merging_metrics_of_torchmetrics_equals_seeing_all(name: str) -> None:
+    pytest.importorskip("torchmetrics")
+    whole, first, second = (TorchMetric(name) for _ in range(3))
+    for metric, seed in ((whole, 1), (whole, 2), (first, 1), (second, 2)):
+        metric.update(*part(seed, 0.3))
+        metric.update(*part(seed, 0.3)[:2], np.zeros((17, 29), np.bool_))
+    first.merge(sent(second))
+    assert first.compute() == pytest.approx(whole.compute(), rel=1e-6)

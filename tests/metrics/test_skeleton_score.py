@@ -63,7 +63,7 @@ def test_parts_add_up(seed: int) -> None:
     whole.update(found, true, np.ones((20, 20), np.bool_))
     first.update(found, true, np.broadcast_to(left, (20, 20)))
     second.update(found, true, np.broadcast_to(~left, (20, 20)))
-    first.merge(second)
+    first.merge(second.state())
     assert first.table() == pytest.approx(whole.table(), nan_ok=True)
     first.reset()
     assert np.isnan(first.table()["purity_1px"])

@@ -100,7 +100,7 @@ def test_bins_do_not_depend_on_the_parts_and_their_order(parts: int) -> None:
     whole = curve_of(probability, truth)
     merged = ThresholdCurve()
     for part in reversed(np.array_split(np.arange(210_000), parts)):
-        merged.merge(curve_of(probability[part], truth[part]))
+        merged.merge(curve_of(probability[part], truth[part]).state())
     np.testing.assert_array_equal(merged.thresholds, whole.thresholds)
     np.testing.assert_array_equal(merged.positives, whole.positives)
     np.testing.assert_array_equal(merged.negatives, whole.negatives)
@@ -129,7 +129,7 @@ def test_logits_out_of_range_count_as_the_outermost_bins(scale: float) -> None:
 def test_merging_two_curves_equals_counting_all_pixels(pixels: list[tuple[float, bool]], first: int) -> None:
     score, truth = np.array([s for s, _ in pixels], float), np.array([t for _, t in pixels], bool)
     merged = curve_of(score[:first], truth[:first])
-    merged.merge(curve_of(score[first:], truth[first:]))
+    merged.merge(curve_of(score[first:], truth[first:]).state())
     pooled = curve_of(score, truth)
     np.testing.assert_array_equal(merged.thresholds, pooled.thresholds)
     np.testing.assert_array_equal(merged.positives, pooled.positives)

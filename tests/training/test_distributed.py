@@ -2,24 +2,44 @@ import csv
 import errno
 import fcntl
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import yaml
+from pydantic import TypeAdapter
 from torch import nn
 
-from bigsf.errors import BigsfWarning, ConfigError, InterruptedRunError, TrainingError, UsageError
+from bigsf.errors import (
+    BigsfError,
+    BigsfWarning,
+    ConfigError,
+    DataError,
+    InterruptedRunError,
+    LostProcessError,
+    TrainingError,
+    UsageError,
+)
+from bigsf.interrupts import Stop
+from bigsf.metrics.metric import State
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.build import Parts
+from bigsf.training.build import Parts, build_run
+from bigsf.training.checks import check_states
 from bigsf.training.components.losses import LossSum
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World, join_world
 from bigsf.training.lock import lock_folder
 from bigsf.training.resume import warn_if_elsewhere
+from bigsf.training.run_config import RunConfig
+from bigsf.training.sent_array import SentArray
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from conftest import ROOT, Settings
@@ -136,10 +156,139 @@ def test_processes_end_in_order_with_their_launcher(config: Path, tmp_path: Path
 def test_one_process_is_a_world_of_its_own() -> None:
     with join_world() as world:
         assert (world.rank, world.size, world.is_first) == (0, 1, True)
-        assert world.sums([1.5, 2], torch.device("cpu")) == [1.5, 2]
-        assert world.gather("a") == ["a"]
+        assert world.sums([1.5, 2]) == [1.5, 2]
+        assert world.gather("a", TypeAdapter(str)) == ["a"]
         world.wait()
         world.share_buffers(nn.BatchNorm2d(2))
+
+
+# --- what processes send to each other --------------------------------------------------------------------------------
+
+
+class SentFirst:
+    """Takes the place of `all_gather` in the second of two processes; the first one sends these bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __call__(self, received: list[torch.Tensor], own: torch.Tensor) -> None:
+        first = torch.tensor([len(self.content)])
+        if own.dtype == torch.uint8:
+            first = torch.zeros_like(own)
+            first[: len(self.content)] = torch.tensor(list(self.content))
+        for place, sent in zip(received, (first, own), strict=True):
+            place.copy_(sent)
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize(
+    "sent", ["pickle", "no JSON", '["SystemExit"]', '["DataError", "why", []]', "{}", "\udcff", "7"]
+)
+def test_what_another_process_sends_is_never_run(sent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = pickle.dumps(Hostile(tmp_path / "made"))
+    content = pickled if sent == "pickle" else sent.encode(errors="surrogateescape")
+    monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(content))
+    with pytest.raises(LostProcessError, match=r"Process 0 of 2 sent what no process of this run sends: "):
+        World(1, 2).first(lambda: None)
+    assert not (tmp_path / "made").exists()
+    pickle.loads(pickled)
+    assert (tmp_path / "made").exists(), "it would have worked"
+
+
+@pytest.mark.parametrize(
+    "array", ['["|O", [1], "AAAAAAAAAAA="]', '["<i8", [2], "AAAAAAAAAAA="]', '["<i8", [1], "?"]', "3"]
+)
+def test_an_array_that_is_none_is_refused(array: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(f'{{"counts": {array}}}'.encode()))
+    with pytest.raises(LostProcessError, match=r"Process 0 of 2 sent what no process of this run sends: "):
+        World(1, 2).gather({"counts": np.zeros(1)}, TypeAdapter(dict[str, SentArray]))
+
+
+@pytest.mark.parametrize("values", [np.arange(6).reshape(2, 3), np.zeros((2, 0), np.bool_), np.float32(np.nan), 7, 0.1])
+def test_arrays_arrive_bit_for_bit(values: npt.ArrayLike, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = TypeAdapter(dict[str, SentArray])
+    monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(kind.dump_json({"much": np.ones(99)})))
+    theirs, ours = World(1, 2).gather({"some": values}, kind)
+    np.testing.assert_array_equal(theirs["much"], np.ones(99))
+    np.testing.assert_array_equal(ours["some"], np.asarray(values), strict=True)
+
+
+class OddDataError(DataError):
+    """An error of a kind that other processes do not know."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        *((kind("what was found\n[red]"), kind) for kind in BigsfError.__subclasses__() if kind != InterruptedRunError),
+        (BigsfError("found"), BigsfError),
+        (InterruptedRunError("Stopped by SIGTERM.", 143), InterruptedRunError),
+        (OddDataError("odd"), DataError),
+    ],
+)
+def test_an_error_of_the_first_process_is_raised_in_the_others(
+    error: BigsfError, kind: type[BigsfError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+
+    def note(received: list[torch.Tensor], own: torch.Tensor) -> None:
+        sent.append(own.numpy().tobytes())
+        for place in received:
+            place.copy_(own)
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(torch.distributed, "all_gather", note)
+    with pytest.raises(kind) as first:
+        World(0, 2).first(fail)
+    assert first.value is error
+    monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(sent[-1]))
+    with pytest.raises(kind, match=re.escape(str(error))) as other:
+        World(1, 2).first(fail)
+    assert (type(other.value), other.value.exit_code) == (kind, error.exit_code)
+
+
+def test_all_processes_stop_for_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "sums", lambda world, values: [1.0])
+    monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(b'["SIGTERM", 143]'))
+    for own in (None, Stop("the time limit", 75)):
+        assert World(1, 2).agree(own) == Stop("SIGTERM", 143)
+
+
+class Unshared:
+    """A metric for one process."""
+
+    higher_is_better = True
+
+    def reset(self) -> None:
+        pass
+
+
+class OfObjects(Unshared):
+    def state(self) -> State:
+        return {"parts": "some text"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "found"), [(Unshared(), r"'Unshared' .* 'state'. "), (OfObjects(), r"'some text' is no number")]
+)
+def test_a_metric_that_processes_cannot_share_is_refused_before_they_train(
+    metric: Any, found: str, config: Path
+) -> None:
+    parts, file = Parts(metrics={"odd": metric}), RunConfig.from_yaml(config)
+    build_run(file, parts=parts)
+    with pytest.raises(ConfigError, match=rf"cannot share the metric odd: {found}.*Give its class a method state\(\)"):
+        check_states({"odd": metric})
 
 
 # --- one step --------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """What ties a run to its folder, its folds and its data, when it is taken up again."""
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from bigsf.errors import (
     UsageError,
 )
 from bigsf.metrics import CountRatio, Metric
+from bigsf.metrics.metric import SentState, State
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
@@ -342,7 +343,7 @@ def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings)
     trainer = Trainer.from_config(settings(epochs=1, scheduler={"type": "cosine"}))
     trainer.train()
     with pytest.warns(BigsfWarning, match="cosine schedule depends on the number of epochs: with 3 instead of 1"):
-        Trainer.from_snapshot(trainer.folder.path, epochs=3, dry_run=True)
+        Trainer.from_snapshot(trainer.folder.path, epochs=3)
 
 
 def test_fewer_epochs_than_were_run_are_refused(trained: Path) -> None:
@@ -381,7 +382,7 @@ def test_a_received_run_folder_leads_nowhere_else(run_dict: Settings, tmp_path: 
     folder.log.unlink()
     (tmp_path / "elsewhere").mkdir()
     folder.superseded.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"superseded is a link, so nothing is written there"):
+    with pytest.raises(UsageError, match=r"superseded is a link, which is not followed"):
         folder.set_aside([folder.best], 1)
     assert thesis.read_text() == "years of work"
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -393,13 +394,86 @@ def test_going_on_writes_no_folds(run_dict: Settings, tmp_path: Path) -> None:
     trainer = Trainer.from_config(config)
     trainer.train()
     KFold.from_config(RunConfig.from_dict(run_dict(epochs=1, run_name="folds"))).run(only=1)
+    unsaved = tmp_path / "results" / "unsaved"
+    unsaved.mkdir()
+    shutil.copy(trainer.folder.config, unsaved)
     folds = trainer.run.folds.config.path or tmp_path / "sky.folds.json"
     folds.unlink()
     before = sorted(path.name for path in tmp_path.iterdir())
-    Trainer.from_snapshot(trainer.folder.path, epochs=2, dry_run=True)
     Trainer.from_snapshot(trainer.folder.path, epochs=2)
-    KFold.from_folder(tmp_path / "results" / "folds")
+    Trainer.from_snapshot(unsaved).train()
+    KFold.from_folder(tmp_path / "results" / "folds").run(only=2)
+    assert RunFolder(tmp_path / "results" / "folds" / "split_2").complete
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def lead_elsewhere(folder: Path, elsewhere: Path) -> dict[str, bytes]:
+    """Move all files of a folder, and put links to them in their places; return their contents."""
+    elsewhere.mkdir()
+    for number, file in enumerate(path for path in sorted(folder.rglob("*")) if path.is_file()):
+        target = file.rename(elsewhere / f"{number}_{file.name}")
+        file.symlink_to(target)
+    return {path.name: path.read_bytes() for path in elsewhere.iterdir()}
+
+
+def test_no_file_of_a_run_is_written_where_a_link_leads(run_dict: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "run"
+    Trainer.from_config(run_dict(epochs=1)).train()
+    before = lead_elsewhere(folder, tmp_path / "elsewhere")
+    assert {name.partition("_")[2] for name in before} >= {"last.pt", "best.pt", "train.log", "metrics.csv"}
+    with pytest.raises(UsageError, match=r"train.log could not be written"):
+        Trainer.from_snapshot(folder, epochs=2).train()
+    (folder / "train.log").unlink()
+    Trainer.from_snapshot(folder, epochs=2).train()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()} == before
+    assert not [path for path in folder.iterdir() if path.is_symlink()]
+
+
+def test_no_file_of_a_kfold_is_written_where_a_link_leads(run_dict: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "run"
+    KFold.from_config(RunConfig.from_dict(run_dict(epochs=1))).run()
+    made = sorted(path.name for path in folder.iterdir() if path.is_file())
+    before = lead_elsewhere(folder, tmp_path / "elsewhere")
+    KFold.from_folder(folder).run()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()} == before
+    assert sorted(path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()) == made
+    split = (folder / "split_1").rename(tmp_path / "split")
+    (folder / "split_1").symlink_to(split)
+    (split / "scores.json").unlink()
+    contents = {path.name: path.lstat().st_mtime_ns for path in split.iterdir()}
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"split_1 is a link, which is not followed\. Remove it"):
+            KFold.from_folder(folder).run(overwrite=overwrite)
+    assert {path.name: path.lstat().st_mtime_ns for path in split.iterdir()} == contents
+
+
+def test_what_newer_rows_lead_to_is_not_copied_into_the_folder(run_dict: Settings, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(run_dict(epochs=1))
+    trainer.train()
+    (tmp_path / "secret.txt").write_text("a password")
+    trainer.folder.metrics.unlink()
+    trainer.folder.metrics.symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(UsageError, match=r"metrics.csv is a link, which is not followed"):
+        trainer.folder.set_aside([trainer.folder.metrics], 1)
+    trainer.folder.superseded.symlink_to(tmp_path)
+    with pytest.raises(UsageError, match=r"superseded is a link, which is not followed"):
+        trainer.folder.clear()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "config.yaml", "sky.folds.json"])
+def test_a_pipe_in_a_received_folder_is_not_opened(name: str, run_dict: Settings, tmp_path: Path) -> None:
+    config = run_dict(epochs=1)
+    config["split"] = {**config.get("split", {}), "path": str(tmp_path / "results" / "run" / "sky.folds.json")}
+    trainer = Trainer.from_config(config)
+    trainer.train()
+    pipe = trainer.folder.path / name
+    pipe.unlink()
+    os.mkfifo(pipe)
+    if name == "config.yaml":
+        for snapshot in (trainer.folder.last, trainer.folder.best):
+            snapshot.unlink()
+    with pytest.raises((SnapshotError, DataError), match=rf"{name} is no.* regular file"):
+        Trainer.from_snapshot(trainer.folder.path)
 
 
 class TerminatingMetric(Metric):
@@ -419,7 +493,10 @@ class TerminatingMetric(Metric):
     def reset(self) -> None:
         self.epochs_left -= self.epochs_left > 0
 
-    def merge(self, other: Self) -> None:
+    def state(self) -> State:
+        return {}
+
+    def merge(self, state: SentState) -> None:
         return
 
 

@@ -41,11 +41,11 @@ def nested(levels: int, width: int) -> list[Any]:
         (nested(8, 10), r"holds more than 1,000,000 values"),
         (nested(60, 1), r"lie too deep in each other"),
         (2**1000, r"an integer of 1001 bits"),
-        (torch.ones(3).to_sparse(), r"a tensor that is not a plain one"),
-        (torch.ones(3, device="meta"), r"a tensor that is not a plain one"),
+        (torch.ones(3).to_sparse(), r"holds more than plain data .* it names torch.*sparse"),
+        (torch.ones(3, device="meta"), r"holds more than plain data .* it names torch.*meta"),
         (torch.nn.Parameter(torch.ones(3)), r"a tensor that is not a plain one"),
         (torch.ones(1).expand(10**12), r"no room for a tensor of shape \(1000000000000,\)"),
-        ({1.5j}, r"it holds a (set|complex)"),
+        ({1.5j}, r"holds more than plain data .* it names .*builtin.* (set|complex)"),
     ],
     ids=["shared", "deep", "integer", "sparse", "meta", "parameter", "expanded", "set"],
 )
@@ -115,6 +115,74 @@ def test_a_flipped_bit_in_any_weight_is_found(path: Path) -> None:
             Snapshot.load(path)
     path.write_bytes(content)
     Snapshot.load(path)
+
+
+def pickled(*operations: bytes) -> bytes:
+    return b"\x80\x02" + b"".join(operations) + b"."
+
+
+def called(name: bytes, *arguments: bytes) -> bytes:
+    """Return the operations of a pickle that call something by its name."""
+    return b"c" + name + b"\n(" + b"".join(arguments) + b"tR"
+
+
+def integer(value: int) -> bytes:
+    return b"\x8a\x08" + value.to_bytes(8, "little")
+
+
+def text(value: bytes) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value
+
+
+DOUBLED = called(b"_codecs\nencode", called(b"_codecs\nencode", text(b"a"), text(b"latin1")), text(b"hex"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        called(b"builtins\nbytearray", integer(2**40)),
+        called(b"torch\nTensor", integer(2**40)),
+        DOUBLED,
+    ],
+    ids=["bytearray", "tensor", "codec"],
+)
+def test_a_pickle_that_makes_much_of_little_is_not_loaded(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("bomb/data.pkl", pickled(content))
+    with pytest.raises(SnapshotError, match=r"it names (builtins bytearray|torch Tensor|_codecs encode)\."):
+        Snapshot.load(path)
+
+
+def test_a_file_of_the_old_format_before_an_archive_is_not_loaded(path: Path) -> None:
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + path.read_bytes())
+    with pytest.raises(SnapshotError, match=r"something lies before its archive"):
+        Snapshot.load(path)
+
+
+def test_a_pickle_of_very_many_operations_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("long/data.pkl", pickled(b"](", b"N" * 2_600_000, b"e"))
+    with pytest.raises(SnapshotError, match=r"besides weights is too large"):
+        Snapshot.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["GLOBAL_CONFIG"]["trainer"]["model"].update(features=60_000), r"do not fit .*60000"),
+        (lambda data: data.update(PATCH_SIZE=3), r"Patches of 3 pixels do not go through"),
+        (lambda data: data.update(NETWORK_HANDED_IN=True), r"hand it in again: network="),
+    ],
+    ids=["features", "patch_size", "handed_in"],
+)
+def test_a_snapshot_that_fits_no_run_is_not_resumed(
+    change: Callable[[dict[str, Any]], object], message: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigsf.training.resume.build_run", None)
+    with pytest.raises(SnapshotError, match=message):
+        Trainer.from_snapshot(altered(path, change))
 
 
 def archive_bytes(path: Path, member: zipfile.ZipInfo) -> bytes:

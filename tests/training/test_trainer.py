@@ -16,6 +16,7 @@ from bigsf.errors import (
 )
 from bigsf.evaluation.records import RunScores
 from bigsf.metrics import Metric
+from bigsf.metrics.metric import SentState, State
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.build import Parts
 from bigsf.training.components.losses import BCE, LossSum
@@ -194,7 +195,10 @@ def test_a_quantity_that_is_to_fall_chooses_the_best_stops_the_run_and_sets_its_
         def reset(self) -> None:
             pass
 
-        def merge(self, other: Any) -> None:
+        def state(self) -> State:
+            return {}
+
+        def merge(self, state: SentState) -> None:
             pass
 
     trainer = Trainer.from_config(

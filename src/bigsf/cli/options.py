@@ -17,7 +17,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1. [default: the GPU where there is one]")]
 
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Run the code of your own (type: custom) that the snapshot names.")
+    bool, typer.Option("--trust", help="Run the code (type: custom), and use the addresses, that a snapshot names.")
 ]
 
 RunFile = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")]

@@ -66,7 +66,7 @@ def _resume_run(
     from bigsf.training.trainer import Trainer
 
     with join_world(device) as world:
-        trainer = Trainer.from_snapshot(path, epochs, device, dry_run, world=world, data=data, trust=trust)
+        trainer = Trainer.from_snapshot(path, epochs, device, world=world, data=data, trust=trust)
         _print_progress(trainer, dry_run)
         if dry_run:
             return

@@ -45,6 +45,14 @@ class Component(Config, Generic[Built]):
     not_arguments: ClassVar[frozenset[str]] = frozenset({"type"})
     """The fields that it does not take as arguments."""
 
+    @property
+    def reach(self) -> str | None:
+        """What the object does beyond the files of its run, e.g. "run mylab:Net"; None: nothing.
+
+        Where a file names such a part, the user is asked to trust it.
+        """
+        return None
+
     def __init_subclass__(cls, builds: Callable[..., Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if builds is not None:
@@ -81,6 +89,11 @@ class CustomConfig(Component[Built]):
 
     folder: ConfigPath = Path()
     """A folder to import from; by default that of the YAML file."""
+
+    @property
+    @override
+    def reach(self) -> str:
+        return f"run {self.target} in {self.folder}"
 
     def load(self) -> Any:
         """Import the target.

@@ -136,6 +136,8 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     UsageError
         Where the file was edited, and the FITS file beside it, which would be rewritten too, is no image of folds.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for ever
+        raise DataError(f"{path} is not a folds file of BigSF: it is no regular file.")
     try:
         content = path.read_bytes()
         _check_version(content, path)

@@ -1,13 +1,15 @@
 """Probabilities and labels -> one number: the interface of metrics, and the metrics of BigSF.
 
-The interface is that of torchmetrics (update, compute, reset) and a method `merge`. Metrics count labelled pixels only
-and pool their counts over the whole set. They get maps that are blended from overlapping windows, so that each pixel
-counts once.
+The interface is that of torchmetrics (update, compute, reset) and, for several processes, `state` and `merge`. Metrics
+count labelled pixels only and pool their counts over the whole set. They get maps that are blended from overlapping
+windows, so that each pixel counts once.
 """
 
-from typing import Any, Literal, Protocol, Self, cast
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 from skimage.metrics import structural_similarity
 from typing_extensions import override
 
@@ -15,9 +17,18 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve
 
+State = Mapping[str, npt.ArrayLike]
+"""What a metric has counted: numbers, or arrays of numbers, by name."""
+
+SentState = Mapping[str, npt.NDArray[Any]]
+"""The state of the metric of another process: arrays, without axes where there were numbers."""
+
 
 class Metric(Protocol):
-    """A score of maps, pooled over all of them into one number."""
+    """A score of maps, pooled over all of them into one number.
+
+    `state` and `merge` are needed only where several processes train together.
+    """
 
     higher_is_better: bool | None = None
     """Whether higher scores are better. A metric that does not say (None, or no such attribute) cannot choose best.pt,
@@ -45,8 +56,12 @@ class Metric(Protocol):
         """Forget all parts that were added."""
         ...
 
-    def merge(self, other: Any) -> None:
-        """Add all parts that were added to another metric of the same kind."""
+    def state(self) -> State:
+        """Return what was counted so far, for the other processes: numbers and arrays, as no objects are sent."""
+        ...
+
+    def merge(self, state: SentState) -> None:
+        """Add what the metric of another process has counted, its `state`."""
         ...
 
 
@@ -82,8 +97,12 @@ class CountRatio(Metric):
         self.counts = np.zeros(3, np.int64)
 
     @override
-    def merge(self, other: Self) -> None:
-        self.counts += other.counts
+    def state(self) -> State:
+        return {"counts": self.counts}
+
+    @override
+    def merge(self, state: SentState) -> None:
+        self.counts += state["counts"]
 
 
 class CurveMetric(Metric):
@@ -114,8 +133,12 @@ class CurveMetric(Metric):
         self.curve.reset()
 
     @override
-    def merge(self, other: Self) -> None:
-        self.curve.merge(other.curve)
+    def state(self) -> State:
+        return self.curve.state()
+
+    @override
+    def merge(self, state: SentState) -> None:
+        self.curve.merge(state)
 
 
 class MSSIM(Metric):
@@ -148,8 +171,12 @@ class MSSIM(Metric):
         self.total, self.count = 0.0, 0
 
     @override
-    def merge(self, other: Self) -> None:
-        self.total, self.count = self.total + other.total, self.count + other.count
+    def state(self) -> State:
+        return {"total": self.total, "count": self.count}
+
+    @override
+    def merge(self, state: SentState) -> None:
+        self.total, self.count = self.total + float(state["total"]), self.count + int(state["count"])
 
 
 class CLDiceMetric(Metric):
@@ -183,5 +210,9 @@ class CLDiceMetric(Metric):
         self.skeletons.reset()
 
     @override
-    def merge(self, other: Self) -> None:
-        self.skeletons.merge(other.skeletons)
+    def state(self) -> State:
+        return self.skeletons.state()
+
+    @override
+    def merge(self, state: SentState) -> None:
+        self.skeletons.merge(state)

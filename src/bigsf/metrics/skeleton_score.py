@@ -1,12 +1,11 @@
 """Found mask and true mask -> scores of their skeletons, pooled over parts of a map."""
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from bigsf.arrays import BoolArray
+from bigsf.arrays import BoolArray, IntArray
 from bigsf.filaments.spine import skeleton_of
 
 
@@ -61,11 +60,15 @@ class SkeletonScore:
                 distance = distance_transform_edt(~other)[counted]
                 self.near[:, side] += [(distance <= radius).sum() for radius in self.radii_px]
 
-    def merge(self, other: Self) -> None:
-        """Add the counts of another score with the same radii."""
-        self.inside += other.inside
-        self.length += other.length
-        self.near += other.near
+    def state(self) -> dict[str, IntArray]:
+        """Return the counts by name."""
+        return {"inside": self.inside, "length": self.length, "near": self.near}
+
+    def merge(self, state: Mapping[str, IntArray]) -> None:
+        """Add the counts of another score with the same radii, as its `state` returns them."""
+        self.inside += state["inside"]
+        self.length += state["length"]
+        self.near += state["near"]
 
     @property
     def cldice(self) -> float:

@@ -5,7 +5,8 @@ into the first and the last bin, and give an average precision of 0.50 where 0.6
 memory allows, because the probabilities of a model that has learnt nearly nothing differ by less than 1e-4.
 """
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +78,13 @@ class ThresholdCurve:
         if len(score):
             self._add(*_counts_of(self._bin_of(score), truth), self._halvings)
 
-    def merge(self, other: Self) -> None:
-        """Add the counts of another curve with the same edges."""
-        self._add(other._bins, other._counts, other._halvings)
+    def state(self) -> dict[str, IntArray]:
+        """Return the counts, the bins that hold them, and the width of these bins, by name."""
+        return {"bins": self._bins, "counts": self._counts, "halvings": np.array(self._halvings)}
+
+    def merge(self, state: Mapping[str, IntArray]) -> None:
+        """Add the counts of another curve with the same edges, as its `state` returns them."""
+        self._add(state["bins"], state["counts"], int(state["halvings"]))
 
     def _bin_of(self, score: npt.NDArray[np.floating]) -> IntArray:
         """Return the bin of each score."""

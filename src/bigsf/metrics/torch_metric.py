@@ -1,13 +1,13 @@
 """A metric of torchmetrics -> a metric of BigSF."""
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from typing_extensions import override
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
-from bigsf.metrics.metric import Metric
+from bigsf.metrics.metric import Metric, SentState, State
 
 
 class TorchMetric(Metric):
@@ -43,6 +43,8 @@ class TorchMetric(Metric):
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        if not labelled.any():
+            return  # torchmetrics takes no empty arrays
         self.metric.update(torch.from_numpy(probability[labelled]), torch.from_numpy(target[labelled].astype(int)))
 
     @override
@@ -54,5 +56,17 @@ class TorchMetric(Metric):
         self.metric.reset()
 
     @override
-    def merge(self, other: Self) -> None:
-        self.metric.merge_state(other.metric)
+    def state(self) -> State:
+        return {
+            name: torch.cat([*map(torch.atleast_1d, value)]).numpy() if isinstance(value, list) else value.numpy()
+            for name, value in self.metric.metric_state.items()
+            if isinstance(value, torch.Tensor) or value  # an empty list has no number format yet
+        }
+
+    @override
+    def merge(self, state: SentState) -> None:
+        lists: dict[str, Any] = {
+            name: [] for name, value in self.metric.metric_state.items() if isinstance(value, list)
+        }
+        sent = {name: torch.from_numpy(values) for name, values in state.items()}
+        self.metric.merge_state(lists | {name: [value] if name in lists else value for name, value in sent.items()})

@@ -26,6 +26,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import (
     check_labels,
     check_model,
+    check_states,
     directions_of,
     warn_if_no_target,
     warn_if_not_positive,
@@ -89,7 +90,7 @@ def build_run(
     device: str | None = None,
     parts: Parts | None = None,
     world: World | None = None,
-    dry_run: bool = False,
+    write_folds: bool = True,
     resumed: bool = False,
 ) -> TrainingRun:
     """Build a training from its configuration.
@@ -104,8 +105,8 @@ def build_run(
         Objects in place of those that the configuration would build.
     world
         The processes that train together; by default this one alone.
-    dry_run
-        Write nothing, not even a folds file.
+    write_folds
+        Write a folds file that is absent, or that was edited by hand.
     resumed
         The state will come from a snapshot, so that `trainer.start_from` has no effect.
 
@@ -117,7 +118,7 @@ def build_run(
     parts, world = parts or Parts(), world or World()
     torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
     dtype = resolve_precision(config.trainer.precision, torch_device)
-    patch_file, folds = open_data(config, world, write=not (dry_run or resumed))
+    patch_file, folds = open_data(config, world, write=write_folds)
     check_model(config, patch_file)
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)
@@ -132,6 +133,8 @@ def build_run(
     model = _build_model(config, parts.network, dataset, torch_device, start)
     own_map = as_training_map(MapFingerprint.of(patch_file))
     metrics = dict(build_metrics(trainer.metrics) if parts.metrics is None else parts.metrics)
+    if world.size > 1:
+        check_states(metrics)
     directions = directions_of(trainer, metrics)
     return TrainingRun(
         config=config,

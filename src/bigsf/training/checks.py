@@ -17,6 +17,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.early_stopping import Directions, PatienceConfig
 from bigsf.training.run import chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
+from bigsf.training.sent_array import pack
 
 _OTHER_FOLDS = "Use other folds (bigsf split with another --seed or --area-size)"
 
@@ -102,6 +103,20 @@ def _undefined(config: TrainerConfig, folds: Folds, validation: Iterable[int]) -
     lacking = dict.fromkeys(names, "pixel of a known structure" if labelled else "labelled pixel")
     lacking |= dict.fromkeys(("whole_average_precision", "whole_dice"), "pixel of a known structure")
     return {f"val_{name}": what for name, what in lacking.items()}
+
+
+def check_states(metrics: Mapping[str, Metric]) -> None:
+    """Raise `ConfigError` where a metric cannot tell other processes what it has counted."""
+    for name, metric in metrics.items():
+        try:
+            for value in metric.state().values():
+                pack(value)
+        except (AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"Several processes cannot share the metric {name}: {error}. Give its class a method state(), which "
+                "returns what it has counted as numbers and arrays by name, and merge(state), which adds the state of "
+                "another process. Or train with one process."
+            ) from error
 
 
 def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Directions:

@@ -1,4 +1,8 @@
-"""Several processes that train one model, under torchrun or srun."""
+"""Several processes that train one model, under torchrun or srun.
+
+What they exchange is data and never code: tensors of numbers, and JSON text that travels as a tensor of bytes. Whoever
+joins the run can end or spoil it, but runs nothing in the other processes.
+"""
 
 import ctypes
 import os
@@ -7,16 +11,18 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import distributed, nn
 
 from bigsf import console
-from bigsf.errors import BigsfError, ConfigError, LostProcessError
+from bigsf.errors import BigsfError, ConfigError, InterruptedRunError, LostProcessError
 from bigsf.interrupts import Stop
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
@@ -27,6 +33,34 @@ _LAUNCHERS = {
     "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 }
 """The environment variables of each launcher: rank, number of processes, and rank on the node."""
+
+
+class _Failure(NamedTuple):
+    """An error of one process on its way to the others."""
+
+    kind: str
+    """The name of its class in `bigsf.errors`."""
+    message: str
+    exit_code: int
+
+    @classmethod
+    def of(cls, error: BigsfError) -> Self:
+        """Return an error as plain data."""
+        kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ERRORS)
+        return cls(kind, str(error), error.exit_code)
+
+    def error(self) -> BigsfError:
+        """Return the error. What has the name of no known class is a `BigsfError`."""
+        kind = _ERRORS.get(self.kind, BigsfError)
+        if kind is InterruptedRunError:
+            return InterruptedRunError(self.message, self.exit_code)
+        return kind(self.message)
+
+
+_KINDS: list[type[BigsfError]] = [BigsfError, *BigsfError.__subclasses__()]
+_ERRORS = {kind.__name__: kind for kind in _KINDS}
+_FAILURE: TypeAdapter[_Failure | None] = TypeAdapter(_Failure | None)
+_STOP: TypeAdapter[Stop | None] = TypeAdapter(Stop | None)
 
 
 @dataclass(frozen=True)
@@ -41,31 +75,66 @@ class World:
         Number of processes.
     local_rank
         Number of this process on its node, and of its GPU.
+    device
+        Where tensors lie that processes exchange: that GPU, or the memory of the CPU.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    device: str = "cpu"
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes."""
         return self.rank == 0
 
-    def sums(self, values: Sequence[float], device: torch.device) -> list[float]:
+    def sums(self, values: Sequence[float]) -> list[float]:
         """Return the sum over all processes of each value."""
         if self.size == 1:
             return list(values)
-        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def gather(self, item: Any) -> list[Any]:
-        """Return the object that each process gives, in the order of the processes."""
-        items: list[Any] = [item] * self.size
-        if self.size > 1:
-            distributed.all_gather_object(items, item)
+    def gather(self, item: Item, kind: TypeAdapter[Item]) -> list[Item]:
+        """Return what each process gives, in the order of the processes; it travels as JSON text.
+
+        Parameters
+        ----------
+        item
+            What this process gives.
+        kind
+            Its type. What the others send must be of this type too.
+
+        Raises
+        ------
+        LostProcessError
+            Where another process sends something else.
+        """
+        if self.size == 1:
+            return [item]
+        items = []
+        for rank, text in enumerate(self._gather_bytes(kind.dump_json(item))):
+            try:
+                items.append(kind.validate_json(text))
+            except ValidationError as error:
+                raise LostProcessError(
+                    f"Process {rank} of {self.size} sent what no process of this run sends: "
+                    f"{error.errors()[0]['msg']}. Is it of the same version of BigSF, and yours?"
+                ) from None
         return items
+
+    def _gather_bytes(self, content: bytes) -> list[bytes]:
+        """Return the bytes that each process gives; first their numbers, as all must send tensors of one length."""
+        own = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.device)
+        length = torch.tensor([len(own)], device=self.device)
+        lengths = [torch.empty_like(length) for _ in range(self.size)]
+        distributed.all_gather(lengths, length)
+        longest = max(int(each) for each in lengths)
+        received = [own.new_empty(longest) for _ in range(self.size)]
+        distributed.all_gather(received, nn.functional.pad(own, (0, longest - len(own))))
+        return [each[: int(n)].cpu().numpy().tobytes() for each, n in zip(received, lengths, strict=True)]
 
     def first(self, work: Callable[[], Result]) -> Result | None:
         """Let the first process work while the others wait.
@@ -87,15 +156,17 @@ class World:
                 result = work()
             except BigsfError as raised:
                 error = raised
-        error = self.gather(error)[0]
-        if error is not None:
-            raise error
+        failure = self.gather(_Failure.of(error) if error else None, _FAILURE)[0]
+        if failure is not None:
+            raise error or failure.error()
         return result
 
-    def agree(self, stop: Stop | None, device: torch.device) -> Stop | None:
+    def agree(self, stop: Stop | None) -> Stop | None:
         """Return why all processes stop now, or None; a signal to any of them stops all, and so does a time limit."""
-        (asked,) = self.sums([stop is not None], device)
-        return max(filter(None, self.gather(stop)), key=lambda each: each.exit_code) if asked else None
+        (asked,) = self.sums([stop is not None])
+        if not asked:
+            return None
+        return max(filter(None, self.gather(stop, _STOP)), key=lambda each: each.exit_code)
 
     def wait(self) -> None:
         """Wait for all processes."""
@@ -180,13 +251,14 @@ def join_world(device: str | None = None) -> Iterator[World]:
     _number("MASTER_PORT", "Set it to the number of a free port, e.g. 29500.")
     _end_with_parent()
     on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
+    exchange = f"cuda:{local_rank}" if on_gpu else "cpu"
     if on_gpu:
-        torch.cuda.set_device(local_rank)
+        torch.cuda.set_device(exchange)
     if rank:
         console.configure_output(quiet=True)
     distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
-        yield World(rank, size, local_rank)
+        yield World(rank, size, local_rank, exchange)
     except RuntimeError as error:
         if not _connection_lost(error):
             raise

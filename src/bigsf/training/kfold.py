@@ -10,13 +10,13 @@ from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import summarise_kfold
-from bigsf.files import write_text
+from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
 from bigsf.models.device import pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
-from bigsf.training.build import open_data
+from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels
 from bigsf.training.distributed import World
@@ -26,7 +26,7 @@ from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
-from bigsf.training.trust import refuse_custom
+from bigsf.training.trust import refuse_untrusted
 
 
 def check_only(only: int | None, splits: int) -> None:
@@ -109,10 +109,10 @@ class KFold:
         device, world, time_limit_s
             As for `KFold`.
         trust
-            Import and run the custom targets that its configuration names.
+            Run the code and send results to the addresses that its configuration names.
         """
         config = recorded_kfold(path)
-        refuse_custom(config, str(path / "kfold.yaml"), trust)
+        refuse_untrusted(config, str(path / "kfold.yaml"), trust)
         return cls.from_config(config, device, world, time_limit_s, write_folds=False)
 
     def run(self, only: int | None = None, overwrite: bool = False) -> KFoldSummary | None:
@@ -171,6 +171,8 @@ class KFold:
         if overwrite and only is None:
             with ExitStack() as locks:
                 splits = list(self.path.glob("split_*"))
+                for folder in splits:
+                    refuse_link(folder)
                 for folder in splits:  # none is removed while another process trains one of them
                     locks.enter_context(lock_folder(folder))
                 for folder in splits:
@@ -180,6 +182,7 @@ class KFold:
     def _train_split(self, number: int, overwrite: bool, to_resume: Path | None) -> None:
         """Train one split, or go on with it; a split that is done is left as it is."""
         folder = RunFolder(self.path / self.names[number - 1])
+        refuse_link(folder.path)
         if folder.complete and not overwrite:
             logger.info("%s is done.", folder.path.name)
             return
@@ -190,10 +193,8 @@ class KFold:
                 folder.path, device=device, world=world, trust=self.config, callbacks=callbacks, to_resume=to_resume
             )
         else:
-            config = self.split_config(number)
-            trainer = Trainer.from_config(
-                config, device=device, overwrite=True, world=world, callbacks=callbacks, to_resume=to_resume
-            )
+            run = build_run(self.split_config(number), device, world=world, write_folds=False)
+            trainer = Trainer(run, overwrite=True, callbacks=callbacks, to_resume=to_resume)
         trainer.train(self._time_left_s)
 
     def split_config(self, number: int) -> RunConfig:

@@ -18,7 +18,7 @@ from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
-from bigsf.training.trust import refuse_custom
+from bigsf.training.trust import refuse_untrusted
 
 
 class NewerSnapshots(NamedTuple):
@@ -34,7 +34,6 @@ def build_resumed_run(
     path: Path,
     epochs: int | None = None,
     device: str | None = None,
-    dry_run: bool = False,
     parts: Parts | None = None,
     world: World | None = None,
     data: str | Path | None = None,
@@ -44,7 +43,7 @@ def build_resumed_run(
 
     Parameters
     ----------
-    path, epochs, device, dry_run, parts, world, data, trust
+    path, epochs, device, parts, world, data, trust
         As for `Trainer.from_snapshot`.
 
     Returns
@@ -58,13 +57,15 @@ def build_resumed_run(
         folder = RunFolder(path)
         if folder.newest_snapshot is None:
             config = with_epochs(_config_of_unsaved_run(folder, data), epochs)
-            refuse_custom(config, str(folder.config), trust)
-            return build_run(config, device, parts, world, dry_run), None
+            refuse_untrusted(config, str(folder.config), trust)
+            return build_run(config, device, parts, world, write_folds=False), None
         path = folder.newest_snapshot
     snapshot = Snapshot.load(path)
     config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
-    refuse_custom(config, str(path), trust)
-    run = build_run(config, device, parts, world, dry_run, resumed=True)
+    refuse_untrusted(config, str(path), trust)
+    if parts is None or parts.network is None:
+        snapshot.check_network()
+    run = build_run(config, device, parts, world, write_folds=False, resumed=True)
     _check_same_data(run, snapshot, path)
     warn_if_elsewhere(snapshot.machine, run.machine)
     if snapshot.stopped_early and epochs is not None:
@@ -165,8 +166,11 @@ def load_recorded_config(path: Path) -> RunConfig:
     Raises
     ------
     SnapshotError
-        Where a user wrote the file. To go on there would write over it, and train beside what else lies there.
+        Where a user wrote the file: to go on there would write over it, and train beside what else lies there. And
+        where it is no regular file, since to open a pipe would wait for ever.
     """
+    if path.exists() and not path.is_file():
+        raise SnapshotError(f"{path} is no regular file, so it is not read.")
     config = RunConfig.from_yaml(path)
     recorded = yaml.safe_load(path.read_bytes())
     if _RECORDED - (recorded.get("trainer") or {}).keys():

@@ -16,7 +16,7 @@ from typing import Any
 
 from bigsf.console import logger
 from bigsf.errors import UsageError
-from bigsf.files import atomic_path, write_text
+from bigsf.files import atomic_path, refuse_link, write_text
 from bigsf.provenance import command_line, now
 from bigsf.training.run_config import RunConfig
 
@@ -58,9 +58,13 @@ class RunFolder:
         """Remove the files of a run, and nothing else. What is left after a kill is not taken for a complete run."""
         for file in (self.scores, self.last, self.best, self.metrics, self.curves, self.log, self.environment):
             file.unlink(missing_ok=True)
+        self._remove_superseded()
+        self.config.unlink(missing_ok=True)
+
+    def _remove_superseded(self) -> None:
+        refuse_link(self.superseded)
         if self.superseded.exists():
             shutil.rmtree(self.superseded)
-        self.config.unlink(missing_ok=True)
 
     def start(self, config: RunConfig, machine: dict[str, Any], overwrite: bool) -> None:
         """Make the folder of a new run; a run that lies there is kept until `replace`.
@@ -96,8 +100,7 @@ class RunFolder:
         save(self.last)
         for file in (self.best, self.metrics, self.curves):
             file.unlink(missing_ok=True)
-        if self.superseded.exists():
-            shutil.rmtree(self.superseded)
+        self._remove_superseded()
         self._record(config, machine)
         self.replaces = False
 
@@ -113,9 +116,9 @@ class RunFolder:
 
     def set_aside(self, files: Iterable[Path], epochs: int) -> None:
         """Copy files that will be written anew to superseded/NAME_N_epochs."""
-        if self.superseded.is_symlink():
-            raise UsageError(f"{self.superseded} is a link, so nothing is written there. Remove it.")
+        refuse_link(self.superseded)
         for file in filter(Path.exists, files):
+            refuse_link(file)
             names = (
                 f"{file.stem}_{epochs}_epochs{again}{file.suffix}" for again in chain([""], (f"_{n}" for n in count(2)))
             )

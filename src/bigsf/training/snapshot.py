@@ -18,7 +18,7 @@ from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot_file import read_fields, write_fields
 from bigsf.training.training_maps import TrainingMap, is_sound
-from bigsf.training.trust import custom_targets, refuse_custom
+from bigsf.training.trust import reaches, refuse_untrusted
 
 _LARGEST_PATCH = 2**14
 
@@ -122,7 +122,7 @@ class Snapshot:
         network
             The network, where it was handed to the trainer as an object; its weights are replaced.
         trust
-            Import and run the custom targets that the snapshot names, or those of them that a config names too.
+            Run the code that the snapshot names, or only what of it a config names too.
 
         Raises
         ------
@@ -130,23 +130,36 @@ class Snapshot:
             Where the weights do not fit the architecture of the config, the network must be handed in, or a custom
             target is not trusted.
         """
-        if self.network_handed_in and network is None:
+        config = self.config.trainer.model
+        refuse_untrusted(config, "The snapshot", trust)
+        if network is None:
+            self.check_network()
+        model = build_model(config, network)
+        self.load_weights(model)
+        return model
+
+    def check_network(self) -> None:
+        """Check, before the network of the config is made, that it is that of the weights: it may take all memory.
+
+        Raises
+        ------
+        SnapshotError
+            Where it has other weights, does not take patches of this size, or was handed to the trainer.
+        """
+        if self.network_handed_in:
             raise SnapshotError(
                 "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
             )
         config = self.config.trainer.model
-        refuse_custom(config, "The snapshot", trust)
-        if network is None and config.type != "custom":
-            try:
-                check_patch_size(self.patch_size, config.patch_multiple, config.type)
-            except ConfigError as error:
-                raise SnapshotError(f"The snapshot is damaged. {error}") from None
-            if not custom_targets(config):  # code of others may compute with its tensors, which meta tensors cannot
-                with torch.device("meta"):  # a network of other shapes may need more memory than there is
-                    self._check_shapes(build_model(config))
-        model = build_model(config, network)
-        self.load_weights(model)
-        return model
+        if config.type == "custom":
+            return
+        try:
+            check_patch_size(self.patch_size, config.patch_multiple, config.type)
+        except ConfigError as error:
+            raise SnapshotError(f"The snapshot is damaged. {error}") from None
+        if not reaches(config):  # code of others may compute with its tensors, which meta tensors cannot
+            with torch.device("meta"):
+                self._check_shapes(build_model(config))
 
     def load_weights(self, model: SegmentationModel) -> None:
         """Give a model the weights.

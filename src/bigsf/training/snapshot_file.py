@@ -96,6 +96,8 @@ def _checked(value: Any, kind: Any) -> Any:
 
 def _read(path: Path) -> Any:
     """Load a file with torch, without running anything that it holds."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for ever
+        raise SnapshotError(f"{path} is not a snapshot: it is no regular file.")
     if is_fits(path):
         raise SnapshotError(f"{path} is a FITS file; expected a snapshot. Models come first, the map last.")
     try:

@@ -3,8 +3,11 @@
 torch believes what an archive says of its own size and shapes. These checks come before and after it reads one.
 """
 
+import pickletools
+import re
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,16 @@ from bigsf.errors import SnapshotError
 
 _MOST_VALUES = 1_000_000
 _DEEPEST = 40
-_LONGEST_PICKLE = 100_000_000  # bytes; tensors lie outside of it
+_LONGEST_PICKLE = 10_000_000  # bytes; tensors lie outside of it
+_MOST_OPERATIONS = 2_500_000
+
+_SIMPLE = {str, float, bool, dict, list, tuple, type(None)}
+
+_PLAIN = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (device|[A-Za-z0-9]+Storage)"
+    r"|torch (bool|bfloat16|float\w+|u?int\d+)"
+)
+"""What plain data and tensors name in a pickle. torch allows more, which can make gigabytes of a few bytes."""
 
 
 def check_archive(path: Path) -> None:
@@ -23,21 +35,39 @@ def check_archive(path: Path) -> None:
     Raises
     ------
     SnapshotError
-        Where a member is compressed, they claim more bytes than the file has, or a checksum is wrong.
+        Where the file does not begin as an archive, a member is compressed, they claim more bytes than the file has, a
+        checksum is wrong, or a pickle names more than plain data.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(path) as archive:
+            if file.read(4) != b"PK\x03\x04":  # torch would read it as a file of its old format
+                raise SnapshotError(f"{path} is no snapshot: something lies before its archive.")
             members = archive.infolist()
             claimed, size = sum(member.file_size for member in members), path.stat().st_size
             if claimed > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise SnapshotError(f"{path} is no snapshot: it unpacks to {claimed:,} bytes, and has {size:,}.")
-            if any(member.filename.endswith(".pkl") and member.file_size > _LONGEST_PICKLE for member in members):
+            pickles = [member for member in members if member.filename.endswith(".pkl")]
+            if any(member.file_size > _LONGEST_PICKLE for member in pickles):
                 raise SnapshotError(f"{path} is no snapshot: what it holds besides weights is too large.")
             broken = archive.testzip()
+            for member in pickles if broken is None else ():
+                _check_pickle(path, archive.read(member))
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, ValueError) as error:
         raise SnapshotError(f"{path} is damaged: {error}. Copy it again.") from None
     if broken is not None:
         raise SnapshotError(f"{path} is damaged: the checksum of {broken} is wrong. Copy it again.")
+
+
+def _check_pickle(path: Path, content: bytes) -> None:
+    """Refuse a pickle that names more than plain data; it is only read here, not loaded."""
+    for number, (operation, name, _) in enumerate(pickletools.genops(content)):
+        if number > _MOST_OPERATIONS:
+            raise SnapshotError(f"{path} is no snapshot: what it holds besides weights is too large.")
+        if operation.name in ("GLOBAL", "INST", "STACK_GLOBAL") and not _PLAIN.fullmatch(str(name)):
+            raise SnapshotError(
+                f"{path} holds more than plain data (a pickle that could run code): it names {name or 'something'}. It "
+                "was not loaded."
+            )
 
 
 def check_values(path: Path, data: Any) -> None:
@@ -50,9 +80,11 @@ def check_values(path: Path, data: Any) -> None:
         plain tensor; and where tensors claim more memory than the file holds.
     """
     storages: dict[int, int] = {}
-    for number, value in enumerate(_values(path, data, 0)):
+    for number, value in enumerate(_values(path, data)):
         if number > _MOST_VALUES:
             raise SnapshotError(f"{path} is no snapshot: it holds more than {_MOST_VALUES:,} values.")
+        if type(value) in _SIMPLE:
+            continue
         if isinstance(value, torch.Tensor):
             _check_tensor(path, value)
             storage = value.untyped_storage()
@@ -73,15 +105,20 @@ def _check_tensor(path: Path, tensor: torch.Tensor) -> None:
         raise SnapshotError(f"{path} is damaged: it has no room for a tensor of shape {tuple(tensor.shape)}.")
 
 
-def _values(path: Path, value: Any, depth: int) -> Iterator[Any]:
+def _values(path: Path, value: Any) -> Iterator[Any]:
     """Yield a value and all in it, as often as it is referred to."""
-    yield value
-    if depth > _DEEPEST:
-        raise SnapshotError(f"{path} is no snapshot: its values lie too deep in each other.")
-    if isinstance(value, dict):
-        for key in value:
-            yield from _values(path, key, depth + 1)
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for child in value:
-            yield from _values(path, child, depth + 1)
+    levels = [iter([value])]
+    while levels:
+        for value in levels[-1]:
+            yield value
+            if isinstance(value, dict):
+                levels.append(chain(value.keys(), value.values()))
+            elif isinstance(value, list | tuple):
+                levels.append(iter(value))
+            else:
+                continue
+            break
+        else:
+            levels.pop()
+        if len(levels) > _DEEPEST:
+            raise SnapshotError(f"{path} is no snapshot: its values lie too deep in each other.")

@@ -85,12 +85,12 @@ class TrainingStep:
         state.set_learning_rate(epoch + step / self.dataset.steps)
         batch = self._prefetched.batch(epoch, step)
         weight = self._weight(batch)
-        (whole_weight,) = self.world.sums([float(weight.sum())], self.device)
+        (whole_weight,) = self.world.sums([float(weight.sum())])
         state.optimizer.zero_grad(set_to_none=True)
         self.model.train()
         parts = max(1, min(self.config.accumulate, len(batch.image)))
         totals = [self._backward(batch, weight, slice(n, None, parts), whole_weight, parts - n) for n in range(parts)]
-        (total,) = self.world.sums([sum(totals)], self.device)
+        (total,) = self.world.sums([sum(totals)])
         state.scaler.unscale_(state.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         if not math.isfinite(total) or not (norm.isfinite() or state.scaler.is_enabled()):

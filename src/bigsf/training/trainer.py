@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from pydantic import ConfigDict, TypeAdapter
+
 from bigsf import console
 from bigsf.console import logger
 from bigsf.errors import InterruptedRunError, TrainingError
@@ -26,6 +28,9 @@ from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.step import TrainingStep
 from bigsf.training.validation import Validator, score_test_folds
+
+_QUANTITIES = TypeAdapter(dict[str, float], config=ConfigDict(ser_json_inf_nan="constants"))
+"""The quantities of an epoch, by name. They may be NaN."""
 
 
 class Trainer:
@@ -110,7 +115,8 @@ class Trainer:
             config = RunConfig.from_yaml(config, overrides)
         elif not isinstance(config, RunConfig):
             config = RunConfig.from_dict(config, overrides)
-        return cls(build_run(config, device, parts, world, dry_run), overwrite, callbacks, to_resume=to_resume)
+        run = build_run(config, device, parts, world, write_folds=not dry_run)
+        return cls(run, overwrite, callbacks, to_resume=to_resume)
 
     @classmethod
     def from_snapshot(
@@ -118,7 +124,6 @@ class Trainer:
         path: str | Path,
         epochs: int | None = None,
         device: str | None = None,
-        dry_run: bool = False,
         parts: Parts | None = None,
         world: World | None = None,
         data: str | Path | None = None,
@@ -126,7 +131,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         to_resume: Path | None = None,
     ) -> Self:
-        """Return a trainer that goes on from a snapshot, or from the newest one of a run folder.
+        """Return a trainer that goes on from a snapshot, or from the newest one of a run folder. It writes nothing yet.
 
         Parameters
         ----------
@@ -134,20 +139,20 @@ class Trainer:
             A snapshot, or a run folder.
         epochs
             Another number of epochs than that of the configuration.
-        device, dry_run, parts, world, callbacks, to_resume
+        device, parts, world, callbacks, to_resume
             As for `from_config`; `parts` must be those that the run was started with.
         data
             Where the patch file lies now, if it was moved.
         trust
-            Import and run the custom targets that the snapshot, or the configuration of the folder, names. Where this
-            is a configuration, only those that it names too.
+            Run the code and send results to the addresses that the snapshot, or the configuration of the folder, names.
+            Where this is a configuration, only those that it names too.
 
         Raises
         ------
         SnapshotError, ConfigError, DataError
             Where there is nothing to go on with, or the data and folds are others than those of the run.
         """
-        run, newer = build_resumed_run(Path(path), epochs, device, dry_run, parts, world, data, trust)
+        run, newer = build_resumed_run(Path(path), epochs, device, parts, world, data, trust)
         overwrite = run.state.is_new  # it was stopped before its first save
         return cls(run, overwrite, callbacks, newer, to_resume)
 
@@ -240,6 +245,7 @@ class Trainer:
         evaluation = self.validator.evaluate(run.split.validation, after_chunk)
         quantities = {"train_loss": total / weight if weight else float("nan")}
         quantities |= {f"val_{name}": value for name, value in evaluation.quantities.items()}
+        quantities = run.world.gather(quantities, _QUANTITIES)[0]  # the same bits for all, so that all decide alike
         run.state.end_epoch(quantities, evaluation.thresholds, run.best_by, run.directions)
         return quantities
 
@@ -258,7 +264,7 @@ class Trainer:
     def _stop_if_asked(self, stop_request: StopRequest) -> None:
         """After a signal to any process, or at the time limit, write last.pt and end."""
         run, state = self.run, self.run.state
-        if (stop := run.world.agree(stop_request.stop, run.device)) is None:
+        if (stop := run.world.agree(stop_request.stop)) is None:
             return
         run.world.first(self.checkpoints.save_last)
         where = f"epoch {state.epochs_run}"

@@ -1,14 +1,19 @@
-"""A stored configuration -> an error where it names code to run and is not trusted."""
+"""A stored configuration -> an error where it reaches beyond the run and is not trusted.
+
+A file does not tell who made it. What a stored configuration names is therefore harmless or asked for: code to run, and
+addresses to send results to. The patch file and the folds may lie anywhere. They are only read, their identities are
+compared with those of the snapshot, and nothing of them leaves the run folder.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
-from bigsf.config import Config
+from bigsf.config import Component, Config
 from bigsf.errors import SnapshotError
 
 
-def refuse_custom(config: Config, whose: str, trust: bool | Config) -> None:
-    """Refuse a stored configuration that names code to import and run.
+def refuse_untrusted(config: Config, whose: str, trust: bool | Config) -> None:
+    """Refuse a stored configuration that reaches beyond the run.
 
     Parameters
     ----------
@@ -17,31 +22,31 @@ def refuse_custom(config: Config, whose: str, trust: bool | Config) -> None:
     whose
         What messages call its owner, e.g. "The snapshot".
     trust
-        True: run all of it. A configuration: run what that one names too, and nothing else.
+        True: allow all of it. A configuration: allow what that one names too, and nothing else.
 
     Raises
     ------
     SnapshotError
-        Where it names code that is not trusted.
+        Where it names code or an address that is not trusted.
     """
-    trusted = custom_targets(trust) if isinstance(trust, Config) else set()
-    named = set() if trust is True else custom_targets(config)
-    targets = sorted(named - trusted)
-    if targets:
+    trusted = reaches(trust) if isinstance(trust, Config) else set()
+    named = set() if trust is True else reaches(config)
+    if asked := sorted(named - trusted):
         raise SnapshotError(
-            f"{whose} names code to run: {', '.join(targets)}. If that code is yours or you have read it, pass --trust "
-            "(in Python trust=True)."
+            f"{whose} would {', and '.join(asked)}. A file does not tell who made it: if this is your own, or you have "
+            "checked it, pass --trust (in Python trust=True)."
         )
 
 
-def custom_targets(config: Config) -> set[str]:
-    """Return the targets of the custom parts of a configuration, and where they are imported from."""
-    return set(_targets(config.model_dump(mode="json")))
+def reaches(config: Config) -> set[str]:
+    """Return how the parts of a configuration reach beyond the run: the code that they run, where they send results."""
+    return {part.reach for part in _components(config) if part.reach is not None}
 
 
-def _targets(node: Any) -> Iterator[str]:
-    """Yield the targets of the custom parts in a dumped config, and where they are imported from."""
-    if isinstance(node, dict) and node.get("type") == "custom":
-        yield f"{node['target']} in {node['folder']}"
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _targets(child)
+def _components(value: Any) -> Iterator[Component[Any]]:
+    """Yield the components in a configuration."""
+    if isinstance(value, Component):
+        yield value
+    children = [getattr(value, name) for name in type(value).model_fields] if isinstance(value, Config) else value
+    for child in children if isinstance(children, list | tuple) else ():
+        yield from _components(child)

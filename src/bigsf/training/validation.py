@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import TypeAdapter
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.records import RunScores
@@ -20,9 +20,13 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.components.losses import Loss
 from bigsf.training.distributed import World
 from bigsf.training.run import TrainingRun
+from bigsf.training.sent_array import SentArray
 
 CHUNK_COLUMNS = 8192
 """Columns of a row of areas that are scored at a time, to bound memory."""
+
+_STATES = TypeAdapter(dict[str, dict[str, SentArray]])
+"""The states of metrics and curves, by their names."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Validator:
 
     Windows may reach into neighbouring areas for context; only pixels of the folds are scored. Metrics see one row of
     areas at a time, in chunks of columns. Several processes share the work, one row of areas each in turn, and all of
-    them get the same scores.
+    them get the same scores, up to float rounding.
 
     Parameters
     ----------
@@ -133,11 +137,9 @@ class Validator:
             total, weight = total + float(part.total), weight + float(part.weight)
             after_chunk()
         self._merge_processes({**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
-        total, weight = self.world.sums([total, weight], self.predictor.device)
+        total, weight = self.world.sums([total, weight])
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
-        evaluation = Evaluation(total / weight if weight else float("nan"), values, **curves)
-        first: Evaluation = self.world.gather(evaluation)[0]  # the same bits for all, so that all decide alike
-        return first
+        return Evaluation(total / weight if weight else float("nan"), values, **curves)
 
     def _predicted_chunks(self, which: list[int]) -> Iterator[tuple[int, int, int, int, FloatArray]]:
         """Yield (y0, y1, x0, x1, probability) of the rows of areas of this process, in chunks of equal width."""
@@ -157,9 +159,12 @@ class Validator:
             for x0, x1 in pairwise(np.linspace(0, nx, -(-nx // self.chunk_columns) + 1).astype(int).tolist()):
                 yield y0, y1, x0, x1, probability[:, x0:x1]
 
-    def _merge_processes(self, counts: dict[str, Any]) -> None:
+    def _merge_processes(self, counts: Mapping[str, Metric | ThresholdCurve]) -> None:
         """Add to the counts of this process those of the others."""
-        for rank, others in enumerate(self.world.gather(counts)):
+        if self.world.size == 1:
+            return
+        states = self.world.gather({name: dict(each.state()) for name, each in counts.items()}, _STATES)
+        for rank, others in enumerate(states):
             for name in counts if rank != self.world.rank else ():
                 counts[name].merge(others[name])
 

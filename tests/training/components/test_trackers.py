@@ -1,6 +1,7 @@
 import csv
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,19 +9,21 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.figures import new_figure
+from bigsf.training.components.learning_curves import learning_curves
 from bigsf.training.components.trackers import (
     CSVConfig,
     CurvesConfig,
     CurvesTracker,
     History,
     MLflowTracker,
+    TensorBoardConfig,
     TensorBoardTracker,
     Tracker,
     TrackerConfig,
+    WandBConfig,
     WandBTracker,
-    learning_curves,
 )
 from conftest import own_members
 
@@ -147,3 +150,16 @@ def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path: Path) -> None:
 def test_a_run_without_an_epoch_has_no_curves(tmp_path: Path) -> None:
     CurvesTracker(tmp_path / "curves.png", lambda: None).close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("config", [TensorBoardConfig(type="tensorboard"), WandBConfig(type="wandb")])
+def test_a_folder_of_a_tracker_that_is_a_link_is_not_written(
+    config: TensorBoardConfig | WandBConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, config.type, ModuleType(config.type))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / config.type).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=rf"{config.type} is a link, which is not followed"):
+        config.build(tmp_path / "run", "run", {})
+    assert list((tmp_path / "elsewhere").iterdir()) == []

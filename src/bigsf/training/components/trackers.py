@@ -5,18 +5,16 @@ import importlib
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
-from bigsf.figures import new_figure, png_of
-from bigsf.files import atomic_path, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from bigsf.figures import png_of
+from bigsf.files import atomic_path, refuse_link, write_text
+from bigsf.training.components.learning_curves import learning_curves
 
 History = list[dict[str, Any]]
 """Logged quantities, one row per epoch."""
@@ -105,28 +103,6 @@ class CurvesTracker(Tracker):
                 temporary.write_bytes(content)
 
 
-def learning_curves(history: History, best: int | None) -> "Figure":
-    """Return a figure of the losses and the validation scores of a run against the epoch, the best one marked."""
-    epochs = [row["epoch"] for row in history]
-    figure = new_figure(10, 4)
-    losses, metrics = figure.subplots(1, 2)
-    for name in history[0]:
-        values = [row[name] for row in history]
-        if name.endswith("loss"):
-            losses.plot(epochs, values, ".-", label=name.replace("_", " "))
-        elif name.startswith("val_"):
-            metrics.plot(epochs, values, ".-", label=name.removeprefix("val_").replace("_", " "))
-    losses.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
-    metrics.set(xlabel="epoch", ylabel="score", title="validation folds")
-    for axes in (losses, metrics):
-        if best is not None:
-            axes.axvline(best, color="0.7", zorder=0, label="best.pt")
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
-
-
 def curves_tracker(folder: Path, best_epoch: BestEpoch) -> Tracker:
     """Return a tracker that draws curves.png in the run folder."""
     return CurvesTracker(folder / "curves.png", best_epoch)
@@ -164,9 +140,10 @@ class TensorBoardTracker(Tracker):
 def tensorboard_tracker(folder: Path) -> Tracker:
     """Return a tracker that writes event files of TensorBoard in the run folder."""
     _require("tensorboard")
+    refuse_link(events := folder / "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    return TensorBoardTracker(SummaryWriter(folder / "tensorboard"))
+    return TensorBoardTracker(SummaryWriter(events))
 
 
 class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
@@ -219,6 +196,11 @@ class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
     uri: str | None = None
     """Tracking URI; null: MLflow's own default."""
 
+    @property
+    @override
+    def reach(self) -> str | None:
+        return f"send results to {self.uri} (mlflow)" if self.uri else None
+
 
 class WandBTracker(Tracker):
     """Logs to a run of Weights & Biases.
@@ -245,6 +227,7 @@ class WandBTracker(Tracker):
 def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], project: str, mode: str) -> Tracker:
     """Return a tracker with a new run of Weights & Biases."""
     wandb = _require("wandb")
+    refuse_link(folder / "wandb")
     return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
 
 
@@ -258,6 +241,11 @@ class WandBConfig(TrackerComponent, builds=wandb_tracker):
 
     mode: Literal["online", "offline"] = "offline"
     """offline: write to the run folder, for a later `wandb sync`."""
+
+    @property
+    @override
+    def reach(self) -> str | None:
+        return f"send results to the project {self.project} of Weights & Biases" if self.mode == "online" else None
 
 
 def _newest(history: History) -> dict[str, float]:
