@@ -24,7 +24,6 @@ from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
 
-
 FIXED_MB = 600
 """What the option --memory promises of the memory that it does not count: Python, its libraries and the figure."""
 
