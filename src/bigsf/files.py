@@ -16,7 +16,7 @@ from rich.filesize import decimal
 
 from bigsf.errors import DataError, UsageError
 
-NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 """How a file system says that it does not know a call."""
 
 WITHOUT_LOCKS = "For a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
@@ -81,6 +81,22 @@ class ChangeDetector:
 
 _lost: list[ChangeDetector] = []
 """Files that could not be read to their end, of which no error was raised yet."""
+
+
+def with_home(path: Path) -> Path:
+    """Return a path with the home of a user in the place of `~` or `~name` at its beginning.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such user, or the user has no home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path} begins with {path.parts[0]}, which is no home of a user. Where it is a file, give its whole path."
+        ) from None
 
 
 def hidden_name(path: Path, ending: str) -> Path:

@@ -23,6 +23,7 @@ from bigsf.config.messages import Location, as_option, explain, field_names, sho
 from bigsf.config.yaml_source import Dumper, read_yaml, with_setting
 from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
+from bigsf.files import with_home
 
 
 class Config(BaseModel):
@@ -131,7 +132,7 @@ class Config(BaseModel):
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(folder) / path.expanduser()
+    return Path(folder) / with_home(path)
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]
