@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from bigsf.errors import DataError
+from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
 from conftest import shared_data
 from ramp_files import RAMP, read, saved
@@ -74,3 +76,43 @@ def test_real_truncated_file_and_real_no_fits_are_refused() -> None:
         FitsImage(shared_data("odd", "truncated.fits"))
     with pytest.raises(DataError, match=r"not_actually_fits.fits is not a FITS file that can be read"):
         FitsImage(shared_data("odd", "not_actually_fits.fits"))
+
+
+def with_cards(path: Path, number: int) -> Path:
+    """Write a FITS file whose header has some more cards, and an archive of it."""
+    fits.PrimaryHDU(np.ones((2, 3), np.float32)).writeto(path)
+    content = path.read_bytes()
+    end = content.index(b"END" + b" " * 77)
+    header = content[:end] + b"COMMENT a".ljust(80) * number + b"END".ljust(80)
+    path.write_bytes(header.ljust(-(-len(header) // 2880) * 2880) + content[2880:])
+    return path
+
+
+def test_a_header_may_be_long_but_not_endless(tmp_path: Path) -> None:
+    with open_fits(with_cards(tmp_path / "long.fits", 2000)) as hdus:
+        assert len(hdus[0].header["COMMENT"]) == 2000
+    with pytest.raises(DataError, match=r"a header has more than 36,000 cards, or no end\. Copy the image alone"):
+        open_fits(with_cards(tmp_path / "endless.fits", 40_000))
+
+
+@pytest.mark.parametrize("begin", [b"", b"SIMPLE  =                    T".ljust(80)], ids=["zeros", "header"])
+def test_an_archive_is_not_unpacked_in_search_of_a_header(begin: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.fits.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(begin + bytes(30_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"does not begin with SIMPLE|no end"):
+            open_fits(path)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_is_not_unpacked_behind_the_last_hdu(tmp_path: Path) -> None:
+    path = tmp_path / "tail.fits"
+    fits.PrimaryHDU(np.ones((2, 3), np.float32)).writeto(path)
+    with gzip.open(tmp_path / "tail.fits.gz", "wb", 1) as file:
+        file.write(path.read_bytes() + bytes(30_000_000))
+    with pytest.raises(DataError, match="a header has more than 36,000 cards, or no end"):
+        open_fits(tmp_path / "tail.fits.gz")

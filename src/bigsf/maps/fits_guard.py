@@ -28,6 +28,10 @@ _BLOCK = 2880  # bytes; FITS files consist of such blocks
 
 _MOST_AXES = 999  # the most axes of an array, and columns of a table, that FITS allows
 
+_MOST_BLOCKS = 1000
+"""Blocks of a header, at most. astropy takes seconds for its 36,000 cards, and it looks for the end of a header in all
+that an archive of a few megabytes may unpack to."""
+
 _ARCHIVES: dict[bytes, Callable[[Path], BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
@@ -81,6 +85,8 @@ def open_fits(path: Path) -> Any:
     """
     try:
         start = _first_block(path)
+        if start and not start.startswith(b"SIMPLE"):
+            raise DataError(f"{path} is not a FITS file that can be read: {describe_kind(path, start)}")
         _check_axes(start)
         with quiet_astropy():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
@@ -89,6 +95,8 @@ def open_fits(path: Path) -> Any:
             except Exception:
                 hdus.close()
                 raise
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(describe_absence(path)) from None
     except IsADirectoryError:
@@ -97,7 +105,6 @@ def open_fits(path: Path) -> Any:
         if out_of_memory(error):
             raise
         reason = f"a header has no {_reason(error)}" if isinstance(error, KeyError) else _reason(error)
-        reason = describe_kind(path, start) if reason.startswith("No SIMPLE card") else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
 
@@ -110,11 +117,22 @@ def _reason(error: Exception) -> str:
 def _first_block(path: Path) -> bytes:
     with path.open("rb") as file:
         start = file.read(_BLOCK)
-    for signature, unpack in _ARCHIVES.items():
-        if start.startswith(signature):
-            with unpack(path) as file:
-                return file.read(_BLOCK)
-    return start
+    unpack = next((unpack for signature, unpack in _ARCHIVES.items() if start.startswith(signature)), None)
+    with unpack(path) if unpack else path.open("rb") as file:
+        start = file.read(_BLOCK)
+        if start.startswith(b"SIMPLE"):
+            _check_end(start, file)
+        return start
+
+
+def _check_end(start: bytes, file: Any) -> None:
+    """Refuse a header without an end, of which a file has read its first block; one that is cut short fails later."""
+    block = start
+    for _ in range(_MOST_BLOCKS):
+        if not block or any(re.match(rb"END[^\w-]", block[at : at + 80]) for at in range(0, len(block), 80)):
+            return
+        block = file.read(_BLOCK)
+    raise ValueError(f"a header has more than {_MOST_BLOCKS * _BLOCK // 80:,} cards, or no end. Copy the image alone.")
 
 
 def _read_headers(hdus: Any) -> None:
@@ -124,7 +142,9 @@ def _read_headers(hdus: Any) -> None:
         if last["datSpan"] < 0:  # the next header would be this one again
             raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
         last["file"].seek(last["datLoc"] + last["datSpan"])
-        _check_axes(last["file"].read(_BLOCK))
+        start = last["file"].read(_BLOCK)
+        _check_axes(start)
+        _check_end(start, last["file"])
         try:
             hdus[index + 1]
         except IndexError:
