@@ -131,7 +131,10 @@ class Config(BaseModel):
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(folder) / path.expanduser()
+    try:
+        return Path(folder) / path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"found {str(path)!r}; the home folder {path.parts[0]} is not known here: write the whole path.") from None
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]

@@ -120,6 +120,7 @@ def _first_block(path: Path) -> bytes:
 def _read_headers(hdus: Any) -> None:
     """Read all headers one after the other, and check each of them before astropy builds an HDU of it."""
     for index in count():
+        _check_sizes(hdus[index].header, index)
         last = hdus[index].fileinfo()
         if last["datSpan"] < 0:  # the next header would be this one again
             raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
@@ -142,6 +143,18 @@ def _check_axes(header: bytes) -> None:
         found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
         if found and int(found[2]) > _MOST_AXES:
             raise ValueError(f"its {found[1].decode()} is {found[2].decode()[:30]}")
+
+
+def _check_sizes(header: fits.Header, index: int) -> None:
+    """Refuse a header that gives a size of its array twice, or as no whole number: readers take one or the other."""
+    axes = header.get("NAXIS", 0)
+    names = ("BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, axes + 1 if isinstance(axes, int) else 1)))
+    for name in names:
+        values = {header[name, number] for number in range(header.count(name) if name in header else 0)}
+        if odd := [value for value in values if type(value) is not int]:
+            raise ValueError(f"the {name} of HDU {index} is {odd[0]!r}, which is no whole number.")
+        if len(values) > 1:
+            raise ValueError(f"HDU {index} gives its {name} as {' and as '.join(map(str, sorted(values)))}. Keep one.")
 
 
 def is_image(hdu: Any) -> bool:
