@@ -270,9 +270,9 @@ TENSOR_CHANGES: list[Callable[[torch.Tensor, torch.Tensor], Any]] = [
     lambda tensor, _: tensor.float().clone().requires_grad_(),
     lambda tensor, _: tensor.to("meta"),
     lambda tensor, other: other,
-    lambda tensor, other: other.reshape(-1)[: tensor.numel()].reshape(tensor.shape)
-    if other.numel() >= tensor.numel()
-    else other,
+    lambda tensor, other: (
+        other.reshape(-1)[: tensor.numel()].reshape(tensor.shape) if other.numel() >= tensor.numel() else other
+    ),
     lambda tensor, _: tensor.tolist(),
 ]
 """From a tensor and another one of the same snapshot to what takes the place of the first."""
@@ -562,7 +562,7 @@ class SnapshotFormat(Format):
         state = trainer.run.state
         state.restore(snapshot)
         trainer.step(state.epochs_run, 0)
-        quantities = {"train_loss": 0.5, **dict.fromkeys((name for name in self.logged if name.startswith("val_")), 0.5)}
+        quantities = {name: 0.5 for name in self.logged if name.startswith(("train_", "val_"))}
         state.end_epoch(quantities, snapshot.thresholds, trainer.run.best_by, trainer.run.directions)
         trainer.checkpoints.save_last()
         Snapshot.load(trainer.folder.last)

@@ -37,25 +37,25 @@ def make_cases(folder: Path) -> dict[str, Case]:
     split = ("split", "../map.h5", "--area-size", "32", "-o", "folds.json", "-k")
     tiles = ("preprocess", "../left.fits", "../right.fits", "-o", "both.h5", "--patch-size")
     segment = ("segment", "../model/best.pt", "../image.fits", "--products")
-    again, other = ("--overwrite",), ("--set", "trainer.seed=1")
+    again, other = "--overwrite", ("--set", "trainer.seed=1")
     train, kfold = ((command, str(folder / "config.yaml")) for command in ("train", "kfold"))
     cases = {
         "preprocess": Case(planes),
-        "preprocess --overwrite": Case(planes + again, planes + ("--stride", "16")),
+        "preprocess --overwrite": Case((*planes, again), (*planes, "--stride", "16")),
         "split": Case((*split, "3")),
-        "split --overwrite": Case((*split, "3", *again), (*split, "4")),
+        "split --overwrite": Case((*split, "3", again), (*split, "4")),
         "mosaic": Case((*tiles, "16")),
-        "mosaic --overwrite": Case((*tiles, "16", *again), (*tiles, "8")),
+        "mosaic --overwrite": Case((*tiles, "16", again), (*tiles, "8")),
         "segment": Case((*segment, "prob,mask,skeleton,catalog,regions")),
-        "segment --overwrite": Case((*segment, "prob,mask,skeleton,catalog,regions", *again), (*segment, "prob")),
+        "segment --overwrite": Case((*segment, "prob,mask,skeleton,catalog,regions", again), (*segment, "prob")),
     }
     for processes, ending in ((1, ""), (2, ", 2 processes")):
         cases |= {
             f"train{ending}": Case(train, (), processes),
-            f"train --overwrite{ending}": Case(train + again, train + other, processes),
+            f"train --overwrite{ending}": Case((*train, again), train + other, processes),
             f"resume{ending}": Case(("resume", "run"), (*train, "--time-limit", "0.001s"), processes),
             f"kfold{ending}": Case(kfold, (), processes),
-            f"kfold --overwrite{ending}": Case(kfold + again, kfold + other, processes),
+            f"kfold --overwrite{ending}": Case((*kfold, again), kfold + other, processes),
         }
     return cases
 

@@ -14,6 +14,7 @@ run was continued. A command that was complete when it was killed may say that i
 """
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -31,6 +32,7 @@ import torch
 from killed_commands import Case, make_cases
 from system_calls import Call, be_followed, follow
 from torch import distributed
+from torch._C._distributed_c10d import TCPStore
 
 from bigsf import provenance
 from bigsf.cli import main as bigsf
@@ -41,6 +43,19 @@ PATIENCE_S = 600
 
 KILLED_AGAIN = 0.4
 """The part of the commands after a kill that are killed too."""
+
+
+LOADED = (
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "skimage.morphology",
+    "bigsf.cli.app",
+    "bigsf.cli.display",
+    "bigsf.maps.mosaic.mosaic",
+    "bigsf.segmentation.segment",
+    "bigsf.training.kfold",
+)
+"""What commands import when they need it: loaded before the first one is forked, to save time."""
 
 
 class Fault(SystemExit):
@@ -81,7 +96,7 @@ def run(case: Case, folder: Path, followed: int | None = None, kill_at: Call | N
     kill_at
         The system call before which that process is killed; None: none.
     """
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if case.processes > 1 else None
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if case.processes > 1 else None
     printed, met = ([folder.parent / f"{what}_{rank}" for rank in range(case.processes)] for what in ("printed", "met"))
     children = []
     for rank in range(case.processes):
@@ -99,10 +114,11 @@ def run(case: Case, folder: Path, followed: int | None = None, kill_at: Call | N
                 os._exit(int(stop.code or 0))
             finally:  # a child must never return into the code of its parent
                 os._exit(1)
-    codes, calls = {}, Counter[int]()
+    codes: dict[int, int] = {}
+    calls: Counter[int] = Counter()
     if followed is not None:
         codes[followed], calls = follow(children[followed], kill_at)
-    if codes.get(followed) == -signal.SIGKILL and not all(path.exists() for path in met):
+    if -signal.SIGKILL in codes.values() and not all(path.exists() for path in met):
         for rank in set(range(case.processes)) - {followed}:
             os.kill(children[rank], signal.SIGKILL)
     for rank in set(range(case.processes)) - codes.keys():
@@ -151,11 +167,12 @@ def _work(arguments: Sequence[str], folder: Path, followed: bool) -> None:
 
 def contents(folder: Path) -> dict[str, Any]:
     """Return the files of a folder by their path: their bytes, or the values of a snapshot."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "train.log"]
-    return {
-        str(path.relative_to(folder)): torch.load(path, weights_only=True) if path.suffix == ".pt" else path.read_bytes()
-        for path in files
-    }
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != "train.log":
+            name = str(path.relative_to(folder))
+            found[name] = torch.load(path, weights_only=True) if path.suffix == ".pt" else path.read_bytes()
+    return found
 
 
 def difference(one: Any, two: Any, where: str = "") -> str:
@@ -270,6 +287,8 @@ def kill_commands(kills: int, seed: int, names: Sequence[str] = ()) -> dict[str,
     """
     random.seed(seed)
     torch.set_num_threads(1)
+    for module in LOADED:
+        importlib.import_module(module)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name).resolve()
         folder = root / "work"  # the same for all, as outputs name it

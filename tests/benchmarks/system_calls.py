@@ -10,6 +10,7 @@ import signal
 import struct
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 _TRACEME, _SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E  # of <sys/ptrace.h>
@@ -28,11 +29,16 @@ class Call(NamedTuple):
     """How many of the kind there were with it, from 1."""
 
 
-def _ptrace(request: int, process: int, address: int = 0, data: int = 0) -> None:
+@cache
+def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)
     library.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     library.ptrace.restype = ctypes.c_long
-    if library.ptrace(request, process, address, data) < 0:
+    return library
+
+
+def _ptrace(request: int, process: int, address: int = 0, data: int = 0) -> None:
+    if _library().ptrace(request, process, address, data) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 

@@ -134,7 +134,8 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     try:
         return Path(folder) / path.expanduser()
     except RuntimeError:
-        raise ValueError(f"found {str(path)!r}; the home folder {path.parts[0]} is not known here: write the whole path.") from None
+        home = path.parts[0]
+        raise ValueError(f"found {str(path)!r}; the folder {home} is not known here: write the whole path.") from None
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]

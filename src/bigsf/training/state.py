@@ -173,12 +173,12 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         Where the learning rate is no number, or the state of a parameter is no array of real numbers, or has not the
         shape of the parameter.
     """
-    settings = [{name: group[name] for name in group if name not in ("params", "lr")} for group in optimizer.param_groups]
+    settings = [{**group} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     if type(optimizer) not in _ELEMENTWISE:
         return
     for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
+        group.update({name: value for name, value in own.items() if name not in ("params", "lr")})
         if not isinstance(group["lr"], float | int) or not 0 <= group["lr"] < math.inf:
             raise ValueError(f"the learning rate is {group['lr']!r}")
     for parameter, state in optimizer.state.items():
