@@ -120,7 +120,7 @@ def _first_block(path: Path) -> bytes:
 def _read_headers(hdus: Any) -> None:
     """Read all headers one after the other, and check each of them before astropy builds an HDU of it."""
     for index in count():
-        _check_sizes(hdus[index].header, index)
+        _check_sizes(hdus[index], index)
         last = hdus[index].fileinfo()
         if last["datSpan"] < 0:  # the next header would be this one again
             raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
@@ -145,16 +145,17 @@ def _check_axes(header: bytes) -> None:
             raise ValueError(f"its {found[1].decode()} is {found[2].decode()[:30]}")
 
 
-def _check_sizes(header: fits.Header, index: int) -> None:
-    """Refuse a header that gives a size of its array twice, or as no whole number: readers take one or the other."""
+def _check_sizes(hdu: Any, index: int) -> None:
+    """Refuse an array whose size is no whole number, or stands twice in its header: readers take one or the other."""
+    header = hdu.header
     axes = header.get("NAXIS", 0)
-    names = ("BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, axes + 1 if isinstance(axes, int) else 1)))
-    for name in names:
+    for name in ("BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, axes + 1 if type(axes) is int else 1))):
         values = {header[name, number] for number in range(header.count(name) if name in header else 0)}
-        if odd := [value for value in values if type(value) is not int]:
-            raise ValueError(f"the {name} of HDU {index} is {odd[0]!r}, which is no whole number.")
-        if len(values) > 1:
-            raise ValueError(f"HDU {index} gives its {name} as {' and as '.join(map(str, sorted(values)))}. Keep one.")
+        whole = sorted(value for value in values if type(value) is int)
+        if len(whole) > 1:
+            raise ValueError(f"HDU {index} gives its {name} as {' and as '.join(map(str, whole))}. Keep one.")
+    if is_image(hdu) and any(type(length) is not int for length in hdu.shape):
+        raise ValueError(f"the lengths {hdu.shape} of the axes of HDU {index} are no whole numbers.")
 
 
 def is_image(hdu: Any) -> bool:
