@@ -100,6 +100,8 @@ def test_a_network_that_needs_more_memory_than_the_file_has_is_refused_before_it
     ("name", "value", "message"),
     [
         ("exp_avg", torch.zeros(2, 3), r"exp_avg has the shape \(2, 3\)"),
+        ("exp_avg", torch.tensor(0.0), r"exp_avg has the shape \(\) instead of \(\d+"),
+        ("exp_avg", None, r"exp_avg is no array of real numbers"),
         ("exp_avg", [0.0], r"exp_avg is no array of real numbers"),
         ("step", torch.tensor(True), r"step is no array of real numbers"),
         ("step", torch.tensor(1j), r"step is no array of real numbers"),
@@ -114,6 +116,12 @@ def test_a_state_that_no_optimizer_has_is_refused(path: Path, name: str, value: 
 
     altered(path, change)
     with pytest.raises(SnapshotError, match=message):
+        Trainer.from_snapshot(path, epochs=50)
+
+
+def test_a_state_that_lacks_a_part_is_refused(path: Path) -> None:
+    altered(path, lambda data: data["OPTIMIZER_STATE"]["state"][0].pop("exp_avg_sq"))
+    with pytest.raises(SnapshotError, match=r"exp_avg_sq is missing"):
         Trainer.from_snapshot(path, epochs=50)
 
 

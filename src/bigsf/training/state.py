@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.optim import Optimizer
@@ -181,14 +181,28 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         group.update({name: value for name, value in own.items() if name not in ("params", "lr")})
         if not isinstance(group["lr"], float | int) or not 0 <= group["lr"] < math.inf:
             raise ValueError(f"the learning rate is {group['lr']!r}")
+    names = _state_names(optimizer)
     for parameter, state in optimizer.state.items():
+        if missing := ", ".join(names - state.keys()):
+            raise ValueError(f"{missing} is missing")
         for name, value in state.items():
-            if value is None:  # the momentum of SGD before its first step
+            if value is None and isinstance(optimizer, torch.optim.SGD):  # its momentum before its first step
                 continue
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 raise ValueError(f"{name} is no array of real numbers")
-            if value.ndim and value.shape != parameter.shape:
-                raise ValueError(f"{name} has the shape {tuple(value.shape)}, its weights {tuple(parameter.shape)}")
+            shape = torch.Size() if name == "step" else parameter.shape
+            if value.shape != shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)} instead of {tuple(shape)}")
             if name == "step" and not value >= 0:
                 raise ValueError(f"{name} is {float(value)}")
             state[name] = value.clone()  # those of a file may share memory
+
+
+def _state_names(optimizer: Optimizer) -> set[str]:
+    """Return what an optimizer keeps of a parameter, from a step of another one with its settings."""
+    group, build = optimizer.param_groups[0], cast(Any, type(optimizer))
+    parameter = torch.zeros(1, device=group["params"][0].device, requires_grad=True)
+    parameter.grad = torch.zeros_like(parameter)
+    other = build([{**group, "params": [parameter]}])
+    other.step()
+    return set(other.state[parameter])
