@@ -64,6 +64,37 @@ def test_what_is_not_fits_is_refused(tmp_path: Path, content: bytes) -> None:
         FitsImage(path)
 
 
+def with_card(path: Path, card: str) -> Path:
+    """Put a card into a FITS file, in the place of OBJECT."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"OBJECT  =")
+    content[at : at + 80] = card.encode().ljust(80)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("NAXIS2  =           1000000000", r"HDU 1 gives its NAXIS2 as \d+ and as 1000000000. Keep one"),
+        ("NAXIS   =                    1", r"HDU 1 gives its NAXIS as 1 and as 2. Keep one"),
+        ("NAXIS   =                  999", r"a header has no 'NAXIS3'"),
+        ("BITPIX  =                  -64", r"HDU 1 gives its BITPIX as -64 and as -32. Keep one"),
+        ("NAXIS1  =                    T", r"the lengths \(\d+, True\) of the axes of HDU 1 are no whole numbers"),
+    ],
+)
+def test_sizes_that_a_header_gives_twice_are_refused(tmp_path: Path, card: str, message: str) -> None:
+    header = fits.Header({"OBJECT": "a place"})
+    path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP.astype(np.float32), header))
+    with pytest.raises(DataError, match=message):
+        FitsImage(with_card(path, card))
+
+
+def test_a_size_that_stands_twice_with_one_value_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP, fits.Header({"OBJECT": "a place"})))
+    np.testing.assert_array_equal(read(with_card(path, f"NAXIS2  = {len(RAMP):>20}")), RAMP)
+
+
 def test_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.fits does not exist"):
         FitsImage(tmp_path / "none.fits")

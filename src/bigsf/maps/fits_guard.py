@@ -138,6 +138,7 @@ def _check_end(start: bytes, file: Any) -> None:
 def _read_headers(hdus: Any) -> None:
     """Read all headers one after the other, and check each of them before astropy builds an HDU of it."""
     for index in count():
+        _check_sizes(hdus[index], index)
         last = hdus[index].fileinfo()
         if last["datSpan"] < 0:  # the next header would be this one again
             raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
@@ -162,6 +163,19 @@ def _check_axes(header: bytes) -> None:
         found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
         if found and int(found[2]) > _MOST_AXES:
             raise ValueError(f"its {found[1].decode()} is {found[2].decode()[:30]}")
+
+
+def _check_sizes(hdu: Any, index: int) -> None:
+    """Refuse an array whose size is no whole number, or stands twice in its header: readers take one or the other."""
+    header = hdu.header
+    axes = header.get("NAXIS", 0)
+    for name in ("BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, axes + 1 if type(axes) is int else 1))):
+        values = {header[name, number] for number in range(header.count(name) if name in header else 0)}
+        whole = sorted(value for value in values if type(value) is int)
+        if len(whole) > 1:
+            raise ValueError(f"HDU {index} gives its {name} as {' and as '.join(map(str, whole))}. Keep one.")
+    if is_image(hdu) and any(type(length) is not int for length in hdu.shape):
+        raise ValueError(f"the lengths {hdu.shape} of the axes of HDU {index} are no whole numbers.")
 
 
 def is_image(hdu: Any) -> bool:
