@@ -231,7 +231,7 @@ def test_the_defaults_in_the_table_of_keys_are_those_of_the_code(patch_file: Pat
     assert {key: default for key, default in rows.items() if key in expected} == expected
     assert trainer.start_from is None
     small_network = {"data": {"path": patch_file.path}, "trainer": {"model": {"depth": 2}}}
-    run = build_run(RunConfig.from_dict(small_network), dry_run=True)
+    run = build_run(RunConfig.from_dict(small_network), write_folds=False)
     assert run.epochs == min(200, max(4, math.ceil(16000 / run.dataset.samples)))
     assert (config.out_of_fold.stride_of(64), config.out_of_fold.tta) == (16, True)
     assert (32 / config.out_of_fold.stride_of(64)) ** 2 * 8 == 32, "times less work, at stride 32 without tta"
