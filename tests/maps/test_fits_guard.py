@@ -90,6 +90,17 @@ def test_sizes_that_a_header_gives_twice_are_refused(tmp_path: Path, card: str, 
         FitsImage(with_card(path, card))
 
 
+def test_a_size_that_is_no_whole_number_is_refused_also_where_it_stands_twice(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP, fits.Header({"OBJECT": "a place"})))
+    with_card(path, "NAXIS2  =                 1000")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"NAXIS2  =")
+    content[at : at + 80] = b"NAXIS2  = 1.5".ljust(80)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"the NAXIS2 of HDU 1 is 1.5, which is no whole number"):
+        FitsImage(path)
+
+
 def test_a_size_that_stands_twice_with_one_value_is_read(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP, fits.Header({"OBJECT": "a place"})))
     np.testing.assert_array_equal(read(with_card(path, f"NAXIS2  = {len(RAMP):>20}")), RAMP)

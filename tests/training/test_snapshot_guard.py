@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from bigsf.errors import SnapshotError
+from bigsf.errors import SnapshotError, TrainingError
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.snapshot_guard import check_archive, check_values
 from bigsf.training.trainer import Trainer
+from conftest import Settings
 
 
 @pytest.fixture
@@ -130,6 +131,16 @@ def test_a_learning_rate_that_is_no_number_is_refused(path: Path, rate: object) 
     altered(path, lambda data: data["OPTIMIZER_STATE"]["param_groups"][0].update(lr=rate))
     with pytest.raises(SnapshotError, match=r"the learning rate is (nan|-1.0|'fast'|None)"):
         Trainer.from_snapshot(path, epochs=50)
+
+
+@pytest.mark.parametrize("factor", [1e308, float("inf"), float("nan")])
+def test_a_learning_rate_that_overflows_ends_the_run(run_dict: Settings, factor: float) -> None:
+    settings = run_dict(epochs=1, scheduler={"type": "plateau"})
+    trainer = Trainer.from_config(settings)
+    trainer.train()
+    altered(trainer.folder.last, lambda data: data["SCHEDULER_STATE"].update(factor=factor))
+    with pytest.raises(TrainingError, match=r"The learning rate of epoch 2 would be (inf|nan|\de\+30\d)"):
+        Trainer.from_snapshot(trainer.folder.last, epochs=2).train()
 
 
 def test_an_optimizer_keeps_the_settings_of_the_config(path: Path) -> None:

@@ -170,10 +170,12 @@ def _check_sizes(hdu: Any, index: int) -> None:
     header = hdu.header
     axes = header.get("NAXIS", 0)
     for name in ("BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, axes + 1 if type(axes) is int else 1))):
-        values = {header[name, number] for number in range(header.count(name) if name in header else 0)}
-        whole = sorted(value for value in values if type(value) is int)
+        values = [header[name, number] for number in range(header.count(name) if name in header else 0)]
+        whole = sorted({value for value in values if type(value) is int})
         if len(whole) > 1:
             raise ValueError(f"HDU {index} gives its {name} as {' and as '.join(map(str, whole))}. Keep one.")
+        if values and values[0] not in whole:
+            raise ValueError(f"the {name} of HDU {index} is {values[0]!r}, which is no whole number.")
     if is_image(hdu) and any(type(length) is not int for length in hdu.shape):
         raise ValueError(f"the lengths {hdu.shape} of the axes of HDU {index} are no whole numbers.")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch.optim import Optimizer
 
-from bigsf.errors import ConfigError, SnapshotError, out_of_memory
+from bigsf.errors import ConfigError, SnapshotError, TrainingError, out_of_memory
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import Directions, EarlyStopping
@@ -73,11 +73,22 @@ class TrainingState:
         return self.is_best and not self.steps_run
 
     def set_learning_rate(self, epoch: float) -> None:
-        """Set the learning rate of the schedule at a time in epochs."""
+        """Set the learning rate of the schedule at a time in epochs.
+
+        Raises
+        ------
+        TrainingError
+            Where it is no number, or too large for float32.
+        """
         if self.scheduler:
             factor = self.scheduler.factor(epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+                if not abs(group["lr"]) <= torch.finfo(torch.float32).max:
+                    raise TrainingError(
+                        f"The learning rate of epoch {int(epoch) + 1} would be {group['lr']:.3g}. Check the gamma of "
+                        "trainer.scheduler, or train anew where the snapshot is damaged."
+                    )
 
     def end_epoch(
         self, quantities: dict[str, float], thresholds: Thresholds, best_by: str, directions: Directions
