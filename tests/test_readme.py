@@ -1,6 +1,7 @@
 """The documents tell the truth: their commands and blocks run, and what they name exists."""
 
 import importlib
+import math
 import re
 import shlex
 import sys
@@ -12,7 +13,11 @@ import yaml
 from astropy.io import fits
 
 import bigsf
-from bigsf import RunConfig
+from bigsf import RunConfig, errors
+from bigsf.interrupts import StopRequest
+from bigsf.models.unet import UNetConfig
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.build import build_run
 from conftest import Run
 from programs import run_program
 
@@ -204,6 +209,50 @@ def test_the_keys_that_people_change_exist() -> None:
         for part in key.split("."):
             assert part in inner, key
             inner = inner[part]
+
+
+def test_the_defaults_in_the_table_of_keys_are_those_of_the_code(patch_file: PatchFile) -> None:
+    table = README.split("## Keys that people change")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", table, re.MULTILINE))
+    config = RunConfig.from_dict({"data": {"path": "galaxy.h5"}})
+    trainer = config.trainer
+    assert isinstance(trainer.model, UNetConfig)
+    expected = {
+        "trainer.run_name": f"`{trainer.run_name}`",
+        "trainer.epochs": "so many that 16000 patches are seen",
+        "trainer.batch_size": str(trainer.batch_size),
+        "trainer.model": f"`{trainer.model.type}`, {trainer.model.features} features, depth {trainer.model.depth}",
+        "trainer.model.normalization": f"`{trainer.model.normalization.type}`",
+        "trainer.loss.unlabelled_weight": f"{trainer.loss.unlabelled_weight}",
+        "trainer.augmentations": ", ".join(f"`{augmentation.type}`" for augmentation in trainer.augmentations),
+        "trainer.start_from": "null",
+        "out_of_fold": "a quarter of a window, eight orientations",
+    }
+    assert {key: default for key, default in rows.items() if key in expected} == expected
+    assert trainer.start_from is None
+    small_network = {"data": {"path": patch_file.path}, "trainer": {"model": {"depth": 2}}}
+    run = build_run(RunConfig.from_dict(small_network), write_folds=False)
+    assert run.epochs == min(200, max(4, math.ceil(16000 / run.dataset.samples)))
+    assert (config.out_of_fold.stride_of(64), config.out_of_fold.tta) == (16, True)
+    assert (32 / config.out_of_fold.stride_of(64)) ** 2 * 8 == 32, "times less work, at stride 32 without tta"
+
+
+def test_the_exit_codes_are_those_of_the_code() -> None:
+    time_limit = StopRequest(0).stop
+    assert time_limit is not None
+    text = " ".join(README.split("Exit codes: ")[1].split(". What BigSF")[0].split())
+    codes = {
+        "usage": errors.UsageError.exit_code,
+        "configuration": errors.ConfigError.exit_code,
+        "data": errors.DataError.exit_code,
+        "snapshot": errors.SnapshotError.exit_code,
+        "training": errors.TrainingError.exit_code,
+        "out of memory": errors.OUT_OF_MEMORY,
+        "a lost process": errors.LostProcessError.exit_code,
+        "time limit": time_limit.exit_code,
+    }
+    listed = ", ".join(f"{code} {kind}" for kind, code in codes.items())
+    assert text == f"{listed}, 128 + the number of a signal"
 
 
 def test_the_regions_of_the_how_to_are_a_configuration() -> None:

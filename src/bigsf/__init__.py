@@ -4,7 +4,13 @@ Each name is imported when it is first used, so that `import bigsf` loads no tor
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError(
+        "BigSF runs on Linux and macOS; it does not run on Windows. Use the Windows Subsystem for Linux (WSL)."
+    )
 
 if TYPE_CHECKING:
     from bigsf.evaluation.completeness import measure_recovery as measure_recovery

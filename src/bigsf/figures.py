@@ -80,4 +80,5 @@ def _default_style() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["image.interpolation_stage"] = "data"  # of the colours would take three times the memory
         yield

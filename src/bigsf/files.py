@@ -16,7 +16,7 @@ from rich.filesize import decimal
 
 from bigsf.errors import DataError, UsageError
 
-NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 """How a file system says that it does not know a call."""
 
 WITHOUT_LOCKS = "For a file system without locks, set HDF5_USE_FILE_LOCKING=FALSE."
@@ -36,12 +36,30 @@ class ChangeDetector:
     ----------
     path
         The file.
+
+    Attributes
+    ----------
+    is_lost
+        Whether it could not be read to its end, so that what was read of it is wrong.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path, self.is_lost = path.absolute(), False
         status = self.path.stat()
         self._inode, self._size_and_time = status.st_ino, (status.st_size, status.st_mtime_ns)
+
+    def has_changed(self) -> bool:
+        """Tell whether the size or the time of modification is another one than when this object was made."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) != self._size_and_time
+
+    def lose(self) -> None:
+        """Note that the file could not be read to its end; nothing is written until the error was raised."""
+        self.is_lost = True
+        _lost.append(self)
 
     def check(self) -> None:
         """Check that the file is as it was when this object was made.
@@ -49,16 +67,36 @@ class ChangeDetector:
         Raises
         ------
         DataError
-            Where its size or its time of modification has changed.
+            Where it has changed, or could not be read to its end.
         """
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
+        if self.has_changed():
+            problem = "was changed while it was being read. Run the command again once it is complete"
+        elif self.is_lost:
+            problem = "could not be read to its end: it was cut short, or its disk or the network has failed"
+        else:
             return
-        if status.st_ino == self._inode and (status.st_size, status.st_mtime_ns) != self._size_and_time:
-            raise DataError(
-                f"{self.path} was changed while it was being read. Run the command again once it is complete."
-            )
+        _lost[:] = [file for file in _lost if file is not self]
+        raise DataError(f"{self.path} {problem}.")
+
+
+_lost: list[ChangeDetector] = []
+"""Files that could not be read to their end, of which no error was raised yet."""
+
+
+def with_home(path: Path) -> Path:
+    """Return a path with the home of a user in the place of `~` or `~name` at its beginning.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such user, or the user has no home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path} begins with {path.parts[0]}, which is no home of a user. Where it is a file, give its whole path."
+        ) from None
 
 
 def hidden_name(path: Path, ending: str) -> Path:
@@ -125,7 +163,15 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def flush(path: Path) -> None:
-    """Flush the content of a file to disk."""
+    """Flush the content of a file to disk, before it is published.
+
+    Raises
+    ------
+    DataError
+        Where the content may come from a file that could not be read to its end.
+    """
+    for lost in tuple(_lost):
+        lost.check()
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

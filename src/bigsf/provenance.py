@@ -27,19 +27,21 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
     header = header.copy()
     header["BTYPE"] = ("probability", what)
     entries = {"bigsf": __version__, "time": now(), "command": command_line(), **entries}
+    entries = {name: value.encode("ascii", "replace").decode() for name, value in entries.items()}
     header.add_history(f"{what}, by bigsf {__version__}")
     for name, value in entries.items():
         if name != "bigsf" and not name.endswith("config"):
-            header.add_history(f"{name}: {value}".encode("ascii", "replace").decode())
+            header.add_history(_printable(f"{name}: {value}"))
     columns = [
         fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
-        fits.Column(
-            "VALUE",
-            f"{max(len(v.encode()) for v in entries.values())}A",
-            array=[value.encode("ascii", "replace").decode() for value in entries.values()],
-        ),
+        fits.Column("VALUE", f"{max(map(len, entries.values()))}A", array=list(entries.values())),
     ]
     return header, fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+
+
+def _printable(text: str) -> str:
+    """Return a text with a question mark for each character that no card may hold, e.g. a line break in a file name."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def command_line() -> str:

@@ -15,6 +15,7 @@ import copy
 import gc
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -27,6 +28,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,65 @@ def change_tree(tree: Any, dice: random.Random) -> Any:
     return tree
 
 
+def change_tensors(tree: Any, dice: random.Random) -> Any:
+    """Return nested dictionaries and lists in which some tensors have other values, shapes, kinds or memory."""
+    tree = copy.deepcopy(tree)
+    places = list(_tensors(tree))
+    for node, key, tensor in dice.sample(places, min(len(places), dice.choice([1, 1, 2, 3]))):
+        node[key] = dice.choice(TENSOR_CHANGES)(tensor, dice.choice(places)[2])
+    return tree
+
+
+def _tensors(tree: Any) -> Iterator[tuple[Any, Any, torch.Tensor]]:
+    """Yield all tensors in nested dictionaries and lists, each with its container and key."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, torch.Tensor):
+            yield tree, key, value
+        elif isinstance(value, dict | list):
+            yield from _tensors(value)
+
+
+def _with_value(value: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return a change that puts a value into the first place of a tensor."""
+
+    def change(tensor: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone(memory_format=torch.contiguous_format)
+        changed.view(-1)[:1] = torch.tensor(value).to(tensor.dtype)
+        return changed
+
+    return change
+
+
+TENSOR_CHANGES: list[Callable[[torch.Tensor, torch.Tensor], Any]] = [
+    *(_with_value(value) for value in (math.nan, math.inf, -math.inf, 1e30, -1.0, 0.0)),
+    *(
+        lambda tensor, _, kind=kind: tensor.to(kind)
+        for kind in (torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.bool, torch.complex64)
+    ),
+    lambda tensor, _: tensor.reshape(-1),
+    lambda tensor, _: tensor[None],
+    lambda tensor, _: tensor.new_zeros(0),
+    lambda tensor, _: tensor.new_zeros((*tensor.shape, 3)),
+    lambda tensor, _: tensor.transpose(0, -1) if tensor.ndim else tensor,
+    lambda tensor, _: tensor.to_sparse() if tensor.ndim else tensor,
+    lambda tensor, _: tensor.reshape(1, -1).to_sparse_csr(),
+    lambda tensor, _: tensor.reshape(-1)[0].expand(tensor.shape),
+    lambda tensor, _: tensor.reshape(-1)[:1].expand(10**6),
+    lambda tensor, _: torch.zeros(2 * tensor.numel() + 1)[1::2].reshape(tensor.shape),
+    lambda tensor, _: torch.as_strided(torch.zeros(tensor.numel() + 3), tensor.shape, (1,) * tensor.ndim, 1),
+    lambda tensor, _: torch.quantize_per_tensor(tensor.float(), 0.1, 0, torch.quint8),
+    lambda tensor, _: torch.nn.Parameter(tensor.float()),
+    lambda tensor, _: tensor.float().clone().requires_grad_(),
+    lambda tensor, _: tensor.to("meta"),
+    lambda tensor, other: other,
+    lambda tensor, other: (
+        other.reshape(-1)[: tensor.numel()].reshape(tensor.shape) if other.numel() >= tensor.numel() else other
+    ),
+    lambda tensor, _: tensor.tolist(),
+]
+"""From a tensor and another one of the same snapshot to what takes the place of the first."""
+
+
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 
@@ -327,9 +388,7 @@ class YamlFormat(Format):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        readme = (Path(__file__).parents[2] / "README.md").read_text()
-        blocks = [block.split("```")[0] for block in readme.split("```yaml\n")[1:]]
-        self.seeds = [block.encode() for block in blocks if "data:" in block]
+        self.seeds = [path.read_bytes() for path in (Path(__file__).parents[2] / "examples").glob("*.yaml")]
 
     def make(self, dice: random.Random) -> bytes:
         content = dice.choice(self.seeds)
@@ -438,7 +497,10 @@ class PatchesFormat(Format):
 
 
 class SnapshotFormat(Format):
-    """Snapshots, read as `segment` and `resume` do."""
+    """Snapshots, read as `segment` and `resume` do.
+
+    A run that goes on from one that is accepted must take a step, end an epoch, and save a state that can be read.
+    """
 
     suffix = ".pt"
 
@@ -452,33 +514,35 @@ class SnapshotFormat(Format):
                 "epochs": 1,
                 "model": {"features": 1, "depth": 1, "position": {"type": "sine", "of": "pixel"}},
                 "scheduler": {"type": "plateau"},
+                "early_stopping": {"type": "patience"},
+                "trackers": [],
             },
         }
         small = copy.deepcopy(run)
         small["trainer"] |= {"model": {"depth": 1}}
         self.runs = [self._train(run, None), *[self._train(small, _Pointwise())] * 9]  # the large one is slow
+        self.logged = list(self.runs[0][2]["HISTORY"][0])
 
     def _train(self, run: dict[str, Any], network: torch.nn.Module | None) -> tuple[Trainer, bytes, dict[str, Any]]:
         trainer = Trainer.from_config(run, parts=Parts(network=network), overwrite=True)
         trainer.train()
         tree = torch.load(trainer.folder.last, weights_only=True)
         tree["MODEL_STATE"] = dict(tree["MODEL_STATE"])
-        if network is None:
-            return trainer, trainer.folder.last.read_bytes(), tree
-        tree["GLOBAL_CONFIG"] = run  # without defaults, so that it is short
-        buffer = io.BytesIO()
-        torch.save(tree, buffer)
-        return trainer, buffer.getvalue(), tree
+        content = trainer.folder.last.read_bytes()
+        if network is not None:
+            tree["GLOBAL_CONFIG"] = run  # without defaults, so that it is short
+            buffer = io.BytesIO()
+            torch.save(tree, buffer)
+            content = buffer.getvalue()
+        return Trainer.from_config(run, parts=Parts(network=network)), content, tree
 
     def make(self, dice: random.Random) -> bytes:
         _, content, tree = dice.choice(self.runs)
         if dice.random() < 0.4:
             return change_bytes(content, dice)
         buffer = io.BytesIO()
-        tree = change_tree(tree, dice)
-        if dice.random() < 0.2 and isinstance(tree.get("MODEL_STATE"), dict) and tree["MODEL_STATE"]:
-            name = dice.choice(list(tree["MODEL_STATE"]))
-            tree["MODEL_STATE"][name] = dice.choice([torch.zeros(3), torch.zeros(1, dtype=torch.int8), torch.ones(())])
+        for change in dice.choice([(change_tree,), (change_tensors,), (change_tree, change_tensors)]):
+            tree = change(tree, dice)
         torch.save(tree, buffer)
         return buffer.getvalue()
 
@@ -486,9 +550,22 @@ class SnapshotFormat(Format):
         snapshot = Snapshot.load(path)
         model = snapshot.build_model(_Pointwise() if snapshot.network_handed_in else None)
         with torch.inference_mode():
-            model.probabilities(torch.ones(1, 1, 4, 4), torch.zeros(1, 2))
-        _ = snapshot.thresholds.whole + snapshot.thresholds.labelled
-        self.runs[snapshot.network_handed_in][0].run.state.restore(snapshot)
+            probabilities = model.probabilities(torch.ones(1, 1, 4, 4), torch.zeros(1, 2))
+        if bool((probabilities < 0).any()) or bool((probabilities > 1).any()):
+            raise AssertionError("a probability is not between 0 and 1")
+        if not all(0 <= threshold <= 1 for threshold in vars(snapshot.thresholds).values()):
+            raise AssertionError("a threshold is no number from 0 to 1")
+        self._go_on(snapshot, self.runs[snapshot.network_handed_in][0])
+
+    def _go_on(self, snapshot: Snapshot, trainer: Trainer) -> None:
+        """Train as `resume` does, for a step."""
+        state = trainer.run.state
+        state.restore(snapshot)
+        trainer.step(state.epochs_run, 0)
+        quantities = {name: 0.5 for name in self.logged if name.startswith(("train_", "val_"))}
+        state.end_epoch(quantities, snapshot.thresholds, trainer.run.best_by, trainer.run.directions)
+        trainer.checkpoints.save_last()
+        Snapshot.load(trainer.folder.last)
 
 
 class _Pointwise(torch.nn.Conv2d):

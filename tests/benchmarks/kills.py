@@ -1,15 +1,20 @@
-"""Does the same command work again after it was killed, and does it write what an undisturbed one writes?
+"""Does a command work again after it was killed, and does it end with what an undisturbed one writes?
 
     python tests/benchmarks/kills.py --kills 200
 
-preprocess, split, the mosaic of two tiles, and segment with all products are killed with SIGKILL just before one of
-their calls to the file system, drawn at random: opening, renaming, removing. Half of them replace outputs that lie
-there already. Then the same command runs again. All its files must be those of an undisturbed command byte for byte,
-and no other file may be left. A command that was complete when it was killed says that its outputs exist.
-`torture.py` kills trainings.
+Every command is killed with SIGKILL just before one of its system calls. The kind of the call is drawn first, so that
+rare ones (renaming, removing) are hit as often as reading. Trainings run in one process, and in two that exchange
+gradients over gloo, of which one is killed. The other must then end by itself, with exit code 8 and its message; where
+the two have not met yet, it is killed too, as by torchrun and srun. Commands also replace outputs that are there.
+
+Then the same command runs again, or `bigsf resume` where a training has begun, and may be killed again. In the end its
+files must be those of an undisturbed command byte for byte, and no other file may be left; snapshots must hold the same
+values, bit for bit. All runs name one time and one command line. Only train.log is not compared: it says how often a
+run was continued. A command that was complete when it was killed may say that its outputs exist.
 """
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -17,157 +22,296 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from astropy.io import fits
-from torture import run_config, small_map, train
+import torch
+from killed_commands import Case, make_cases
+from system_calls import Call, be_followed, follow
+from torch import distributed
+from torch._C._distributed_c10d import TCPStore
 
 from bigsf import provenance
-from bigsf.cli.app import run
+from bigsf.cli import main as bigsf
+from bigsf.training import run_folder
 
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
-"""Audit events of Python that are calls to the file system."""
+PATIENCE_S = 600
+"""How long a process may outlive the other; it takes less than a second on an idle machine."""
 
-
-def make_inputs(folder: Path) -> dict[str, list[str]]:
-    """Write a map, two tiles of it, a patch file and a model, and return the commands that read them."""
-    small_map(folder)
-    config = run_config(folder / "map.h5", folder, "run", epochs=1)
-    train(config)
-    header = fits.Header({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 30.0})
-    header.update({"CRVAL2": 0.0, "CDELT1": -0.01, "CDELT2": 0.01})
-    image = fits.getdata(folder / "image.fits").astype(np.float32)
-    for name, columns, crpix in (("left", slice(0, 80), 1.0), ("right", slice(48, 128), -47.0)):
-        header["CRPIX1"] = crpix
-        fits.PrimaryHDU(image[:, columns], header).writeto(folder / f"{name}.fits")
-    best = str(folder / "run" / "best.pt")
-    return {
-        "preprocess": ["preprocess", "../image.fits", "--target", "../target.fits", "--patch-size", "16"],
-        "split": ["split", "../map.h5", "-k", "3", "--area-size", "32", "-o", "folds.json"],
-        "mosaic": ["preprocess", "../left.fits", "../right.fits", "--patch-size", "16", "-o", "both.h5"],
-        "segment": ["segment", best, "../image.fits", "--products", "prob,mask,skeleton,catalog,regions"],
-    }
+KILLED_AGAIN = 0.4
+"""The part of the commands after a kill that are killed too."""
 
 
-def call(arguments: Sequence[str], folder: Path, kill_at: int = 0) -> tuple[int, int]:
-    """Run a command in a child process.
+LOADED = (
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "skimage.morphology",
+    "bigsf.cli.app",
+    "bigsf.cli.display",
+    "bigsf.maps.mosaic.mosaic",
+    "bigsf.segmentation.segment",
+    "bigsf.training.kfold",
+)
+"""What commands import when they need it: loaded before the first one is forked, to save time."""
+
+
+class Fault(SystemExit):
+    """A command that did not work again, or wrote something else."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the processes of a command ended."""
+
+    codes: list[int]
+    """The exit code of each, negative where a signal ended it."""
+    calls: Counter[int]
+    """System calls of the process that was followed, by kind."""
+    printed: str
+    """What they printed."""
+
+    @property
+    def killed(self) -> bool:
+        """Whether a process was killed."""
+        return -signal.SIGKILL in self.codes
+
+
+# --- one command ------------------------------------------------------------------------------------------------------
+
+
+def run(case: Case, folder: Path, followed: int | None = None, kill_at: Call | None = None) -> Ended:
+    """Run a command in child processes.
 
     Parameters
     ----------
-    arguments
-        Of `bigsf`.
+    case
+        The command.
     folder
         Where it works.
+    followed
+        The number of the process whose system calls are counted; None: none.
     kill_at
-        The number of the call to the file system before which it is killed, from 1; 0: none.
-
-    Returns
-    -------
-    code : int
-        The exit code, negative where a signal ended it.
-    calls : int
-        Its calls to the file system in the folder.
+        The system call before which that process is killed; None: none.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open until the process ends)
-            _work(arguments, folder, kill_at, writing)
-            os._exit(0)
-        except SystemExit as stop:
-            os._exit(int(stop.code or 0))
-        finally:  # a child must never return into the code of its parent
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        calls = len(pipe.read())
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), calls
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if case.processes > 1 else None
+    printed, met = ([folder.parent / f"{what}_{rank}" for rank in range(case.processes)] for what in ("printed", "met"))
+    children = []
+    for rank in range(case.processes):
+        met[rank].unlink(missing_ok=True)
+        children.append(os.fork())
+        if children[-1] == 0:
+            try:
+                for standard in (1, 2):
+                    os.dup2(os.open(printed[rank], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), standard)
+                if store is not None:
+                    _join(rank, case.processes, store.port, met[rank])
+                _work(case.arguments, folder, rank == followed)
+                os._exit(0)
+            except SystemExit as stop:
+                os._exit(int(stop.code or 0))
+            finally:  # a child must never return into the code of its parent
+                os._exit(1)
+    codes: dict[int, int] = {}
+    calls: Counter[int] = Counter()
+    if followed is not None:
+        codes[followed], calls = follow(children[followed], kill_at)
+    if -signal.SIGKILL in codes.values() and not all(path.exists() for path in met):
+        for rank in set(range(case.processes)) - {followed}:
+            os.kill(children[rank], signal.SIGKILL)
+    for rank in set(range(case.processes)) - codes.keys():
+        codes[rank] = _wait(children[rank])
+    return Ended([codes[rank] for rank in range(case.processes)], calls, "".join(p.read_text() for p in printed))
 
 
-def _work(arguments: Sequence[str], folder: Path, kill_at: int, pipe: int) -> None:
+def _wait(child: int) -> int:
+    """Return the exit code of a child; a child that does not end is a fault."""
+    started = time.monotonic()
+    while (found := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() - started > PATIENCE_S:
+            os.kill(child, signal.SIGKILL)
+            raise Fault("A process did not end after the death of the other.")
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(found[1])
+
+
+def _join(rank: int, processes: int, port: int, met: Path) -> None:
+    """Let a child be one of several processes, as torchrun does, and make a file once they have met."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+    init_process_group = distributed.init_process_group
+
+    def meet(*arguments: Any, **options: Any) -> None:
+        init_process_group(*arguments, **options)
+        met.touch()
+
+    distributed.init_process_group = meet
+
+
+def _work(arguments: Sequence[str], folder: Path, followed: bool) -> None:
     os.chdir(folder)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
     sys.argv = ["bigsf", *arguments, "--quiet"]
-    provenance.now = lambda: "2026-01-01T00:00:00"  # outputs of all runs name one time
-    provenance.command_line = lambda: "bigsf"
-    calls = 0
-
-    def count(event: str, details: tuple[object, ...]) -> None:
-        nonlocal calls
-        path = str(details[0]) if event in EVENTS and details else "/"
-        if path.startswith("/") and not path.startswith(str(folder)):
-            return
-        calls += 1
-        if calls == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        os.write(pipe, b".")
-
-    sys.addaudithook(count)
-    run()
+    for module in (provenance, run_folder):  # all runs name one time and one command
+        module.now, module.command_line = lambda: "2026-01-01T00:00:00", lambda: "bigsf"  # type: ignore[attr-defined]
+    if followed:
+        be_followed()
+    bigsf()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files of a folder by their name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+# --- comparison -------------------------------------------------------------------------------------------------------
 
 
-def torment(kills: int, seed: int) -> dict[str, int]:
-    """Kill commands, run them again and compare; return the number of kills of each, raise `SystemExit` on a fault."""
+def contents(folder: Path) -> dict[str, Any]:
+    """Return the files of a folder by their path: their bytes, or the values of a snapshot."""
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != "train.log":
+            name = str(path.relative_to(folder))
+            found[name] = torch.load(path, weights_only=True) if path.suffix == ".pt" else path.read_bytes()
+    return found
+
+
+def difference(one: Any, two: Any, where: str = "") -> str:
+    """Return where two nested structures differ, or an empty string where they are the same bit for bit."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        if set(one) != set(two):
+            return f"{where}: {', '.join(sorted(map(str, set(one) ^ set(two))))} in one alone"
+        return next((d for key in one if (d := difference(one[key], two[key], f"{where} {key}"))), "")
+    if isinstance(one, list | tuple) and isinstance(two, list | tuple):
+        if len(one) != len(two):
+            return f"{where}: lengths {len(one)} and {len(two)}"
+        pairs = enumerate(zip(one, two, strict=True))
+        return next((d for i, (a, b) in pairs if (d := difference(a, b, f"{where} {i}"))), "")
+    if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
+        return "" if torch.equal(one, two) else f"{where}: tensors differ"
+    if isinstance(one, bytes):
+        return "" if one == two else f"{where}: bytes differ"
+    return "" if one == two or (one != one and two != two) else f"{where}: {one} and {two}"
+
+
+# --- many kills -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a command does that nobody kills."""
+
+    files: dict[str, Any]
+    """The files in its folder, as of `contents`."""
+    calls: list[Counter[int]]
+    """The system calls of each process, by kind."""
+    former: Path
+    """A folder with what lay there before."""
+
+
+def watch(name: str, case: Case, folder: Path) -> Undisturbed:
+    """Run a command undisturbed once per process, and follow each of them."""
+    former = Path(tempfile.mkdtemp(dir=folder.parent)) / "former"
+    folder.mkdir()
+    if case.former and any(code not in (0, 75) for code in run(replace(case, arguments=case.former), folder).codes):
+        raise Fault(f"{name}: the former command failed.")
+    folder.rename(former)
+    calls: list[Counter[int]] = []
+    files: dict[str, Any] = {}
+    for rank in range(case.processes):
+        shutil.copytree(former, folder)
+        ended = run(case, folder, followed=rank)
+        if any(ended.codes):
+            raise Fault(f"{name}: exit codes {ended.codes} without a kill:\n{ended.printed}")
+        if rank and (found := difference(files, contents(folder))):
+            raise Fault(f"{name} is not the same twice without a kill:{found}")
+        files = contents(folder)
+        calls.append(ended.calls)
+        shutil.rmtree(folder)
+    return Undisturbed(files, calls, former)
+
+
+def torment(name: str, case: Case, folder: Path, undisturbed: Undisturbed) -> int:
+    """Kill a command, run it again, and so on to its end; compare, and return the number of kills.
+
+    Raises
+    ------
+    Fault
+        Where it does not work again, or ends with other files.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(undisturbed.former, folder)
+    kills, story = 0, name
+    while True:
+        command = case.after_a_kill(folder) if kills else case
+        rank = random.randrange(case.processes)
+        kind = random.choice(sorted(undisturbed.calls[rank]))
+        kill_at = Call(kind, random.randint(1, undisturbed.calls[rank][kind]))
+        if kills and random.random() > KILLED_AGAIN:
+            ended = run(command, folder)
+        else:
+            ended = run(command, folder, rank, kill_at)
+        if not ended.killed:
+            break
+        kills += 1
+        story += f", process {rank} killed at call {kill_at.nth} of kind {kind}"
+        left = [code for code in ended.codes if code != -signal.SIGKILL]
+        if any(code not in (0, 8) or (code == 8 and "lost its connection" not in ended.printed) for code in left):
+            raise Fault(f"{story}: the other process ended with {left}:\n{ended.printed}")
+    found = contents(folder)
+    refused = 2 in ended.codes and "exists already" in ended.printed
+    if refused:  # it was complete when it was killed; a hidden file may be left
+        found = {path: content for path, content in found.items() if not path.startswith(".")}
+    elif any(ended.codes):
+        raise Fault(f"{story}: exit codes {ended.codes}:\n{ended.printed}")
+    if what := difference(undisturbed.files, found):
+        raise Fault(f"{story}: not the files of an undisturbed command:{what}\n{ended.printed}")
+    return kills
+
+
+def kill_commands(kills: int, seed: int, names: Sequence[str] = ()) -> dict[str, int]:
+    """Kill commands, run them again and compare; return the number of kills of each.
+
+    Parameters
+    ----------
+    kills
+        Number of kills, in all.
+    seed
+        Seed of the moments of the kills.
+    names
+        The commands, of `make_cases`; by default all.
+
+    Raises
+    ------
+    Fault
+        Where a command does not work again, or ends with other files.
+    """
     random.seed(seed)
+    torch.set_num_threads(1)
+    for module in LOADED:
+        importlib.import_module(module)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name).resolve()
-        commands = make_inputs(root)
-        expected, calls = {}, {}
-        folder = root / "work"  # the same for all, as mosaics name it
-        for what, arguments in commands.items():
-            folder.mkdir()
-            code, calls[what] = call(arguments, folder)
-            expected[what] = contents(folder)
-            shutil.rmtree(folder)
-            if code:
-                raise SystemExit(f"{what}: exit code {code} without a kill.")
-        done = dict.fromkeys(commands, 0)
+        folder = root / "work"  # the same for all, as outputs name it
+        cases = make_cases(root)
+        cases = {what: cases[what] for what in names or cases}
+        undisturbed = {what: watch(what, case, folder) for what, case in cases.items()}
+        done = dict.fromkeys(cases, 0)
         while sum(done.values()) < kills:
             what = min(done, key=lambda each: done[each])
-            _kill_once(what, commands[what], folder, calls[what], expected[what], replacing=bool(done[what] % 2))
-            done[what] += 1
+            done[what] += torment(what, cases[what], folder, undisturbed[what])
         return done
-
-
-def _kill_once(
-    what: str, arguments: Sequence[str], folder: Path, calls: int, expected: dict[str, bytes], replacing: bool
-) -> None:
-    """Kill a command at one call, run it again, and compare."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    arguments = [*arguments, "--overwrite"] if replacing else arguments
-    for name in expected if replacing else ():
-        (folder / name).write_text("a former output")
-    at = random.randint(1, calls)
-    code, _ = call(arguments, folder, at)
-    if code != -signal.SIGKILL:
-        raise SystemExit(f"{what}: exit code {code} where it was to be killed at call {at} of {calls}.")
-    complete = {name: content for name, content in contents(folder).items() if name[0] != "."} == expected
-    code, _ = call(arguments, folder)
-    if code == 2 and complete:  # it exists already; a hidden file may be left
-        return
-    if code:
-        raise SystemExit(f"{what}: exit code {code} after a kill at call {at} of {calls}.")
-    if found := {name for name in {*expected, *contents(folder)} if contents(folder).get(name) != expected.get(name)}:
-        raise SystemExit(f"{what}: {', '.join(sorted(found))} differ after a kill at call {at} of {calls}.")
 
 
 def main() -> None:
     """Print how often each command was killed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="commands, e.g. 'train, 2 processes'; by default all")
     parser.add_argument("--kills", type=int, default=200, help="total number of kills")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
     options = parser.parse_args()
     started = time.monotonic()
-    for what, kills in torment(options.kills, options.seed).items():
-        print(f"{what}: {kills} kills; the same command then wrote the files of an undisturbed one, byte for byte")
+    for what, kills in kill_commands(options.kills, options.seed, options.names).items():
+        print(f"{what}: {kills} kills; it then ended with the files of an undisturbed command")
     print(f"in {time.monotonic() - started:.0f} s")
 
 

@@ -4,14 +4,17 @@ python tests/benchmarks/segment.py
 """
 
 import importlib.util
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from astropy.io import fits
 from astropy.wcs import WCS
-from measuring import alternating, machine, matrix_flops, parser, peak_bytes, show
+from measuring import alternating, command, machine, matrix_flops, parser, peak_bytes, show
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigsf.maps.tiling import window_starts
@@ -20,6 +23,9 @@ from bigsf.models.normalizations import Log
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
+
+FIXED_MB = 600
+"""What the option --memory promises of the memory that it does not count: Python, its libraries and the figure."""
 
 
 class InMemory:
@@ -47,6 +53,21 @@ def monai_inference(model: SegmentationModel, image: torch.Tensor, window: int, 
             inferer(image, model.probabilities)
 
     return run
+
+
+def show_memory(nx: int = 6000, ny: int = 4000) -> None:
+    """Segment a large map, most of it missing, under two limits of memory, and print the peak beside the promise."""
+    image = np.full((ny, nx), np.nan, np.float32)
+    image[:256, :256] = np.random.default_rng(0).lognormal(50, 0.3, (256, 256))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path, output = Path(folder) / "map.fits", Path(folder) / "out.fits"
+        fits.PrimaryHDU(image).writeto(path)
+        for memory_mb in (20, 200):
+            options = ("-o", output, "--overwrite", "--device", "cpu", "--memory", f"{memory_mb}MB")
+            _, peak = command("segment", "higal-small", path, *options)
+            rows.append([f"{memory_mb} MB", f"{peak / 1e6:.0f} MB", f"{FIXED_MB + memory_mb} MB"])
+    show([f"--memory, {nx} x {ny} pixels", "peak", "promise"], rows)
 
 
 def main() -> None:
@@ -106,6 +127,7 @@ def main() -> None:
     ]
     show(columns, rows)
     print(f"Windows of {window} pixels that overlap by half; peak memory {peak_bytes() / 1e6:.0f} MB.")
+    show_memory()
 
 
 if __name__ == "__main__":

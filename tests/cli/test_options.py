@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,8 @@ import pytest
 from bigsf.cli.options import config_from, seconds
 from bigsf.config import Config, ConfigPath
 from bigsf.errors import ConfigError
+from bigsf.training.run_config import RunConfig
+from conftest import Ended, Sky
 
 
 class Example(Config):
@@ -33,3 +36,26 @@ def test_a_duration_has_a_unit() -> None:
     assert (seconds(None), seconds("30min"), seconds("1h30min")) == (None, 1800, 5400)
     with pytest.raises(ConfigError, match="--time-limit soon: expected a duration such as 30min, 4h or 3:50:00"):
         seconds("soon")
+
+
+def test_the_home_of_the_user_stands_for_a_tilde(
+    sky: Sky, ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    shutil.copy(sky.path("image"), home)
+    ended(0, "preprocess", "~/image.fits", "--patch-size", 16, "--output=~/made/out.h5")
+    (tmp_path / "run.yaml").write_text("data: {path: ~/made/out.h5}\ntrainer: {output_dir: ~/results}\n")
+    run = RunConfig.from_yaml(tmp_path / "run.yaml")
+    assert (run.data.path, run.trainer.output_dir) == (home / "made" / "out.h5", home / "results")  # type: ignore[union-attr]
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "run.yaml"}
+
+
+def test_a_tilde_of_nobody_is_one_message(sky: Sky, ended: Ended, tmp_path: Path) -> None:
+    image, message = sky.path("image"), "begins with ~no-such-user, which is no home of a user"
+    for path in (["~no-such-user/map.fits"], [image, "-o", "~no-such-user/o.h5"], [image, "--target=~no-such-user/t"]):
+        assert message in ended(2, "preprocess", "--patch-size", 16, *path).err
+    (tmp_path / "run.yaml").write_text("data: {path: ~no-such-user/map.h5}\n")
+    result = ended(3, "train", "run.yaml")
+    assert f"line 1, data.path: ~no-such-user/map.h5 {message}" in result.err

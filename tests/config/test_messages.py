@@ -9,6 +9,27 @@ from bigsf.training.run_config import RunConfig, TrainerConfig
 
 WRONG = [
     (
+        (
+            "data: {path: galaxy.h5}\ntrainer:\n  batch_size: true\n  seed: 1:30\n  scheduler: {type: multistep, milestones: [1, on]}\n"
+        ),
+        (
+            "config.yaml has 3 mistakes:\n"
+            "  line 3, trainer.batch_size: found 'true', expected a valid integer.\n"
+            "  line 4, trainer.seed: found '1:30', expected a valid integer.\n"
+            "  line 5, trainer.scheduler.milestones.1: found 'true', expected a valid integer."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  seed: 010\n"),
+        (
+            "config.yaml, line 3: 010 is octal in YAML 1.1 and decimal in YAML 1.2. Write 10 for the decimal number, or '010' in quotes for a text."
+        ),
+    ),
+    (
+        (f"data: {{path: galaxy.h5}}\ntrainer: {{seed: {'9' * 5000}}}\n"),
+        ("config.yaml, line 2: expected a number, found one of 5,000 digits."),
+    ),
+    (
         ("data: {path: galaxy.h5}\ntrainer: {epochs: many}\n"),
         ("config.yaml has 1 mistake:\n  line 2, trainer.epochs: found 'many', expected a valid integer."),
     ),

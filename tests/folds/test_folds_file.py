@@ -266,3 +266,10 @@ def test_a_read_only_folder_of_the_data_is_told_of_split_path(
     monkeypatch.setattr("os.access", lambda folder, _: folder != tmp_path)  # root may write anywhere
     with pytest.raises(UsageError, match=r"read-only for you. Name another folds file with split.path"):
         load_or_make_folds(patch_file, split_config(path=tmp_path / "folds.json"))
+
+
+def test_a_deeply_nested_file_is_no_folds_file(patch_file: PatchFile, tmp_path: Path) -> None:
+    path = tmp_path / "deep.folds.json"
+    path.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(DataError, match=r"deep.folds.json is not a folds file of BigSF: the whole: "):
+        load_folds(path, patch_file)

@@ -80,7 +80,7 @@ def test_greatest_keys_alone_are_asked_for() -> None:
 def test_a_fingerprint_holds_the_greatest_keys_whatever_the_blocks(
     block_pixels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK_PIXELS", block_pixels)
+    monkeypatch.setattr(module, "BLOCK_PIXELS", block_pixels)
     image = noise()
     expected = np.unique(window_keys(image))[-FINGERPRINT_KEYS:]
     assert len(expected) == FINGERPRINT_KEYS

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from bigsf.errors import DataError
+from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
 from conftest import shared_data
 from ramp_files import RAMP, read, saved
@@ -62,6 +64,48 @@ def test_what_is_not_fits_is_refused(tmp_path: Path, content: bytes) -> None:
         FitsImage(path)
 
 
+def with_card(path: Path, card: str) -> Path:
+    """Put a card into a FITS file, in the place of OBJECT."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"OBJECT  =")
+    content[at : at + 80] = card.encode().ljust(80)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("NAXIS2  =           1000000000", r"HDU 1 gives its NAXIS2 as \d+ and as 1000000000. Keep one"),
+        ("NAXIS   =                    1", r"HDU 1 gives its NAXIS as 1 and as 2. Keep one"),
+        ("NAXIS   =                  999", r"a header has no 'NAXIS3'"),
+        ("BITPIX  =                  -64", r"HDU 1 gives its BITPIX as -64 and as -32. Keep one"),
+        ("NAXIS1  =                    T", r"the lengths \(\d+, True\) of the axes of HDU 1 are no whole numbers"),
+    ],
+)
+def test_sizes_that_a_header_gives_twice_are_refused(tmp_path: Path, card: str, message: str) -> None:
+    header = fits.Header({"OBJECT": "a place"})
+    path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP.astype(np.float32), header))
+    with pytest.raises(DataError, match=message):
+        FitsImage(with_card(path, card))
+
+
+def test_a_size_that_is_no_whole_number_is_refused_also_where_it_stands_twice(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP, fits.Header({"OBJECT": "a place"})))
+    with_card(path, "NAXIS2  =                 1000")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"NAXIS2  =")
+    content[at : at + 80] = b"NAXIS2  = 1.5".ljust(80)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"the NAXIS2 of HDU 1 is 1.5, which is no whole number"):
+        FitsImage(path)
+
+
+def test_a_size_that_stands_twice_with_one_value_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", None, fits.ImageHDU(RAMP, fits.Header({"OBJECT": "a place"})))
+    np.testing.assert_array_equal(read(with_card(path, f"NAXIS2  = {len(RAMP):>20}")), RAMP)
+
+
 def test_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.fits does not exist"):
         FitsImage(tmp_path / "none.fits")
@@ -74,3 +118,43 @@ def test_real_truncated_file_and_real_no_fits_are_refused() -> None:
         FitsImage(shared_data("odd", "truncated.fits"))
     with pytest.raises(DataError, match=r"not_actually_fits.fits is not a FITS file that can be read"):
         FitsImage(shared_data("odd", "not_actually_fits.fits"))
+
+
+def with_cards(path: Path, number: int) -> Path:
+    """Write a FITS file whose header has some more cards, and an archive of it."""
+    fits.PrimaryHDU(np.ones((2, 3), np.float32)).writeto(path)
+    content = path.read_bytes()
+    end = content.index(b"END" + b" " * 77)
+    header = content[:end] + b"COMMENT a".ljust(80) * number + b"END".ljust(80)
+    path.write_bytes(header.ljust(-(-len(header) // 2880) * 2880) + content[2880:])
+    return path
+
+
+def test_a_header_may_be_long_but_not_endless(tmp_path: Path) -> None:
+    with open_fits(with_cards(tmp_path / "long.fits", 2000)) as hdus:
+        assert len(hdus[0].header["COMMENT"]) == 2000
+    with pytest.raises(DataError, match=r"a header has more than 36,000 cards, or no end\. Copy the image alone"):
+        open_fits(with_cards(tmp_path / "endless.fits", 40_000))
+
+
+@pytest.mark.parametrize("begin", [b"", b"SIMPLE  =                    T".ljust(80)], ids=["zeros", "header"])
+def test_an_archive_is_not_unpacked_in_search_of_a_header(begin: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.fits.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(begin + bytes(30_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"does not begin with SIMPLE|no end"):
+            open_fits(path)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_is_not_unpacked_behind_the_last_hdu(tmp_path: Path) -> None:
+    path = tmp_path / "tail.fits"
+    fits.PrimaryHDU(np.ones((2, 3), np.float32)).writeto(path)
+    with gzip.open(tmp_path / "tail.fits.gz", "wb", 1) as file:
+        file.write(path.read_bytes() + bytes(30_000_000))
+    with pytest.raises(DataError, match="a header has more than 36,000 cards, or no end"):
+        open_fits(tmp_path / "tail.fits.gz")

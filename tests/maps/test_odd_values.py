@@ -1,5 +1,6 @@
 """Values that stand far apart from all others are named with their count and the option that ends them."""
 
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -161,3 +162,16 @@ def test_of_real_maps_only_zeros_for_missing_data_are_named(folder: str) -> None
                 found = warn_of_odd_values(image, census)
         expected = [OddValue(0, 0, ZEROS_FOR_MISSING[path.name])] if path.name in ZEROS_FOR_MISSING else []
         assert found == expected, path.name
+
+
+def test_to_count_values_takes_little_memory() -> None:
+    image = np.full((4, 1_000_000), 1e22, np.float32)
+    census = ValueCensus()
+    tracemalloc.start()
+    try:
+        census.add(image)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < image.nbytes / 2
+    assert (census.pixels, census.minimum, census.maximum) == (4_000_000, image[0, 0], image[0, 0])

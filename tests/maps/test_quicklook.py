@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -93,3 +94,14 @@ def longitudes_of(axes: Any) -> Any:
     """Return the longitudes on the lower row of a map at each tenth column."""
     nx = axes.images[0].get_array().shape[1]
     return axes.wcs.pixel_to_world(np.arange(0, nx, 10), np.zeros(len(range(0, nx, 10)))).l.deg
+
+
+def test_a_figure_takes_little_more_memory_than_its_thumbnails() -> None:
+    image = column_density(1000, 1000)
+    tracemalloc.start()
+    try:
+        pixels_of(lambda: quicklook_figure(subsampled_planes(image), fits.Header(), "map", 0.5))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15 * image.nbytes, "colours are interpolated instead of values"

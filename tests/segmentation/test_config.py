@@ -20,7 +20,8 @@ def test_cleaning_that_makes_no_sense_is_refused(
 
 @pytest.mark.parametrize("threshold", ["half", "1.5", -0.1, "nan", None, True])
 def test_impossible_threshold_is_refused(threshold: object) -> None:
-    message = f"threshold: found {threshold!r}, expected whole, labelled, or a probability from 0 to 1"
+    found = "true" if threshold is True else threshold
+    message = f"threshold: found {found!r}, expected whole, labelled, or a probability from 0 to 1"
     with pytest.raises(ConfigError, match=message):
         SegmentConfig.from_dict({"threshold": threshold})
 

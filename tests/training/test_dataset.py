@@ -1,3 +1,4 @@
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def test_augmented_batch_is_a_function_of_seed_epoch_and_step(dataset_of: Callab
 def test_data_without_a_type_are_patches(patch_path: Path) -> None:
     data = RunConfig.from_dict({"data": {"path": str(patch_path), "in_memory": True}}).data
     assert data == PatchesConfig(path=patch_path, in_memory=True)
-    assert not isinstance(data.build().image, np.memmap)
+    assert not isinstance(data.build().image.base, mmap.mmap)
 
 
 def test_prefetched_batches_are_those_of_the_dataset(dataset_of: Callable[..., PatchDataset]) -> None:

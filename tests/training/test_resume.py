@@ -26,7 +26,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
 from bigsf.training.build import Parts
-from bigsf.training.callbacks import Callback
+from bigsf.training.callbacks import Callback, Checkpoints
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
@@ -231,6 +231,27 @@ def test_killed_run_goes_on_from_its_last_regular_save(settings: Settings, train
     assert Snapshot.load(trainer.folder.last).steps_run == 4
     Trainer.from_snapshot(trainer.folder.path).train()
     assert_same_run(trainer.folder.path, trained)
+
+
+@pytest.mark.parametrize("killed_at", ["best.pt", "last.pt"])
+def test_a_run_killed_between_the_saves_of_an_epoch_sets_nothing_aside(
+    killed_at: str, settings: Settings, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS))
+    save = Checkpoints._save
+
+    def save_or_die(checkpoints: Checkpoints, path: Path) -> None:
+        if checkpoints.run.state.epochs_run == 2 and path.name == killed_at:
+            kill()
+        save(checkpoints, path)
+
+    monkeypatch.setattr(Checkpoints, "_save", save_or_die)
+    with pytest.raises(SystemExit):
+        trainer.train()
+    monkeypatch.undo()
+    Trainer.from_snapshot(trainer.folder.path).train()
+    assert_same_run(trained, trainer.folder.path)
+    assert not trainer.folder.superseded.exists()
 
 
 def test_run_killed_before_its_first_save_starts_anew(settings: Settings, trained: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from bigsf.errors import SnapshotError
+from bigsf.errors import SnapshotError, TrainingError
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.snapshot_guard import check_archive, check_values
 from bigsf.training.trainer import Trainer
+from conftest import Settings
 
 
 @pytest.fixture
@@ -63,6 +64,9 @@ def test_values_that_are_not_plain_are_refused(path: Path, value: object, messag
         ("EPOCHS_RUN", -1, r"it has run -1 epochs"),
         ("STEPS_RUN", -1, r"it has run \d+ epochs and -1 steps"),
         ("EPOCHS_RUN", 7, r"its history is not of 7 epochs"),
+        ("EPOCHS_RUN", 2**63, r"its history is not of 9223372036854775808 epochs"),
+        ("THRESHOLDS", {"whole": float("nan"), "labelled": 0.5}, r"its thresholds are nan and 0.5"),
+        ("THRESHOLDS", {"whole": 0.5, "labelled": 1.5}, r"its thresholds are 0.5 and 1.5"),
         ("BEST", {"value": 0.5}, r"its best model is"),
         ("BEST", {"value": 0.5, "epoch": 99.0}, r"its best model is"),
     ],
@@ -93,14 +97,71 @@ def test_a_network_that_needs_more_memory_than_the_file_has_is_refused_before_it
         Snapshot.load(path).build_model()
 
 
-def test_moments_of_other_weights_are_refused(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("exp_avg", torch.zeros(2, 3), r"exp_avg has the shape \(2, 3\)"),
+        ("exp_avg", torch.tensor(0.0), r"exp_avg has the shape \(\) instead of \(\d+"),
+        ("exp_avg", None, r"exp_avg is no array of real numbers"),
+        ("exp_avg", [0.0], r"exp_avg is no array of real numbers"),
+        ("step", torch.tensor(True), r"step is no array of real numbers"),
+        ("step", torch.tensor(1j), r"step is no array of real numbers"),
+        ("step", torch.tensor(-1.0), r"step is -1.0"),
+        ("step", torch.tensor(float("nan")), r"step is nan"),
+    ],
+)
+def test_a_state_that_no_optimizer_has_is_refused(path: Path, name: str, value: object, message: str) -> None:
     def change(data: dict[str, Any]) -> None:
         for state in data["OPTIMIZER_STATE"]["state"].values():
-            state["exp_avg"] = torch.zeros(2, 3)
+            state[name] = value
 
     altered(path, change)
-    with pytest.raises(SnapshotError, match=r"exp_avg has the shape \(2, 3\)"):
+    with pytest.raises(SnapshotError, match=message):
         Trainer.from_snapshot(path, epochs=50)
+
+
+def test_a_state_that_lacks_a_part_is_refused(path: Path) -> None:
+    altered(path, lambda data: data["OPTIMIZER_STATE"]["state"][0].pop("exp_avg_sq"))
+    with pytest.raises(SnapshotError, match=r"exp_avg_sq is missing"):
+        Trainer.from_snapshot(path, epochs=50)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), -1.0, "fast", None])
+def test_a_learning_rate_that_is_no_number_is_refused(path: Path, rate: object) -> None:
+    altered(path, lambda data: data["OPTIMIZER_STATE"]["param_groups"][0].update(lr=rate))
+    with pytest.raises(SnapshotError, match=r"the learning rate is (nan|-1.0|'fast'|None)"):
+        Trainer.from_snapshot(path, epochs=50)
+
+
+@pytest.mark.parametrize("factor", [1e308, float("inf"), float("nan")])
+def test_a_learning_rate_that_overflows_ends_the_run(run_dict: Settings, factor: float) -> None:
+    settings = run_dict(epochs=1, scheduler={"type": "plateau"})
+    trainer = Trainer.from_config(settings)
+    trainer.train()
+    altered(trainer.folder.last, lambda data: data["SCHEDULER_STATE"].update(factor=factor))
+    with pytest.raises(TrainingError, match=r"The learning rate of epoch 2 would be (inf|nan|\de\+30\d)"):
+        Trainer.from_snapshot(trainer.folder.last, epochs=2).train()
+
+
+def test_an_optimizer_keeps_the_settings_of_the_config(path: Path) -> None:
+    settings = dict(Trainer.from_snapshot(path, epochs=50).run.state.optimizer.param_groups[0])
+    altered(path, lambda data: data["OPTIMIZER_STATE"]["param_groups"][0].update(betas=[], weight_decay=9.0))
+    group = Trainer.from_snapshot(path, epochs=50).run.state.optimizer.param_groups[0]
+    assert {name: group[name] for name in ("betas", "weight_decay", "lr")} == {
+        name: settings[name] for name in ("betas", "weight_decay", "lr")
+    }
+
+
+def test_moments_that_share_memory_become_arrays_of_their_own(path: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for state in data["OPTIMIZER_STATE"]["state"].values():
+            state["exp_avg"] = state["exp_avg_sq"] = state["exp_avg_sq"].reshape(-1)[0].expand(state["exp_avg"].shape)
+
+    altered(path, change)
+    moments = list(Trainer.from_snapshot(path, epochs=50).run.state.optimizer.state.values())
+    arrays = [state[name] for state in moments for name in ("exp_avg", "exp_avg_sq")]
+    assert len({array.data_ptr() for array in arrays}) == len(arrays)
+    assert all(array.untyped_storage().nbytes() >= array.nbytes for array in arrays)
 
 
 def test_a_flipped_bit_in_any_weight_is_found(path: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from bigsf import console
 from bigsf.cli.kfold import kfold
+from bigsf.cli.options import with_homes
 from bigsf.cli.preprocess import preprocess
 from bigsf.cli.resume import resume
 from bigsf.cli.segment import segment
@@ -46,12 +47,12 @@ P = ParamSpec("P")
 
 
 def _with_output(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn printing on before a command runs; with --quiet for warnings and errors alone."""
+    """Turn printing on before a command runs, with --quiet for warnings and errors alone; give it paths without `~`."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         console.configure_output(bool(kwargs.get("quiet")))
-        command(*args, **kwargs)
+        command(*args, **{name: with_homes(value) for name, value in kwargs.items()})
 
     return run
 

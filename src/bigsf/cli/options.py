@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from bigsf.config import Config
+from bigsf.errors import UsageError
+from bigsf.files import with_home
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
 
@@ -68,6 +70,24 @@ def config_from(kind: type[AnyConfig], options: Mapping[str, Any], file: Path | 
     """
     given = {key: _absolute(value) for key, value in options.items() if not _is_missing(value)}
     return kind.from_options(given, file)
+
+
+def with_homes(value: Any) -> Any:
+    """Return the value of an option, where it is a path or a list of paths with the home of a user for `~`.
+
+    The shell replaces `~` only at the beginning of a word, not in `--output=~/map.fits`.
+
+    Raises
+    ------
+    UsageError
+        Where a path begins with `~` and is no home of a user.
+    """
+    if isinstance(value, list):
+        return [with_homes(item) for item in value]
+    try:
+        return with_home(value) if isinstance(value, Path) else value
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _is_missing(value: Any) -> bool:

@@ -77,7 +77,10 @@ def segment(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="Memory for map and network, e.g. 4GB; changes the speed, not the result. [default: 2GB]"),
+        typer.Option(
+            help="Memory for map and network, e.g. 4GB, besides up to 600 MB for Python, its libraries and the figure; "
+            "changes the speed, not the result. [default: 2GB]"
+        ),
     ] = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"] | None,

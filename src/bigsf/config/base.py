@@ -17,12 +17,14 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
-from bigsf.config.messages import Location, as_option, explain, field_names, shown
+from bigsf.config.messages import Location, allowed_classes, as_option, explain, field_names, shown
 from bigsf.config.yaml_source import Dumper, read_yaml, with_setting
 from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
+from bigsf.files import with_home
 
 
 class Config(BaseModel):
@@ -37,6 +39,20 @@ class Config(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, data: Any) -> Any:
+        """Give truth values to numbers as texts, which they refuse; Python would take them as 1 and 0."""
+        if not isinstance(data, Mapping):
+            return data
+        numbers = {
+            key
+            for name, field in cls.model_fields.items()
+            if _is_number(field.annotation)
+            for key in field_names(name, field)
+        }
+        return {key: _bool_as_text(value) if key in numbers else value for key, value in data.items()}
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -129,9 +145,21 @@ class Config(BaseModel):
         return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
+def _is_number(annotation: Any) -> bool:
+    """Tell whether a field holds numbers and no truth values."""
+    classes = [each for each in allowed_classes(annotation) if isinstance(each, type)]
+    return any(issubclass(each, int | float) for each in classes) and bool not in classes
+
+
+def _bool_as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bool_as_text(item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(folder) / path.expanduser()
+    return Path(folder) / with_home(path)
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]

@@ -13,7 +13,7 @@ from bigsf.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads the safe subset of YAML, and `1e-3` as a number, as in YAML 1.2."""
+    """Reads the safe subset of YAML, and as YAML 1.2 does `1e-3` as a number and `1:30` as a text."""
 
 
 class Dumper(yaml.SafeDumper):
@@ -26,6 +26,36 @@ for _yaml in (_Loader, Dumper):
         re.compile(r"^[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$"),
         list("-+.0123456789"),
     )
+
+
+_LONGEST_NUMBER = 1000  # characters; Python refuses integers of more than 4300 digits
+
+_LEADING_ZERO = re.compile(r"[-+]?0[\d_]+")
+for _yaml in (_Loader, Dumper):
+    _yaml.add_implicit_resolver("tag:yaml.org,2002:int", _LEADING_ZERO, list("-+0"))
+
+
+def _construct_number(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
+    """Return a number, or the text of a clock: YAML 1.1 would read 1:30 as 90."""
+    if ":" in node.value:
+        return str(node.value)
+    if _LEADING_ZERO.fullmatch(node.value):
+        digits = node.value.lstrip("-+0_") or "0"
+        problem = (
+            f"{node.value} is octal in YAML 1.1 and decimal in YAML 1.2. Write {digits} for the decimal number, or "
+            f"'{node.value}' in quotes for a text"
+        )
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    if len(node.value) > _LONGEST_NUMBER:
+        problem = f"expected a number, found one of {len(node.value):,} digits"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    is_integer = node.tag.endswith(":int")
+    number: int | float = loader.construct_yaml_int(node) if is_integer else loader.construct_yaml_float(node)
+    return number
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct_number)
 
 
 _MOST_LINES = 100_000  # a file of nine anchors with nine aliases each would have 400 million
@@ -124,7 +154,7 @@ def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     key, separator, value = setting.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {setting}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4.")
-    parsed, _ = parse_yaml(value, f"--set {setting}")
+    parsed, _ = parse_yaml(value, f"--set {setting if len(setting) <= 100 else setting[:97] + '...'}")
     replaced: dict[str, Any] = _replaced(data, key.split("."), parsed if value.strip() else None, setting)
     return replaced
 

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from bigsf.arrays import FloatArray, IntArray
 from bigsf.maps.footprint import Footprint
 from bigsf.maps.planes import MapSource
-from bigsf.maps.tiling import bands, row_chunks
+from bigsf.maps.tiling import BLOCK_PIXELS, bands, row_chunks
 
 WINDOW_PX = 16
 """Pixels of a window, along a row."""
@@ -25,8 +25,6 @@ FINGERPRINT_KEYS = 4096
 
 _LEAST_VALUES = 8
 """Different values of a window, at least: windows of fewer, as in a filled gap, are alike in many maps."""
-
-_BLOCK_PIXELS = 1 << 18  # what the caches of a processor hold
 
 _SPREAD = np.uint32(0x9E3779B1)  # an odd number near 2**32 divided by the golden ratio: the product is well mixed
 
@@ -124,7 +122,7 @@ def _blocks(source: MapSource) -> Iterator[FloatArray]:
     nx = source.shape[1]
     for y0, y1 in row_chunks(source.shape):
         plane = source.read_rows(y0, y1)[0]
-        for top, bottom in bands(y1 - y0, max(1, _BLOCK_PIXELS // nx)):
+        for top, bottom in bands(y1 - y0, max(1, BLOCK_PIXELS // nx)):
             yield plane[top:bottom]
 
 

@@ -28,6 +28,10 @@ _BLOCK = 2880  # bytes; FITS files consist of such blocks
 
 _MOST_AXES = 999  # the most axes of an array, and columns of a table, that FITS allows
 
+_MOST_BLOCKS = 1000
+"""Blocks of a header, at most. astropy takes seconds for its 36,000 cards, and it looks for the end of a header in all
+that an archive of a few megabytes may unpack to."""
+
 _ARCHIVES: dict[bytes, Callable[[Path], BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
@@ -81,6 +85,8 @@ def open_fits(path: Path) -> Any:
     """
     try:
         start = _first_block(path)
+        if start and not start.startswith(b"SIMPLE"):
+            raise DataError(f"{path} is not a FITS file that can be read: {describe_kind(path, start)}")
         _check_axes(start)
         with quiet_astropy():
             hdus = fits.open(path, memmap=False, do_not_scale_image_data=True)
@@ -89,6 +95,8 @@ def open_fits(path: Path) -> Any:
             except Exception:
                 hdus.close()
                 raise
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(describe_absence(path)) from None
     except IsADirectoryError:
@@ -97,7 +105,6 @@ def open_fits(path: Path) -> Any:
         if out_of_memory(error):
             raise
         reason = f"a header has no {_reason(error)}" if isinstance(error, KeyError) else _reason(error)
-        reason = describe_kind(path, start) if reason.startswith("No SIMPLE card") else reason
         raise DataError(f"{path} is not a FITS file that can be read: {reason}") from error
     return hdus
 
@@ -110,21 +117,35 @@ def _reason(error: Exception) -> str:
 def _first_block(path: Path) -> bytes:
     with path.open("rb") as file:
         start = file.read(_BLOCK)
-    for signature, unpack in _ARCHIVES.items():
-        if start.startswith(signature):
-            with unpack(path) as file:
-                return file.read(_BLOCK)
-    return start
+    unpack = next((unpack for signature, unpack in _ARCHIVES.items() if start.startswith(signature)), None)
+    with unpack(path) if unpack else path.open("rb") as file:
+        start = file.read(_BLOCK)
+        if start.startswith(b"SIMPLE"):
+            _check_end(start, file)
+        return start
+
+
+def _check_end(start: bytes, file: Any) -> None:
+    """Refuse a header without an end, of which a file has read its first block; one that is cut short fails later."""
+    block = start
+    for _ in range(_MOST_BLOCKS):
+        if not block or any(re.match(rb"END[^\w-]", block[at : at + 80]) for at in range(0, len(block), 80)):
+            return
+        block = file.read(_BLOCK)
+    raise ValueError(f"a header has more than {_MOST_BLOCKS * _BLOCK // 80:,} cards, or no end. Copy the image alone.")
 
 
 def _read_headers(hdus: Any) -> None:
     """Read all headers one after the other, and check each of them before astropy builds an HDU of it."""
     for index in count():
+        _check_sizes(hdus[index], index)
         last = hdus[index].fileinfo()
         if last["datSpan"] < 0:  # the next header would be this one again
             raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
         last["file"].seek(last["datLoc"] + last["datSpan"])
-        _check_axes(last["file"].read(_BLOCK))
+        start = last["file"].read(_BLOCK)
+        _check_axes(start)
+        _check_end(start, last["file"])
         try:
             hdus[index + 1]
         except IndexError:
@@ -142,6 +163,21 @@ def _check_axes(header: bytes) -> None:
         found = re.match(rb"(NAXIS|TFIELDS) *= *\+?(\d+)", header[at : at + 80])
         if found and int(found[2]) > _MOST_AXES:
             raise ValueError(f"its {found[1].decode()} is {found[2].decode()[:30]}")
+
+
+def _check_sizes(hdu: Any, index: int) -> None:
+    """Refuse an array whose size is no whole number, or stands twice in its header: readers take one or the other."""
+    header = hdu.header
+    axes = header.get("NAXIS", 0)
+    for name in ("BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, axes + 1 if type(axes) is int else 1))):
+        values = [header[name, number] for number in range(header.count(name) if name in header else 0)]
+        whole = sorted({value for value in values if type(value) is int})
+        if len(whole) > 1:
+            raise ValueError(f"HDU {index} gives its {name} as {' and as '.join(map(str, whole))}. Keep one.")
+        if values and values[0] not in whole:
+            raise ValueError(f"the {name} of HDU {index} is {values[0]!r}, which is no whole number.")
+    if is_image(hdu) and any(type(length) is not int for length in hdu.shape):
+        raise ValueError(f"the lengths {hdu.shape} of the axes of HDU {index} are no whole numbers.")
 
 
 def is_image(hdu: Any) -> bool:

@@ -10,7 +10,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.planes import FitsMap, check_not_inverted
-from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.maps.tiling import BLOCK_PIXELS, READ_PIXELS, bands, row_chunks
 
 _GAP = 4  # empty octaves (factors of 2) on at least one side of a value that stands apart
 
@@ -50,11 +50,14 @@ class ValueCensus:
 
     def add(self, image: FloatArray) -> None:
         """Count the values of some pixels, of any shape; NaN is missing."""
-        values = image[np.isfinite(image)] + np.float32(0)  # -0 becomes 0
-        octaves = (values.view(np.uint32) >> 23).astype(np.intp)  # once, for the three results below
-        self._pixels += np.bincount(octaves, minlength=512)
-        np.minimum.at(self._low, octaves, values)
-        np.maximum.at(self._high, octaves, values)
+        pixels = image.reshape(-1)
+        for start, end in bands(len(pixels), BLOCK_PIXELS):
+            block = pixels[start:end]
+            values = block[np.isfinite(block)] + np.float32(0)  # -0 becomes 0
+            octaves = (values.view(np.uint32) >> 23).astype(np.intp)  # once, for the three results below
+            self._pixels += np.bincount(octaves, minlength=512)
+            np.minimum.at(self._low, octaves, values)
+            np.maximum.at(self._high, octaves, values)
 
     @property
     def pixels(self) -> int:
@@ -179,7 +182,7 @@ def check_range(images: Sequence[FitsImage], finite: int) -> None:
         warnings.warn(f"{message}; they are taken as missing. {remedy}.", BigsfWarning, stacklevel=2)
 
 
-def check_map(source: FitsMap, chunk_pixels: int = CHUNK_PIXELS) -> list[OddValue]:
+def check_map(source: FitsMap, chunk_pixels: int = READ_PIXELS) -> list[OddValue]:
     """Read a whole map before the long work begins, and check its values and its mask.
 
     Parameters

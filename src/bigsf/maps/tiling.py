@@ -10,6 +10,12 @@ from bigsf.arrays import BoolArray, FloatArray, IntArray
 CHUNK_PIXELS = 4_000_000
 """Pixels of a plane that a step holds in memory at a time; it changes memory and speed, never a result."""
 
+READ_PIXELS = 1_000_000
+"""The same for steps that only look at each pixel once."""
+
+BLOCK_PIXELS = 1 << 18
+"""Pixels that are worked on at a time, a part of a chunk: what the caches of a processor hold."""
+
 
 def window_starts(length: int, window: int, stride: int) -> IntArray:
     """Return the first pixel of each window along one axis: every `stride` pixels, and flush with the end.
@@ -38,7 +44,7 @@ def bands(length: int, rows: int) -> Iterator[tuple[int, int]]:
         yield y0, min(y0 + rows, length)
 
 
-def row_chunks(shape: tuple[int, int], pixels: int = CHUNK_PIXELS, least_rows: int = 1) -> Iterator[tuple[int, int]]:
+def row_chunks(shape: tuple[int, int], pixels: int = READ_PIXELS, least_rows: int = 1) -> Iterator[tuple[int, int]]:
     """Yield (y0, y1) of consecutive bands of rows of a map `(ny, nx)` that hold about so many pixels each."""
     ny, nx = shape
     return bands(ny, max(least_rows, pixels // nx))

@@ -80,16 +80,15 @@ class PatchFile(MapSource):
 
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:
         self.path = Path(path)
-        self._changes: ChangeDetector | None = None
         if self.path.exists() and not self.path.is_file():  # to open a pipe would wait for ever
             raise DataError(f"{self.path} is not a patch file that can be read: it is no regular file.")
         if is_fits(self.path):
             raise DataError(f"{self.path} is a FITS file; make a patch file of it with bigsf preprocess.")
         try:
-            if not in_memory:
-                self._changes = ChangeDetector(self.path)
+            changes = ChangeDetector(self.path)
             with h5py.File(self.path, "r") as file:
-                self._read(OpenPatchFile(self.path, file), in_memory)
+                self._read(OpenPatchFile(self.path, file, changes), in_memory)
+            changes.check()
         except DataError:
             raise
         except FileNotFoundError:
@@ -99,6 +98,7 @@ class PatchFile(MapSource):
                 raise
             remedy = f" {WITHOUT_LOCKS}" if "unable to lock file" in str(error) else ""
             raise DataError(f"{self.path} is not a patch file that can be read: {error}.{remedy}") from error
+        self._changes = None if in_memory else changes
 
     def _read(self, file: OpenPatchFile, in_memory: bool) -> None:
         self.patch_size, self.stride = file.number("patch_size_px"), file.number("stride_px")
@@ -167,10 +167,12 @@ class PatchFile(MapSource):
     @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         self.check_unchanged()
-        return self.image[:, y0:y1]
+        rows = self.image[:, y0:y1].copy()  # what is mapped may be lost later
+        self.check_unchanged()
+        return rows
 
     def check_unchanged(self) -> None:
-        """Raise `DataError` where the file was changed: reading beyond its new end would kill the process."""
+        """Raise `DataError` where the file was changed, or could not be read to its end."""
         if self._changes:
             self._changes.check()
 
@@ -217,4 +219,5 @@ class PatchFile(MapSource):
         target, labelled = (
             None if mask is None else sliding_window_view(mask, window)[y, x] for mask in (self.target, self.labelled)
         )
+        self.check_unchanged()
         return Patches(image, target, labelled, position)

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bigsf.errors import DataError
+from bigsf.files import ChangeDetector
+from bigsf.patches.mapped_plane import map_plane
 from bigsf.version import __version__
 
 FORMAT = "bigsf patches"
@@ -54,6 +56,8 @@ class OpenPatchFile:
         The file.
     file
         The same, open for reading.
+    changes
+        Of the same, from before it was opened.
 
     Raises
     ------
@@ -62,8 +66,8 @@ class OpenPatchFile:
         is absent, of an unexpected type, or not all there.
     """
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self._path, self._file = path, file
+    def __init__(self, path: Path, file: h5py.File, changes: ChangeDetector) -> None:
+        self._path, self._file, self._changes = path, file, changes
         self._check_format()
 
     def _check_format(self) -> None:
@@ -131,6 +135,8 @@ class OpenPatchFile:
             return dataset[()]
         if offset is None:
             raise DataError(f"{self._path} was rewritten by another tool: {dataset.name} is not contiguous.")
-        if self._path.stat().st_size < offset + dataset.nbytes:  # reading past the end of a map is a SIGBUS
+        if self._path.stat().st_size < offset + dataset.nbytes:  # to map it would fail
             raise DataError(f"{self._path} is cut short: {dataset.name} is not all there. Copy or make it again.")
-        return dataset[()] if in_memory else np.memmap(self._path, dataset.dtype, "r", offset, dataset.shape)
+        if in_memory:
+            return dataset[()]
+        return map_plane(self._path, dataset.dtype, offset, dataset.shape, self._changes)

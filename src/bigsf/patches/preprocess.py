@@ -2,6 +2,7 @@
 
 import json
 import resource
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -188,7 +189,8 @@ def _convert(
     report.counts = statistics.counts
     report.minimum, report.maximum = statistics.censuses[0].minimum, statistics.censuses[0].maximum
     report.seconds = time.monotonic() - started
-    report.memory_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024
+    report.memory_bytes = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     check_counts(report, planes, config.patch_size)
     warn_of_values(planes, statistics)
     return positions

@@ -76,7 +76,8 @@ class SegmentConfig(MapConfig):
     """Windows at a time; by default as many as `memory` allows, up to 64. It changes the speed, not the result."""
 
     memory: Annotated[ByteSize, BeforeValidator(_to_bytes)] = ByteSize(2_000_000_000)
-    """Memory for the map and the network, e.g. 4GB. It changes the speed, not the result."""
+    """Memory for the map and the network, e.g. 4GB; Python, its libraries and the figure take up to 600 MB besides. It
+    changes the speed, not the result."""
 
     precision: Precision = "auto"
     """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""

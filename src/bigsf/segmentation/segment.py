@@ -13,7 +13,7 @@ from torch import nn
 
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import BigsfWarning
+from bigsf.errors import BigsfWarning, SnapshotError
 from bigsf.figures import save_figure
 from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
@@ -204,8 +204,9 @@ def _write_bands(
     subsampled = SubsampledPlanes(report.shape)
     with console.progress(f"segment {name}", report.shape[0], "rows") as advance:
         for y0, y1, probability in predictor.predict_bands(source, advance=advance):
-            mean, raw = probability.mean(axis=0), source.read_rows(y0, y1)[0]
-            marked = mean >= report.threshold
+            mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
+            _check_numbers(mean, planes, name, y0, y1)
+            raw, marked = planes[0], mean >= report.threshold
             writer.write("PRIMARY", y0, mean)
             if "std" in report.products:
                 writer.write("STD", y0, probability.std(axis=0))
@@ -224,6 +225,17 @@ def _write_bands(
     if "mask" in report.products:
         writer.write("MASK", 0, mask)
     return mask, subsampled
+
+
+def _check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: int) -> None:
+    """Raise `SnapshotError` where a model gives no number for a pixel that is valid in all planes of the map."""
+    odd = int((np.isnan(mean) & np.isfinite(planes).all(axis=0)).sum())
+    if odd:
+        raise SnapshotError(
+            f"The probability of {odd} valid pixels of {name} in rows {y0} to {y1} is no number. The weights of the "
+            "model are damaged, or its training has failed (use its best.pt), or the values of the map are far from "
+            "those of its training."
+        )
 
 
 class _WholeMask:

@@ -45,12 +45,13 @@ class Checkpoints(Callback):
             self.save_last()
 
     def after_epoch(self, state: TrainingState) -> None:
-        """Save best.pt when the epoch is the best so far, and last.pt."""
-        if self.folder.replaces:
-            self.save_last()  # first: best.pt of the former run goes with it
+        """Save last.pt, and best.pt when the epoch is the best so far.
+
+        last.pt comes first: from it a run that is killed before best.pt is written makes that up (`keep_best`).
+        """
+        self.save_last()
         if state.is_best:
             self._save(self.folder.best)
-        self.save_last()
 
     def keep_best(self) -> None:
         """Write best.pt where the state that the run goes on from is the best so far, and the file holds another."""

@@ -95,12 +95,15 @@ class Snapshot:
             yield f"its patch size is {self.patch_size}"
         if min(self.epochs_run, self.steps_run) < 0:
             yield f"it has run {self.epochs_run} epochs and {self.steps_run} steps"
-        if [row.get("epoch") for row in self.history] != list(range(1, self.epochs_run + 1)):
+        epochs = [row.get("epoch") for row in self.history]
+        if len(epochs) != self.epochs_run or epochs != list(range(1, len(epochs) + 1)):
             yield f"its history is not of {self.epochs_run} epochs"
         if any(row.keys() != self.history[0].keys() for row in self.history):
             yield "the rows of its history have different names"
         if not all(isinstance(value, int | float) for row in self.history for value in row.values()):
             yield "its history holds what is no number"
+        if not all(0 <= threshold <= 1 for threshold in asdict(self.thresholds).values()):
+            yield f"its thresholds are {self.thresholds.whole} and {self.thresholds.labelled}"
         if self.best and (self.best.keys() != {"value", "epoch"} or not 1 <= self.best["epoch"] <= self.epochs_run):
             yield f"its best model is {self.best}"
         if not all(map(is_sound, self.training_maps)):

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.optim import Optimizer
 
-from bigsf.errors import ConfigError, SnapshotError, out_of_memory
+from bigsf.errors import ConfigError, SnapshotError, TrainingError, out_of_memory
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import Directions, EarlyStopping
@@ -73,11 +73,22 @@ class TrainingState:
         return self.is_best and not self.steps_run
 
     def set_learning_rate(self, epoch: float) -> None:
-        """Set the learning rate of the schedule at a time in epochs."""
+        """Set the learning rate of the schedule at a time in epochs.
+
+        Raises
+        ------
+        TrainingError
+            Where it is no number, or too large for float32.
+        """
         if self.scheduler:
             factor = self.scheduler.factor(epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+                if not abs(group["lr"]) <= torch.finfo(torch.float32).max:
+                    raise TrainingError(
+                        f"The learning rate of epoch {int(epoch) + 1} would be {group['lr']:.3g}. Check the gamma of "
+                        "trainer.scheduler, or train anew where the snapshot is damaged."
+                    )
 
     def end_epoch(
         self, quantities: dict[str, float], thresholds: Thresholds, best_by: str, directions: Directions
@@ -137,13 +148,12 @@ class TrainingState:
         """
         snapshot.load_weights(self.model)
         try:
-            self.optimizer.load_state_dict(snapshot.optimizer_state)
+            _restore_optimizer(self.optimizer, snapshot.optimizer_state)
             if self.scheduler:
                 self.scheduler.load_state(snapshot.scheduler_state)
             if self.early_stopping:
                 self.early_stopping.load_state(snapshot.early_stopping_state)
             self.scaler.load_state_dict(snapshot.scaler_state)
-            _check_moments(self.optimizer)
         except Exception as error:  # each part raises another kind for a state that is not its own
             if out_of_memory(error):
                 raise
@@ -162,14 +172,48 @@ class TrainingState:
         self.training_maps = [*snapshot.training_maps[:-1], *self.training_maps[-1:]]  # its own is the newer record
 
 
-def _check_moments(optimizer: Optimizer) -> None:
-    """Raise `ValueError` where the state of a parameter, e.g. its mean gradient, has not the shape of the parameter.
+def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Give an optimizer a saved state, e.g. the mean gradient of each parameter, and its learning rate.
 
-    Optimizers of other families may keep states of other shapes, e.g. Adafactor those of rows and columns.
+    All other settings stay those of the configuration. Optimizers of other families may keep states of other shapes,
+    e.g. Adafactor those of rows and columns, and change their settings: they take all that was saved.
+
+    Raises
+    ------
+    ValueError
+        Where the learning rate is no number, or the state of a parameter is no array of real numbers, or has not the
+        shape of the parameter.
     """
+    settings = [{**group} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
     if type(optimizer) not in _ELEMENTWISE:
         return
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update({name: value for name, value in own.items() if name not in ("params", "lr")})
+        if not isinstance(group["lr"], float | int) or not 0 <= group["lr"] < math.inf:
+            raise ValueError(f"the learning rate is {group['lr']!r}")
+    names = _state_names(optimizer)
     for parameter, state in optimizer.state.items():
+        if missing := ", ".join(names - state.keys()):
+            raise ValueError(f"{missing} is missing")
         for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
-                raise ValueError(f"{name} has the shape {tuple(value.shape)}, its weights {tuple(parameter.shape)}")
+            if value is None and isinstance(optimizer, torch.optim.SGD):  # its momentum before its first step
+                continue
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                raise ValueError(f"{name} is no array of real numbers")
+            shape = torch.Size() if name == "step" else parameter.shape
+            if value.shape != shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)} instead of {tuple(shape)}")
+            if name == "step" and not value >= 0:
+                raise ValueError(f"{name} is {float(value)}")
+            state[name] = value.clone()  # those of a file may share memory
+
+
+def _state_names(optimizer: Optimizer) -> set[str]:
+    """Return what an optimizer keeps of a parameter, from a step of another one with its settings."""
+    group, build = optimizer.param_groups[0], cast(Any, type(optimizer))
+    parameter = torch.zeros(1, device=group["params"][0].device, requires_grad=True)
+    parameter.grad = torch.zeros_like(parameter)
+    other = build([{**group, "params": [parameter]}])
+    other.step()
+    return set(other.state[parameter])
