@@ -52,7 +52,7 @@ RUN = {
             {"type": "flip"},
             {"type": "rotate90"},
             {"type": "beam_noise", "probability": 0.35},
-            {"type": "filaments", "number": 6},
+            {"type": "filaments", "number": 6, "width_px": [2.0, 12.0]},
             {"type": "sources", "probability": 0.25, "number": 5},
             {"type": "borders", "probability": 0.2},
             {"type": "gaps"},

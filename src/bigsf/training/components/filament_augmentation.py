@@ -115,7 +115,7 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
     """Range of the peak excess; log-uniform. The lowest is what the model learns to find. It is in units of the local
     mean (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or not positive."""
 
-    width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 12.0)
+    width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
     """Range of the full width at half maximum, in pixels of the map; log-uniform."""
 
     length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
