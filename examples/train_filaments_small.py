@@ -33,7 +33,7 @@ Planes = dict[str, npt.NDArray[Any]]
 SIMULATION_SEED = 11
 """Not a seed of the science benchmark, which has 1 to 3 and 101 to 103."""
 
-SIMULATED_PX = 640
+SIMULATED_PX = 768
 WITHOUT_STRUCTURE_PX = 192
 PATCH_PX = 128
 AREA_PX = 128
@@ -43,7 +43,7 @@ RUN = {
     "split": {"k": 1, "area_size": AREA_PX},
     "trainer": {
         "run_name": "filaments-small",
-        "epochs": 8,
+        "epochs": 14,
         "batch_size": 5,
         "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "robust"}},
         "scheduler": {"type": "onecycle"},
@@ -51,7 +51,7 @@ RUN = {
         "augmentations": [
             {"type": "flip"},
             {"type": "rotate90"},
-            {"type": "beam_noise", "probability": 0.35},
+            {"type": "beam_noise", "probability": 0.4},
             {"type": "filaments", "number": 6, "width_px": [2.0, 12.0]},
             {"type": "sources", "probability": 0.25, "number": 5},
             {"type": "borders", "probability": 0.2},

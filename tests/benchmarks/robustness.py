@@ -1,7 +1,7 @@
 """What is left of a model's answer when a map has other widths, noise, sources, borders, zeros or gaps?
 
     python tests/benchmarks/robustness.py higal-small --higal ../shared/data/train
-    python tests/benchmarks/robustness.py higal-small results/experiment_1 --higal ../shared/data/train --curves
+    python tests/benchmarks/robustness.py filaments-small results/experiment_1 --simulated galaxy.fits --no-filters
 
 Each row disturbs a map in one way. Models mark what reaches their default threshold, and are also compared at the
 threshold at which a tenth of the map is marked, as are the filters, which have none. A filter has the best of three
@@ -299,7 +299,10 @@ def print_table(image: FloatArray, methods: dict[str, Method], seeds: int) -> No
 
 def print_row(name: str, kind: str, numbers: Sequence[float]) -> None:
     """Print one row."""
-    print(f"| {name} | {kind} | " + " | ".join(f"{number:.2f}" for number in numbers) + " |", flush=True)
+    print(
+        f"| {name} | {kind} | " + " | ".join("" if np.isnan(number) else f"{number:.2f}" for number in numbers) + " |",
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="MODEL... MAP",
-            help="Snapshots or run folders (the result is their mean) or higal-small, then a FITS map or patch file.",
+            help="Snapshots or run folders (the result is their mean), higal-small or filaments-small, then a FITS map "
+            "or patch file.",
         ),
     ],
     output: Annotated[

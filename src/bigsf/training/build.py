@@ -201,6 +201,15 @@ def _build_model(
     _fit_to_data(model, config, dataset)
     if start:
         start.load_weights(model)
+        here, there = (used.trainer.model.normalization for used in (config, start.config))
+        if here != there:
+            warnings.warn(
+                f"trainer.start_from {config.trainer.start_from} was trained behind the normalization {there.type}, "
+                f"and this run has {here.type}: its weights expect other numbers. Choose the same in "
+                "trainer.model.normalization.",
+                BigsfWarning,
+                stacklevel=3,
+            )
         file = dataset.patch_file
         warn_if_elsewhere([model], file.shape, file.wcs, file.path.name)
     model.to(device)
