@@ -1,5 +1,6 @@
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -14,6 +15,15 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
 @pytest.fixture(autouse=True)
 def _nothing_pending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupts, "_pending", None)
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """Let all signals be heard, also where the tests are started by nohup, which ignores one of them."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS if number != signal.SIGINT}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

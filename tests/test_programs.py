@@ -1,12 +1,13 @@
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from programs import run_program, started_program, wait_for
+from programs import PATIENCE_S, run_program, started_program, wait_for
 
 SLEEPS = "import time; time.sleep(100_000)"
 
@@ -37,6 +38,9 @@ def test_a_program_is_ended_with_what_it_has_started_in_another_session(orphaned
             program.wait()
         raise AssertionError("a test that fails")
     assert program.returncode == -signal.SIGKILL
+    end = time.monotonic() + PATIENCE_S
+    while runs(child) and time.monotonic() < end:  # a killed process has lost its environment before it has ended
+        time.sleep(0.01)
     assert not runs(child)
 
 

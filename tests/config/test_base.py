@@ -213,7 +213,10 @@ trainer:
     [
         ("", "data: is required and missing."),
         ("data: {}\n", "line 1, data.path: is required and missing."),
-        ("data: {path: ~nobody there/a.h5}\n", "found '~nobody there/a.h5'; the folder ~nobody there is not known"),
+        (
+            "data: {path: ~nobody there/a.h5}\n",
+            "~nobody there/a.h5 begins with ~nobody there, which is no home of a user",
+        ),
         ("data: {path: a.h5}\n1: 2\n", "1: found 1, expected"),
         ("data: {path: a.h5}\nsplit: {k: 4.5}\n", "line 2, split.k: found 4.5, expected a valid integer"),
         ("data: {path: a.h5}\nsplit: {k: 2}\n", "line 2, split: k is 2;"),

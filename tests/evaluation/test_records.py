@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
+from bigsf.errors import DataError
 from bigsf.evaluation.records import Bins, BinScores, KFoldSummary, SeamScores
 
 
@@ -53,7 +53,7 @@ def test_bins_without_a_ground_truth_have_no_such_key() -> None:
 def test_a_summary_that_lacks_scores_is_refused(stored: dict[str, Any], tmp_path: Path) -> None:
     del stored["injected"]
     (tmp_path / "summary.json").write_text(json.dumps(stored))
-    with pytest.raises(ValidationError, match="injected"):
+    with pytest.raises(DataError, match="injected: Field required"):
         KFoldSummary.load(tmp_path / "summary.json")
 
 
@@ -66,3 +66,18 @@ def test_the_summary_says_whether_models_learnt_from_the_pixels_that_they_predic
     assert "None of these" not in overlapping.independence
     unknown = summary.model_copy(update={"seen_pixels": None, "seen_labels": None})
     assert unknown.independence.endswith("is a test area.")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"summary\.json does not exist"),
+        ("{", r"summary\.json is damaged: Invalid JSON"),
+        ("{}", r"summary\.json is damaged: \w+: Field required"),
+    ],
+)
+def test_a_damaged_record_is_one_message(content: str | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        KFoldSummary.load(tmp_path / "summary.json")

@@ -4,9 +4,17 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from bigsf.config import aliased
+from bigsf.errors import DataError
 from bigsf.files import write_text
 from bigsf.folds.splits import Split
 from bigsf.metrics.thresholds import Thresholds
@@ -35,8 +43,21 @@ class Record(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a JSON file that this package wrote."""
-        return cls.model_validate_json(path.read_bytes())
+        """Read a JSON file that this package wrote.
+
+        Raises
+        ------
+        DataError
+            Where the file is missing, damaged or no such record.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist.") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DataError(f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}.") from None
 
 
 class RunScores(Record):
