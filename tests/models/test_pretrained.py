@@ -62,7 +62,7 @@ def test_filaments_small_gives_nearly_the_same_mask_on_a_disturbed_map(tmp_path:
             segment("filaments-small", tmp_path / "map.fits", tmp_path / "out.fits", precision="fp32", overwrite=True)
         masks[name] = fits.getdata(tmp_path / "out.fits", "MASK") > 0
     expected = masks.pop("as it is")
-    for name, least in {"noise": 0.5, "unit and zero": 0.99, "odd pixels": 0.9}.items():
+    for name, least in {"noise": 0.6, "unit and zero": 0.99, "odd pixels": 0.9}.items():
         dice = 2 * (masks[name] & expected).sum() / (masks[name].sum() + expected.sum())
         assert dice > least, name
 
