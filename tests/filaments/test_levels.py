@@ -51,3 +51,21 @@ def test_a_plane_that_is_absent_gives_nan() -> None:
     assert levels["background"] == 2
     assert levels["contrast"] == 0.5
     assert np.isnan(levels["probability"]).all()
+
+
+@pytest.mark.parametrize(
+    ("distance", "touches"),
+    [(1, True), (2, True), (3, False)],
+    ids=["beside it", "two pixels away", "three pixels away"],
+)
+def test_a_filament_beside_missing_data_or_the_border_is_told(distance: int, touches: bool) -> None:
+    mask, image = bar()
+    y, x = np.argwhere(mask).max(axis=0)
+    gap = image.copy()
+    gap[y + distance, x] = np.nan
+    assert Filaments(mask).catalog(image)["edge"].tolist() == [False]
+    assert Filaments(mask).catalog(gap)["edge"].tolist() == [touches]
+    assert Filaments(mask).catalog(gap, chunk_pixels=1)["edge"].tolist() == [touches]
+    cut = np.s_[: y + distance, :]  # the border is where the missing pixel was
+    assert Filaments(mask[cut]).catalog(image[cut])["edge"].tolist() == [touches]
+    assert Filaments(mask[cut]).catalog()["edge"].tolist() == [touches]

@@ -12,6 +12,7 @@ from bigsf.models.normalizations import (
     MinMaxConfig,
     Normalization,
     NormalizationConfig,
+    RobustConfig,
     ZScoreConfig,
 )
 from conftest import own_members
@@ -148,3 +149,29 @@ def test_global_logarithm_by_hand() -> None:
     normalization = GlobalConfig(type="global", log=True).build(1)
     normalization.fit(torch.tensor([[1e21, 1e22, 1e23, -1.0]], dtype=torch.float64))
     assert normalised(normalization, [1e24, 1e22, 0.0]) == pytest.approx([6**0.5, 0, -(1.5**0.5)], abs=1e-6)
+
+
+def test_robust_by_hand() -> None:
+    image = torch.arange(101.0).repeat_interleave(2).expand(2, 202)[None, None]  # 101 blocks of 2 x 2 pixels
+    result = RobustConfig(type="robust").build(1)(image, image.isfinite())
+    assert result[0, 0, 0, [0, 100, 201]].sinh().tolist() == pytest.approx([-50 / 34, 0, 50 / 34], rel=1e-5)
+
+
+def test_robust_takes_any_scale_and_zero_level_for_the_same() -> None:
+    robust, (image, valid) = RobustConfig(type="robust").build(2), patches()
+    expected = robust(image, valid)[valid]
+    for changed in (image / 1e21, image / 1e21 - 30, 250 + image / 1e20):
+        torch.testing.assert_close(robust(changed, valid)[valid], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [1e18, 1e28, 1e35])
+def test_robust_hardly_changes_with_one_odd_pixel(value: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = 1e22 * (1 + 0.2 * torch.rand((1, 1, 64, 64), generator=generator))
+    robust, valid = RobustConfig(type="robust").build(1), torch.ones(1, 1, 64, 64, dtype=torch.bool)
+    odd = image.clone()
+    odd[0, 0, 20, 30] = value
+    before, after = robust(image, valid), robust(odd, valid)
+    assert after.abs().max() < 40
+    after[0, 0, 20, 30] = before[0, 0, 20, 30]
+    torch.testing.assert_close(after, before, rtol=0.01, atol=0.01)

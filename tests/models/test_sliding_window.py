@@ -205,8 +205,38 @@ def test_batch_size_comes_from_memory(unet: SegmentationModel) -> None:
     one = unet.output_bytes(torch.zeros(1, 1, 16, 16))
     band = 4 * 100 * 2 * 16 * 3
     for memory, expected in ((band + one, 1), (band + 3.5 * one, 3), (1e12, 64)):
-        assert batch_size_within(memory, [unet], 16, 1, 100) == expected
+        assert batch_size_within(memory, [unet], 16, 1, (50, 100)) == expected
     with pytest.raises(
         ConfigError, match=r"--memory 38.4 kB is too little: a band of this map takes 38.4 kB, a window"
     ):
-        batch_size_within(band, [unet], 16, 1, 100)
+        batch_size_within(band, [unet], 16, 1, (50, 100))
+
+
+def test_each_scale_is_brought_back_to_the_grid_and_the_largest_counts() -> None:
+    image = np.zeros((30, 41), np.float32)
+    image[8:12, 16:24] = 0.8
+    image[3, 3] = 0.9
+    image[25:] = np.nan
+    (fine,), (coarse,), (both,) = (
+        predicted(SlidingWindowPredictor([IDENTITY], 16, scales=scales), image) for scales in ([1], [4], [1, 4])
+    )
+    np.testing.assert_array_equal(np.isnan(both), np.isnan(image))
+    np.testing.assert_allclose(fine, image, atol=1e-6)
+    assert coarse[9:11, 18:22] == pytest.approx(0.8, abs=0.21)
+    assert coarse[3, 3] < 0.1
+    np.testing.assert_allclose(both, np.fmax(fine, coarse))
+
+
+def test_a_model_predicts_its_pixels_alone_at_each_scale() -> None:
+    def mask(y0: int, y1: int) -> npt.NDArray[np.bool_]:
+        left = np.zeros((2, y1 - y0, 40), np.bool_)
+        left[0, :, :17], left[1, :, 17:] = True, True
+        return left
+
+    image = np.random.default_rng(0).uniform(0, 1, (1, 37, 40)).astype(np.float32)
+    models = [IDENTITY, StubModel(lambda image, _: 0 * image[:, :1].nan_to_num())]
+    predictor = SlidingWindowPredictor(models, 8, scales=[1, 3])
+    found = np.concatenate([values for _, _, values in predictor.predict_bands(ArrayMap(image), mask)], axis=1)
+    np.testing.assert_array_equal(np.isfinite(found), mask(0, 37))
+    whole = np.concatenate([values for _, _, values in predictor.predict_bands(ArrayMap(image))], axis=1)
+    np.testing.assert_array_equal(found[mask(0, 37)], whole[mask(0, 37)])

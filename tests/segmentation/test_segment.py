@@ -56,8 +56,8 @@ def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segm
     [
         ({}, ""),
         ({"threshold": 0.4, "tta": True}, ""),
-        ({"tta": True}, "The threshold whole was found at stride 8 without tta; at stride 8 with tta another one"),
-        ({"stride": 4, "threshold": "labelled"}, "The threshold labelled was found at stride 8 without tta; at stride"),
+        ({"tta": True}, "The threshold whole was found at stride 8; at stride 8 with tta another one"),
+        ({"stride": 4, "threshold": "labelled"}, "The threshold labelled was found at stride 8; at stride 4 another"),
     ],
 )
 def test_a_threshold_of_validation_on_another_kind_of_prediction_is_said_once(

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from bigsf.cli.dry_run import describe_kfold
 from bigsf.errors import BigsfWarning, ConfigError, DataError
@@ -15,7 +14,7 @@ from bigsf.folds.splits import SplitConfig
 from bigsf.folds.strategies import NaiveStrategyConfig
 from bigsf.metrics import CountRatio, Metric, TorchMetric
 from bigsf.metrics.thresholds import Thresholds
-from bigsf.training.checks import directions_of, warn_if_not_linear
+from bigsf.training.checks import directions_of
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig, TrainerConfig
@@ -94,32 +93,6 @@ def test_a_metric_of_torchmetrics_says_its_direction() -> None:
     assert TorchMetric("BinaryCalibrationError").higher_is_better is False
 
 
-@pytest.mark.parametrize(
-    ("values", "unit", "why"),
-    [
-        ([1.0, 2, 3, 4, 50], "cm-2", None),
-        ([0.0, 0, 0, 0, 5], "K", None),
-        ([-5.0, -4, -3, -2, -1], "K", None),
-        (
-            [21.0, 21.5, 21.5, 21.5, 22],
-            "",
-            r"the values of this map vary by only 0\.\d+ around 21\.5, as those of a logarithm do",
-        ),
-        ([1.0, 2, 3, 4, 50], "log10(cm-2)", r"the unit of this map is log10\(cm-2\)"),
-        ([-2.0, -1, 1, 2, float("nan")], "K", "50% of the valid pixels of this map are negative and 50% are positive"),
-    ],
-)
-def test_filaments_are_for_linear_maps_of_one_sign(values: list[float], unit: str, why: str | None) -> None:
-    sample = torch.tensor(values, dtype=torch.float64)
-    warn_if_not_linear(TrainerConfig.from_dict({"augmentations": []}), sample, unit)
-    config = TrainerConfig.from_dict({"augmentations": [{"type": "flip"}, {"type": "filaments"}]})
-    if why is None:
-        warn_if_not_linear(config, sample, unit)
-    else:
-        with pytest.warns(BigsfWarning, match=f"filaments adds .*, but {why}"):
-            warn_if_not_linear(config, sample, unit)
-
-
 def test_the_default_augmentations_warn_on_a_logarithm(settings: Settings, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     image = generator.normal(21.5, 0.2, (1, 64, 96)).astype(np.float32)
@@ -128,7 +101,7 @@ def test_the_default_augmentations_warn_on_a_logarithm(settings: Settings, tmp_p
     run = settings()
     del run["trainer"]["augmentations"]
     run |= {"data": {"path": str(file.path)}, "split": {"k": 4, "area_size": 16}}
-    with pytest.warns(BigsfWarning, match=r"filaments adds .* vary by only 0\.\d+ around 21\.\d+, as"):
+    with pytest.warns(BigsfWarning, match=r"filaments measures .* vary by only 0\.\d+ around 21\.\d+, as"):
         Trainer.from_config(run, dry_run=True)
 
 

@@ -28,7 +28,8 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="MODEL... MAP",
-            help="Snapshots or run folders (the result is their mean) or higal-small, then a FITS map or patch file.",
+            help="Snapshots or run folders (the result is their mean), higal-small or filaments-small, then a FITS map "
+            "or patch file.",
         ),
     ],
     output: Annotated[
@@ -62,6 +63,13 @@ def segment(
         int | None, typer.Option(help="Leave out of MASK the components of fewer pixels. [default: 1]")
     ] = None,
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            help="Factors by which the map is binned, e.g. 1,2,4 for filaments of many widths; the largest probability "
+            "counts. [default: those of the models]"
+        ),
+    ] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over the eight orientations of each window; eight times the work.")
     ] = False,
@@ -115,6 +123,7 @@ def segment(
         "reconstruct": reconstruct,
         "min_area": min_area,
         "stride": stride,
+        "scales": scales,
         "tta": tta,
         "batch_size": batch_size,
         "memory": memory,

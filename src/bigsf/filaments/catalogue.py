@@ -34,6 +34,7 @@ COLUMNS = {
     "background": ("map", f"median of the valid unmarked pixels {RING_PX[0] + 1} to {RING_PX[1]} pixels away"),
     "contrast": (None, "mean / background - 1"),
     "probability": (None, "mean probability over the filament"),
+    "edge": (None, "whether it lies within 2 pixels of the border of the map or of missing data"),
     "area_px": ("pix2", "pixels of the filament"),
     "area_arcmin2": ("arcmin2", "the same on the sky"),
 }

@@ -27,7 +27,7 @@ def measure_levels(
     image: FloatArray | Rows | None,
     probability: FloatArray | Rows | None,
     chunk_pixels: int = CHUNK_PIXELS,
-) -> dict[str, FloatArray]:
+) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of the catalogue that are read from the map and the probabilities, each `(filaments,)`.
 
     Both planes are read once, from top to bottom.
@@ -47,9 +47,10 @@ def measure_levels(
     Returns
     -------
     dict
-        `mean`, `peak`, `background`, `probability` and `contrast`, float32, NaN where undefined.
+        `mean`, `peak`, `background`, `probability` and `contrast`, float32, NaN where undefined; and `edge`, bool, True
+        within 2 pixels of the border of the map or of missing pixels of the image.
     """
-    chunks = [_Chunks([], [], []) for _ in boxes]
+    chunks = [_Chunks([], [], [], []) for _ in boxes]
     nx = labels.shape[1]
     start, stop = (np.array([getattr(y, edge) for y, _ in boxes]) for edge in ("start", "stop"))
     for y0, y1 in row_chunks(labels.shape, chunk_pixels):
@@ -61,7 +62,9 @@ def measure_levels(
     values: dict[str, FloatArray] = dict(zip(names, columns, strict=True))
     positive = np.where(values["background"] > 0, values["background"], np.nan)
     values["contrast"] = np.asarray(values["mean"] / positive - 1, np.float32)
-    return values
+    at_border = [_at_border(box, labels.shape) for box in boxes]
+    beside_missing = [image is not None and any(one.beside_missing) for one in chunks]
+    return {**values, "edge": np.logical_or(at_border, beside_missing)}
 
 
 class _Chunks(NamedTuple):
@@ -73,10 +76,12 @@ class _Chunks(NamedTuple):
     """Values of the map in the ring around it."""
     probability: list[FloatArray]
     """Probabilities on the filament."""
+    beside_missing: list[bool]
+    """Whether a missing pixel lies within 2 pixels of the filament."""
 
     def levels(self) -> tuple[float, float, float, float]:
         """Return the mean and peak of the map, the background, and the mean probability; NaN where there is none."""
-        on, ring, probability = (_finite(chunks) for chunks in self)
+        on, ring, probability = (_finite(chunks) for chunks in self[:3])
         return (
             _statistic(np.mean, on),
             _statistic(np.max, on),
@@ -104,11 +109,16 @@ def _gather(
     on = around == number + 1
     near = binary_dilation(on, CONNECTED, iterations=RING_PX[0])
     ring = binary_dilation(near, CONNECTED, iterations=reach - RING_PX[0]) & ~near & (around == 0)
-    on, ring = on[low - top : high - top], ring[low - top : high - top]
+    on, near, ring = (mask[low - top : high - top] for mask in (on, near, ring))
     place = np.s_[low - y0 : high - y0, columns]
     chunks.on.append(image[place][on])
     chunks.ring.append(image[place][ring])
     chunks.probability.append(probability[place][on])
+    chunks.beside_missing.append(bool(np.isnan(image[place][near]).any()))
+
+
+def _at_border(box: Box, shape: tuple[int, ...]) -> bool:
+    return any(each.start < RING_PX[0] or each.stop > size - RING_PX[0] for each, size in zip(box, shape, strict=True))
 
 
 def _rows(plane: FloatArray | Rows | None, y0: int, y1: int, nx: int) -> FloatArray:

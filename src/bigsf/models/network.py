@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from torch import nn
 
 from bigsf.config import Component, aliased, default_tag
@@ -11,10 +11,27 @@ from bigsf.models.normalizations import LogConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
 
 
+def _to_list(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _ordered(scales: list[int]) -> list[int]:
+    return sorted(set(scales))
+
+
+Scales = Annotated[
+    list[Annotated[int, Field(ge=1, le=32)]],
+    BeforeValidator(_to_list),
+    AfterValidator(_ordered),
+    Field(min_length=1),
+]
+"""Factors by which a map is binned, in order; read from a list or from a text such as "1,2,4"."""
+
+
 class NetworkConfig(Component[nn.Module]):
     """The part common to all networks."""
 
-    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "normalization", "position"})
+    not_arguments: ClassVar[frozenset[str]] = frozenset({"type", "normalization", "position", "scales"})
 
     in_channels: PositiveInt = 1
     """Image planes of the patch file; checked against it."""
@@ -24,6 +41,10 @@ class NetworkConfig(Component[nn.Module]):
 
     normalization: Annotated[NormalizationConfig, default_tag("log")] = LogConfig(type="log")
     """From raw map values to the network's input."""
+
+    scales: Scales = [1]
+    """Factors by which a map is binned when it is predicted; the largest probability counts. With [1, 2, 4], filaments
+    up to four times as wide are found. The augmentation `rotate` with a `zoom` teaches the network other scales."""
 
     position: AnyPositionConfig | None = aliased(None, "position", "encoder")
     """The encoder that tells the network where each patch lies; null: none."""

@@ -6,11 +6,13 @@ near 1e23 cm^-2 overflow float16, and their squares overflow float32. Normalizat
 float64, before any cast.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
@@ -86,6 +88,31 @@ class Asinh(Normalization):
         scale = image.abs().masked_fill(~valid, torch.nan).flatten(2).nanmedian(dim=2).values[..., None, None]
         scale = torch.where(scale > 0, scale * self.softening, 1.0)
         return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
+
+
+class Robust(Normalization):
+    """Centre each patch and channel on its median, scale it with its quantiles, and compress what is far away.
+
+    The result is asinh((value - median) / spread). The spread is half of the range from the 16 % to the 84 % quantile:
+    the standard deviation, were the values Gaussian. Quantiles are those of means over 2 x 2 pixels. A patch without
+    spread becomes 0. Scale and zero level of the map make no difference, and neither do few pixels of any value.
+    """
+
+    @override
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        low, median, high = _quantiles(image, valid, (0.16, 0.5, 0.84))
+        spread = (high - low) / 2
+        return torch.asinh((image - median) / torch.where(spread > 0, spread, torch.inf))
+
+
+def _quantiles(image: Tensor, valid: Tensor, fractions: Sequence[float]) -> list[Tensor]:
+    """Return quantiles of the means over 2 x 2 pixels of each patch and channel, `(b, c, 1, 1)`; 0 without a pixel."""
+    share = F.avg_pool2d(valid.float(), 2, ceil_mode=True)
+    means = F.avg_pool2d(torch.where(valid, image, 0.0), 2, ceil_mode=True) / share  # NaN where no pixel is valid
+    ordered = means.flatten(2).sort(dim=2).values  # NaN comes last
+    last = ordered.isfinite().sum(dim=2, keepdim=True).clamp(min=1) - 1
+    found = [ordered.gather(2, (last * fraction).round().long()) for fraction in fractions]
+    return [quantile.nan_to_num()[..., None] for quantile in found]
 
 
 class Global(Normalization):
@@ -168,6 +195,12 @@ class AsinhConfig(NormalizationComponent, builds=Asinh):
     """Where the stretch turns from linear to logarithmic, in medians of |value|; larger is more linear."""
 
 
+class RobustConfig(NormalizationComponent, builds=Robust):
+    """asinh of (value - median) / spread of each patch: no scale, zero level, bright source or odd pixel matters."""
+
+    type: Literal["robust"]
+
+
 class GlobalConfig(NormalizationComponent, builds=Global):
     """Mean 0 and standard deviation 1 over the training folds, saved with the model: bright patches stay bright."""
 
@@ -189,7 +222,14 @@ class CustomNormalizationConfig(NormalizationComponent, CustomConfig[Normalizati
 
 NormalizationConfig = Annotated[
     Annotated[
-        MinMaxConfig | LogConfig | ZScoreConfig | AsinhConfig | GlobalConfig | NoneConfig | CustomNormalizationConfig,
+        MinMaxConfig
+        | LogConfig
+        | ZScoreConfig
+        | AsinhConfig
+        | RobustConfig
+        | GlobalConfig
+        | NoneConfig
+        | CustomNormalizationConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,

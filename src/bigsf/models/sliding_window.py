@@ -10,13 +10,15 @@ import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 from rich.filesize import decimal
+from scipy.ndimage import maximum_filter
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
-from bigsf.maps.tiling import blend_weight, count_in_windows, window_starts
+from bigsf.maps.tiling import blend_weight, count_in_windows, row_chunks, window_starts
 from bigsf.models.device import autocast
 from bigsf.models.positions import position_lookup
+from bigsf.models.pyramid import BinnedMap, enlarged, squares
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
@@ -43,6 +45,9 @@ class SlidingWindowPredictor:
     tta
         Test-time augmentation: predict each window in its eight orientations and take the mean, for eight times the
         work.
+    scales
+        Factors by which the map is binned before it is predicted. The probability of a pixel is the largest of those of
+        the binned maps, brought back to the grid.
 
     Raises
     ------
@@ -60,13 +65,14 @@ class SlidingWindowPredictor:
         dtype: torch.dtype = torch.float32,
         wcs: WCS | None = None,
         tta: bool = False,
+        scales: Sequence[int] = (1,),
     ) -> None:
         stride = max(1, window // 2) if stride is None else stride
         if not 1 <= stride <= window:
             raise ConfigError(f"A stride of {stride} pixels does not cover a map: use one from 1 to {window}.")
         self.models = list(models)
         self.window, self.stride, self.batch_size = window, stride, batch_size
-        self.device, self.dtype = device or torch.device("cpu"), dtype
+        self.device, self.dtype, self.scales = device or torch.device("cpu"), dtype, sorted(set(scales))
         self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
         self._predict_windows = _predict_in_all_orientations if tta else _predict_once
@@ -95,6 +101,40 @@ class SlidingWindowPredictor:
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
+        levels = {n: self._binned_level(planes, n, pixel_mask) for n in self.scales if n > 1}
+        bands = self._predict_level if 1 in self.scales else self._zeros
+        for y0, y1, probability in bands(planes, pixel_mask, advance):
+            for n, level in levels.items():
+                coarse = enlarged(level, n, y0, y1, planes.shape[1])
+                np.fmax(probability, coarse, out=probability, where=~np.isnan(probability))
+            yield y0, y1, probability
+
+    def _zeros(
+        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, int, FloatArray]]:
+        """Yield bands that are 0 where a pixel is to be predicted and NaN elsewhere."""
+        for y0, y1 in row_chunks(planes.shape):
+            wanted = self._wanted(planes.read_rows(y0, y1), pixel_mask, y0, y1, planes.shape[1])
+            yield y0, y1, np.where(wanted, np.float32(0), np.float32(np.nan))
+            advance(y1 - y0)
+
+    def _binned_level(self, planes: MapRows, n: int, pixel_mask: PixelMask | None) -> FloatArray:
+        """Return the probability of a binned map as a whole, `(models, ny / n, nx / n)` in float16."""
+        ny = planes.shape[0]
+
+        def wanted(y0: int, y1: int) -> BoolArray:
+            assert pixel_mask is not None
+            top = max(0, y0 - 1)
+            mask = squares(pixel_mask(n * top, min(n * (y1 + 1), ny)), n, False).any(axis=-1)
+            return np.asarray(maximum_filter(mask, (1, 3, 3))[:, y0 - top :][:, : y1 - y0])
+
+        bands = self._predict_level(BinnedMap(planes, n), wanted if pixel_mask else None, lambda _: None, n)
+        return np.concatenate([probability.astype(np.float16) for _, _, probability in bands], axis=1)
+
+    def _predict_level(
+        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None], n: int = 1
+    ) -> Iterator[tuple[int, int, FloatArray]]:
+        """Yield the bands of a map that is binned by n."""
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
@@ -109,7 +149,7 @@ class SlidingWindowPredictor:
             band = _padded(planes.read_rows(top, min(top + height, ny)), (height, sums.shape[2]))
             wanted = self._wanted(band, pixel_mask, top, min(top + height, ny), nx)
             for number in range(len(self.models)):
-                self._predict(number, band, wanted[number], top, y - top, starts_x, sums[number], weights[number])
+                self._predict(number, band, wanted[number], (top, n), y - top, starts_x, sums[number], weights[number])
             last = first + group >= len(starts_y)
             end = ny if last else int(starts_y[first + group])
             rows = slice(0, end - top)
@@ -130,18 +170,19 @@ class SlidingWindowPredictor:
         model: int,
         band: FloatArray,
         wanted: BoolArray,
-        top: int,
+        level: tuple[int, int],
         starts_y: IntArray,
         starts_x: IntArray,
         sums: FloatArray,
         weights: FloatArray,
     ) -> None:
+        top, n = level
         row, column = np.nonzero(count_in_windows(wanted, self.window, starts_y, starts_x))
         y, x = starts_y[row], starts_x[column]
         windows = sliding_window_view(band, (self.window, self.window), axis=(1, 2))
         for start in range(0, len(y), self.batch_size):
             ys, xs = y[start : start + self.batch_size], x[start : start + self.batch_size]
-            centre = np.stack([ys + top, xs], axis=1) + (self.window - 1) / 2
+            centre = n * (np.stack([ys + top, xs], axis=1) + self.window / 2) - 0.5
             probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
             for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
                 place = np.s_[y0 : y0 + self.window, x0 : x0 + self.window]
@@ -176,7 +217,13 @@ def _predict_in_all_orientations(
 
 
 def batch_size_within(
-    memory_bytes: float, models: Sequence[SegmentationModel], window: int, channels: int, nx: int, most: int = 64
+    memory_bytes: float,
+    models: Sequence[SegmentationModel],
+    window: int,
+    channels: int,
+    shape: tuple[int, int],
+    scales: Sequence[int] = (1,),
+    most: int = 64,
 ) -> int:
     """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
 
@@ -190,8 +237,10 @@ def batch_size_within(
         Side of the windows in pixels.
     channels
         Number of image planes.
-    nx
-        Number of columns of the map.
+    shape
+        Shape (ny, nx) of the map.
+    scales
+        Factors by which the map is binned. The binned maps are held as a whole.
     most
         The largest number to return; more windows at a time do not make prediction faster.
 
@@ -200,7 +249,9 @@ def batch_size_within(
     ConfigError
         Where not even one window fits.
     """
-    band = 4 * max(nx, window) * 2 * window * (channels + 2 * len(models))
+    ny, nx = shape
+    band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models))
+    band += sum(2 * len(models) * (ny // n) * (nx // n) for n in scales if n > 1)
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
     each = max(model.output_bytes(image, position if model.coordinates else None) for model in models)
     if band + each > memory_bytes:

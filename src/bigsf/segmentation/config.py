@@ -8,6 +8,7 @@ from bigsf.config.messages import nearest
 from bigsf.filaments.cleaning import Cleaning
 from bigsf.maps.config import MapConfig
 from bigsf.models.device import Precision
+from bigsf.models.network import Scales
 
 Product = Literal["prob", "mask", "std", "skeleton", "catalog", "regions"]
 """What a segmentation can write."""
@@ -63,6 +64,10 @@ class SegmentConfig(MapConfig):
 
     stride: PositiveInt | None = None
     """Pixels from one window to the next; by default half a window. Smaller is smoother, and slower."""
+
+    scales: Scales | None = None
+    """Factors by which the map is binned, e.g. 1,2,4: the largest probability counts. By default those that the models
+    were validated with; 2 or more alone for a map whose beam spans many pixels."""
 
     tta: bool = False
     """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""

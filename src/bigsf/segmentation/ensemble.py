@@ -102,6 +102,11 @@ class Ensemble:
         """Side of the windows in pixels."""
         return self.snapshots[0].patch_size
 
+    @property
+    def scales(self) -> list[int]:
+        """Factors by which a map is binned, unless others are asked for: those of any model."""
+        return sorted({scale for model in self.model_configs for scale in model.scales})
+
     @cached_property
     def model_configs(self) -> list[ModelConfig]:
         """The configuration of each network."""
@@ -152,8 +157,9 @@ class Ensemble:
             Where the stride leaves gaps, or the memory is too small.
         """
         models = [snapshot.build_model(deepcopy(network), trust) for snapshot in self.snapshots]
+        scales = config.scales or self.scales
         batch_size = config.batch_size or batch_size_within(
-            config.memory, models, self.window, source.channels, source.shape[1]
+            config.memory, models, self.window, source.channels, source.shape, scales
         )
         return SlidingWindowPredictor(
             [model.to(device) for model in models],
@@ -164,4 +170,5 @@ class Ensemble:
             resolve_precision(config.precision, device),
             source.wcs,
             config.tta,
+            scales,
         )

@@ -120,11 +120,12 @@ def segment(
             update={
                 "products": products,
                 "stride": predictor.stride,
+                "scales": predictor.scales,
                 "batch_size": predictor.batch_size,
                 "precision": _PRECISIONS[predictor.dtype],
             }
         )
-        _explain_threshold(resolved, ensemble.window)
+        _explain_threshold(resolved, ensemble)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
@@ -161,16 +162,18 @@ def _write_outputs(
         )
 
 
-def _explain_threshold(config: SegmentConfig, window: int) -> None:
+def _explain_threshold(config: SegmentConfig, ensemble: Ensemble) -> None:
     """Print how a threshold of validation was found, where this map is predicted in another way."""
-    half = max(1, window // 2)
-    if isinstance(config.threshold, str) and (config.tta or config.stride != half):
+
+    def way(stride: int | None, scales: list[int] | None, tta: bool) -> str:
+        binned = f", scales {','.join(map(str, scales))}" if scales and scales != [1] else ""
+        return f"stride {stride}{binned}{' with tta' if tta else ''}"
+
+    found = way(max(1, ensemble.window // 2), ensemble.scales, False)
+    here = way(config.stride, config.scales, config.tta)
+    if isinstance(config.threshold, str) and here != found:
         console.logger.info(
-            "The threshold %s was found at stride %d without tta; at stride %s%s another one may be better.",
-            config.threshold,
-            half,
-            config.stride,
-            " with tta" if config.tta else "",
+            "The threshold %s was found at %s; at %s another one may be better.", config.threshold, found, here
         )
 
 

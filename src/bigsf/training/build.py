@@ -29,10 +29,10 @@ from bigsf.training.checks import (
     check_states,
     directions_of,
     warn_if_no_target,
-    warn_if_not_linear,
     warn_if_not_positive,
 )
 from bigsf.training.components.early_stopping import Directions
+from bigsf.training.components.filament_augmentation import AddFilaments
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
 from bigsf.training.dataset import PatchDataset
@@ -201,6 +201,15 @@ def _build_model(
     _fit_to_data(model, config, dataset)
     if start:
         start.load_weights(model)
+        here, there = (used.trainer.model.normalization for used in (config, start.config))
+        if here != there:
+            warnings.warn(
+                f"trainer.start_from {config.trainer.start_from} was trained behind the normalization {there.type}, "
+                f"and this run has {here.type}: its weights expect other numbers. Choose the same in "
+                "trainer.model.normalization.",
+                BigsfWarning,
+                stacklevel=3,
+            )
         file = dataset.patch_file
         warn_if_elsewhere([model], file.shape, file.wcs, file.path.name)
     model.to(device)
@@ -210,13 +219,21 @@ def _build_model(
 
 
 def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchDataset) -> None:
-    """Let the normalization and the position encoder learn from the data, before the weights do."""
+    """Let normalization, augmentations and position encoder learn from the data, before the weights do."""
     some = np.random.default_rng(config.trainer.seed).permutation(dataset.indices)[:_STATISTICS_SAMPLE]
     image = dataset.read(some).image
     sample = torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))  # (c, n)
     warn_if_not_positive(config.trainer.model, sample)
-    warn_if_not_linear(config.trainer, sample[0], dataset.patch_file.unit)
     model.normalization.fit(sample)
+    first = sample[0][sample[0].isfinite()].numpy()
+    for augmentation in dataset.augmentations:
+        if isinstance(augmentation, AddFilaments) and (why := augmentation.fit(first, dataset.patch_file.unit)):
+            warnings.warn(
+                "The augmentation filaments measures its contrast in the spread of each patch and not in the local "
+                f"mean, as {why}.",
+                BigsfWarning,
+                stacklevel=3,
+            )
     for module in model.modules():
         if isinstance(module, PositionEncoder) and dataset.locate:
             module.fit(dataset.locate(border(dataset.patch_file.shape)))

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-import numpy as np
 from torch import Tensor
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError
@@ -16,7 +15,6 @@ from bigsf.models.model_config import ModelConfig
 from bigsf.models.network import check_patch_size
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.early_stopping import Directions, PatienceConfig
-from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.run import chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.sent_array import pack
@@ -59,41 +57,6 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
             BigsfWarning,
             stacklevel=3,
         )
-
-
-def warn_if_not_linear(config: TrainerConfig, values: Tensor, unit: str) -> None:
-    """Warn where filaments are to be added to a map that is no linear map of mostly positive values.
-
-    Parameters
-    ----------
-    config
-        The configuration.
-    values
-        A sample of the first channel, `(n,)`, NaN where missing.
-    unit
-        The unit of the map.
-    """
-    added = [augmentation for augmentation in config.augmentations if isinstance(augmentation, FilamentsConfig)]
-    valid = values[values.isfinite()].numpy()
-    if not added or not len(valid):
-        return
-    below, above = float((valid < 0).mean()), float((valid > 0).mean())
-    low, median, high = np.quantile(valid, (0.16, 0.5, 0.84))
-    spread = (high - low) / 2
-    if "log" in unit.lower() or "dex" in unit.lower():
-        why = f"the unit of this map is {unit}"
-    elif min(below, above) > 0.1:
-        why = f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
-    elif min(filaments.contrast[0] for filaments in added) * abs(median) > spread:
-        why = f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
-    else:
-        return
-    warnings.warn(
-        "The augmentation filaments adds a multiple of the local mean, which makes sense on linear maps of mostly "
-        f"positive values, but {why}. Preprocess a linear map, or leave filaments out of trainer.augmentations.",
-        BigsfWarning,
-        stacklevel=3,
-    )
 
 
 def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> None:

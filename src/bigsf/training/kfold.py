@@ -245,6 +245,7 @@ class KFold:
             dtype=resolve_precision(self.config.trainer.precision, device),
             wcs=self.patch_file.wcs,
             tta=self.config.out_of_fold.tta,
+            scales=self.config.trainer.model.scales,
         )
 
 

@@ -64,9 +64,10 @@ class TrainerConfig(Config):
     """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall, all else to rise, so that `epoch`
     chooses the last. null: what early stopping monitors, without it `epoch`."""
 
-    start_from: Literal["higal-small"] | ConfigPath | None = None
+    start_from: Literal["higal-small", "filaments-small"] | ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).
-    higal-small comes with the package and has the default architecture."""
+    higal-small and filaments-small come with the package and have the default network; the latter has the normalization
+    robust."""
 
     model: Annotated[ModelConfig, default_tag("unet")] = UNetConfig()
     """The network and the normalization in front of it."""

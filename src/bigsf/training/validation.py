@@ -105,6 +105,7 @@ class Validator:
             device=run.device,
             dtype=run.dtype,
             wcs=run.patch_file.wcs,
+            scales=run.config.trainer.model.scales,
         )
         unlabelled_weight = run.config.trainer.loss.unlabelled_weight
         return cls(predictor, run.folds, run.metrics, run.loss, unlabelled_weight, run.world)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,10 @@ from bigsf.training.components.filament_augmentation import (
     FilamentsConfig,
     arc_steps,
     local_mean,
+    noise_level,
+    patch_spread,
     segment_starts,
+    why_not_linear,
 )
 
 
@@ -124,3 +129,53 @@ def test_added_filaments_are_as_bright_and_wide_as_their_labels_say() -> None:
     assert torch.equal(after.labelled, (excess >= 0.25) & image.isfinite())
     area = after.target.sum(dim=(1, 2, 3))
     assert area.max() == pytest.approx(30 * 5 + np.pi * 2.5**2, rel=0.07)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "why"),
+    [
+        ([1.0, 2, 3, 4, 50], "cm-2", ""),
+        ([0.0, 0, 0, 0, 5], "K", ""),
+        ([-5.0, -4, -3, -2, -1], "K", ""),
+        (
+            [21.0, 21.5, 21.5, 21.5, 22],
+            "",
+            r"the values of this map vary by only 0\.\d+ around 21\.5, as those of a logarithm do",
+        ),
+        ([1.0, 2, 3, 4, 50], "log10(cm-2)", r"the unit of this map is log10\(cm-2\)"),
+        ([-2.0, -1, 1, 2], "K", "50% of the valid pixels of this map are negative and 50% are positive"),
+    ],
+)
+def test_a_map_is_linear_and_of_one_sign_or_it_is_said_why_not(values: list[float], unit: str, why: str) -> None:
+    found = why_not_linear(np.array(values), unit, 0.05)
+    assert re.fullmatch(why, found)
+
+
+def test_on_a_logarithm_the_excess_is_measured_in_the_spread_of_the_patch() -> None:
+    config = FilamentsConfig(type="filaments", number=1, contrast=(0.5, 0.5), width_px=(5, 5), length_px=(30, 30))
+    generator = torch.Generator().manual_seed(0)
+    image = 21.5 + 0.2 * torch.randn((20, 1, 64, 64), generator=generator).cumsum(3) / 8
+    augmentation = config.build()
+    assert augmentation.fit(image.flatten().numpy().astype(np.float64), "")  # type: ignore[attr-defined]
+    nothing = torch.zeros_like(image)
+    after = augmented([augmentation], Batch(image, nothing, nothing.bool(), None))
+    excess = (after.image - image).amax(dim=(1, 2, 3))
+    spread = patch_spread(image).flatten()
+    some = excess > 0
+    assert some.any()
+    torch.testing.assert_close(excess[some], 0.5 * spread[some], rtol=0.06, atol=0.0)
+
+
+def test_a_filament_below_the_noise_has_no_label() -> None:
+    noise = torch.randn((20, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    loud = one_filament(10 + 6 * noise)
+    assert not loud.labelled.any()
+    quiet = one_filament(10 + 4 * noise)
+    assert quiet.labelled.any()
+
+
+def test_noise_and_spread_are_those_of_white_noise() -> None:
+    noise = 3 * torch.randn((2, 1, 128, 128), generator=torch.Generator().manual_seed(0))
+    noise[0, 0, :50] = torch.nan
+    torch.testing.assert_close(noise_level(noise).flatten(), torch.tensor([3.0, 3.0]), rtol=0.03, atol=0)
+    torch.testing.assert_close(patch_spread(noise).flatten(), torch.tensor([3.0, 3.0]), rtol=0.03, atol=0)

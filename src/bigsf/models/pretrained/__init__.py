@@ -5,7 +5,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 
-NAMES = ("higal-small",)
+NAMES = ("higal-small", "filaments-small")
 
 
 def snapshot_path(model: str | Path) -> Path:

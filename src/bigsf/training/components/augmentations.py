@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
-from bigsf.training.components.batch import Augmentation, Batch, Draw
+from bigsf.training.components.batch import Augmentation, Batch, Draw, convolved, gaussian_kernels, normal_deviates
+from bigsf.training.components.disturbances import BeamNoiseConfig, BordersConfig, GapsConfig, SourcesConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 
 
@@ -144,9 +145,8 @@ class Noise(Augmentation):
 
     @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
-        noise = torch.stack([_normal(int(seed), batch.image.shape[1:]) for seed in draw[:, 1].tolist()])
         size = draw[:, 0].float().view(-1, 1, 1, 1)
-        return batch._replace(image=batch.image * (1 + size * noise.to(batch.image.device)))
+        return batch._replace(image=batch.image * (1 + size * normal_deviates(draw[:, 1], batch.image)))
 
 
 class NoiseConfig(Component[Augmentation], builds=Noise):
@@ -207,14 +207,11 @@ class Blur(Augmentation):
 
     @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
-        reach = int(np.ceil(3 * self.sigma))
-        x = torch.arange(-reach, reach + 1, device=draw.device)
-        kernel = torch.exp(-0.5 * (x / draw.float().clamp(min=1e-3)[:, None]) ** 2)
-        kernel = kernel / kernel.sum(dim=1, keepdim=True)
+        kernel = gaussian_kernels(draw.float(), reach=int(np.ceil(3 * self.sigma)))
         valid = batch.image.isfinite()
         scale = torch.where(valid, batch.image, 0).abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
-        smooth = _convolved(torch.where(valid, batch.image / scale, 0), kernel) * scale
-        return batch._replace(image=torch.where(valid, smooth / _convolved(valid.float(), kernel), torch.nan))
+        smooth = convolved(torch.where(valid, batch.image / scale, 0), kernel) * scale
+        return batch._replace(image=torch.where(valid, smooth / convolved(valid.float(), kernel), torch.nan))
 
 
 class BlurConfig(Component[Augmentation], builds=Blur):
@@ -224,19 +221,6 @@ class BlurConfig(Component[Augmentation], builds=Blur):
 
     sigma: PositiveFloat = 1.0
     """Largest sigma in pixels; each patch draws its own below it."""
-
-
-def _convolved(planes: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve planes `(b, c, y, x)` along y and x, each patch with its own kernel `(b, k)`, with zeros outside."""
-    b, c, ny, nx = planes.shape
-    reach, kernels = kernel.shape[1] // 2, kernel.repeat_interleave(c, dim=0)
-    flat = planes.reshape(1, b * c, ny, nx)
-    flat = F.conv2d(flat, kernels[:, None, :, None], padding=(reach, 0), groups=b * c)
-    return F.conv2d(flat, kernels[:, None, None, :], padding=(0, reach), groups=b * c).view(b, c, ny, nx)
-
-
-def _normal(seed: int, shape: torch.Size) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 class CustomAugmentationConfig(CustomConfig[Augmentation]):
@@ -252,6 +236,10 @@ AugmentationConfig = Annotated[
         | GainConfig
         | BlurConfig
         | FilamentsConfig
+        | BeamNoiseConfig
+        | SourcesConfig
+        | BordersConfig
+        | GapsConfig
         | CustomAugmentationConfig,
         Field(discriminator="type"),
     ],

@@ -1,11 +1,13 @@
-"""The batch of training patches, and the protocol of the augmentations that change it."""
+"""The batch of training patches, the protocol of the augmentations that change it, and what several of them use."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Batch(NamedTuple):
@@ -38,3 +40,25 @@ class Augmentation(Protocol):
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
         """Return the batch changed by the random numbers `(b, ...)` of its patches."""
         ...
+
+
+def gaussian_kernels(sigma: Tensor, reach: int) -> Tensor:
+    """Return Gaussian kernels of sum 1 and of these sigmas `(b,)` in pixels, `(b, 2 reach + 1)`."""
+    x = torch.arange(-reach, reach + 1, device=sigma.device)
+    kernels = torch.exp(-0.5 * (x / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    return kernels / kernels.sum(dim=1, keepdim=True)
+
+
+def convolved(planes: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve planes `(b, c, y, x)` along y and x, each patch with its own kernel `(b, k)`, with zeros outside."""
+    b, c, ny, nx = planes.shape
+    reach, each = kernels.shape[1] // 2, kernels.repeat_interleave(c, dim=0)
+    flat = planes.reshape(1, b * c, ny, nx)
+    flat = F.conv2d(flat, each[:, None, :, None], padding=(reach, 0), groups=b * c)
+    return F.conv2d(flat, each[:, None, None, :], padding=(0, reach), groups=b * c).view(b, c, ny, nx)
+
+
+def normal_deviates(seeds: Tensor, like: Tensor) -> Tensor:
+    """Return normal deviates of the shape of a patch of `like`, `(b, c, y, x)`, from a seed for each patch `(b,)`."""
+    generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds.tolist())
+    return torch.stack([torch.randn(like.shape[1:], generator=each) for each in generators]).to(like.device)

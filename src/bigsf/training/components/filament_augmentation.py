@@ -7,20 +7,27 @@ import numpy as np
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
+from typing_extensions import override
 
+from bigsf.arrays import Float64Array
 from bigsf.config import Component
 from bigsf.training.components.batch import Augmentation, Batch, Draw
 
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background, as for filaments that are injected
 _SEGMENTS = 8  # straight segments of an arc
+_SLENDER = 4  # a filament is at least so many widths long
+_PLUMMER = 2 ** (2 / 3) - 1  # (half a width / R)^2 where (1 + (r / R)^2)^-1.5 is one half at half a width
+_BOTH_SIGNS = 0.1  # part of the pixels on either side of zero above which a map is not mostly of one sign
 
 
 class AddFilaments(Augmentation):
     """Add filaments to each patch, and label them as target.
 
-    A filament adds contrast * |background| * a Gaussian profile around an arc to the first channel. The arc is a chain
-    of straight segments. The background is the Gaussian mean of sigma 12 pixels over the valid pixels of the patch.
-    Pixels within half a width of the arc become target, whatever they were, where the filament changes their value.
+    A filament adds contrast * unit * profile to the first channel. The profile around an arc, a chain of straight
+    segments, is a Gaussian or that of Plummer, (1 + (r / R)^2)^-1.5, at random. The unit is the absolute local mean:
+    the Gaussian mean of sigma 12 pixels over the valid pixels of the patch. On maps that are no linear maps of mostly
+    positive values (see `fit`), it is the spread of the patch. Pixels within half a width of the arc become target,
+    whatever they were, where the filament changes their value and its peak stands out of the noise of the patch.
 
     Parameters
     ----------
@@ -39,32 +46,50 @@ class AddFilaments(Augmentation):
     ) -> None:
         self.number = number
         self.contrast, self.width_px, self.length_px = contrast, width_px, length_px
+        self._unit = local_mean_size
 
+    def fit(self, values: Float64Array, unit: str) -> str:
+        """Choose the unit of the contrast for a map, from valid values of its first channel and from its BUNIT.
+
+        Returns
+        -------
+        str
+            Why the local mean makes no sense as unit, or an empty string.
+        """
+        why = why_not_linear(values, unit, self.contrast[0])
+        self._unit = patch_spread if why else local_mean_size
+        return why
+
+    @override
     def draw(self, generator: np.random.Generator, n: int) -> Draw:
-        """Return (contrast, length, width, y, x, heading, turn) of each filament, `(n, number, 7)`.
+        """Return (contrast, length, width, Plummer, y, x, heading, turn) of each filament, `(n, number, 8)`.
 
         Positions y and x are fractions of the patch, angles are in radians, and a contrast of 0 is no filament.
         """
-        low, high = np.log([self.contrast, self.length_px]).T
-        contrast, length = np.exp(generator.uniform(low, high, (n, self.number, 2))).transpose(2, 0, 1)
+        low, high = np.log([self.contrast, self.length_px, self.width_px]).T
+        contrast, length, width = np.exp(generator.uniform(low, high, (n, self.number, 3))).transpose(2, 0, 1)
         contrast *= np.arange(self.number) < generator.integers(0, self.number + 1, (n, 1))
-        low, high = np.array([self.width_px, (0, 1), (0, 1), (-np.pi, np.pi), (-1.5, 1.5)]).T
+        length = np.maximum(length, _SLENDER * width)
+        low, high = np.array([(0, 1), (0, 1), (0, 1), (-np.pi, np.pi), (-1.5, 1.5)]).T
         rest = generator.uniform(low, high, (n, self.number, 5))
-        return np.concatenate([contrast[..., None], length[..., None], rest], axis=2)
+        return np.concatenate([np.stack([contrast, length, width], axis=2), rest], axis=2)
 
+    @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
-        """Return the batch with the filaments drawn for its patches, `(b, number, 7)`."""
-        contrast, length, width, y, x, heading, turn = draw.float()[:, :, :, None].unbind(dim=2)  # (b, k, 1) each
+        """Return the batch with the filaments drawn for its patches, `(b, number, 8)`."""
+        contrast, length, width, plummer, y, x, heading, turn = draw.float()[:, :, :, None].unbind(dim=2)  # (b, k, 1)
         ny, nx = batch.image.shape[2:]
         dy, dx = arc_steps(length, heading, turn)
         chain = Chain(segment_starts(y * ny, dy), segment_starts(x * nx, dx), dy, dx)
-        distance2 = chain.squared_distance(ny, nx)
-        contrast, width = contrast[..., None], width[..., None]  # (b, k, 1, 1)
-        excess = contrast * torch.exp(-4 * math.log(2) * distance2 / width**2)
-        inside = ((distance2 <= (width / 2) ** 2) & (contrast > 0)).any(dim=1, keepdim=True)
-        inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
+        contrast, width, plummer = (value[..., None] for value in (contrast, width, plummer))  # (b, k, 1, 1)
+        scaled2 = 4 * chain.squared_distance(ny, nx) / width**2  # 1 at half a width
+        profile = torch.where(plummer < 0.5, torch.exp(-math.log(2) * scaled2), (1 + _PLUMMER * scaled2) ** -1.5)
         first = batch.image[:, :1]
-        brighter = first + local_mean(first).abs() * excess.sum(dim=1, keepdim=True)
+        unit = self._unit(first)
+        seen = contrast * unit > noise_level(first)  # (b, k, y, x)
+        inside = ((scaled2 <= 1) & seen).any(dim=1, keepdim=True)
+        inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
+        brighter = first + unit * (contrast * profile).sum(dim=1, keepdim=True)
         inside = inside & (brighter != first)
         return Batch(
             torch.cat([brighter, batch.image[:, 1:]], dim=1),
@@ -77,7 +102,8 @@ class AddFilaments(Augmentation):
 class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
     """Add filaments of known place and label them, faint ones included: what an incomplete catalogue does not teach.
 
-    They are added to the first channel, which must be a linear map of mostly positive values.
+    They are added to the first channel. Give this augmentation after those that add noise: a filament that is fainter
+    than the noise gets no label.
     """
 
     type: Literal["filaments"]
@@ -86,14 +112,58 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
     """Most filaments in a patch; each patch draws its own number, from 0 on."""
 
     contrast: tuple[PositiveFloat, PositiveFloat] = (0.05, 1.0)
-    """Range of the peak excess, in units of the local mean (Gaussian, sigma 12 pixels); log-uniform. The lowest is what
-    the model learns to find."""
+    """Range of the peak excess; log-uniform. The lowest is what the model learns to find. It is in units of the local
+    mean (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or not positive."""
 
     width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
-    """Range of the full width at half maximum, in pixels of the map; uniform."""
+    """Range of the full width at half maximum, in pixels of the map; log-uniform."""
 
     length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
-    """Range of the length; log-uniform."""
+    """Range of the length, log-uniform; a filament is at least four widths long."""
+
+
+def why_not_linear(values: Float64Array, unit: str, contrast: float) -> str:
+    """Return why a map is no linear map of mostly positive values, or an empty string.
+
+    Parameters
+    ----------
+    values
+        Valid values of the map, `(n,)`.
+    unit
+        Its BUNIT.
+    contrast
+        The lowest contrast, in units of the local mean, that is to make sense on the map.
+    """
+    if not len(values):
+        return ""
+    below, above = float((values < 0).mean()), float((values > 0).mean())
+    low, median, high = np.quantile(values, (0.16, 0.5, 0.84))
+    spread = (high - low) / 2
+    if "log" in unit.lower() or "dex" in unit.lower():
+        return f"the unit of this map is {unit}"
+    if min(below, above) > _BOTH_SIGNS:
+        return f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
+    if contrast * abs(median) > spread:
+        return f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
+    return ""
+
+
+def local_mean_size(plane: Tensor) -> Tensor:
+    """Return the absolute local mean of patches `(b, 1, y, x)`."""
+    return local_mean(plane).abs()
+
+
+def patch_spread(plane: Tensor) -> Tensor:
+    """Return 1.48 times the median distance from the median of each patch, `(b, 1, 1, 1)`: sigma, were it Gaussian."""
+    values = plane.flatten(1)
+    distance = (values - values.nanmedian(dim=1, keepdim=True).values).abs()
+    return 1.4826 * distance.nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
+
+
+def noise_level(plane: Tensor) -> Tensor:
+    """Return the white noise of each patch, `(b, 1, 1, 1)`, from the median of the mixed second differences."""
+    mixed = plane.diff(dim=2).diff(dim=3).flatten(1)  # of standard deviation 2, were the noise white and of 1
+    return 1.4826 / 2 * mixed.abs().nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
 
 
 def local_mean(plane: Tensor) -> Tensor:

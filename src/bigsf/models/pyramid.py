@@ -1,0 +1,95 @@
+"""A map -> the map binned by a factor, and its probability brought back to the grid of the map."""
+
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+from bigsf.arrays import Float64Array, FloatArray, IntArray
+from bigsf.maps.planes import MapRows
+
+Kind = TypeVar("Kind", bound=np.generic)
+
+
+class BinnedMap(MapRows):
+    """Means of a map over squares of n x n pixels.
+
+    Parameters
+    ----------
+    planes
+        The map.
+    n
+        Side of the squares. Those at the end of the map may reach past it.
+    """
+
+    def __init__(self, planes: MapRows, n: int) -> None:
+        self.planes, self.n = planes, n
+
+    @property
+    @override
+    def shape(self) -> tuple[int, int]:
+        ny, nx = self.planes.shape
+        return -(-ny // self.n), -(-nx // self.n)
+
+    @override
+    def read_rows(self, y0: int, y1: int) -> FloatArray:
+        """Return rows y0 to y1 (exclusive), NaN where half of a square or more is missing in any channel."""
+        image = self.planes.read_rows(self.n * y0, min(self.n * y1, self.planes.shape[0]))
+        blocks = squares(image, self.n, np.nan)
+        valid = np.isfinite(blocks)
+        count = valid.sum(axis=-1)
+        mean = np.where(valid, blocks, 0).sum(axis=-1, dtype=np.float64) / np.maximum(count, 1)
+        return np.where(2 * count > self.n**2, mean, np.nan).astype(np.float32)
+
+
+def squares(planes: npt.NDArray[Kind], n: int, fill: Any) -> npt.NDArray[Kind]:
+    """Return the pixels of each square of n x n of planes `(..., y, x)`, `(..., y / n, x / n, n * n)`.
+
+    Planes are filled up to whole squares at their end.
+    """
+    *first, ny, nx = planes.shape
+    below, right = -ny % n, -nx % n
+    filled = np.pad(planes, [*((0, 0) for _ in first), (0, below), (0, right)], constant_values=fill)
+    blocks = filled.reshape(*first, (ny + below) // n, n, (nx + right) // n, n)
+    return np.asarray(blocks.swapaxes(-2, -3)).reshape(*blocks.shape[:-3], (nx + right) // n, n * n)
+
+
+def enlarged(level: FloatArray, n: int, y0: int, y1: int, nx: int) -> FloatArray:
+    """Return rows y0 to y1 (exclusive) of a map from its binned one, bilinear over valid squares.
+
+    Parameters
+    ----------
+    level
+        The binned map `(m, ny / n, nx / n)`, NaN where missing.
+    n
+        Side of the squares.
+    y0, y1
+        Rows of the map.
+    nx
+        Its columns.
+
+    Returns
+    -------
+    ndarray
+        float32 `(m, y1 - y0, nx)`; NaN where no square beside a pixel is valid.
+    """
+    total = np.zeros((len(level), y1 - y0, nx), np.float32)
+    weight = np.zeros_like(total)
+    for rows, of_rows in _neighbours(np.arange(y0, y1), n, level.shape[1]):
+        part = level[:, rows].astype(np.float32)
+        for columns, of_columns in _neighbours(np.arange(nx), n, level.shape[2]):
+            values = part[:, :, columns]
+            share = (of_rows[:, None] * of_columns).astype(np.float32) * np.isfinite(values)
+            total += share * np.nan_to_num(values)
+            weight += share
+    with np.errstate(invalid="ignore"):
+        return total / weight
+
+
+def _neighbours(pixels: IntArray, n: int, size: int) -> list[tuple[IntArray, Float64Array]]:
+    """Return the two squares nearest to each pixel along one axis, and their weights."""
+    place = np.clip((pixels + 0.5) / n - 0.5, 0, size - 1)
+    first = np.minimum(place.astype(np.int64), max(size - 2, 0))
+    second = np.minimum(first + 1, size - 1)
+    return [(first, 1 - (place - first)), (second, place - first)]

@@ -1,0 +1,237 @@
+"""Batch -> batch as a harder map would show it: noise of the beam, sources, borders and gaps.
+
+What an augmentation of this module adds is no filament: the pixels that it hides become background.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import override
+
+from bigsf.config import Component
+from bigsf.training.components.batch import Augmentation, Batch, Draw, convolved, gaussian_kernels, normal_deviates
+
+_HIDDEN = 0.3  # of the patch median: a source that adds more than this hides what is under it
+_KNOTS = 8  # of the random field whose highest parts become gaps, along each axis
+
+
+def patch_median(image: Tensor) -> Tensor:
+    """Return the median of |value| over the valid pixels of each patch, `(b, 1, 1, 1)`; 0 without a valid pixel."""
+    return image.abs().flatten(1).nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
+
+
+def hide(batch: Batch, image: Tensor, hidden: Tensor) -> Batch:
+    """Return the batch with another image, whose pixels `hidden` `(b, 1, y, x)` are background where they have data."""
+    valid = image.isfinite().all(dim=1, keepdim=True)
+    target = torch.where(hidden | ~valid, 0.0, batch.target)
+    return Batch(image, target, (batch.labelled | hidden) & valid, batch.position)
+
+
+class BeamNoise(Augmentation):
+    """Add Gaussian noise, white or as smooth as a beam.
+
+    Parameters
+    ----------
+    probability, fraction, beam_px
+        As in `BeamNoiseConfig`.
+    """
+
+    def __init__(self, probability: float, fraction: tuple[float, float], beam_px: float) -> None:
+        self.probability, self.fraction, self.beam_px = probability, fraction, beam_px
+
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
+        low, high = np.log(self.fraction)
+        size = np.exp(generator.uniform(low, high, n)) * (generator.uniform(size=n) < self.probability)
+        sigma = generator.uniform(0, self.beam_px / math.sqrt(8 * math.log(2)), n) * generator.integers(0, 2, n)
+        return np.stack([size, sigma, generator.integers(0, 2**53, n)], axis=1)
+
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
+        size, sigma = draw[:, :2].float().unbind(dim=1)
+        kernels = gaussian_kernels(sigma, reach=math.ceil(1.5 * self.beam_px))
+        noise = convolved(normal_deviates(draw[:, 2], batch.image), kernels)
+        scale = (size / kernels.square().sum(dim=1)).view(-1, 1, 1, 1)
+        return batch._replace(image=batch.image + patch_median(batch.image) * scale * noise)
+
+
+class BeamNoiseConfig(Component[Augmentation], builds=BeamNoise):
+    """Add Gaussian noise that does not depend on the signal, to half of the patches: white, or as smooth as a beam."""
+
+    type: Literal["beam_noise"]
+
+    probability: float = Field(default=0.5, ge=0, le=1)
+    """Part of the patches that get noise."""
+
+    fraction: tuple[PositiveFloat, PositiveFloat] = (0.003, 0.1)
+    """Range of the standard deviation, in medians of the patch; log-uniform."""
+
+    beam_px: PositiveFloat = 4.0
+    """Largest full width at half maximum of the beam in pixels. Half of the noise is white."""
+
+
+class Sources(Augmentation):
+    """Add round Gaussian sources, and odd pixels, which are narrower sources.
+
+    Parameters
+    ----------
+    probability, number, brightness, width_px
+        As in `SourcesConfig`.
+    """
+
+    def __init__(
+        self, probability: float, number: int, brightness: tuple[float, float], width_px: tuple[float, float]
+    ) -> None:
+        self.probability, self.number = probability, number
+        self.brightness, self.width_px = brightness, width_px
+
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
+        low, high = np.log([self.brightness, self.width_px]).T
+        values = np.exp(generator.uniform(low, high, (n, self.number, 2)))
+        some = np.arange(self.number) < generator.integers(1, self.number + 1, (n, 1))
+        values[..., 0] *= some & (generator.uniform(size=(n, 1)) < self.probability)
+        return np.concatenate([values, generator.uniform(size=(n, self.number, 2))], axis=2)
+
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
+        brightness, width, y, x = draw.float()[..., None, None].unbind(dim=2)  # (b, number, 1, 1) each
+        ny, nx = batch.image.shape[2:]
+        to_y = torch.arange(ny, device=draw.device).view(-1, 1) - y * ny
+        to_x = torch.arange(nx, device=draw.device) - x * nx
+        profile = torch.exp(-4 * math.log(2) * (to_y**2 + to_x**2) / width**2)
+        excess = (brightness * profile).sum(dim=1, keepdim=True)
+        hidden = (excess > _HIDDEN) & (batch.target == 0)
+        return hide(batch, batch.image + excess * patch_median(batch.image), hidden)
+
+
+class SourcesConfig(Component[Augmentation], builds=Sources):
+    """Add bright round sources to some patches. They are background, however bright, if not on a target."""
+
+    type: Literal["sources"]
+
+    probability: float = Field(default=0.25, ge=0, le=1)
+    """Part of the patches that get sources."""
+
+    number: PositiveInt = 3
+    """Most sources in a patch."""
+
+    brightness: tuple[PositiveFloat, PositiveFloat] = (0.5, 300.0)
+    """Range of the peak, in medians of the patch; log-uniform."""
+
+    width_px: tuple[PositiveFloat, PositiveFloat] = (0.7, 4.0)
+    """Range of the full width at half maximum; log-uniform. Below one pixel they are odd pixels."""
+
+
+class Borders(Augmentation):
+    """Multiply a narrow stripe along y or x by a factor, and leave out the map beyond it.
+
+    Parameters
+    ----------
+    probability, width_px, factor
+        As in `BordersConfig`.
+    """
+
+    def __init__(self, probability: float, width_px: tuple[int, int], factor: float) -> None:
+        self.probability, self.width_px, self.factor = probability, width_px, factor
+
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
+        columns = [
+            generator.uniform(size=n) < self.probability,
+            generator.integers(0, 2, n),  # axis
+            generator.uniform(-1 / 3, 1 / 3, n),  # where it begins, from either end; 0 is the border of the patch
+            generator.integers(self.width_px[0], self.width_px[1] + 1, n),
+            generator.uniform(-1, 1, n) * math.log(self.factor),
+            generator.uniform(0, 0.3, n) * generator.integers(0, 2, n),  # roughness along the stripe
+            generator.uniform(size=n) < 2 / 3,  # the map ends there
+            generator.integers(0, 2**53, n),
+        ]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
+        chosen, axis, start, width, factor, rough, ends, _ = draw.float().view(len(draw), -1, 1, 1).unbind(dim=1)
+        chosen, axis, start, width, factor, rough, ends = (
+            value[:, None] for value in (chosen, axis, start, width, factor, rough, ends)
+        )
+        ny, nx = batch.image.shape[2:]
+        y = torch.arange(ny, device=draw.device).view(-1, 1).expand(ny, nx)
+        x = torch.arange(nx, device=draw.device).expand(ny, nx)
+        along = torch.where(axis > 0, x, y)
+        along = torch.where(start < 0, torch.where(axis > 0, nx - 1 - x, ny - 1 - y), along)
+        depth = along - (start.abs() * torch.where(axis > 0, nx, ny)).floor()
+        stripe = (chosen > 0) & (depth >= 0) & (depth < width)
+        change = torch.exp(factor + rough * normal_deviates(draw[:, -1], batch.image))
+        image = torch.where(stripe, batch.image * change, batch.image)
+        image = torch.where((chosen > 0) & (ends > 0) & (depth < 0), torch.nan, image)
+        return hide(batch, image, stripe)
+
+
+class BordersConfig(Component[Augmentation], builds=Borders):
+    """Raise or lower a narrow stripe of some patches, mostly with nothing beyond it: the edge of a tile, a bad scan."""
+
+    type: Literal["borders"]
+
+    probability: float = Field(default=0.15, ge=0, le=1)
+    """Part of the patches that get a stripe."""
+
+    width_px: tuple[PositiveInt, PositiveInt] = (1, 4)
+    """Range of its width."""
+
+    factor: float = Field(default=2.0, gt=1)
+    """Largest factor of the stripe, and its inverse the smallest."""
+
+
+class Gaps(Augmentation):
+    """Set blots or stripes to zero or to missing.
+
+    Parameters
+    ----------
+    probability, zeros
+        As in `GapsConfig`.
+    """
+
+    def __init__(self, probability: float, zeros: float) -> None:
+        self.probability, self.zeros = probability, zeros
+
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
+        columns = [
+            generator.uniform(size=n) < self.probability,
+            generator.uniform(size=n) < self.zeros,
+            generator.uniform(-0.5, 1.5, n),  # level of the field above which there is a gap
+            generator.uniform(size=n) < 1 / 5,  # stripes in place of blots
+            generator.integers(8, 25, n),  # period of the stripes
+            generator.integers(2, 7, n),  # pixels between two stripes
+            generator.integers(0, 2**31, n),
+        ]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
+        chosen, zero, level, stripes, period, between = draw[:, :6].float().view(len(draw), 6, 1, 1, 1).unbind(dim=1)
+        knots = normal_deviates(draw[:, 6], batch.image.new_empty(1, 1, _KNOTS, _KNOTS))
+        field = F.interpolate(knots, batch.image.shape[2:], mode="bicubic", align_corners=True)
+        x = torch.arange(batch.image.shape[3], device=draw.device)
+        gap = torch.where(stripes > 0, (x + draw[:, 6].view(-1, 1, 1, 1)) % period >= between, field > level)
+        gap = gap & (chosen > 0) & batch.image.isfinite().all(dim=1, keepdim=True)
+        image = torch.where(gap, torch.where(zero > 0, 0.0, torch.nan), batch.image)
+        return hide(batch, image, gap)
+
+
+class GapsConfig(Component[Augmentation], builds=Gaps):
+    """Set parts of some patches to missing, or to zero, which many maps have for missing."""
+
+    type: Literal["gaps"]
+
+    probability: float = Field(default=0.25, ge=0, le=1)
+    """Part of the patches that get gaps."""
+
+    zeros: float = Field(default=0.4, ge=0, le=1)
+    """Part of the gaps that are filled with zeros, and labelled as background; the others are missing."""

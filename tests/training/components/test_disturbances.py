@@ -1,0 +1,105 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bigsf.training.components.batch import Augmentation, Batch
+from bigsf.training.components.disturbances import (
+    BeamNoiseConfig,
+    BordersConfig,
+    GapsConfig,
+    SourcesConfig,
+    patch_median,
+)
+
+CONFIGS = [
+    BeamNoiseConfig(type="beam_noise", probability=0),
+    SourcesConfig(type="sources", probability=0),
+    BordersConfig(type="borders", probability=0),
+    GapsConfig(type="gaps", probability=0),
+]
+
+
+def disturbed(augmentation: Augmentation, image: torch.Tensor, target: torch.Tensor | None = None) -> Batch:
+    target = torch.zeros_like(image) if target is None else target
+    batch = Batch(image, target, target > 0, None)
+    draw = augmentation.draw(np.random.default_rng(0), len(image))
+    return augmentation.apply(batch, torch.from_numpy(draw))
+
+
+def flat(n: int = 40, size: int = 64) -> torch.Tensor:
+    return torch.full((n, 1, size, size), 10.0)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.type)
+def test_a_probability_of_zero_changes_nothing(
+    config: BeamNoiseConfig | SourcesConfig | BordersConfig | GapsConfig,
+) -> None:
+    image = flat() + torch.rand(40, 1, 64, 64)
+    image[:, :, :3] = torch.nan
+    after = disturbed(config.build(), image)
+    torch.testing.assert_close(after.image, image, rtol=0, atol=0, equal_nan=True)
+    assert not after.labelled.any()
+
+
+def test_the_median_is_that_of_valid_absolute_values() -> None:
+    image = torch.tensor([[-3.0, 1.0, torch.nan, 2.0], [torch.nan] * 4]).view(2, 1, 2, 2)
+    assert patch_median(image).flatten().tolist() == [2.0, 0.0]
+
+
+def test_noise_has_the_standard_deviation_that_was_drawn_and_half_of_it_is_smooth() -> None:
+    config = BeamNoiseConfig(type="beam_noise", probability=1, fraction=(0.05, 0.05), beam_px=4)
+    noise = disturbed(config.build(), flat()).image[:, 0] - 10
+    inner = noise[:, 8:-8, 8:-8]
+    assert inner.std(dim=(1, 2)).mean() == pytest.approx(0.5, rel=0.05)
+    neighbours = (inner[:, :, 1:] * inner[:, :, :-1]).mean(dim=(1, 2)) / inner.var(dim=(1, 2))
+    white = neighbours < 0.1
+    assert 0.3 < white.float().mean() < 0.8
+    assert neighbours.max() > 0.7
+
+
+def test_sources_are_background_and_as_bright_as_they_say() -> None:
+    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(5, 5), width_px=(4, 4))
+    after = disturbed(config.build(), flat())
+    excess = after.image - 10
+    assert excess.amax(dim=(1, 2, 3)).median() == pytest.approx(50, rel=0.1)
+    assert torch.equal(after.labelled, excess > 3)
+    assert not after.target.any()
+    area = after.labelled.float().sum(dim=(1, 2, 3)).median()
+    radius = 2 * math.sqrt(math.log2(5 / 0.3))
+    assert area == pytest.approx(math.pi * radius**2, rel=0.1)
+
+
+def test_a_filament_under_a_source_stays_target() -> None:
+    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(5, 5), width_px=(4, 4))
+    after = disturbed(config.build(), flat(), torch.ones_like(flat()))
+    assert after.target.all()
+    assert after.image.max() > 50
+
+
+def test_a_border_is_a_stripe_of_background_with_nothing_beyond() -> None:
+    config = BordersConfig(type="borders", probability=1, width_px=(3, 3), factor=2)
+    after = disturbed(config.build(), flat(), torch.ones_like(flat()))
+    stripe = after.labelled & (after.target == 0)
+    for plane, image in zip(stripe[:, 0], after.image[:, 0], strict=True):
+        lines = plane.all(dim=0), plane.all(dim=1)
+        assert sorted(int(line.sum()) for line in lines) == [0, 3]
+        along = 1 if lines[0].any() else 0
+        missing = image.isnan().all(dim=1 - along).nonzero().flatten().tolist()
+        first = int(lines[1 - along].nonzero()[0])
+        assert missing in ([], [*range(first)], [*range(first + 3, 64)])
+    factors = after.image[stripe] / 10
+    assert factors.log().abs().quantile(0.99) < math.log(2) + 1.2
+    assert (after.image.isnan().flatten(1).any(dim=1)).float().mean() == pytest.approx(2 / 3, abs=0.25)
+
+
+@pytest.mark.parametrize("zeros", [0.0, 1.0])
+def test_gaps_are_missing_or_zeros_that_are_background(zeros: float) -> None:
+    after = disturbed(GapsConfig(type="gaps", probability=1, zeros=zeros).build(), flat(), torch.ones_like(flat()))
+    gap = after.image != 10
+    assert 0.1 < gap.float().mean() < 0.6
+    assert after.image.isnan().any() == (zeros == 0)
+    assert not after.target[gap].any()
+    assert after.labelled[gap].all() == (zeros == 1)
+    assert after.target[~gap].all()
