@@ -73,7 +73,7 @@ def model(path: str, tta: bool) -> Method:
     """Return a trained model, or the ensemble of several."""
     ensemble = Ensemble.load(path)
     models = [snapshot.build_model() for snapshot in ensemble.snapshots]
-    predictor = SlidingWindowPredictor(models, ensemble.window, tta=tta)
+    predictor = SlidingWindowPredictor(models, ensemble.window, tta=tta, scales=ensemble.scales)
 
     def score(image: FloatArray) -> FloatArray:
         bands = [probability.mean(axis=0) for _, _, probability in predictor.predict_bands(Rows(image))]
