@@ -73,7 +73,8 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer:\n  augmentations: [{type: flip}, {type: spin}]\n"),
         (
             "config.yaml has 1 mistake:\n"
-            "  line 3, trainer.augmentations.1: unknown type 'spin'. Allowed: flip, rotate90, rotate, noise, gain, blur, filaments, custom."
+            "  line 3, trainer.augmentations.1: unknown type 'spin'. Allowed: flip, rotate90, rotate, noise, gain, blur, "
+            "filaments, beam_noise, sources, borders, gaps, custom."
         ),
     ),
     (
