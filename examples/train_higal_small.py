@@ -13,6 +13,7 @@ beside them. The training takes about fifteen minutes on one core.
 import argparse
 import json
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ AREA_PX = 2 * PATCH_PX
 ASIDE_PX = 5 * AREA_PX
 """Where the other parts of the map begin: beyond the sample by more than a patch, and at the edge of an area."""
 
-TRAINER = {
-    "run_name": "higal-small",
-    "epochs": 8,
-    "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "log"}},
-    "scheduler": {"type": "onecycle"},
-    "loss": {"type": "bce", "unlabelled_weight": 0.3},
+RUN: dict[str, dict[str, Any]] = {
+    "data": {},
+    "split": {"k": 1, "area_size": AREA_PX},
+    "trainer": {
+        "run_name": "higal-small",
+        "epochs": 8,
+        "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "log"}},
+        "scheduler": {"type": "onecycle"},
+        "loss": {"type": "bce", "unlabelled_weight": 0.3},
+    },
 }
 
 
@@ -82,19 +87,19 @@ def mosaic(parts: dict[tuple[int, int], MapRows]) -> MapRows:
     return whole
 
 
-def train(planes: MapRows, folder: Path) -> bigsf.Trainer:
+def training_map(higal: MapRows, folder: Path) -> MapRows:
+    """Put the sample, the simulated map and the strip into one map."""
+    return mosaic({(0, 0): higal, (0, ASIDE_PX): simulated_map(folder), (ASIDE_PX, 0): nothing()})
+
+
+def train(planes: MapRows, folder: Path, run: Mapping[str, dict[str, Any]], patch_px: int) -> bigsf.Trainer:
     """Train the network on eight of ten folds of a map."""
     files = {name: folder / f"{name}.fits" for name in planes}
     for name, path in files.items():
         fits.writeto(path, planes[name])
-    bigsf.preprocess(bigsf.PreprocessConfig(**files, patch_size=PATCH_PX, stride=8), folder / "map.h5")  # type: ignore[arg-type]
-    trainer = bigsf.Trainer.from_config(
-        {
-            "data": {"path": folder / "map.h5"},
-            "split": {"k": 1, "area_size": AREA_PX},
-            "trainer": TRAINER | {"output_dir": folder},
-        }
-    )
+    bigsf.preprocess(bigsf.PreprocessConfig(**files, patch_size=patch_px, stride=8), folder / "map.h5")  # type: ignore[arg-type]
+    places = {"data": {"path": folder / "map.h5"}, "trainer": {"output_dir": folder}}
+    trainer = bigsf.Trainer.from_config({block: keys | places.get(block, {}) for block, keys in run.items()})
     trainer.train()
     return trainer
 
@@ -132,21 +137,27 @@ def held_out(model: Path, folder: Path, trainer: bigsf.Trainer, shape: tuple[int
     }
 
 
-def main() -> None:
-    """Train, and write the snapshot and its scores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make(
+    description: str | None,
+    make_map: Callable[[MapRows, Path], MapRows],
+    run: Mapping[str, dict[str, Any]],
+    patch_px: int,
+) -> None:
+    """Read the options, train on the map that is made of the sample, and write the snapshot and its scores."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="FOLDER", help="the four planes of the Hi-GAL sample")
-    parser.add_argument("-o", "--output", type=Path, default=Path("higal-small.pt"), help="(%(default)s)")
+    default = Path(f"{run['trainer']['run_name']}.pt")
+    parser.add_argument("-o", "--output", type=Path, default=default, help="(%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         higal = sample(options.data)
-        run = train(mosaic({(0, 0): higal, (0, ASIDE_PX): simulated_map(folder), (ASIDE_PX, 0): nothing()}), folder)
-        snapshot = slim(run.folder.path / "best.pt", options.output)
-        print(json.dumps(held_out(options.output, folder, run, higal["image"].shape), indent=2))
+        trainer = train(make_map(higal, folder), folder, run, patch_px)
+        snapshot = slim(trainer.folder.path / "best.pt", options.output)
+        print(json.dumps(held_out(options.output, folder, trainer, higal["image"].shape), indent=2))
     print(f"Wrote {options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
     print(snapshot.thresholds)
 
 
 if __name__ == "__main__":
-    main()
+    make(__doc__, training_map, RUN, PATCH_PX)

@@ -206,9 +206,7 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
 
 def _check_version(content: bytes, path: Path) -> None:
     """Refuse a newer format before its unknown keys are taken for mistakes."""
-    with suppress(
-        ValueError, AttributeError, TypeError, RecursionError
-    ):  # what is no JSON object fails in the validation
+    with suppress(ValueError, AttributeError, TypeError, RecursionError):  # no JSON object: the validation says so
         version = json.loads(content).get("format_version", 0)
         if version > FORMAT_VERSION:
             raise DataError(f"{path} has format {version}, newer than {FORMAT_VERSION}. Update bigsf.")

@@ -1,6 +1,6 @@
 """The whole configuration of a run: data, split, trainer and out-of-fold map."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -10,6 +10,7 @@ from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.config import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
 from bigsf.models.device import Precision
 from bigsf.models.model_config import ModelConfig
+from bigsf.models.pretrained import PretrainedName
 from bigsf.models.unet import UNetConfig
 from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
 from bigsf.training.components.early_stopping import EarlyStoppingConfig
@@ -64,7 +65,7 @@ class TrainerConfig(Config):
     """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall, all else to rise, so that `epoch`
     chooses the last. null: what early stopping monitors, without it `epoch`."""
 
-    start_from: Literal["higal-small", "filaments-small"] | ConfigPath | None = None
+    start_from: PretrainedName | ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).
     higal-small and filaments-small come with the package and have the default network; the latter has the normalization
     robust."""

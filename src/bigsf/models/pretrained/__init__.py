@@ -1,11 +1,13 @@
 """Models that come with the package: NAME.pt, and its card NAME.md."""
 
 from pathlib import Path
+from typing import Literal, get_args
 
 FOLDER = Path(__file__).parent
 
+PretrainedName = Literal["higal-small", "filaments-small"]
 
-NAMES = ("higal-small", "filaments-small")
+NAMES: tuple[PretrainedName, ...] = get_args(PretrainedName)
 
 
 def snapshot_path(model: str | Path) -> Path:

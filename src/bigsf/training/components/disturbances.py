@@ -156,10 +156,7 @@ class Borders(Augmentation):
 
     @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
-        chosen, axis, start, width, factor, rough, ends, _ = draw.float().view(len(draw), -1, 1, 1).unbind(dim=1)
-        chosen, axis, start, width, factor, rough, ends = (
-            value[:, None] for value in (chosen, axis, start, width, factor, rough, ends)
-        )
+        chosen, axis, start, width, factor, rough, ends = draw[:, :7].float().view(len(draw), 7, 1, 1, 1).unbind(dim=1)
         ny, nx = batch.image.shape[2:]
         y = torch.arange(ny, device=draw.device).view(-1, 1).expand(ny, nx)
         x = torch.arange(nx, device=draw.device).expand(ny, nx)
@@ -167,7 +164,7 @@ class Borders(Augmentation):
         along = torch.where(start < 0, torch.where(axis > 0, nx - 1 - x, ny - 1 - y), along)
         depth = along - (start.abs() * torch.where(axis > 0, nx, ny)).floor()
         stripe = (chosen > 0) & (depth >= 0) & (depth < width)
-        change = torch.exp(factor + rough * normal_deviates(draw[:, -1], batch.image))
+        change = torch.exp(factor + rough * normal_deviates(draw[:, 7], batch.image))
         image = torch.where(stripe, batch.image * change, batch.image)
         image = torch.where((chosen > 0) & (ends > 0) & (depth < 0), torch.nan, image)
         return hide(batch, image, stripe)
