@@ -10,6 +10,7 @@ from bigsf.training.components.disturbances import (
     BordersConfig,
     GapsConfig,
     SourcesConfig,
+    StripesConfig,
     patch_median,
 )
 
@@ -18,6 +19,7 @@ CONFIGS = [
     SourcesConfig(type="sources", probability=0),
     BordersConfig(type="borders", probability=0),
     GapsConfig(type="gaps", probability=0),
+    StripesConfig(type="stripes", probability=0),
 ]
 
 
@@ -34,7 +36,7 @@ def flat(n: int = 40, size: int = 64) -> torch.Tensor:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.type)
 def test_a_probability_of_zero_changes_nothing(
-    config: BeamNoiseConfig | SourcesConfig | BordersConfig | GapsConfig,
+    config: BeamNoiseConfig | SourcesConfig | BordersConfig | GapsConfig | StripesConfig,
 ) -> None:
     image = flat() + torch.rand(40, 1, 64, 64)
     image[:, :, :3] = torch.nan
@@ -57,6 +59,20 @@ def test_noise_has_the_standard_deviation_that_was_drawn_and_half_of_it_is_smoot
     white = neighbours < 0.1
     assert 0.3 < white.float().mean() < 0.8
     assert neighbours.max() > 0.7
+
+
+def test_stripes_are_constant_along_one_angle_and_as_strong_as_they_say() -> None:
+    config = StripesConfig(type="stripes", probability=1, fraction=(0.05, 0.05), width_px=(2, 2))
+    after = disturbed(config.build(), flat(80))
+    stripes = (after.image - 10)[:, 0]
+    assert stripes.square().mean().sqrt() == pytest.approx(0.5, rel=0.1)  # less what the interpolation smooths
+    along_y, along_x = (gradient.square().mean(dim=(1, 2)) for gradient in torch.gradient(stripes, dim=(1, 2)))
+    products = torch.stack([along_y, along_x], dim=1)
+    mixed = (torch.gradient(stripes, dim=1)[0] * torch.gradient(stripes, dim=2)[0]).mean(dim=(1, 2))
+    coherence = ((products[:, 0] - products[:, 1]) ** 2 + 4 * mixed**2).sqrt() / products.sum(dim=1)
+    assert coherence.min() > 0.95  # 1 where all gradients lie along one axis, 0 where they have none
+    assert (along_y > along_x).float().mean() == pytest.approx(0.5, abs=0.2)
+    assert not after.labelled.any()
 
 
 def test_sources_are_background_and_as_bright_as_they_say() -> None:

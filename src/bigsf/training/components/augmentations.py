@@ -16,7 +16,13 @@ from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.training.components.batch import Augmentation, Batch, Draw, convolved, gaussian_kernels, normal_deviates
-from bigsf.training.components.disturbances import BeamNoiseConfig, BordersConfig, GapsConfig, SourcesConfig
+from bigsf.training.components.disturbances import (
+    BeamNoiseConfig,
+    BordersConfig,
+    GapsConfig,
+    SourcesConfig,
+    StripesConfig,
+)
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 
 
@@ -240,6 +246,7 @@ AugmentationConfig = Annotated[
         | SourcesConfig
         | BordersConfig
         | GapsConfig
+        | StripesConfig
         | CustomAugmentationConfig,
         Field(discriminator="type"),
     ],

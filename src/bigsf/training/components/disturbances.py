@@ -1,4 +1,4 @@
-"""Batch -> batch as a harder map would show it: noise of the beam, sources, borders and gaps.
+"""Batch -> batch as a harder map would show it: noise of the beam, stripes, sources, borders and gaps.
 
 What an augmentation of this module adds is no filament: the pixels that it hides become background.
 """
@@ -73,6 +73,59 @@ class BeamNoiseConfig(Component[Augmentation], builds=BeamNoise):
 
     beam_px: PositiveFloat = 4.0
     """Largest full width at half maximum of the beam in pixels. Half of the noise is white."""
+
+
+class Stripes(Augmentation):
+    """Add parallel stripes at any angle, whose values across are smooth Gaussian noise.
+
+    Parameters
+    ----------
+    probability, fraction, width_px
+        As in `StripesConfig`.
+    """
+
+    def __init__(self, probability: float, fraction: tuple[float, float], width_px: tuple[float, float]) -> None:
+        self.probability, self.fraction, self.width_px = probability, fraction, width_px
+
+    @override
+    def draw(self, generator: np.random.Generator, n: int) -> Draw:
+        low, high = np.log([self.fraction, self.width_px]).T
+        size, width = np.exp(generator.uniform(low, high, (n, 2))).T
+        size *= generator.uniform(size=n) < self.probability
+        sigma = width / math.sqrt(8 * math.log(2))
+        angle = generator.uniform(0, math.pi, n)
+        return np.stack([size, sigma, angle, generator.integers(0, 2**53, n)], axis=1)
+
+    @override
+    def apply(self, batch: Batch, draw: Tensor) -> Batch:
+        size, sigma, angle = draw[:, :3].float().view(-1, 3, 1, 1).unbind(dim=1)
+        ny, nx = batch.image.shape[2:]
+        reach = math.ceil(1.5 * self.width_px[1])
+        kernels = gaussian_kernels(sigma.flatten(), reach)
+        across = normal_deviates(draw[:, 3], batch.image.new_empty(1, 2 * nx + ny + 2 * reach + 2))
+        across = F.conv1d(across[None], kernels[:, None], groups=len(draw))[0] / kernels.norm(dim=1, keepdim=True)
+        y = torch.arange(ny, device=draw.device).view(-1, 1)
+        x = torch.arange(nx, device=draw.device)
+        place = nx + y * angle.sin() + x * angle.cos()  # 0 to 2 nx + ny
+        first = place.long()
+        before, after = (across.gather(1, (first + step).flatten(1)).view(place.shape) for step in (0, 1))
+        stripes = torch.lerp(before, after, place - first)[:, None]
+        return batch._replace(image=batch.image + patch_median(batch.image) * size[:, None] * stripes)
+
+
+class StripesConfig(Component[Augmentation], builds=Stripes):
+    """Add parallel stripes to some patches, at one angle each: the scans of a telescope. They get no label."""
+
+    type: Literal["stripes"]
+
+    probability: float = Field(default=0.15, ge=0, le=1)
+    """Part of the patches that get stripes."""
+
+    fraction: tuple[PositiveFloat, PositiveFloat] = (0.01, 0.1)
+    """Range of their standard deviation, in medians of the patch; log-uniform."""
+
+    width_px: tuple[PositiveFloat, PositiveFloat] = (1.0, 4.0)
+    """Range of the full width at half maximum of the smoothing across the stripes; log-uniform."""
 
 
 class Sources(Augmentation):
