@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -155,6 +157,25 @@ def test_robust_by_hand() -> None:
     image = torch.arange(101.0).repeat_interleave(2).expand(2, 202)[None, None]  # 101 blocks of 2 x 2 pixels
     result = RobustConfig(type="robust").build(1)(image, image.isfinite())
     assert result[0, 0, 0, [0, 100, 201]].sinh().tolist() == pytest.approx([-50 / 34, 0, 50 / 34], rel=1e-5)
+
+
+def test_robust_keeps_a_structure_on_empty_sky_and_stays_finite() -> None:
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 30:32, :] = 1e22
+    image[..., :40] += 1e-38  # what is left of a profile far from its filament
+    result = RobustConfig(type="robust").build(1)(image, image.isfinite())
+    assert result.isfinite().all()
+    assert result[..., 30:32, :].flatten().tolist() == pytest.approx([math.asinh(1000)] * 128)
+    assert result[..., :30, :].abs().max() < 1e-30
+
+
+def test_robust_is_finite_where_nearly_nothing_differs() -> None:
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 20:25] = 1e-30
+    image[..., 30, 30] = 1e22
+    result = RobustConfig(type="robust").build(1)(image, image.isfinite())
+    assert result.isfinite().all()
+    assert result.max() == pytest.approx(math.asinh(1e12))
 
 
 def test_robust_takes_any_scale_and_zero_level_for_the_same() -> None:

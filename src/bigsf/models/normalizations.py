@@ -18,6 +18,8 @@ from typing_extensions import override
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import DataError
 
+_FARTHEST = 1e12  # spreads from the median, of which asinh is 28: a spread of nearly nothing makes no infinite value
+
 
 class Normalization(nn.Module):
     """The base of all normalizations; it returns the values as they are."""
@@ -94,15 +96,19 @@ class Robust(Normalization):
     """Centre each patch and channel on its median, scale it with its quantiles, and compress what is far away.
 
     The result is asinh((value - median) / spread). The spread is half of the range from the 16 % to the 84 % quantile:
-    the standard deviation, were the values Gaussian. Quantiles are those of means over 2 x 2 pixels. A patch without
-    spread becomes 0. Scale and zero level of the map make no difference, and neither do few pixels of any value.
+    the standard deviation, were the values Gaussian. Quantiles are those of means over 2 x 2 pixels. Where nearly all
+    values are equal, as on empty sky, it is a thousandth of the 99 % quantile of the distance from the median. A
+    constant patch becomes 0. Scale and zero level of the map make no difference, and neither do few odd pixels.
     """
 
     @override
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         low, median, high = _quantiles(image, valid, (0.16, 0.5, 0.84))
-        spread = (high - low) / 2
-        return torch.asinh((image - median) / torch.where(spread > 0, spread, torch.inf))
+        distance = image - median
+        (far,) = _quantiles(distance.abs(), valid, (0.99,))
+        spread = torch.maximum((high - low) / 2, far / 1000)
+        spread = torch.where(spread < torch.finfo(spread.dtype).tiny, torch.inf, spread)
+        return torch.asinh((distance / spread).clamp(-_FARTHEST, _FARTHEST))
 
 
 def _quantiles(image: Tensor, valid: Tensor, fractions: Sequence[float]) -> list[Tensor]:
