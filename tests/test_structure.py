@@ -21,6 +21,7 @@ ORDER = (
     "models",
     "models.pretrained",
     "patches",
+    "maps.labels",
     "maps.mosaic",
     "maps",
     "config",

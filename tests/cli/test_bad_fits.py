@@ -106,7 +106,11 @@ def test_bad_file_is_an_error_of_data_for_both_commands(name: str, trained: Path
 PLANES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "of another shape": (np.ones((NY, NX - 1), "u1"), {}, "plane.fits has 23 x 20 pixels .* All planes must share one"),
     "of another WCS": (np.ones((NY, NX), "u1"), {"CRVAL1": 5.0}, "plane.fits has another WCS than map.fits"),
-    "of other values": (VALUES, {}, "plane.fits is the .* mask but holds values other than 0 and 1: 2, 3, 4, 5, 6"),
+    "of other values": (
+        VALUES + 0.5,
+        {},
+        "is the .* mask but holds values other than 0.* 1.*: 1.5, 2.5, 3.5",
+    ),
     "of more axes": (np.ones((2, NY, NX), "u1"), {}, "plane.fits holds an array of 2 x 20 x 24 pixels"),
     "inverted": (np.zeros((NY, NX), "u1"), {}, "is it inverted?|The target plane is 0 on every valid pixel"),
 }

@@ -89,9 +89,18 @@ def test_a_coverage_becomes_a_mask_by_the_line_of_the_message(tmp_path: Path, mo
     np.testing.assert_array_equal(fits.getdata("valid.fits"), MASK)
 
 
-def test_identifiers_of_structures_are_binarised_by_the_option_of_the_message(tmp_path: Path) -> None:
-    fits.writeto(tmp_path / "ids.fits", MASK * np.arange(6, dtype=np.uint8))
+def test_identifiers_of_structures_are_a_mask_of_labels(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "ids.fits", MASK * np.arange(1, 7, dtype=np.int32))
     with FitsImage(tmp_path / "ids.fits") as plane:
-        with pytest.raises(DataError, match=r"0 and 1: 2, 3\. Pass --target-threshold VALUE .* 0 where .* identifiers"):
+        np.testing.assert_array_equal(read_mask(plane, "target", 0, 4), MASK)
+        with pytest.raises(DataError, match=r"the valid mask .* other than 0 and 1: 3, 4\. Expected 1"):
+            read_mask(plane, "valid", 0, 4)
+
+
+@pytest.mark.parametrize("odd", [-1.0, 0.5])
+def test_values_that_are_no_identifiers_are_binarised_by_the_option_of_the_message(tmp_path: Path, odd: float) -> None:
+    fits.writeto(tmp_path / "weights.fits", np.where(MASK, 3.0, odd))
+    with FitsImage(tmp_path / "weights.fits") as plane:
+        with pytest.raises(DataError, match=rf"0, 1 and identifiers: {odd:g}\. Pass --target-threshold VALUE"):
             read_mask(plane, "target", 0, 4)
-        np.testing.assert_array_equal(read_mask(plane, "target", 0, 4, threshold=0), MASK)
+        np.testing.assert_array_equal(read_mask(plane, "target", 0, 4, threshold=1), MASK)

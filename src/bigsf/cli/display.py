@@ -100,7 +100,11 @@ def print_preprocessing(report: "PreprocessReport", config: "PreprocessConfig", 
         f"background {_share(counts['background'], counts['pixels'])}, "
         f"no label {_share(counts['valid'] - counts['labelled'], counts['pixels'])}"
     )
-    print_line(f"  planes: {', '.join(f'{role} {Path(path).name}' for role, path in report.sources.items())}")
+    contents = {role: f" ({text})" for role, text in report.contents.items()}
+    print_line(
+        "  planes: "
+        + ", ".join(f"{role} {Path(path).name}{contents.get(role, '')}" for role, path in report.sources.items())
+    )
     print_line(
         f"  patches of {config.patch_size} pixels every {config.stride_px}: {report.kept:,} kept of "
         f"{report.windows:,}; {report.without_valid:,} with too few valid pixels, "

@@ -33,15 +33,23 @@ def preprocess(
             help="The map, e.g. column density in cm^-2; several overlapping tiles are co-added.",
         ),
     ],
-    target: Annotated[Path | None, typer.Option(help="FITS mask: 1 on known structures (spines).")] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            help="Known structures: a FITS mask (1, or identifiers), DS9 or CRTF regions, a MOC, or a table of spines."
+        ),
+    ] = None,
     background: Annotated[
         Path | None,
-        typer.Option(help="FITS mask: 1 on sure background. Without it every valid pixel counts as labelled."),
+        typer.Option(help="Sure background, likewise. Without it every valid pixel counts as labelled."),
     ] = None,
     missing: Missing = None,
     valid: Valid = None,
     truth: Annotated[
-        Path | None, typer.Option(help="FITS mask: 1 on every structure, where known; for scores only, never learnt.")
+        Path | None, typer.Option(help="Every structure, where known, likewise; for scores only, never learnt.")
+    ] = None,
+    line_width: Annotated[
+        float | None, typer.Option(help="Width in pixels of lines of regions and of spines. [default: 3]")
     ] = None,
     channel: Channel = None,
     patch_size: Annotated[int | None, typer.Option(help="Side of a patch in pixels. [default: 64]")] = None,
@@ -85,6 +93,7 @@ def preprocess(
         "missing": missing,
         "valid": valid,
         "truth": truth,
+        "line_width": line_width,
         "channels": channel,
         "patch_size": patch_size,
         "stride": stride,
@@ -114,6 +123,7 @@ def _co_add(
     dry_run: bool,
 ) -> tuple["PreprocessConfig", Path]:
     """Make one map of several tiles; return the configuration and the output for preprocessing it."""
+    from bigsf.maps.labels.drawn_mask import is_drawn
     from bigsf.maps.mosaic.mosaic import default_mosaic_path, make_mosaic
     from bigsf.outputs import Outputs
 
@@ -131,7 +141,7 @@ def _co_add(
         blank=config.blank,
         masks=[role for role in ("target", "background", "truth") if given[role] is None],
         threshold=config.target_threshold,
-        on_grid=[path for path in [*given.values(), *config.channels] if path],
+        on_grid=[path for path in [*given.values(), *config.channels] if path and not is_drawn(path)],
         dry_run=dry_run,
         step_of=outputs,
     )

@@ -1,6 +1,7 @@
 """FITS planes of one grid -> rows of a map with NaN where data are missing, and rows of its masks."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -72,6 +73,17 @@ class OnGrid(Protocol):
     @property
     def wcs(self) -> WCS | None:
         """The celestial WCS, or None."""
+        ...
+
+
+class MaskPlane(OnGrid, Protocol):
+    """The plane of a mask: an image in a FITS file, or what is drawn on the grid of a map."""
+
+    path: Path
+    """The file."""
+
+    def read(self, y0: int, y1: int, columns: slice = slice(None)) -> FloatArray:
+        """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing."""
         ...
 
 
@@ -174,7 +186,7 @@ class FitsMap(MapSource):
 
 
 def read_mask(
-    plane: FitsImage,
+    plane: MaskPlane,
     role: str,
     y0: int,
     y1: int,
@@ -192,37 +204,44 @@ def read_mask(
     y0, y1, columns
         The part to read.
     threshold
-        The mask is true above this value; by default where the plane is 1. NaN is false.
+        The mask is true above this value; by default where the plane is 1, or holds another identifier: a positive
+        integer. NaN is false.
 
     Raises
     ------
     DataError
-        Where the plane holds values other than 0 and 1 and there is no threshold.
+        Where there is no threshold, and the plane holds a value that is negative or no integer, or a mask of valid
+        pixels holds another than 0 and 1.
     """
-    rows = plane.read(y0, y1, columns)
+    return to_mask(plane.read(y0, y1, columns), plane, role, threshold)
+
+
+def to_mask(rows: FloatArray, plane: MaskPlane, role: str, threshold: float | None = None) -> BoolArray:
+    """Return the mask that rows of a plane hold; parameters, result and errors are those of `read_mask`."""
     if threshold is not None:
         above: BoolArray = rows > threshold
         return above
-    mask: BoolArray = rows == 1
+    mask: BoolArray = rows == 1 if role == "valid" else (rows > 0) & (rows == np.floor(rows))
     odd = ~mask & (rows != 0) & np.isfinite(rows)
     if odd.any():
         values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
         remedy = _remedy_for_valid(plane) if role == "valid" else _REMEDY_FOR_LABELS
-        raise DataError(f"{plane.name} is the {role} mask but holds values other than 0 and 1: {values}. {remedy}")
+        allowed = "0 and 1" if role == "valid" else "0, 1 and identifiers"
+        raise DataError(f"{plane.name} is the {role} mask but holds values other than {allowed}: {values}. {remedy}")
     return mask
 
 
 _REMEDY_FOR_LABELS = (
-    "Pass --target-threshold VALUE to take all above it as 1: 0 where the values are identifiers of structures, or 255 "
-    "stands for 1. It holds for target, background and truth."
+    "Pass --target-threshold VALUE to take all above it as 1. It holds for target, background and truth."
 )
 
 
-def _remedy_for_valid(plane: FitsImage) -> str:
+def _remedy_for_valid(plane: MaskPlane) -> str:
+    hdu = plane.hdu if isinstance(plane, FitsImage) else 0
     return (
         "Expected 1 where data are valid and 0 where they are missing. Where all above 0 is valid, as in a coverage or "
         f"a weight, write that mask: python -c \"from astropy.io import fits; d, h = fits.getdata('{plane.path}', "
-        f"{plane.hdu}, header=True); fits.writeto('valid.fits', (d > 0).astype('uint8'), h)\""
+        f"{hdu}, header=True); fits.writeto('valid.fits', (d > 0).astype('uint8'), h)\""
     )
 
 

@@ -1,4 +1,4 @@
-"""FITS planes of a map and of its labels -> rows of both together, and counts of their pixels."""
+"""FITS planes of a map, and its labels -> rows of both together, and counts of their pixels."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,9 +10,10 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, MaskArray
 from bigsf.errors import DataError, UsageError
-from bigsf.maps.fits_image import FitsImage, open_planes
+from bigsf.maps.fits_image import open_planes
+from bigsf.maps.labels.drawn_mask import LINE_WIDTH_PX, DrawnMask, has_lines, is_drawn
 from bigsf.maps.odd_values import ValueCensus
-from bigsf.maps.planes import FitsMap, MapRead, check_same_grid, read_mask
+from bigsf.maps.planes import FitsMap, MapRead, MaskPlane, check_same_grid, to_mask
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LabelledRows:
 
 
 class LabelledMap:
-    """A map and its labels in FITS files on one grid, read together by rows.
+    """A map and its labels on one grid, read together by rows.
 
     Parameters
     ----------
@@ -55,19 +56,20 @@ class LabelledMap:
     DataError
         Where a mask lies on another grid, or there is a background but no target.
     UsageError
-        Where there is a threshold but no label.
+        Where there is a threshold but no label that it could be for.
     """
 
-    def __init__(self, source: FitsMap, labels: Mapping[str, FitsImage], threshold: float | None = None) -> None:
+    def __init__(self, source: FitsMap, labels: Mapping[str, MaskPlane], threshold: float | None = None) -> None:
         for mask in labels.values():
             check_same_grid(source, mask)
         self.source = source
         self.has_labels, self.has_background = "target" in labels, "background" in labels
         if self.has_background and not self.has_labels:
             raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
-        if threshold is not None and not labels:
-            raise UsageError("--target-threshold would do nothing: there is no target, background or truth.")
+        if threshold is not None and all(isinstance(mask, DrawnMask) for mask in labels.values()):
+            raise UsageError("--target-threshold would do nothing: there is no image of target, background or truth.")
         self._labels, self._threshold = labels, threshold
+        self._ids: dict[str, set[float]] = {role: set() for role in labels}
 
     @classmethod
     def open(
@@ -78,19 +80,32 @@ class LabelledMap:
         hdu: str | int | None = None,
         blank: float | None = None,
         threshold: float | None = None,
+        line_width_px: float | None = None,
     ) -> Self:
         """Open the planes; the stack closes them.
 
         Parameters
         ----------
-        images, masks, stack, hdu, blank
-            As for `open_planes`; the masks are any of target, background, valid and truth.
+        images, stack, hdu, blank
+            As for `open_planes`.
+        masks
+            Files of target, background, valid and truth, any of them. All but that of valid may be regions, spines or
+            a MOC, which are drawn on the grid of the map.
         threshold
             As for the class.
+        line_width_px
+            Width of lines that are drawn.
         """
-        planes, opened = open_planes(images, masks, stack, hdu, blank)
-        valid = opened.pop("valid", None)
-        return cls(FitsMap(planes, valid), opened, threshold)
+        drawn = {role: path for role, path in masks.items() if path and role != "valid" and is_drawn(path)}
+        if line_width_px is not None and not any(map(has_lines, drawn.values())):
+            raise UsageError("--line-width would do nothing: no target, background or truth is drawn with lines.")
+        images_of_masks = {role: path for role, path in masks.items() if role not in drawn}
+        planes, opened = open_planes(images, images_of_masks, stack, hdu, blank)
+        source = FitsMap(planes, opened.pop("valid", None))
+        width = LINE_WIDTH_PX if line_width_px is None else line_width_px
+        return cls(
+            source, opened | {role: DrawnMask(path, planes[0], width) for role, path in drawn.items()}, threshold
+        )
 
     @property
     def mask_names(self) -> list[str]:
@@ -105,6 +120,15 @@ class LabelledMap:
         masks = {**self._labels, **valid}
         roles = ("target", "background", "valid", "truth")
         return images | {role: masks[role].path for role in roles if role in masks}
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """What the files of the labels were taken for, by role, where they are no masks of 0 and 1.
+
+        Identifiers are counted in the rows that were read.
+        """
+        drawn = {role: mask.contents for role, mask in self._labels.items() if isinstance(mask, DrawnMask)}
+        return drawn | {role: f"{len(ids):,} identifiers" for role, ids in self._ids.items() if ids}
 
     def read(self, y0: int, y1: int) -> LabelledRows:
         """Read rows y0 to y1 (exclusive). Without a background plane every valid pixel off the target is background."""
@@ -122,7 +146,12 @@ class LabelledMap:
         return LabelledRows(rows, target & valid, background & valid & ~target, in_both, truth)
 
     def _read_label(self, role: str, y0: int, y1: int) -> BoolArray:
-        return read_mask(self._labels[role], role, y0, y1, self._threshold)
+        plane = self._labels[role]
+        rows = plane.read(y0, y1)
+        mask = to_mask(rows, plane, role, self._threshold)
+        if self._threshold is None and (rows > 1).any():
+            self._ids[role] |= set(np.unique(rows[mask]).tolist())
+        return mask
 
 
 class PixelStatistics:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import override
 
 from bigsf import console
@@ -38,13 +38,18 @@ class PreprocessConfig(MapConfig):
     """FITS file of the map, e.g. H2 column density in cm^-2."""
 
     target: ConfigPath | None = None
-    """FITS mask: 1 on known structures (spines)."""
+    """Known structures (spines): a FITS mask that is 1 on them, or holds their identifiers; or a file that is drawn on
+    the map: DS9 or CRTF regions (.reg, .crtf), a MOC (.fits, .json), or points along spines (.ecsv, .csv, .vot)."""
 
     background: ConfigPath | None = None
-    """FITS mask: 1 on sure background. Without it every valid pixel off the target is background."""
+    """Sure background, in the same forms. Without it every valid pixel off the target is background."""
 
     truth: ConfigPath | None = None
-    """FITS mask: the ground truth of a simulated map, 1 on every structure. Only scores use it, never the training."""
+    """The ground truth of a simulated map, every structure, in the same forms. Only scores use it, never the
+    training."""
+
+    line_width: PositiveFloat | None = None
+    """Width in pixels of the lines of regions and of spines that are drawn; by default 3."""
 
     patch_size: PositiveInt = 64
     """Side of a patch in pixels."""
@@ -53,7 +58,7 @@ class PreprocessConfig(MapConfig):
     """Pixels from one patch to the next; by default a quarter of the patch size."""
 
     target_threshold: float | None = Field(default=None, allow_inf_nan=False)
-    """Target, background and truth are 1 above this value; by default they must hold 0 and 1 alone."""
+    """Images of target, background and truth are 1 above this value; by default they hold 0, 1 or identifiers."""
 
     min_valid: float = Field(default=0.0, ge=0, le=1)
     """Keep patches with at least this fraction of valid pixels (and always at least one)."""
@@ -149,7 +154,9 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
         "truth": config.truth,
     }
     images = [config.image, *config.channels]
-    planes = LabelledMap.open(images, masks, stack, config.hdu, config.blank, config.target_threshold)
+    planes = LabelledMap.open(
+        images, masks, stack, config.hdu, config.blank, config.target_threshold, config.line_width
+    )
     if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
         raise UsageError("--keep labelled would do nothing: there is no target. Pass --target, or --keep valid.")
     ny, nx = planes.source.shape
@@ -186,7 +193,7 @@ def _convert(
     positions = selection.positions()
     report.windows, report.kept = selection.total, len(positions)
     report.without_valid, report.without_labels = selection.without_valid, selection.without_labels
-    report.counts = statistics.counts
+    report.counts, report.contents = statistics.counts, planes.contents
     report.minimum, report.maximum = statistics.censuses[0].minimum, statistics.censuses[0].maximum
     report.seconds = time.monotonic() - started
     unit = 1 if sys.platform == "darwin" else 1024

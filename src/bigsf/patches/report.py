@@ -30,6 +30,8 @@ class PreprocessReport:
     """The files of the planes, by role."""
     has_wcs: bool
     """Whether the map has a celestial WCS."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """What the files of labels were taken for, by role, where they are no masks of 0 and 1."""
     windows: int = 0
     """Patches of the whole map."""
     kept: int = 0

@@ -1,0 +1,116 @@
+"""Shapes in pixels or on the sky -> the pixels of a map that they cover."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+
+from bigsf.arrays import BoolArray, Float64Array
+from bigsf.errors import DataError
+from bigsf.maps.wcs import astropy_frame, sky_period_px
+
+
+class Canvas:
+    """A mask of a map, on which shapes are drawn.
+
+    Parameters
+    ----------
+    shape
+        (ny, nx) of the map in pixels.
+    wcs
+        Its celestial WCS, if it has one. On a map that shows a part of the sky twice, a shape is drawn twice.
+    name
+        The map, for messages.
+
+    Attributes
+    ----------
+    mask
+        True on the shapes drawn so far, `(ny, nx)`.
+    """
+
+    def __init__(self, shape: tuple[int, int], wcs: WCS | None, name: str) -> None:
+        self.mask = np.zeros(shape, np.bool_)
+        self.name = name
+        self._wcs = None if wcs is None else astropy_frame(wcs)
+        self._period = sky_period_px(wcs, shape)
+
+    @property
+    def wcs(self) -> WCS:
+        """The WCS of the map.
+
+        Raises
+        ------
+        DataError
+            Where it has none.
+        """
+        if self._wcs is None:
+            raise DataError(
+                f"{self.name} has no celestial WCS, so that positions on the sky cannot be drawn on it. Give them in "
+                "pixels, or a map with a WCS."
+            )
+        return self._wcs
+
+    def to_pixels(self, sky: SkyCoord) -> Float64Array:
+        """Return the pixels (y, x) `(n, 2)` of the points of one shape; NaN where a point is not on the map's plane.
+
+        The points stay together where the columns of a map begin anew.
+        """
+        x, y = (np.atleast_1d(axis) for axis in self.wcs.world_to_pixel(sky))
+        if np.isfinite(self._period):
+            x = x[0] + (x - x[0] + self._period / 2) % self._period - self._period / 2
+        return np.stack([y, x], axis=1).astype(np.float64)
+
+    def draw(self, shape: BoolArray, y0: int, x0: int, erase: bool = False) -> bool:
+        """Mark the pixels of a shape whose first pixel is (y0, x0), or erase them; return whether any is on the map."""
+        ny, nx = self.mask.shape
+        touched = False
+        for left in self._places(x0, shape.shape[1]):
+            rows = slice(max(0, y0), min(ny, y0 + shape.shape[0]))
+            columns = slice(max(0, left), min(nx, left + shape.shape[1]))
+            part = shape[rows.start - y0 : max(rows.stop - y0, 0), columns.start - left : columns.stop - left]
+            if part.any():
+                self.mask[rows, columns][part] = not erase
+                touched = True
+        return touched
+
+    def draw_line(self, points: Float64Array, width_px: float, erase: bool = False) -> bool:
+        """Mark the pixels whose centre lies within half a width of a chain of segments; return whether any is marked.
+
+        Parameters
+        ----------
+        points
+            The corners (y, x) of the chain in pixels, `(n, 2)`; one point makes a spot.
+        width_px
+            Width of the line in pixels.
+        erase
+            Erase the pixels.
+        """
+        touched = False
+        for start, end in zip(points[: max(1, len(points) - 1)], points[min(1, len(points) - 1) :], strict=True):
+            if not np.isfinite([start, end]).all():
+                continue
+            corner = np.ceil(np.minimum(start, end) - width_px / 2).astype(int)
+            size = np.floor(np.maximum(start, end) + width_px / 2).astype(int) - corner + 1
+            distance = _distance_from_segment(corner + np.indices(size).transpose(1, 2, 0), start, end)
+            touched |= self.draw(distance <= width_px / 2, int(corner[0]), int(corner[1]), erase)
+        return touched
+
+    def _places(self, x0: int, width: int) -> Iterator[int]:
+        """Yield all columns at which a shape that begins in column x0 begins on the map."""
+        nx = self.mask.shape[1]
+        if not np.isfinite(self._period):
+            yield x0
+            return
+        period = self._period
+        first, last = -(x0 + width - 1) // period, (nx - 1 - x0) // period
+        yield from (round(x0 + turn * period) for turn in range(int(first), int(last) + 1))
+
+
+def _distance_from_segment(pixels: npt.NDArray[np.int_], start: Float64Array, end: Float64Array) -> Float64Array:
+    """Return the distance of pixels (y, x) `(..., 2)` from a segment, in pixels."""
+    along = end - start
+    squared = max(float(along @ along), 1e-12)
+    nearest = np.clip((pixels - start) @ along / squared, 0, 1)
+    return np.asarray(np.linalg.norm(pixels - start - nearest[..., None] * along, axis=-1))

@@ -1,0 +1,145 @@
+"""A file of DS9 or CRTF regions -> the pixels that they cover."""
+
+import re
+import warnings
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.maps.fits_guard import quiet_astropy
+from bigsf.maps.labels.canvas import Canvas
+
+SUFFIXES = {".reg": "ds9", ".ds9": "ds9", ".crtf": "crtf"}
+"""From the ending of a file of regions to its format."""
+
+_SEGMENT = re.compile(
+    r"^(?P<sign>[+-]?)\s*(?:#\s*)?segment\s*\((?P<points>[^)]*)\)(?P<rest>.*)$", re.MULTILINE | re.IGNORECASE
+)
+
+
+def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
+    """Draw the regions of a file; excluded ones, which begin with a minus sign, are erased after all others.
+
+    Areas cover the pixels whose centre lies in them; lines are drawn with a width. Points and texts are left out.
+
+    Parameters
+    ----------
+    path
+        DS9 (`.reg`) or CASA (`.crtf`) regions, on the sky or in pixels.
+    canvas
+        Where they are drawn.
+    line_width_px
+        Width of lines (DS9's `line` and `segment`) in pixels.
+
+    Returns
+    -------
+    str
+        What was drawn, e.g. "12 polygons, 3 lines".
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read, or no region lies on the map.
+    ConfigError
+        Where the package `regions` is missing.
+    """
+    drawn: Counter[str] = Counter()
+    off = left_out = 0
+    shapes = _read(path)
+    for region in sorted(shapes, key=lambda region: not _included(region)):
+        kind = type(region).__name__.removesuffix("PixelRegion").removesuffix("SkyRegion").lower()
+        if kind in ("point", "text"):
+            left_out += 1
+        elif _draw(region, kind, canvas, line_width_px):
+            drawn[f"excluded {kind}" if not _included(region) else kind] += 1
+        else:
+            off += 1
+    if not drawn:
+        raise DataError(f"{path} holds {len(shapes)} regions, and none of them covers a pixel of {canvas.name}.")
+    if off or left_out:
+        warnings.warn(
+            f"{path.name}: {off} regions lie off {canvas.name}; {left_out} are points or texts and are left out.",
+            BigsfWarning,
+            stacklevel=4,
+        )
+    return ", ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in drawn.items())
+
+
+def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
+    """Draw one region; return whether it lies on the map."""
+    from regions import PixCoord, PolygonPixelRegion, SkyRegion
+
+    erase = not _included(region)
+    if kind in ("line", "polygon"):
+        vertices = [region.start, region.end] if kind == "line" else region.vertices
+        points = _points(vertices, canvas)
+        if not np.isfinite(points).all():
+            return False
+        if kind == "line":
+            return canvas.draw_line(points, line_width_px, erase)
+        region = PolygonPixelRegion(PixCoord(points[:, 1], points[:, 0]))
+    elif isinstance(region, SkyRegion):
+        with quiet_astropy():
+            region = region.to_pixel(canvas.wcs)
+    if not np.isfinite([region.bounding_box.ixmin]).all():
+        return False
+    mask = region.to_mask(mode="center")
+    return canvas.draw(mask.data > 0, mask.bbox.iymin, mask.bbox.ixmin, erase)
+
+
+def _points(vertices: Any, canvas: Canvas) -> Any:
+    """Return the points (y, x) of a line or a polygon in pixels, `(n, 2)`."""
+    from astropy.coordinates import SkyCoord
+    from regions import PixCoord
+
+    if isinstance(vertices, list):
+        pixels = isinstance(vertices[0], PixCoord)
+        if pixels:
+            return np.array([[point.y, point.x] for point in vertices], np.float64)
+        return canvas.to_pixels(SkyCoord(vertices))
+    if isinstance(vertices, PixCoord):
+        return np.stack([vertices.y, vertices.x], axis=1)
+    return canvas.to_pixels(vertices)
+
+
+def _included(region: Any) -> bool:
+    return str(region.meta.get("include", 1)) not in ("0", "-", "False")
+
+
+def _read(path: Path) -> Any:
+    """Return the regions of a file.
+
+    The package `regions` leaves out what it does not know with a warning, which is passed on. DS9's `segment`, a line
+    of several points, is one of these: it is read as several lines.
+    """
+    try:
+        from regions import Regions
+    except ImportError:
+        raise ConfigError(
+            f"{path.name} is a file of regions: to read it takes regions. pip install 'bigsf[labels]'"
+        ) from None
+    try:
+        text = path.read_text(encoding="utf-8")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = Regions.parse(_SEGMENT.sub(_lines, text), format=SUFFIXES[path.suffix.lower()])
+    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a file of regions: {error}.") from None
+    if caught:
+        warnings.warn(
+            f"{path.name}: {len(caught)} lines are left out; the first: {caught[0].message}", BigsfWarning, stacklevel=5
+        )
+    return found
+
+
+def _lines(segment: re.Match[str]) -> str:
+    """Return DS9's `segment` as lines from each of its points to the next."""
+    numbers = re.split(r"[,\s]+", segment["points"].strip())
+    points = list(zip(numbers[::2], numbers[1::2], strict=False))
+    return "\n".join(
+        f"{segment['sign']}line({','.join(start + end)}){segment['rest']}" for start, end in pairwise(points)
+    )

@@ -1,0 +1,71 @@
+"""A table of points along the spines of filaments -> the pixels near the spines."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+
+from bigsf.arrays import Float64Array
+from bigsf.errors import DataError
+from bigsf.maps.labels.canvas import Canvas
+
+SUFFIXES = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml": "votable"}
+"""From the ending of a table to its format in astropy."""
+
+_SKY = {("l", "b"): "galactic", ("glon", "glat"): "galactic", ("ra", "dec"): "icrs", ("raj2000", "dej2000"): "icrs"}
+_PIXELS = ("x", "y")
+_IDS = ("filament", "filament_id", "id", "spine")
+
+
+def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
+    """Draw a line along the points of each spine, in the order of rows.
+
+    Parameters
+    ----------
+    path
+        A table (ECSV, CSV or VOTable) with an id in a column `filament`, `filament_id`, `id` or `spine`, and with
+        positions in `l` and `b` (or `glon`, `glat`), `ra` and `dec`, or `x` and `y`. Positions on the sky are in
+        degrees where a column has no unit; pixels count from 0.
+    canvas
+        Where they are drawn.
+    line_width_px
+        Width of the lines in pixels.
+
+    Returns
+    -------
+    str
+        What was drawn, e.g. "213 spines of 4,210 points".
+
+    Raises
+    ------
+    DataError
+        Where the table cannot be read, has not these columns, or no spine lies on the map.
+    """
+    try:
+        table = Table.read(path, format=SUFFIXES[path.suffix.lower()])
+    except Exception as error:  # the readers of astropy raise errors of many kinds
+        raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
+    columns = {str(name).lower(): table[name] for name in table.colnames}
+    key = next((name for name in _IDS if name in columns), None)
+    pair = next((pair for pair in [*_SKY, _PIXELS] if set(pair) <= columns.keys()), None)
+    if key is None or pair is None:
+        raise DataError(
+            f"{path} has the columns {', '.join(table.colnames)}. Expected points along spines: an id in "
+            f"{', '.join(_IDS[:-1])} or {_IDS[-1]}, and l and b, ra and dec, or x and y."
+        )
+    order = np.argsort(np.asarray(columns[key]), kind="stable")
+    _, first = np.unique(np.asarray(columns[key])[order], return_index=True)
+    spines = np.split(order, first[1:])
+    drawn = 0
+    for rows in spines:
+        if pair == _PIXELS:
+            points: Float64Array = np.stack([np.asarray(columns[axis][rows], np.float64) for axis in "yx"], axis=1)
+        else:
+            lon, lat = (units.Quantity(columns[axis][rows], columns[axis].unit or units.deg) for axis in pair)
+            points = canvas.to_pixels(SkyCoord(lon, lat, frame=_SKY[pair]))
+        drawn += canvas.draw_line(points, line_width_px)
+    if not drawn:
+        raise DataError(f"{path} holds {len(spines)} spines, and none of them lies on {canvas.name}.")
+    return f"{drawn:,} spines of {len(table):,} points"

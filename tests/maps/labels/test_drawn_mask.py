@@ -1,0 +1,172 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from bigsf.errors import BigsfWarning, DataError
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.labels.drawn_mask import DrawnMask, is_drawn
+from bigsf.maps.wcs import galactic_lb
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
+
+NY, NX = 40, 60
+
+
+def car(longitude: float = 0.0, pixel_deg: float = 0.01, nx: int = NX) -> fits.Header:
+    """A Galactic plate carree map whose middle column shows a longitude."""
+    header = fits.Header()
+    header["CTYPE1"], header["CTYPE2"] = "GLON-CAR", "GLAT-CAR"
+    header["CRVAL1"], header["CRVAL2"] = longitude, 0.0
+    header["CRPIX1"], header["CRPIX2"] = nx / 2 + 0.5, NY / 2 + 0.5
+    header["CDELT1"], header["CDELT2"] = -pixel_deg, pixel_deg
+    return header
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> FitsImage:
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), car())
+    with FitsImage(tmp_path / "map.fits") as image:
+        image.wcs  # noqa: B018
+        return image
+
+
+def drawn(grid: FitsImage, name: str, text: str, width: float = 3.0) -> np.ndarray:
+    path = grid.path.with_name(name)
+    path.write_text(text, encoding="utf-8")
+    assert is_drawn(path)
+    return DrawnMask(path, grid, width).read(0, NY) > 0
+
+
+def box(y: slice, x: slice) -> np.ndarray:
+    mask = np.zeros((NY, NX), bool)
+    mask[y, x] = True
+    return mask
+
+
+def test_a_polygon_in_pixels_covers_the_pixels_whose_centre_is_in_it(grid: FitsImage) -> None:
+    mask = drawn(grid, "a.reg", "image\npolygon(10.6,5.6,20.4,5.6,20.4,8.4,10.6,8.4)\n")  # DS9 counts from 1
+    np.testing.assert_array_equal(mask, box(slice(5, 8), slice(10, 20)))
+
+
+def test_excluded_regions_are_erased_whatever_their_order(grid: FitsImage) -> None:
+    text = "image\n-box(15,7,4,20,0)\npolygon(10.6,5.6,20.4,5.6,20.4,8.4,10.6,8.4)\n"
+    mask = drawn(grid, "a.reg", text)
+    assert mask.sum() == 30 - 3 * 3  # of columns 13 to 17 from 1, those whose centre lies in the box
+    assert mask[6, 10]
+    assert not mask[6, 14]
+
+
+@pytest.mark.parametrize("line", ["line(11,21,31,21)", "# segment(11,21,21,21,31,21)"])
+def test_lines_have_the_width_that_is_asked_for(grid: FitsImage, line: str) -> None:
+    mask = drawn(grid, "a.reg", f"image\n{line}\n", width=5)
+    assert mask[:, 20].nonzero()[0].tolist() == [18, 19, 20, 21, 22]
+    assert mask[20].nonzero()[0].tolist() == list(range(8, 33))
+
+
+def test_regions_on_the_sky_lie_where_the_wcs_says_across_longitude_zero(grid: FitsImage) -> None:
+    mask = drawn(grid, "a.reg", "galactic\ncircle(359.9,0.05,0.035)\n")
+    y, x = np.argwhere(mask).mean(axis=0)
+    assert galactic_lb(WCS(car()), np.array([[y, x]]))[0] == pytest.approx([359.9, 0.05], abs=1e-3)
+    assert mask.sum() == 32  # the pixels of a circle of 3.5 pixels around a corner
+    polygon = "galactic\npolygon(0.05,-0.05,359.95,-0.05,359.95,0.05,0.05,0.05)\n"
+    assert drawn(grid, "a.reg", polygon).sum() == pytest.approx(100, abs=21)
+
+
+def test_crtf_regions_are_read(grid: FitsImage) -> None:
+    mask = drawn(grid, "a.crtf", "#CRTFv0\ncenterbox[[14.5pix, 6pix], [10pix, 3pix]]\n")
+    np.testing.assert_array_equal(mask, box(slice(5, 8), slice(10, 20)))
+
+
+def test_what_is_left_out_is_counted_in_one_warning(grid: FitsImage) -> None:
+    with pytest.warns(BigsfWarning, match="1 regions lie off map.fits; 1 are points or texts"):
+        drawn(grid, "a.reg", "image\ncircle(20,20,3)\ncircle(2000,20,3)\npoint(3,3)\n")
+
+
+def test_regions_off_the_map_alone_are_refused(grid: FitsImage) -> None:
+    with pytest.raises(DataError, match="holds 1 regions, and none of them covers a pixel"):
+        drawn(grid, "a.reg", "image\ncircle(2000,20,3)\n")
+
+
+def test_regions_that_nothing_knows_are_named(grid: FitsImage) -> None:
+    with pytest.warns(BigsfWarning, match="1 lines are left out; the first"):
+        drawn(grid, "a.reg", "image\ncircle(20,20,3)\nwedge(1,2,3)\n")
+
+
+@pytest.mark.parametrize("columns", ["l,b", "x,y"])
+def test_spines_of_a_table(grid: FitsImage, columns: str) -> None:
+    points = np.array([[20.0, 10.0], [20.0, 30.0], [30.0, 50.0], [35.0, 50.0]])
+    values = points[:, ::-1] if columns == "x,y" else galactic_lb(WCS(car()), points)
+    rows = "\n".join(f"{number},{a:.8f},{b:.8f}" for number, (a, b) in zip([7, 7, 9, 9], values, strict=True))
+    mask = drawn(grid, "spines.csv", f"id,{columns}\n{rows}\n", width=3)
+    assert mask[19:22, 10:31].all()
+    assert mask[30:36, 49:52].all()
+    assert not mask[20:30, 33:48].any()  # two spines, not one
+
+
+def test_a_table_without_an_id_says_what_is_expected(grid: FitsImage) -> None:
+    with pytest.raises(DataError, match=r"has the columns l, b\. Expected points along spines: an id"):
+        drawn(grid, "spines.csv", "l,b\n0,0\n")
+
+
+def test_sky_positions_need_a_wcs(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32))
+    with FitsImage(tmp_path / "map.fits") as image:
+        with pytest.raises(DataError, match="has no celestial WCS"):
+            drawn(image, "spines.csv", "id,l,b\n1,0,0\n1,0.1,0\n")
+        assert drawn(image, "spines.csv", "id,x,y\n1,5,5\n1,9,5\n").any()
+
+
+def test_a_shape_is_drawn_twice_where_the_map_shows_the_sky_twice(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, 400), np.float32), car(pixel_deg=1.0, nx=400))
+    with FitsImage(tmp_path / "map.fits") as image:
+        mask = drawn(image, "spines.csv", "id,l,b\n1,170,0\n1,190,0\n", width=3)
+    columns = mask[NY // 2].nonzero()[0]
+    assert (np.diff(columns) > 1).sum() == 1
+    pixels = np.stack([np.full(len(columns), NY / 2), columns], axis=1)
+    assert np.abs(galactic_lb(WCS(car(pixel_deg=1.0, nx=400)), pixels)[:, 0] - 180).max() < 13
+
+
+def test_a_moc_covers_the_pixels_whose_centre_it_holds(grid: FitsImage) -> None:
+    mocpy = pytest.importorskip("mocpy", reason="reading a MOC takes mocpy: pip install 'bigsf[labels]'")
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+
+    centre = SkyCoord(0.1, 0.05, unit="deg", frame="galactic").icrs
+    moc = mocpy.MOC.from_cone(lon=centre.ra, lat=centre.dec, radius=0.05 * units.deg, max_depth=18)
+    for name in ("area.fits", "area.json"):
+        path = grid.path.with_name(name)
+        moc.save(path, format=path.suffix[1:])
+        assert is_drawn(path)
+        mask = DrawnMask(path, grid)
+        assert mask.contents == "a MOC of order 18"
+        assert mask.read(0, NY).sum() == pytest.approx(np.pi * 25, abs=8)
+
+
+def test_the_outlines_that_segment_writes_are_labels_again(tmp_path: Path) -> None:
+    """A mask -> its outlines as regions -> the same mask."""
+    from bigsf.filaments.catalogue import Filaments
+
+    truth = box(slice(10, 14), slice(5, 40)) | box(slice(20, 36), slice(45, 49))
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32) + truth, car())
+    corners = [",".join(f"{x + 1},{y + 1}" for y, x in outline[:-1]) for outline in Filaments(truth).outlines()]
+    lines = ["image", *(f"polygon({corner})" for corner in corners)]
+    (tmp_path / "found.reg").write_text("\n".join(lines), encoding="utf-8")
+    config = PreprocessConfig(image=tmp_path / "map.fits", target=tmp_path / "found.reg", patch_size=16)
+    report = preprocess(config, tmp_path / "out.h5")
+    assert report.contents == {"target": "2 polygons"}
+    assert report.counts["target"] == truth.sum()
+
+
+def test_identifiers_are_counted(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32))
+    ids = 5 * box(slice(3, 6), slice(3, 30)) + 70_000 * box(slice(20, 24), slice(3, 30))
+    fits.writeto(tmp_path / "ids.fits", ids.astype(np.int32))
+    config = PreprocessConfig(image=tmp_path / "map.fits", target=tmp_path / "ids.fits", patch_size=16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = preprocess(config, tmp_path / "out.h5")
+    assert report.contents == {"target": "2 identifiers"}
+    assert report.counts["target"] == (ids > 0).sum()
