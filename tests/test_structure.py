@@ -21,7 +21,7 @@ ORDER = (
     "models",
     "models.pretrained",
     "patches",
-    "maps.labels",
+    "maps.shapes",
     "maps.mosaic",
     "maps",
     "config",

@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
-from conftest import Segmented, Sky, write_patch_file
+from conftest import Segmented, Sky, galactic_header, write_patch_file
 
 
 def test_patch_file_is_a_map(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
@@ -95,11 +95,30 @@ def test_other_maps_do_not_warn(segmented: Segmented, other_map: Path) -> None:
         segmented(other_map)
 
 
+def test_a_region_is_segmented_as_in_the_whole_map(segmented: Segmented, sky: Sky, tmp_path: Path) -> None:
+    image = 1.1 * np.pad(np.tile(sky.image, (2, 2)), 16, constant_values=np.nan)
+    ny, nx = image.shape
+    header = galactic_header(nx, ny, longitude=40)
+    fits.writeto(tmp_path / "large.fits", image, header)
+    _, whole = segmented(tmp_path / "large.fits", name="whole.fits")
+    report, part = segmented(tmp_path / "large.fits", name="part.fits", region="38.6 38.9 -0.2 0.2")
+    assert report.shape == part["PRIMARY"].shape < (ny, nx)
+    header_of_part = fits.getheader(report.output)
+    x0, y0 = (int(header[f"CRPIX{axis}"] - header_of_part[f"CRPIX{axis}"]) for axis in (1, 2))
+    height, width = report.shape
+    inner = np.s_[16:-16, 16:-16]  # a window from the border
+    np.testing.assert_allclose(
+        part["PRIMARY"][inner], whole["PRIMARY"][y0 : y0 + height, x0 : x0 + width][inner], atol=1e-6
+    )
+    assert np.isfinite(part["PRIMARY"][inner]).mean() > 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         ({"blank": 0}, "--blank"),
         ({"hdu": "SCI"}, "--hdu"),
+        ({"region": "0 1 -1 1"}, "--region"),
         ({"valid": "valid.fits"}, "--valid"),
         ({"missing": "valid.fits", "channels": ["other.fits"]}, "--missing and --channel"),
     ],

@@ -52,6 +52,21 @@ Valid = Annotated[Path | None, typer.Option(help="The same as --missing under a 
 
 Channel = Annotated[list[Path] | None, typer.Option(help="A further image plane of the same grid; repeatable.")]
 
+
+def _region(text: str) -> Any:
+    """Return four numbers as they are, and anything else as a path."""
+    return text if len(text.split()) == 4 else Path(text)
+
+
+Region = Annotated[
+    Any,
+    typer.Option(
+        parser=_region,
+        metavar='"L0 L1 B0 B1"',
+        help="Read only a part: Galactic degrees, e.g. 359 1 -0.5 0.5, or a file of regions or a MOC.",
+    ),
+]
+
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 

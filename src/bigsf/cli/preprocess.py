@@ -15,6 +15,7 @@ from bigsf.cli.options import (
     OptionsFile,
     Overwrite,
     Quiet,
+    Region,
     Valid,
     config_from,
 )
@@ -52,6 +53,7 @@ def preprocess(
         float | None, typer.Option(help="Width in pixels of lines of regions and of spines. [default: 3]")
     ] = None,
     channel: Channel = None,
+    region: Region = None,
     patch_size: Annotated[int | None, typer.Option(help="Side of a patch in pixels. [default: 64]")] = None,
     stride: Annotated[int | None, typer.Option(help="Pixels from patch to patch. [default: patch size / 4]")] = None,
     hdu: Hdu = None,
@@ -95,6 +97,7 @@ def preprocess(
         "truth": truth,
         "line_width": line_width,
         "channels": channel,
+        "region": region,
         "patch_size": patch_size,
         "stride": stride,
         "hdu": hdu,
@@ -123,8 +126,8 @@ def _co_add(
     dry_run: bool,
 ) -> tuple["PreprocessConfig", Path]:
     """Make one map of several tiles; return the configuration and the output for preprocessing it."""
-    from bigsf.maps.labels.drawn_mask import is_drawn
     from bigsf.maps.mosaic.mosaic import default_mosaic_path, make_mosaic
+    from bigsf.maps.shapes.drawn_mask import is_drawn
     from bigsf.outputs import Outputs
 
     mosaic = output.with_name(f"{output.stem}_mosaic.fits") if output else default_mosaic_path(tiles[0])

@@ -16,6 +16,7 @@ from bigsf.cli.options import (
     OptionsFile,
     Overwrite,
     Quiet,
+    Region,
     Trust,
     Valid,
     config_from,
@@ -41,6 +42,7 @@ def segment(
     valid: Valid = None,
     blank: Blank = None,
     channel: Channel = None,
+    region: Region = None,
     threshold: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +120,7 @@ def segment(
         "valid": valid,
         "blank": blank,
         "channels": channel,
+        "region": region,
         "threshold": threshold,
         "hysteresis": hysteresis,
         "reconstruct": reconstruct,

@@ -1,11 +1,38 @@
 """YAML or options -> how a map in FITS files is read: its HDU, its channels, and where its data are missing."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
 
 from bigsf.config import Config, ConfigPath
+
+
+class SkyBox(NamedTuple):
+    """A box of Galactic coordinates in degrees; it reaches from the first longitude upwards to the second."""
+
+    l0: float
+    l1: float
+    b0: float
+    b1: float
+
+
+def _to_region(value: object) -> object:
+    numbers = value.split() if isinstance(value, str) else value
+    if isinstance(numbers, list | tuple) and len(numbers) == 4:
+        try:
+            box = SkyBox(*map(float, numbers))
+        except (TypeError, ValueError):
+            return value
+        if not (np.isfinite(box).all() and -90 <= box.b0 < box.b1 <= 90):
+            raise ValueError(f"found {value!r}, expected l0 l1 b0 b1 in degrees with b0 below b1, between -90 and 90.")
+        return box
+    return value
+
+
+Region = Annotated[SkyBox | ConfigPath, BeforeValidator(_to_region)]
+"""A part of the sky: a box, or the file of a region."""
 
 
 class MapConfig(Config):
@@ -26,6 +53,11 @@ class MapConfig(Config):
     channels: list[ConfigPath] = []
     """Further image planes of the same grid, e.g. a dust temperature."""
 
+    region: Region | None = None
+    """The part of the map that is read: Galactic longitudes and latitudes in degrees, as in "359 1 -0.5 0.5" (from the
+    first longitude upwards, across 0 if need be), or a file of regions or a MOC. A rectangle of pixels is read that
+    holds it, in whole steps of 64 pixels of the map."""
+
     @model_validator(mode="after")
     def _one_sense(self) -> Self:
         if self.missing and self.valid:
@@ -40,4 +72,5 @@ class MapConfig(Config):
     @property
     def inputs(self) -> list[Path]:
         """The files that are read, besides that of the map."""
-        return [*self.channels, *([self.valid_mask] if self.valid_mask else [])]
+        others = (self.valid_mask, self.region if isinstance(self.region, Path) else None)
+        return [*self.channels, *filter(None, others)]

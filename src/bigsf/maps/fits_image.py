@@ -1,11 +1,11 @@
 """A FITS file -> rows of one image in it, float32 with NaN where data are missing."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,20 @@ _HDU_CARDS = ("XTENSION", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER")
 """Cards about the place of an array in its file."""
 
 
+class Cut(NamedTuple):
+    """A rectangle of pixels of a map: rows y0 to y1 and columns x0 to x1 (exclusive)."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+
 class FitsImage:
     """A two-dimensional image in a FITS file, of which only the header is kept in memory.
 
@@ -50,9 +64,14 @@ class FitsImage:
         that is no mask by its name.
     blank
         A value that marks missing data besides NaN, infinities and the header's BLANK.
+    cut
+        The part of the image that is used as if it were the whole: nothing else is read, and the WCS is that of the
+        part.
 
     Attributes
     ----------
+    whole_shape
+        (ny, nx) of the image in the file.
     too_large
         Finite values beyond the range of float32 among those read so far; they are NaN.
 
@@ -62,7 +81,9 @@ class FitsImage:
         Where the file is no FITS file, is cut short, or holds no two-dimensional image.
     """
 
-    def __init__(self, path: str | Path, hdu: str | int | None = None, blank: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, hdu: str | int | None = None, blank: float | None = None, cut: Cut | None = None
+    ) -> None:
         self.path = Path(path)
         self.blank = blank
         self.too_large = 0
@@ -78,6 +99,8 @@ class FitsImage:
                 if getattr(self._hdus[self.hdu], "compression_type", None) == "HCOMPRESS_1":
                     check_hcompress_tiles(self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
+                self.whole_shape = self._full_shape[self._kept_axes[0]], self._full_shape[self._kept_axes[1]]
+                self._cut = cut or Cut(0, self.whole_shape[0], 0, self.whole_shape[1])
         except DataError:
             self.close()
             raise
@@ -100,8 +123,7 @@ class FitsImage:
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) in pixels."""
-        y, x = self._kept_axes
-        return self._full_shape[y], self._full_shape[x]
+        return self._cut.shape
 
     @property
     def unit(self) -> str:
@@ -130,7 +152,7 @@ class FitsImage:
         """The WCS of the plane, and what of it is left out."""
         y, x = self._kept_axes
         n = len(self._full_shape)
-        return read_plane_wcs(self.header, (n - x, n - y))
+        return read_plane_wcs(self.header, (n - x, n - y), (self._cut.x0, self._cut.y0))
 
     def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
         """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
@@ -144,10 +166,11 @@ class FitsImage:
         y_axis, x_axis = self._kept_axes
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
-        index[y_axis], index[x_axis] = slice(y0, y1), columns
+        wanted = range(*columns.indices(self.shape[1]))
+        left, width = self._cut.x0 + wanted.start, len(wanted)
+        index[y_axis], index[x_axis] = slice(self._cut.y0 + y0, self._cut.y0 + y1), slice(left, left + width)
         with readable(self.name, f" at rows {y0} to {y1}"):
             raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
-            width = len(range(*columns.indices(self.shape[1])))
             return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps trailing axes of length 1
 
     def _scaled(self, raw: npt.NDArray[Any]) -> FloatArray:
@@ -204,6 +227,7 @@ def open_planes(
     stack: ExitStack,
     hdu: str | int | None = None,
     blank: float | None = None,
+    find_cut: Callable[[FitsImage], Cut] | None = None,
 ) -> tuple[list[FitsImage], dict[str, FitsImage]]:
     """Open the planes of a map and its masks by role; the stack closes them.
 
@@ -220,17 +244,34 @@ def open_planes(
         Name or index of the HDU in the first file of `images`.
     blank
         A value that marks missing data in every channel.
+    find_cut
+        From the whole map to the part of all planes that is used; by default they are used as a whole.
+
+    Raises
+    ------
+    DataError
+        Where a plane cannot be read, or is not as large as the first while a part is cut out.
     """
     first, *others = images
     inside = find_planes(first, [role for role, path in masks.items() if path is None])
-    planes = [stack.enter_context(FitsImage(first, hdu, blank))]
-    planes += [stack.enter_context(FitsImage(path, blank=blank)) for path in others]
+    cut = None
+    if find_cut:
+        with FitsImage(first, hdu, blank) as whole:
+            cut = find_cut(whole)
+    planes = [stack.enter_context(FitsImage(first, hdu, blank, cut))]
+    planes += [stack.enter_context(FitsImage(path, blank=blank, cut=cut)) for path in others]
     opened = {}
     for role, path in masks.items():
         if path is not None:
-            opened[role] = stack.enter_context(FitsImage(path, find_planes(path, [role]).get(role)))
+            opened[role] = stack.enter_context(FitsImage(path, find_planes(path, [role]).get(role), cut=cut))
         elif role in inside:
-            opened[role] = stack.enter_context(FitsImage(first, inside[role]))
+            opened[role] = stack.enter_context(FitsImage(first, inside[role], cut=cut))
+    for plane in [*planes, *opened.values()]:
+        if cut and plane.whole_shape != planes[0].whole_shape:
+            raise DataError(
+                f"{plane.name} has {plane.whole_shape[1]} x {plane.whole_shape[0]} pixels (x, y) but {planes[0].name} "
+                f"has {planes[0].whole_shape[1]} x {planes[0].whole_shape[0]}. All planes must share one grid."
+            )
     return planes, opened
 
 

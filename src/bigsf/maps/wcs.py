@@ -35,7 +35,9 @@ class PlaneWCS(NamedTuple):
     """What of the WCS is left out or not used, and why, one sentence each."""
 
 
-def read_plane_wcs(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> PlaneWCS:
+def read_plane_wcs(
+    header: fits.Header, axes: tuple[int, int] = (1, 2), first_pixel: tuple[int, int] = (0, 0)
+) -> PlaneWCS:
     """Return the celestial WCS of a plane of an array.
 
     It is None where the axes of the plane are no longitude and latitude in a frame that is fixed among the stars:
@@ -47,8 +49,11 @@ def read_plane_wcs(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> Plane
         The header of the array.
     axes
         The FITS numbers, from 1, of the axes of the plane along x and y.
+    first_pixel
+        The pixel (x, y), from 0, that becomes the first one of the plane, which is a part of the array.
     """
     plane, faults = plane_header(header, axes)
+    _move_first_pixel(plane, first_pixel)
     with quiet_astropy():
         wcs = WCS(plane)
     if not wcs.has_celestial:
@@ -61,6 +66,14 @@ def read_plane_wcs(header: fits.Header, axes: tuple[int, int] = (1, 2)) -> Plane
         )
         return PlaneWCS(plane, None, (*faults, fault))
     return PlaneWCS(plane, wcs, faults)
+
+
+def _move_first_pixel(header: fits.Header, first_pixel: tuple[int, int]) -> None:
+    """Count the pixels of the WCS of a plane, and of its alternates, from another first pixel."""
+    for letter in {key[6:] for key in header if key[:6] in ("CTYPE1", "CTYPE2")}:
+        for axis, pixel in enumerate(first_pixel, start=1):
+            if pixel:
+                header[f"CRPIX{axis}{letter}"] = header.get(f"CRPIX{axis}{letter}", 0.0) - pixel
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:

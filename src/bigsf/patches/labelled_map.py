@@ -1,6 +1,6 @@
 """FITS planes of a map, and its labels -> rows of both together, and counts of their pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,10 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, MaskArray
 from bigsf.errors import DataError, UsageError
-from bigsf.maps.fits_image import open_planes
-from bigsf.maps.labels.drawn_mask import LINE_WIDTH_PX, DrawnMask, has_lines, is_drawn
+from bigsf.maps.fits_image import Cut, FitsImage, open_planes
 from bigsf.maps.odd_values import ValueCensus
 from bigsf.maps.planes import FitsMap, MapRead, MaskPlane, check_same_grid, to_mask
+from bigsf.maps.shapes.drawn_mask import LINE_WIDTH_PX, DrawnMask, has_lines, is_drawn
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,13 @@ class LabelledMap:
         blank: float | None = None,
         threshold: float | None = None,
         line_width_px: float | None = None,
+        find_cut: Callable[[FitsImage], Cut] | None = None,
     ) -> Self:
         """Open the planes; the stack closes them.
 
         Parameters
         ----------
-        images, stack, hdu, blank
+        images, stack, hdu, blank, find_cut
             As for `open_planes`.
         masks
             Files of target, background, valid and truth, any of them. All but that of valid may be regions, spines or
@@ -100,7 +101,7 @@ class LabelledMap:
         if line_width_px is not None and not any(map(has_lines, drawn.values())):
             raise UsageError("--line-width would do nothing: no target, background or truth is drawn with lines.")
         images_of_masks = {role: path for role, path in masks.items() if role not in drawn}
-        planes, opened = open_planes(images, images_of_masks, stack, hdu, blank)
+        planes, opened = open_planes(images, images_of_masks, stack, hdu, blank, find_cut)
         source = FitsMap(planes, opened.pop("valid", None))
         width = LINE_WIDTH_PX if line_width_px is None else line_width_px
         return cls(

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,6 +22,7 @@ from bigsf.files import sha256
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.planes import FitsMap
+from bigsf.maps.shapes.region_cut import region_cut
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.outputs import Outputs
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
@@ -154,9 +156,9 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
         "truth": config.truth,
     }
     images = [config.image, *config.channels]
-    planes = LabelledMap.open(
-        images, masks, stack, config.hdu, config.blank, config.target_threshold, config.line_width
-    )
+    cut = partial(region_cut, config.region) if config.region else None
+    how = config.hdu, config.blank, config.target_threshold, config.line_width, cut
+    planes = LabelledMap.open(images, masks, stack, *how)
     if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
         raise UsageError("--keep labelled would do nothing: there is no target. Pass --target, or --keep valid.")
     ny, nx = planes.source.shape

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import open_planes
 from bigsf.maps.odd_values import OddValue, check_map
 from bigsf.maps.planes import FitsMap, MapSource
+from bigsf.maps.shapes.region_cut import region_cut
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.training.snapshot import Snapshot
@@ -47,7 +49,8 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
         return
     with ExitStack() as stack:
         files, masks = [path, *config.channels], {"valid": config.valid_mask}
-        images, opened = open_planes(files, masks, stack, config.hdu, config.blank)
+        cut = partial(region_cut, config.region) if config.region else None
+        images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cut)
         source = FitsMap(images, opened.get("valid"))
         yield InputMap(source, check_map(source))
 

@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.labels.drawn_mask import DrawnMask, is_drawn
+from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
 from bigsf.maps.wcs import galactic_lb
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
@@ -130,7 +130,7 @@ def test_a_shape_is_drawn_twice_where_the_map_shows_the_sky_twice(tmp_path: Path
 
 
 def test_a_moc_covers_the_pixels_whose_centre_it_holds(grid: FitsImage) -> None:
-    mocpy = pytest.importorskip("mocpy", reason="reading a MOC takes mocpy: pip install 'bigsf[labels]'")
+    mocpy = pytest.importorskip("mocpy", reason="reading a MOC takes mocpy: pip install 'bigsf[shapes]'")
     from astropy import units
     from astropy.coordinates import SkyCoord
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.maps.fits_guard import quiet_astropy
-from bigsf.maps.labels.canvas import Canvas
+from bigsf.maps.shapes.canvas import Canvas
 
 SUFFIXES = {".reg": "ds9", ".ds9": "ds9", ".crtf": "crtf"}
 """From the ending of a file of regions to its format."""
@@ -120,7 +120,7 @@ def _read(path: Path) -> Any:
         from regions import Regions
     except ImportError:
         raise ConfigError(
-            f"{path.name} is a file of regions: to read it takes regions. pip install 'bigsf[labels]'"
+            f"{path.name} is a file of regions: to read it takes regions. pip install 'bigsf[shapes]'"
         ) from None
     try:
         text = path.read_text(encoding="utf-8")

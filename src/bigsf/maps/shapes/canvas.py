@@ -59,8 +59,22 @@ class Canvas:
         """
         x, y = (np.atleast_1d(axis) for axis in self.wcs.world_to_pixel(sky))
         if np.isfinite(self._period):
-            x = x[0] + (x - x[0] + self._period / 2) % self._period - self._period / 2
+            x = np.unwrap(x, period=self._period)
         return np.stack([y, x], axis=1).astype(np.float64)
+
+    def columns_of(self, x0: float, x1: float) -> tuple[float, float]:
+        """Return the columns in which the map shows a part of the sky that reaches from column x0 to x1.
+
+        On a map that goes round the sky, they are those of the place that shows all of the part, or else of all places
+        that show some of it.
+        """
+        if not np.isfinite(self._period):
+            return x0, x1
+        last = self.mask.shape[1] - 0.5
+        places = [(x0 + turn * self._period, x1 + turn * self._period) for turn in range(-2, 3)]
+        shown = [place for place in places if place[1] >= -0.5 and place[0] <= last]
+        whole = [place for place in shown if place[0] >= -0.5 and place[1] <= last]
+        return (whole or [(min(shown)[0], max(shown)[1])])[0] if shown else (x0, x1)
 
     def draw(self, shape: BoolArray, y0: int, x0: int, erase: bool = False) -> bool:
         """Mark the pixels of a shape whose first pixel is (y0, x0), or erase them; return whether any is on the map."""

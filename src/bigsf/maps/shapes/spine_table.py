@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import DataError
-from bigsf.maps.labels.canvas import Canvas
+from bigsf.maps.shapes.canvas import Canvas
 
 SUFFIXES = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml": "votable"}
 """From the ending of a table to its format in astropy."""

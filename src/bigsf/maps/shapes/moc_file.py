@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bigsf.errors import ConfigError, DataError
-from bigsf.maps.labels.canvas import Canvas
+from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.tiling import row_chunks
 from bigsf.maps.wcs import sky_coordinates
 
@@ -48,7 +48,7 @@ def _read(path: Path) -> Any:
     try:
         from mocpy import MOC
     except ImportError:
-        raise ConfigError(f"{path.name} is a MOC: to read it takes mocpy. pip install 'bigsf[labels]'") from None
+        raise ConfigError(f"{path.name} is a MOC: to read it takes mocpy. pip install 'bigsf[shapes]'") from None
     try:
         return MOC.load(path, format="json" if path.suffix.lower() in SUFFIXES else "fits")
     except Exception as error:  # the errors of mocpy have no common type

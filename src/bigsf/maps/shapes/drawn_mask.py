@@ -7,9 +7,9 @@ import numpy as np
 from bigsf.arrays import FloatArray
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import is_fits
-from bigsf.maps.labels import moc_file, region_file, spine_table
-from bigsf.maps.labels.canvas import Canvas
 from bigsf.maps.planes import OnGrid
+from bigsf.maps.shapes import moc_file, region_file, spine_table
+from bigsf.maps.shapes.canvas import Canvas
 
 LINE_WIDTH_PX = 3.0
 """Width of lines that are drawn, by default: about that of the narrowest filaments that a map shows."""

@@ -1,0 +1,64 @@
+"""A part of the sky -> the rectangle of pixels of a map that holds it."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+
+from bigsf.arrays import Float64Array
+from bigsf.errors import DataError
+from bigsf.maps.config import SkyBox
+from bigsf.maps.fits_image import Cut, FitsImage
+from bigsf.maps.shapes.canvas import Canvas
+from bigsf.maps.shapes.drawn_mask import DrawnMask
+
+_STEP_PX = 64
+_POINTS = 400  # on each side of a box on the sky
+
+
+def region_cut(region: SkyBox | Path, image: FitsImage) -> Cut:
+    """Return the rectangle of a map that holds a part of the sky, in whole steps of 64 pixels.
+
+    Windows of 64 and of 128 pixels at the usual strides then lie as they do on the whole map, so that the probability
+    of a pixel is the same wherever all windows on it lie within the part.
+
+    Parameters
+    ----------
+    region
+        A box of Galactic coordinates, or a file of regions, spines or a MOC.
+    image
+        The map.
+
+    Raises
+    ------
+    DataError
+        Where the map has no celestial WCS or does not show the part, or the file cannot be read.
+    """
+    if isinstance(region, Path):
+        y, x = np.nonzero(DrawnMask(region, image).read(0, image.shape[0]))
+        low, high = np.array([y.min(), x.min()]), np.array([y.max(), x.max()])
+    else:
+        low, high = _extent(region, image)
+    first = np.floor(np.maximum(low, 0) / _STEP_PX).astype(int) * _STEP_PX
+    end = np.minimum(-(-np.floor(high + 1) // _STEP_PX).astype(int) * _STEP_PX, image.shape)
+    return Cut(int(first[0]), int(end[0]), int(first[1]), int(end[1]))
+
+
+def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
+    """Return the least and the greatest (y, x) of a box on the sky."""
+    canvas = Canvas(image.shape, image.wcs, image.name)
+    width = (box.l1 - box.l0) % 360 or 360.0
+    up, back = np.linspace(0, 1, _POINTS), np.linspace(1, 0, _POINTS)
+    zero, one = np.zeros(_POINTS), np.ones(_POINTS)
+    longitude = box.l0 + width * np.concatenate([up, one, back, zero])
+    latitude = box.b0 + (box.b1 - box.b0) * np.concatenate([zero, up, one, back])
+    pixels = canvas.to_pixels(SkyCoord(longitude, latitude, unit="deg", frame="galactic"))
+    pixels = pixels[np.isfinite(pixels).all(axis=1)]
+    if len(pixels):
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
+        low[1], high[1] = canvas.columns_of(low[1], high[1])
+        if (high >= -0.5).all() and (low < np.array(image.shape) - 0.5).all():
+            return low, high
+    raise DataError(
+        f"{image.name} does not show the region l = {box.l0:g} to {box.l1:g}, b = {box.b0:g} to {box.b1:g}."
+    )

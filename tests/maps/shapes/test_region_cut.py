@@ -1,0 +1,111 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from pydantic import ValidationError
+
+from bigsf.errors import DataError
+from bigsf.maps.config import MapConfig, SkyBox
+from bigsf.maps.fits_image import Cut, FitsImage
+from bigsf.maps.shapes.region_cut import region_cut
+from bigsf.maps.wcs import galactic_lb
+
+NY, NX = 256, 640
+
+
+def header(**cards: Any) -> fits.Header:
+    """A Galactic plate carree map of 0.01 degrees, whose middle shows l = 0."""
+    made = fits.Header()
+    made["CTYPE1"], made["CTYPE2"] = "GLON-CAR", "GLAT-CAR"
+    made["CRVAL1"], made["CRVAL2"] = 0.0, 0.0
+    made["CRPIX1"], made["CRPIX2"] = NX / 2 + 0.5, NY / 2 + 0.5
+    made["CDELT1"], made["CDELT2"] = -0.01, 0.01
+    made.update(cards)
+    return made
+
+
+def written(folder: Path, cards: fits.Header) -> Path:
+    values = np.arange(NY * NX, dtype=np.float32).reshape(NY, NX)
+    fits.writeto(folder / "map.fits", values, cards, overwrite=True)
+    return folder / "map.fits"
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        header(),
+        header(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", PC1_1=0.8, PC1_2=-0.6, PC2_1=0.6, PC2_2=0.8),
+        header(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=266.4, CRVAL2=-28.94),
+        header(CDELT1=0.01),
+    ],
+    ids=["car", "rotated", "equatorial", "mirrored"],
+)
+def test_the_part_holds_the_box_and_keeps_its_places_on_the_sky(tmp_path: Path, cards: fits.Header) -> None:
+    path = written(tmp_path, cards)
+    with FitsImage(path) as whole:
+        cut = region_cut(SkyBox(359.7, 0.3, -0.2, 0.1), whole)
+        pixels = np.argwhere(np.ones((NY, NX)))[::7]
+        sky = galactic_lb(whole.wcs, pixels)  # type: ignore[arg-type]
+        longitude = (sky[:, 0] + 180) % 360 - 180
+        inside = pixels[(np.abs(longitude) < 0.3) & (sky[:, 1] > -0.2) & (sky[:, 1] < 0.1)]
+        assert len(inside) > 100
+        assert (inside >= [cut.y0, cut.x0]).all()
+        assert (inside < [cut.y1, cut.x1]).all()
+        assert cut.shape < whole.shape
+        expected = whole.read(cut.y0, cut.y1)[:, cut.x0 : cut.x1]
+    with FitsImage(path, cut=cut) as part:
+        assert part.shape == cut.shape
+        np.testing.assert_array_equal(part.read(), expected)
+        np.testing.assert_array_equal(part.read(3, 5, slice(2, 9)), expected[3:5, 2:9])
+        here = galactic_lb(part.wcs, np.array([[0.0, 0.0], [5.0, 9.0]]))
+        there = galactic_lb(WCS(cards), np.array([[cut.y0, cut.x0], [cut.y0 + 5.0, cut.x0 + 9.0]]))
+        np.testing.assert_allclose(here, there, atol=1e-9)
+        from_header = galactic_lb(WCS(part.output_header()), np.array([[0.0, 0.0]]))
+        np.testing.assert_allclose(from_header, there[:1], atol=1e-9)
+
+
+def test_the_edges_lie_at_steps_of_64_pixels_or_of_the_map(tmp_path: Path) -> None:
+    with FitsImage(written(tmp_path, header())) as whole:
+        assert region_cut(SkyBox(359.5, 0.5, -0.05, 0.05), whole) == Cut(64, 192, 256, 384)
+        assert region_cut(SkyBox(350, 10, -5, 0), whole) == Cut(0, 128, 0, NX)
+
+
+def test_the_longitudes_run_upwards(tmp_path: Path) -> None:
+    with FitsImage(written(tmp_path, header(CDELT1=-0.6, CDELT2=0.6))) as whole:  # 384 degrees wide
+        assert region_cut(SkyBox(359, 1, -1, 1), whole).shape == (128, 64 + 64)
+        assert region_cut(SkyBox(1, 359, -1, 1), whole).shape[1] == NX
+
+
+def test_a_region_on_the_other_side_of_the_reference_is_found(tmp_path: Path) -> None:
+    with FitsImage(written(tmp_path, header(CRVAL1=0.0, CRPIX1=1.0, CDELT1=-0.5, CDELT2=0.5))) as whole:
+        cut = region_cut(SkyBox(60, 70, -5, 5), whole)  # 290 to 300 degrees below 360
+        assert cut.x0 <= 580 <= cut.x1
+
+
+def test_a_file_of_regions(tmp_path: Path) -> None:
+    region = tmp_path / "part.reg"
+    region.write_text("galactic\ncircle(0.0,0.0,0.02)\n")
+    with FitsImage(written(tmp_path, header())) as whole:
+        assert region_cut(region, whole) == Cut(64, 192, 256, 384)
+
+
+def test_a_region_off_the_map_is_an_error(tmp_path: Path) -> None:
+    with FitsImage(written(tmp_path, header())) as whole:
+        with pytest.raises(DataError, match=r"does not show the region l = 30 to 31, b = -1 to 1\."):
+            region_cut(SkyBox(30, 31, -1, 1), whole)
+        with pytest.raises(DataError, match="does not show the region"):
+            region_cut(SkyBox(359, 1, 40, 41), whole)
+
+
+@pytest.mark.parametrize("text", ["359 1 -0.5 0.5", [359, 1, -0.5, 0.5]])
+def test_a_box_is_read_from_a_text_or_a_list(text: object) -> None:
+    assert MapConfig(region=text).region == SkyBox(359, 1, -0.5, 0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["0 1 0.5 -0.5", "0 1 -100 0", "0 1 nan 1"])
+def test_an_impossible_box_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="expected l0 l1 b0 b1 in degrees with b0 below b1"):
+        MapConfig(region=text)  # type: ignore[arg-type]
