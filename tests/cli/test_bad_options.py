@@ -23,7 +23,7 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--patch-size", 8, "--stride", 9], "Error: stride is 9 but patches have 8 pixels"),
         (["-o", "out.fits"], "Error: The output out.fits is a patch file (HDF5): name it *.h5."),
         (["-o", image / "out.h5"], "is a file, not a folder"),
-        (["--patch-size", 8, "--target-threshold", 1], "Error: --target-threshold would do nothing: there is no targ"),
+        (["--patch-size", 8, "--target-threshold", 1], "Error: --target-threshold would do nothing: there is no image"),
         (["--patch-size", 8, "--keep", "labelled"], "Error: --keep labelled would do nothing: there is no target."),
         (["--blank", "nan"], "Error: --blank: found nan, expected a finite number."),
         (["--target-threshold", "inf"], "Error: --target-threshold: found inf, expected a finite number."),
