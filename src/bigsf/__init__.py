@@ -13,6 +13,7 @@ if sys.platform == "win32":
     )
 
 if TYPE_CHECKING:
+    from bigsf.evaluation.comparison import score as score
     from bigsf.evaluation.completeness import measure_recovery as measure_recovery
     from bigsf.evaluation.injection import InjectedPlanes as InjectedPlanes
     from bigsf.evaluation.injection import inject as inject
@@ -61,6 +62,7 @@ _MODULES = {
     "make_splits": "folds.splits",
     "measure_recovery": "evaluation.completeness",
     "preprocess": "patches.preprocess",
+    "score": "evaluation.comparison",
     "segment": "segmentation.segment",
     "simulate_galaxy": "simulation.galaxy",
 }

@@ -70,6 +70,8 @@ class FitsImage:
 
     Attributes
     ----------
+    cut
+        The part of the image that is used.
     whole_shape
         (ny, nx) of the image in the file.
     too_large
@@ -100,7 +102,7 @@ class FitsImage:
                     check_hcompress_tiles(self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
                 self.whole_shape = self._full_shape[self._kept_axes[0]], self._full_shape[self._kept_axes[1]]
-                self._cut = cut or Cut(0, self.whole_shape[0], 0, self.whole_shape[1])
+                self.cut = cut or Cut(0, self.whole_shape[0], 0, self.whole_shape[1])
         except DataError:
             self.close()
             raise
@@ -123,7 +125,7 @@ class FitsImage:
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) in pixels."""
-        return self._cut.shape
+        return self.cut.shape
 
     @property
     def unit(self) -> str:
@@ -152,7 +154,7 @@ class FitsImage:
         """The WCS of the plane, and what of it is left out."""
         y, x = self._kept_axes
         n = len(self._full_shape)
-        return read_plane_wcs(self.header, (n - x, n - y), (self._cut.x0, self._cut.y0))
+        return read_plane_wcs(self.header, (n - x, n - y), (self.cut.x0, self.cut.y0))
 
     def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
         """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
@@ -167,8 +169,8 @@ class FitsImage:
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
         wanted = range(*columns.indices(self.shape[1]))
-        left, width = self._cut.x0 + wanted.start, len(wanted)
-        index[y_axis], index[x_axis] = slice(self._cut.y0 + y0, self._cut.y0 + y1), slice(left, left + width)
+        left, width = self.cut.x0 + wanted.start, len(wanted)
+        index[y_axis], index[x_axis] = slice(self.cut.y0 + y0, self.cut.y0 + y1), slice(left, left + width)
         with readable(self.name, f" at rows {y0} to {y1}"):
             raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
             return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps trailing axes of length 1

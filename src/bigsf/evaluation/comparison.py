@@ -1,0 +1,212 @@
+"""Maps of filaments by any tools, and labels -> scores of all of them on the same pixels."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import label
+
+from bigsf.arrays import BoolArray, FloatArray
+from bigsf.errors import DataError
+from bigsf.filaments.cleaning import CONNECTED
+from bigsf.maps.config import MapConfig
+from bigsf.maps.fits_guard import open_fits
+from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.shapes.region_cut import region_cut
+from bigsf.metrics.skeleton_score import SkeletonScore
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.patches.labelled_map import LabelledMap
+
+RADIUS_PX = 2.0
+"""Two skeletons count as the same within this distance, in pixels."""
+
+_FOUND = 0.5  # an object is found where at least this part of its pixels is marked
+
+
+@dataclass(frozen=True)
+class MapScore:
+    """Scores of one map against one kind of labels; NaN where a score is not defined."""
+
+    name: str
+    """The map."""
+    against: str
+    """`labelled`: pixels with a label; `whole`: all pixels, where those without a label count as background; `truth`:
+    all pixels against the ground truth."""
+    pixels: int
+    """Pixels that are scored: valid, and with a value in all maps that are compared."""
+    average_precision: float
+    """Area under the curve of precision against recall; NaN for a mask, which has one point of it."""
+    best_dice: float
+    """Dice at the threshold that is best on these pixels: an upper bound."""
+    dice: float
+    """Dice of the mask."""
+    cldice: float
+    """Centreline Dice of the mask (Shit et al. 2021); NaN for `labelled`, whose lines are in parts."""
+    completeness: float
+    """Part of the true skeleton within 2 pixels of the skeleton of the mask; NaN for `labelled`."""
+    purity: float
+    """Part of the skeleton of the mask within 2 pixels of the true one; NaN for `labelled`."""
+    object_completeness: float
+    """Part of the true objects of which at least half of the pixels are marked; NaN for `labelled`."""
+    object_purity: float
+    """Part of the objects of the mask of which at least half of the pixels are true; NaN for `labelled`."""
+    marked: float
+    """Part of the pixels that the mask marks."""
+
+
+def score(
+    maps: Mapping[str, str | Path] | Sequence[str | Path],
+    image: str | Path,
+    against: str | Path | None = None,
+    background: str | Path | None = None,
+    truth: str | Path | None = None,
+    threshold: float | None = None,
+    config: MapConfig | None = None,
+) -> list[MapScore]:
+    """Score maps of filaments by any tools against labels, all on the same pixels.
+
+    A map is a probability, another score, a mask or a label image. What it marks is its extension MASK, as in the files
+    of `bigsf segment`; else the positive values of a mask or a label image; else the values from `threshold` on. All
+    planes are held in memory.
+
+    Parameters
+    ----------
+    maps
+        FITS files on the grid of the image, with names for the table or without.
+    image
+        The FITS map in which the filaments were found. Where it is missing, nothing is scored.
+    against, background, truth
+        The labels, in the forms that `bigsf preprocess` takes; at least one of `against` and `truth`. Without a
+        background, every valid pixel is labelled.
+    threshold
+        From where on a map without a mask marks. By default 0.5 for values between 0 and 1; otherwise nothing is known
+        of what it marks, and the scores of masks are NaN.
+    config
+        How the image is read: its HDU, missing data, region.
+
+    Returns
+    -------
+    list of MapScore
+        Of each map, against each kind of labels.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read, or lies on another grid, or no pixel is left to be scored.
+
+    Examples
+    --------
+    >>> for row in bigsf.score({"getsf": "getsf_mask.fits"}, "map.fits", "catalogue.reg"):  # doctest: +SKIP
+    ...     print(row.name, row.against, row.dice)
+    """
+    config = config or MapConfig()
+    paths = dict(maps) if isinstance(maps, Mapping) else {Path(path).name: path for path in maps}
+    cut = partial(region_cut, config.region) if config.region else None
+    masks = {"target": against, "background": background, "valid": config.valid_mask, "truth": truth}
+    with ExitStack() as stack:
+        planes = LabelledMap.open(
+            [Path(image), *map(Path, paths.values())],
+            {role: Path(path) if path else None for role, path in masks.items()},
+            stack,
+            config.hdu,
+            config.blank,
+            find_cut=cut,
+        )
+        rows = planes.read(0, planes.source.shape[0])
+        found = {
+            name: _mask_of(plane, values, threshold)
+            for (name, plane), values in zip(
+                zip(paths, planes.source.images[1:], strict=True), rows.map.image[1:], strict=True
+            )
+        }
+    where = rows.map.valid
+    kinds: dict[str, tuple[BoolArray, BoolArray]] = {}
+    if rows.target is not None and rows.background is not None:
+        kinds = {"labelled": (rows.target | rows.background, rows.target), "whole": (where, rows.target)}
+    if rows.truth is not None:
+        kinds["truth"] = where, rows.truth
+    if not kinds:
+        raise DataError(f"{image}: there is nothing to score against. Give a target, or a truth.")
+    if not where.any():
+        raise DataError(f"No pixel of {image} has a value in all maps that are compared.")
+    return [
+        _scores(name, kind, values, found[name], counted, true)
+        for name, values in zip(paths, rows.map.image[1:], strict=True)
+        for kind, (counted, true) in kinds.items()
+    ]
+
+
+def _mask_of(plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:
+    """Return what a map marks, `(ny, nx)`; None where nothing says so."""
+    if threshold is None and _has_mask(plane.path):
+        with FitsImage(plane.path, "MASK", cut=plane.cut) as mask:
+            return np.asarray(mask.read() > 0)
+    finite = values[np.isfinite(values)]
+    if _is_mask(finite):
+        return values > 0
+    if threshold is None and finite.size and finite.min() >= 0 and finite.max() <= 1:
+        threshold = 0.5
+    return None if threshold is None else values >= threshold
+
+
+def _has_mask(path: Path) -> bool:
+    """Tell whether a file has an extension MASK."""
+    with open_fits(path) as hdus:
+        return any(str(hdu.name).upper() == "MASK" for hdu in hdus)
+
+
+def _is_mask(values: FloatArray) -> bool:
+    """Tell whether values are those of a mask or a label image: integers from 0."""
+    return bool((values >= 0).all() and (values == np.floor(values)).all())
+
+
+def _scores(
+    name: str, kind: str, values: FloatArray, mask: BoolArray | None, where: BoolArray, true: BoolArray
+) -> MapScore:
+    curve = ThresholdCurve(quantile_edges(values[where]))
+    curve.update(values[where], true[where])
+    several = not _is_mask(values[where])
+    scores = dict.fromkeys(
+        ("dice", "cldice", "completeness", "purity", "object_completeness", "object_purity", "marked"), float("nan")
+    )
+    if mask is not None:
+        scores["dice"] = _ratio(2 * (mask & true & where).sum(), (mask & where).sum() + (true & where).sum())
+        scores["marked"] = _ratio((mask & where).sum(), where.sum())
+        if kind != "labelled":
+            skeletons = SkeletonScore([RADIUS_PX])
+            skeletons.update(mask & where, true & where, where)
+            table = skeletons.table()
+            scores |= {part: table[f"{part}_{RADIUS_PX:g}px"] for part in ("completeness", "purity")}
+            scores["cldice"] = table["cldice"]
+            scores["object_completeness"] = _found_part(true & where, mask)
+            scores["object_purity"] = _found_part(mask & where, true)
+    return MapScore(
+        name,
+        kind,
+        int(where.sum()),
+        curve.average_precision() if several else float("nan"),
+        curve.best_dice().dice,
+        **scores,
+    )
+
+
+def _ratio(part: np.integer, whole: np.integer) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _found_part(objects: BoolArray, mask: BoolArray) -> float:
+    """Return the part of the 8-connected objects of which at least half of the pixels are in a mask."""
+    labels, number = label(objects, CONNECTED)
+    if not number:
+        return float("nan")
+    size = np.bincount(labels.ravel(), minlength=number + 1)[1:]
+    found = np.bincount(labels[mask].ravel(), minlength=number + 1)[1:]
+    return float((found >= _FOUND * size).mean())
+
+
+def as_records(scores: Sequence[MapScore]) -> list[dict[str, str | int | float | None]]:
+    """Return scores as JSON takes them: NaN becomes None."""
+    return [{key: None if value != value else value for key, value in asdict(row).items()} for row in scores]
