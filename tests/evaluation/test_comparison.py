@@ -84,7 +84,7 @@ def test_a_score_of_any_range_has_no_mask_without_a_threshold(folder: Path) -> N
 def test_the_extension_mask_says_what_is_marked(folder: Path) -> None:
     hdus = [fits.PrimaryHDU(np.full((NY, NX), 0.1, np.float32) + 0.1 * TARGET), fits.ImageHDU(TARGET, name="MASK")]
     fits.HDUList(hdus).writeto(folder / "segmented.fits")
-    (_, row) = score([folder / "segmented.fits"], folder / "map.fits", folder / "target.fits")
+    (row,) = score([folder / "segmented.fits"], folder / "map.fits", folder / "target.fits")
     assert row.against == "whole"
     assert row.dice == 1.0
 

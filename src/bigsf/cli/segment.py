@@ -21,6 +21,7 @@ from bigsf.cli.options import (
     Valid,
     config_from,
 )
+from bigsf.cli.scoring import Labels, Scoring
 from bigsf.errors import UsageError
 
 
@@ -30,7 +31,7 @@ def segment(
         typer.Argument(
             metavar="MODEL... MAP",
             help="Snapshots or run folders (the result is their mean), higal-small or filaments-small, then a FITS map "
-            "or patch file.",
+            "or patch file. With --against also FITS maps of other tools, before the map.",
         ),
     ],
     output: Annotated[
@@ -97,6 +98,14 @@ def segment(
             "several models, std]"
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Score what is found against these labels: a mask, regions, a MOC or a table of spines."),
+    ] = None,
+    background: Annotated[
+        Path | None, typer.Option(help="Sure background, for scores of labelled pixels beside those of all.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="Score against every structure, where it is known.")] = None,
     config: OptionsFile = None,
     device: Device = None,
     trust: Trust = False,
@@ -107,10 +116,10 @@ def segment(
     """Map the probability of a filament on the grid and WCS of any map.
 
     The output holds the probability (float32, NaN where missing), MASK, with several models their standard deviation
-    STD, and how it was made. --products adds the skeletons, a catalogue and the outlines of the filaments.
+    STD, and how it was made. --products adds the skeletons, a catalogue and the outlines of the filaments. --against
+    scores the map, and maps of other tools beside it or alone, on the same pixels (OUT_scores.json).
     """
     from bigsf.segmentation.config import SegmentConfig
-    from bigsf.segmentation.segment import segment as write_segmentation
 
     if len(paths) < 2:
         raise UsageError("segment needs at least one MODEL and a MAP, e.g. bigsf segment best.pt map.fits.")
@@ -134,8 +143,14 @@ def segment(
         "products": products,
     }
     resolved = config_from(SegmentConfig, options, config)
-    *models, image = paths
-    report = write_segmentation(
-        models, image, output, resolved, device=device, trust=trust, overwrite=overwrite, dry_run=dry_run
-    )
-    print_segmentation(report, image.name, dry_run)
+    *first, image = paths
+    scoring = Scoring(first, image, Labels(against, background, truth), resolved, output)
+    scoring.check(overwrite)
+    if scoring.models:
+        from bigsf.segmentation.segment import segment as write_segmentation
+
+        report = write_segmentation(
+            scoring.models, image, output, resolved, device=device, trust=trust, overwrite=overwrite, dry_run=dry_run
+        )
+        print_segmentation(report, image.name, dry_run)
+    scoring.run(dry_run)

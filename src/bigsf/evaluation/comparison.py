@@ -80,7 +80,7 @@ def score(
         The FITS map in which the filaments were found. Where it is missing, nothing is scored.
     against, background, truth
         The labels, in the forms that `bigsf preprocess` takes; at least one of `against` and `truth`. Without a
-        background, every valid pixel is labelled.
+        background there are no scores of labelled pixels.
     threshold
         From where on a map without a mask marks. By default 0.5 for values between 0 and 1; otherwise nothing is known
         of what it marks, and the scores of masks are NaN.
@@ -104,17 +104,8 @@ def score(
     """
     config = config or MapConfig()
     paths = dict(maps) if isinstance(maps, Mapping) else {Path(path).name: path for path in maps}
-    cut = partial(region_cut, config.region) if config.region else None
-    masks = {"target": against, "background": background, "valid": config.valid_mask, "truth": truth}
     with ExitStack() as stack:
-        planes = LabelledMap.open(
-            [Path(image), *map(Path, paths.values())],
-            {role: Path(path) if path else None for role, path in masks.items()},
-            stack,
-            config.hdu,
-            config.blank,
-            find_cut=cut,
-        )
+        planes = open_compared(paths, image, against, background, truth, config, stack)
         rows = planes.read(0, planes.source.shape[0])
         found = {
             name: _mask_of(plane, values, threshold)
@@ -125,7 +116,9 @@ def score(
     where = rows.map.valid
     kinds: dict[str, tuple[BoolArray, BoolArray]] = {}
     if rows.target is not None and rows.background is not None:
-        kinds = {"labelled": (rows.target | rows.background, rows.target), "whole": (where, rows.target)}
+        if planes.has_background:
+            kinds["labelled"] = rows.target | rows.background, rows.target
+        kinds["whole"] = where, rows.target
     if rows.truth is not None:
         kinds["truth"] = where, rows.truth
     if not kinds:
@@ -137,6 +130,30 @@ def score(
         for name, values in zip(paths, rows.map.image[1:], strict=True)
         for kind, (counted, true) in kinds.items()
     ]
+
+
+def open_compared(
+    maps: Mapping[str, str | Path],
+    image: str | Path,
+    against: str | Path | None,
+    background: str | Path | None,
+    truth: str | Path | None,
+    config: MapConfig,
+    stack: ExitStack,
+) -> LabelledMap:
+    """Open an image with its labels, and the maps that are compared as further channels; the stack closes them.
+
+    Parameters and errors are those of `score`.
+    """
+    masks = {"target": against, "background": background, "valid": config.valid_mask, "truth": truth}
+    return LabelledMap.open(
+        [Path(image), *map(Path, maps.values())],
+        {role: Path(path) if path else None for role, path in masks.items()},
+        stack,
+        config.hdu,
+        config.blank,
+        find_cut=partial(region_cut, config.region) if config.region else None,
+    )
 
 
 def _mask_of(plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:

@@ -1,0 +1,137 @@
+"""`bigsf segment --against`: maps of any tools -> a table of their scores."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bigsf.cli.display import show_table
+from bigsf.console import print_line
+from bigsf.errors import UsageError
+from bigsf.outputs import Outputs
+
+if TYPE_CHECKING:
+    from bigsf.maps.config import MapConfig
+    from bigsf.segmentation.config import SegmentConfig
+
+_COLUMNS = {
+    "AP": "average_precision",
+    "best Dice": "best_dice",
+    "Dice": "dice",
+    "clDice": "cldice",
+    "complete": "completeness",
+    "pure": "purity",
+    "objects found": "object_completeness",
+    "objects true": "object_purity",
+    "marked": "marked",
+}
+"""From the heading of a column to the score in it."""
+
+_OF_IMAGE = {"hdu", "missing", "valid", "blank", "region"}
+_OF_SCORES = {*_OF_IMAGE, "threshold"}
+"""Options that count where no model is given: how the image is read, and the threshold of maps without a mask."""
+
+
+class Labels(NamedTuple):
+    """The labels that maps are scored against."""
+
+    against: Path | None
+    background: Path | None
+    truth: Path | None
+
+
+class Scoring:
+    """The scores that a segmentation is asked for.
+
+    Parameters
+    ----------
+    paths
+        Models and FITS maps of other tools.
+    image
+        The map.
+    labels
+        What the maps are scored against; nothing is scored without any.
+    config
+        How the map is segmented.
+    output
+        The output of the segmentation, where it is named.
+
+    Attributes
+    ----------
+    models
+        Those of the paths that are models.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], image: Path, labels: Labels, config: "SegmentConfig", output: Path | None
+    ) -> None:
+        from bigsf.maps.fits_image import stem_of
+
+        self.models = [path for path in paths if not _is_map(path)]
+        self._maps = {path.name: path for path in paths if _is_map(path)}
+        self._image, self._labels, self._config = image, labels, config
+        ending = "_segmented.fits" if self.models else ".fits"
+        self._segmented = output or Path(f"{stem_of(image)}{ending}")
+        self._json = self._segmented.with_name(f"{self._segmented.stem}_scores.json")
+
+    @property
+    def _of_image(self) -> "MapConfig":
+        """How the image is read."""
+        from bigsf.maps.config import MapConfig
+
+        return MapConfig.from_dict(self._config.model_dump(exclude_unset=True, include=_OF_IMAGE))
+
+    def check(self, overwrite: bool) -> None:
+        """Check options, paths and labels before the segmentation.
+
+        Raises
+        ------
+        UsageError
+            Where an option or a path would do nothing, or the output exists.
+        DataError
+            Where maps and labels cannot be read, or lie on other grids.
+        """
+        from bigsf.evaluation.comparison import open_compared
+
+        if not any(self._labels):
+            if self._maps:
+                name = next(iter(self._maps))
+                raise UsageError(f"{name} is a FITS map and no model. To score it, pass --against or --truth.")
+            return
+        given = self._config.model_dump(exclude_unset=True).keys() - _OF_SCORES
+        if not self.models and given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+            raise UsageError(f"{options} would do nothing: there is no model, and the maps are scored as they are.")
+        inputs = [*self._maps.values(), self._image, *filter(None, self._labels)]
+        Outputs(self._json).check(inputs, overwrite)
+        with ExitStack() as stack:  # before the long work begins
+            open_compared(self._maps, self._image, *self._labels, self._of_image, stack)
+
+    def run(self, dry_run: bool) -> None:
+        """Score the maps, the segmented one first, print the tables and write them as JSON."""
+        if not any(self._labels):
+            return
+        if dry_run:
+            print_line(f"Would write {self._json}.")
+            return
+        from bigsf.evaluation.comparison import as_records, score
+
+        maps = ({"BigSF": self._segmented} if self.models else {}) | self._maps
+        threshold = self._config.threshold if isinstance(self._config.threshold, float) else None
+        scores = score(maps, self._image, *self._labels, threshold=threshold, config=self._of_image)
+        with Outputs(self._json).writing() as files:
+            files[self._json].write_text(json.dumps(as_records(scores), indent=2) + "\n", encoding="utf-8")
+        for kind in dict.fromkeys(row.against for row in scores):
+            rows = [row for row in scores if row.against == kind]
+            values = [[getattr(row, key) for key in _COLUMNS.values()] for row in rows]
+            cells = [["" if value != value else f"{value:.3f}" for value in line] for line in values]
+            show_table(
+                [f"against {kind}", *_COLUMNS], [[row.name, *line] for row, line in zip(rows, cells, strict=True)]
+            )
+        print_line(f"Wrote {self._json}.")
+
+
+def _is_map(path: Path) -> bool:
+    """Tell whether a path in the place of a model is a FITS map."""
+    return path.is_file() and path.name.lower().removesuffix(".gz").endswith((".fits", ".fit", ".fts", ".fits.fz"))

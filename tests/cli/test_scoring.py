@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from bigsf.cli.scoring import _is_map
+from conftest import Ended, Sky
+
+
+@pytest.fixture
+def planes(sky: Sky, tmp_path: Path) -> Path:
+    fits.writeto(tmp_path / "map.fits", 1.1 * sky.image)
+    fits.writeto(tmp_path / "target.fits", sky.target)
+    fits.writeto(tmp_path / "other.fits", np.roll(sky.target, 1, axis=0))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.fits", "a.FITS", "a.fits.gz", "a.fits.fz"])
+def test_fits_maps_are_no_models(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    assert _is_map(tmp_path / name)
+    assert not _is_map(tmp_path / "absent.fits")
+    assert not _is_map(tmp_path)
+
+
+def test_a_model_and_the_mask_of_another_tool_in_one_table(trained: Path, planes: Path, ended: Ended) -> None:
+    said = ended(0, "segment", trained, "other.fits", "map.fits", "--against", "target.fits", "--precision", "fp32")
+    assert "against whole" in said.out
+    rows = json.loads((planes / "map_segmented_scores.json").read_text())
+    assert [row["name"] for row in rows] == ["BigSF", "other.fits"]
+    assert rows[0]["pixels"] == rows[1]["pixels"]
+    assert 0.3 < rows[0]["dice"] <= 1
+    assert 0.3 < rows[1]["dice"] < 1
+    assert (planes / "map_segmented.fits").exists()
+
+
+def test_maps_alone_are_scored_and_nothing_is_segmented(planes: Path, ended: Ended) -> None:
+    ended(0, "segment", "other.fits", "target.fits", "map.fits", "--against", "target.fits")
+    assert sorted(path.name for path in planes.glob("map*")) == ["map.fits", "map_scores.json"]
+    dice = {row["name"]: row["dice"] for row in json.loads((planes / "map_scores.json").read_text())}
+    assert dice["target.fits"] == 1.0
+    assert dice["other.fits"] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        (
+            2,
+            ["other.fits", "map.fits"],
+            "other.fits is a FITS map and no model. To score it, pass --against or --truth",
+        ),
+        (
+            2,
+            ["other.fits", "map.fits", "--against", "target.fits", "--tta"],
+            "--tta would do nothing: there is no model",
+        ),
+        (4, ["other.fits", "map.fits", "--against", "absent.fits"], "absent.fits does not exist"),
+        (4, ["higal-small", "map.fits", "--background", "target.fits"], "A background plane without a target"),
+    ],
+)
+def test_what_cannot_be_scored_is_said_before_the_work(
+    planes: Path, ended: Ended, code: int, arguments: list[str], message: str
+) -> None:
+    before = sorted(planes.iterdir())
+    assert message in ended(code, "segment", *arguments).err
+    assert sorted(planes.iterdir()) == before
+
+
+def test_scores_that_exist_are_kept(planes: Path, ended: Ended) -> None:
+    (planes / "map_scores.json").write_text("mine")
+    said = ended(2, "segment", "other.fits", "map.fits", "--against", "target.fits")
+    assert "map_scores.json" in said.err
+    assert (planes / "map_scores.json").read_text() == "mine"
