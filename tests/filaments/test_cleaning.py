@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -167,11 +165,17 @@ def test_min_skeleton_counts_the_pixels_of_the_skeleton(probability: Float64Arra
     np.testing.assert_array_equal(Cleaning(min_skeleton=5)(mask), expected)
 
 
-@pytest.mark.parametrize(("name", "value", "least"), [("min_area", 0, 1), ("min_skeleton", 0, 1), ("border", -1, 0)])
-def test_numbers_out_of_range_are_refused(name: str, value: int, least: int) -> None:
-    option = name.replace("_", "-")
-    with pytest.raises(ConfigError, match=f"--{option} {value}: expected a number of pixels, from {least} on"):
-        replace(Cleaning(), **{name: value}).check(0.5)
+@pytest.mark.parametrize(
+    ("cleaning", "found", "least"),
+    [
+        (Cleaning(min_area=0), "min-area 0", 1),
+        (Cleaning(min_skeleton=0), "min-skeleton 0", 1),
+        (Cleaning(border=-1), "border -1", 0),
+    ],
+)
+def test_numbers_out_of_range_are_refused(cleaning: Cleaning, found: str, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"--{found}: expected a number of pixels, from {least} on"):
+        cleaning.check(0.5)
 
 
 def test_the_conditions_that_are_on_are_named() -> None:

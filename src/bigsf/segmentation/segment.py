@@ -289,7 +289,7 @@ def _warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
     elif report.marked == 0:
         warnings.warn(
             f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
-            f"that reach the threshold {report.threshold:.3g}.",
+            f"that reach the threshold {report.threshold:.3g}. Weaken its conditions to keep some.",
             BigsfWarning,
             stacklevel=3,
         )
