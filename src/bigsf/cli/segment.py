@@ -73,8 +73,8 @@ def segment(
         str | None,
         typer.Option(
             metavar="PIXELS",
-            help="Leave out of MASK the components of which more than half lies so close to the edge of the map or to "
-            "missing data; 0 keeps them. [default: auto, which is 3]",
+            help="Leave out of MASK the components of which more than three quarters lie so close to the edge of the "
+            "map or to missing data; 0 keeps them. [default: auto, which is 3]",
         ),
     ] = None,
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,

@@ -41,8 +41,8 @@ class Cleaning:
     min_skeleton: int = 1
     """Keep components whose skeleton has at least this number of pixels. That of a round spot has one."""
     border: int = 0
-    """Keep components of which at least half of the pixels lie farther than this number of pixels from the border of
-    the valid map, see `near_border`."""
+    """Keep components of which a quarter or more lies farther than this number of pixels from the border of the valid
+    map, see `near_border`. Pieces of filaments that end at the border reach farther into the map."""
 
     def check(self, threshold: float) -> None:
         """Raise `ConfigError` where a value does not go with the threshold or is out of range."""
@@ -106,7 +106,8 @@ class Cleaning:
             kept &= pixels_in(lambda y0, y1: thick[y0:y1]) > 0
         if self.border:
             everywhere = np.broadcast_to(np.True_, mask.shape)
-            kept &= 2 * pixels_in(partial(near_border, everywhere if valid is None else valid, self.border)) <= area
+            at_border = pixels_in(partial(near_border, everywhere if valid is None else valid, self.border))
+            kept &= 4 * at_border <= 3 * area
         if self.min_skeleton > 1:
             kept &= _pixels_of_skeletons(components, kept) >= self.min_skeleton
         kept[0] = False  # the pixels outside the mask

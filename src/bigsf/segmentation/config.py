@@ -91,9 +91,9 @@ class SegmentConfig(MapConfig):
     filaments. 1 keeps all of them."""
 
     border: Annotated[Literal["auto"] | int, BeforeValidator(_check_border)] = "auto"
-    """Leave out of MASK the components of which more than half lies within so many pixels of the edge of the map or of
-    missing data, where noisy, raised or ragged rows look like filaments; `auto`: 3. Bad pixels, and gaps narrower than
-    that, do not count as missing. 0 keeps all components."""
+    """Leave out of MASK the components of which more than three quarters lie within so many pixels of the edge of the
+    map or of missing data, where noisy, raised or ragged rows look like filaments; `auto`: 3. Bad pixels, and gaps
+    narrower than that, do not count as missing. 0 keeps all components."""
 
     stride: PositiveInt | None = None
     """Pixels from one window to the next; by default half a window. Smaller is smoother, and slower."""
