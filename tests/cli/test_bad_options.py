@@ -46,8 +46,8 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--products", "mask,catalogue"], "Error: --products: unknown 'catalogue'; did you mean 'catalog'?"),
         (["--min-area", 0], "Error: --min-area: found 0, expected greater than 0."),
         (["--min-area", 9, "--products", "prob"], "Error: --min-area would do nothing: the products leave out MASK"),
-        (["--border", "near"], "Error: --border: found 'near', expected auto or a number of pixels, from 0 on."),
-        (["--border", -1], "Error: --border: found '-1', expected auto or a number of pixels, from 0 on."),
+        (["--border", "near"], "Error: --border: found 'near', expected auto or a number of pixels from 0 to 100."),
+        (["--border", -1], "Error: --border: found '-1', expected auto or a number of pixels from 0 to 100."),
     ):
         assert message in ended(2, "segment", trained, image, *options).err
     for options, message in (

@@ -49,9 +49,11 @@ def test_border_is_a_number_of_pixels_or_auto(border: object, expected: int) -> 
     assert SegmentConfig.from_dict({"border": border}).cleaning.border == expected
 
 
-@pytest.mark.parametrize("border", [-1, "1.5", "near", None])
+@pytest.mark.parametrize("border", [-1, 101, "1.5", "near", None])
 def test_impossible_border_is_refused(border: object) -> None:
-    with pytest.raises(ConfigError, match=f"border: found {border!r}, expected auto or a number of pixels, from 0 on"):
+    with pytest.raises(
+        ConfigError, match=f"border: found {border!r}, expected auto or a number of pixels from 0 to 100"
+    ):
         SegmentConfig.from_dict({"border": border})
 
 

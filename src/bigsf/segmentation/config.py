@@ -7,7 +7,6 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     Field,
-    NonNegativeInt,
     PositiveInt,
     TypeAdapter,
     ValidationError,
@@ -45,11 +44,14 @@ def _check_threshold(value: object) -> object:
     return number
 
 
+_BORDER: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=100)])
+
+
 def _check_border(value: object) -> object:
     try:
-        return value if value == "auto" else TypeAdapter(NonNegativeInt).validate_python(value)
+        return value if value == "auto" else _BORDER.validate_python(value)
     except ValidationError:
-        raise ValueError(f"found {value!r}, expected auto or a number of pixels, from 0 on.") from None
+        raise ValueError(f"found {value!r}, expected auto or a number of pixels from 0 to 100.") from None
 
 
 def _to_bytes(value: object) -> object:
