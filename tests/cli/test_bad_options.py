@@ -45,7 +45,9 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--memory", "lots"], "Error: --memory: found 'lots', expected a size such as 800MB or 4GB."),
         (["--products", "mask,catalogue"], "Error: --products: unknown 'catalogue'; did you mean 'catalog'?"),
         (["--min-area", 0], "Error: --min-area: found 0, expected greater than 0."),
-        (["--min-area", 9, "--products", "prob"], "Error: min-area 9 is for MASK and what is made of it, and products"),
+        (["--min-area", 9, "--products", "prob"], "Error: --min-area would do nothing: the products leave out MASK"),
+        (["--border", "near"], "Error: --border: found 'near', expected auto or a number of pixels from 0 to 100."),
+        (["--border", -1], "Error: --border: found '-1', expected auto or a number of pixels from 0 to 100."),
     ):
         assert message in ended(2, "segment", trained, image, *options).err
     for options, message in (
@@ -65,7 +67,7 @@ def test_segment_reads_its_options_from_a_yaml_and_the_command_line_overrides_it
     (tmp_path / "segment.yaml").write_text("threshold: 0.4\nproducts: [prob]\nblank: 1\nmin_area: 3\n")
     given = ["--config", "segment.yaml", "--products", "mask", "--blank", 0]
     result = ended(0, "segment", trained, other_map, *given)
-    assert "threshold 0.4, min-area 3" in result.out
+    assert "threshold 0.4, min-area 3, min-skeleton 5, border 3" in result.out
     provenance = dict(Table.read(tmp_path / "other_segmented.fits", "PROVENANCE").iterrows())
     config = SegmentConfig.model_validate_json(provenance["segment config"])
     assert (config.threshold, config.products, config.blank) == (0.4, ["prob", "mask"], 0.0)

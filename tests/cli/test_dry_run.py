@@ -2,17 +2,21 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from bigsf.cli.dry_run import count_windows
+from bigsf.cli.dry_run import count_windows, describe_kfold
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
-from conftest import ArrayMap, StubModel
+from bigsf.training.trainer import Trainer
+from conftest import ArrayMap, Settings, StubModel
 
 
+@pytest.mark.parametrize("scales", [[1], [2], [1, 2, 4]])
 @pytest.mark.parametrize("stride", [4, 6, 16])
 @pytest.mark.parametrize("which", [[1], [2, 3], [1, 2, 3, 4]])
-def test_windows_are_counted_as_the_predictor_takes_them(patch_file: PatchFile, which: list[int], stride: int) -> None:
+def test_windows_are_counted_as_the_predictor_takes_them(
+    patch_file: PatchFile, which: list[int], stride: int, scales: list[int]
+) -> None:
     folds = Folds.make(patch_file, SplitConfig(k=4, area_size=40))
     seen = []
 
@@ -20,8 +24,26 @@ def test_windows_are_counted_as_the_predictor_takes_them(patch_file: PatchFile, 
         seen.append(len(image))
         return image
 
-    predictor = SlidingWindowPredictor([StubModel(count)], patch_file.patch_size, stride)
+    predictor = SlidingWindowPredictor([StubModel(count)], patch_file.patch_size, stride, scales=scales)
     whole = ArrayMap(np.ones((1, *patch_file.shape), np.float32))
     for _ in predictor.predict_bands(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
         pass
-    assert sum(seen) == count_windows(folds, which, stride)
+    assert sum(seen) == count_windows(folds, which, stride, scales)
+
+
+def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_window", lambda _: 1.0)
+    monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_step", lambda _: 0.0)
+    monkeypatch.setattr("bigsf.cli.dry_run.duration", lambda seconds: f"{seconds:.0f} s")
+    printed: list[str] = []
+    monkeypatch.setattr("bigsf.cli.dry_run.print_line", printed.append)
+    model = {"type": "unet", "features": 4, "depth": 2, "scales": [1, 2, 4]}
+    trainer = Trainer.from_config(settings(model=model, epochs=2), dry_run=True)
+    describe_kfold(trainer)
+    folds = trainer.run.folds
+    tested, validated = (
+        sum(count_windows(folds, getattr(split, part), 8, [1, 2, 4]) for split in folds.splits)
+        for part in ("test", "validation")
+    )
+    assert f"# 2 epochs of 4 runs take about 0 s, and {2 * validated} s of validation" in printed
+    assert f"# the out-of-fold map takes about {tested} s (see out_of_fold), its report more" in printed

@@ -6,11 +6,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigsf.arrays import FloatArray
+from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import ConfigError
 from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor, batch_size_within
+from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 from bigsf.models.unet import UNet
 from conftest import ArrayMap, StubModel
 
@@ -201,17 +201,6 @@ def test_mean_over_orientations_turns_with_the_map(unet: SegmentationModel) -> N
         assert same == tta
 
 
-def test_batch_size_comes_from_memory(unet: SegmentationModel) -> None:
-    one = unet.output_bytes(torch.zeros(1, 1, 16, 16))
-    band = 4 * 100 * 2 * 16 * 3
-    for memory, expected in ((band + one, 1), (band + 3.5 * one, 3), (1e12, 64)):
-        assert batch_size_within(memory, [unet], 16, 1, (50, 100)) == expected
-    with pytest.raises(
-        ConfigError, match=r"--memory 38.4 kB is too little: a band of this map takes 38.4 kB, a window"
-    ):
-        batch_size_within(band, [unet], 16, 1, (50, 100))
-
-
 def test_each_scale_is_brought_back_to_the_grid_and_the_largest_counts() -> None:
     image = np.zeros((30, 41), np.float32)
     image[8:12, 16:24] = 0.8
@@ -240,3 +229,47 @@ def test_a_model_predicts_its_pixels_alone_at_each_scale() -> None:
     np.testing.assert_array_equal(np.isfinite(found), mask(0, 37))
     whole = np.concatenate([values for _, _, values in predictor.predict_bands(ArrayMap(image))], axis=1)
     np.testing.assert_array_equal(found[mask(0, 37)], whole[mask(0, 37)])
+
+
+def scales_of(predictor: SlidingWindowPredictor, image: FloatArray) -> tuple[FloatArray, MaskArray]:
+    """Return the probabilities `(models, ny, nx)` of a map `(ny, nx)`, and the factors of binning `(ny, nx)`."""
+    bands = list(predictor.predict_scales(ArrayMap(image[None])))
+    return np.concatenate([band[2] for band in bands], axis=1), np.concatenate([band[3] for band in bands])
+
+
+def test_the_scale_is_the_factor_of_binning_at_which_the_probability_is_largest() -> None:
+    image = np.zeros((30, 41), np.float32)
+    image[8:12, 16:24] = 0.8
+    image[3, 3] = 0.9
+    image[25:] = np.nan
+    predictor = SlidingWindowPredictor([IDENTITY], 16, batch_size=2, scales=[1, 4])
+    (found,), scale = scales_of(predictor, image)
+    np.testing.assert_array_equal(found, predicted(predictor, image)[0])
+    (fine,), (coarse,) = (predicted(SlidingWindowPredictor([IDENTITY], 16, scales=[n]), image) for n in (1, 4))
+    assert scale.dtype == np.uint8
+    np.testing.assert_array_equal(scale, np.select([np.isnan(image), coarse > fine], [0, 4], 1))
+    assert scale[3, 3] == 1  # a spot is strongest in the map itself
+    assert scale[7, 20] == 4  # the binned square reaches beyond the bar
+    assert set(scale[8:12, 16:24].flat) == {1}  # equal probabilities count as those of the smaller factor
+
+
+def test_the_scale_of_several_models_is_that_of_their_largest_mean() -> None:
+    def model(fine: float, coarse: float) -> StubModel:
+        """Return a model that gives one probability in the map, whose pixels differ, and another where it is binned."""
+        return StubModel(lambda image, _: torch.full_like(image, coarse if image.max() == image.min() else fine))
+
+    image = np.tile(np.array([[0, 4], [4, 0]], np.float32), (8, 8))
+    models = [model(0.75, 0.5), model(0.125, 0.25), model(0.25, 0.5)]  # means 1.125 / 3 and 1.25 / 3
+    for chosen, expected in ((models, 2), (models[:1], 1), (models[1:], 2)):
+        probability, scale = scales_of(SlidingWindowPredictor(chosen, 8, scales=[1, 2]), image)
+        np.testing.assert_array_equal(scale, expected)
+    np.testing.assert_array_equal(probability[:, 0, 0], [0.25, 0.5])
+
+
+def test_without_a_valid_square_there_is_no_scale() -> None:
+    image = np.full((8, 16), np.nan, np.float32)
+    image[:, 8:] = image[0, 0] = 0.5
+    (probability,), scale = scales_of(SlidingWindowPredictor([IDENTITY], 4, scales=[2, 4]), image)
+    assert (probability[0, 0], scale[0, 0]) == (0, 0)
+    assert set(scale[:, 8:].flat) == {2}
+    assert not scale[1:, :8].any()

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from bigsf.errors import ConfigError
+from bigsf.filaments.cleaning import BORDER_PX
 from bigsf.segmentation.config import SegmentConfig
 from conftest import Segmented
 
@@ -39,8 +40,51 @@ def test_memory_is_a_size(memory: object, expected: float) -> None:
 def test_impossible_memory_is_refused(segmented: Segmented, other_map: Path) -> None:
     with pytest.raises(ConfigError, match="memory: found 'lots', expected a size such as 800MB or 4GB"):
         segmented(other_map, memory="lots")
-    with pytest.raises(ConfigError, match=r"--memory 1\.0 kB is too little: a band"):
+    with pytest.raises(ConfigError, match=r"--memory 1\.0 kB is too little: a band.* its mask 30\.7 kB, a window"):
         segmented(other_map, memory="1kB")
+
+
+@pytest.mark.parametrize(("border", "expected"), [("auto", BORDER_PX), ("7", 7), (0, 0)])
+def test_border_is_a_number_of_pixels_or_auto(border: object, expected: int) -> None:
+    assert SegmentConfig.from_dict({"border": border}).cleaning.border == expected
+
+
+@pytest.mark.parametrize("border", [-1, 101, "1.5", "near", None])
+def test_impossible_border_is_refused(border: object) -> None:
+    with pytest.raises(
+        ConfigError, match=f"border: found {border!r}, expected auto or a number of pixels from 0 to 100"
+    ):
+        SegmentConfig.from_dict({"border": border})
+
+
+@pytest.mark.parametrize(
+    ("options", "planes"),
+    [
+        ({}, 2),
+        ({"hysteresis": 0.1}, 3),
+        ({"border": 0}, 1),
+        ({"border": 0, "min_skeleton": 1}, 0),
+        ({"border": 0, "min_skeleton": 1, "products": "regions"}, 1),
+        ({"products": "std,scale"}, 0),
+    ],
+)
+def test_planes_of_the_mask_are_counted(options: dict[str, Any], planes: int) -> None:
+    assert SegmentConfig.from_dict(options).mask_planes == planes
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"min_area": 2}, "--min-area"),
+        ({"border": 5, "min_skeleton": 1}, "--min-skeleton and --border"),
+        ({"hysteresis": 0.1}, "--hysteresis"),
+    ],
+)
+def test_cleaning_of_no_mask_is_refused(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=f"{named} would do nothing: the products leave out MASK.*: prob, scale. Add"):
+        SegmentConfig.from_dict({**options, "products": "prob,scale"})
+    assert SegmentConfig.from_dict({**options, "products": "skeleton"}).cleaning
+    assert not SegmentConfig.from_dict({"products": "prob,scale"}).cleaning
 
 
 @pytest.mark.parametrize("products", ["Mask, std", ["mask", "STD"]])

@@ -8,6 +8,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.ndimage import label
 
+from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
@@ -67,6 +68,31 @@ def test_pixels_masked_as_missing_are_no_background(segmented: Segmented, other_
     np.testing.assert_array_equal(masked["background"], cut["background"])
 
 
+def test_scale_is_the_factor_of_binning_that_the_probability_was_taken_from(
+    segmented: Segmented, other_map: Path, trained_kfold: Path
+) -> None:
+    models = trained_kfold / "split_1", trained_kfold / "split_2"
+
+    def probabilities(scale: int) -> FloatArray:
+        options = {"name": "one.fits", "scales": [scale], "products": "prob", "overwrite": True}
+        return np.stack([segmented(other_map, model, **options)[1]["PRIMARY"] for model in models])
+
+    by_model = {scale: probabilities(scale) for scale in (1, 2, 4)}
+    for number in (1, 2):
+        each = np.stack([level[:number].mean(axis=0) for level in by_model.values()])
+        largest = np.array(list(by_model))[each.argmax(axis=0)]
+        report, out = segmented(
+            other_map, models[:number], "many.fits", scales="1,2,4", products="prob,scale", overwrite=True
+        )
+        missing = np.isnan(out["PRIMARY"])
+        assert report.planes == {"PRIMARY": "f4", "SCALE": "u1"}
+        assert out["SCALE"].dtype == np.uint8
+        np.testing.assert_array_equal(out["SCALE"], np.where(missing, 0, largest))
+        assert set(np.unique(out["SCALE"])) == {0, 1, 2, 4}
+        expected = np.max([level[:number] for level in by_model.values()], axis=0).mean(axis=0)
+        np.testing.assert_allclose(out["PRIMARY"], expected, atol=1e-6)
+
+
 def test_only_what_is_asked_for_is_written(
     segmented: Segmented, other_map: Path, tmp_path: Path, trained_kfold: Path
 ) -> None:
@@ -79,11 +105,13 @@ def test_only_what_is_asked_for_is_written(
 
 def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match="unknown 'catalogue'; did you mean 'catalog'\\? Allowed: prob, mask, std, skel"
+        ConfigError, match="unknown 'catalogue'; did you mean 'catalog'\\? Allowed: prob, mask, std, scale"
     ):
         segmented(other_map, products="mask,catalogue")
     with pytest.raises(ConfigError, match="std is the standard deviation of several models, and one model was given"):
         segmented(other_map, products="std")
+    with pytest.raises(ConfigError, match=r"scale tells which of several factors .* one factor was given: 2\. Give"):
+        segmented(other_map, products="scale", scales=[2])
     (tmp_path / "out.reg").write_text("precious")
     with pytest.raises(UsageError, match=r"out\.reg exists already"):
         segmented(other_map, products="regions")

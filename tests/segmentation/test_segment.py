@@ -44,11 +44,12 @@ def test_a_model_that_gives_no_number_is_refused_and_writes_nothing(
 
 
 def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segmented, other_map: Path) -> None:
-    report, out = segmented(other_map, threshold=0.4)
+    report, out = segmented(other_map, threshold=0.4, border=0, min_skeleton=1)
     assert report.threshold == 0.4
     assert out["MASK"].dtype == np.uint8
     np.testing.assert_array_equal(out["MASK"], out["PRIMARY"] >= np.float32(0.4))
-    assert 0 < report.marked == out["MASK"].sum() < report.valid
+    assert 0 < report.marked == report.reached == out["MASK"].sum() < report.valid
+    assert "cleaning" not in dict(Table.read(report.output, "PROVENANCE").iterrows())
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(
     )
     np.testing.assert_array_equal(out["PRIMARY"], plain["PRIMARY"])
     low, high = (plain["PRIMARY"] >= np.float32(value) for value in (0.3, 0.4))
-    expected = Cleaning(0.3, True, 20)(low, high)
+    expected = Cleaning(0.3, True, 20, 5, 3)(low, high, np.isfinite(plain["PRIMARY"]))
     assert not np.array_equal(expected, high)
     np.testing.assert_array_equal(out["MASK"], expected)
     assert report.marked == expected.sum()
@@ -88,7 +89,35 @@ def test_cleaning_leaves_components_out_of_the_mask_and_of_its_products(
     assert report.filaments == number
     assert not out["SKELETON"][~expected].any()
     provenance = Table.read(report.output, "PROVENANCE")
-    assert dict(provenance.iterrows())["cleaning"] == "hysteresis 0.3, reconstruct, min-area 20"
+    cleaning = dict(provenance.iterrows())["cleaning"]
+    assert cleaning == "hysteresis 0.3, reconstruct, min-area 20, min-skeleton 5, border 3"
+
+
+def test_border_and_spots_are_left_out_of_the_mask_by_default(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    image[44:64, 60:110] = 0  # a gap, whose upper rim is raised
+    image[42:44, 62:108] *= 4
+    fits.PrimaryHDU(image, header).writeto(tmp_path / "gap.fits")
+    _, every = segmented(tmp_path / "gap.fits", name="every.fits", blank=0, threshold=0.5, border=0, min_skeleton=1)
+    report, out = segmented(tmp_path / "gap.fits", blank=0, threshold=0.5, products="mask,catalog,skeleton")
+    valid, marked = np.isfinite(out["PRIMARY"]), every["MASK"] > 0
+    np.testing.assert_array_equal(out["MASK"], Cleaning(min_skeleton=5, border=3)(marked, valid=valid))
+    assert marked[42:44, 64:106].mean() > 0.5
+    assert not out["MASK"][42:44, 64:106].any()
+    assert report.marked == out["MASK"].sum() < report.reached == marked.sum()
+    table = Table.read(report.output.with_suffix(".ecsv"))
+    assert len(table) == report.filaments == label(out["MASK"], np.ones((3, 3)))[1]
+    assert (table["length_px"] > 0).all()
+
+
+def test_a_mask_that_its_cleaning_empties_is_said(segmented: Segmented, other_map: Path) -> None:
+    with pytest.warns(
+        BigsfWarning, match=r"MASK is empty: its cleaning \(min-area 9999, .*\) leaves out all \d+ pixels of other"
+    ):
+        report, _ = segmented(other_map, threshold=0.4, min_area=9999)
+    assert report.marked == 0 < report.reached
 
 
 def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmented, other_map: Path) -> None:
@@ -130,7 +159,7 @@ def test_map_smaller_than_a_patch(segmented: Segmented, tmp_path: Path) -> None:
     image = np.random.default_rng(0).lognormal(50, 0.2, (7, 11)).astype(np.float32)
     image[2, 3] = np.nan
     fits.PrimaryHDU(image, galactic_header(11, 7, longitude=9)).writeto(tmp_path / "small.fits")
-    _, out = segmented(tmp_path / "small.fits", threshold=0.01)
+    _, out = segmented(tmp_path / "small.fits", threshold=0.01, border=0)
     np.testing.assert_array_equal(np.isnan(out["PRIMARY"]), np.isnan(image))
 
 

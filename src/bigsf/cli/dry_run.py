@@ -1,7 +1,7 @@
 """A run or k-fold that is not started yet -> what it would do, and its time and memory."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +45,8 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
     names = [f"split_{number}" for number in numbers]
     if not only:
         stride = config.out_of_fold.stride_of(trainer.run.patch_file.patch_size)
-        windows = sum(count_windows(folds, split.test, stride) for split in folds.splits)
+        scales = config.trainer.model.scales
+        windows = sum(count_windows(folds, split.test, stride, scales) for split in folds.splits)
         seconds = window_s * windows * (8 if config.out_of_fold.tta else 1)
         print_line(f"# the out-of-fold map takes about {duration(seconds)} (see out_of_fold), its report more")
         names += ["out_of_fold.fits", "out_of_fold.png", "summary.json", "report.html"]
@@ -74,9 +75,9 @@ def _describe(trainer: "Trainer", numbers: list[int], window_s: float) -> None:
 
 
 def _print_time(trainer: "Trainer", splits: list[Split], window_s: float) -> None:
-    run, stride = trainer.run, trainer.validator.predictor.stride
+    run, predictor = trainer.run, trainer.validator.predictor
     training = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(splits)
-    windows = sum(count_windows(run.folds, split.validation, stride) for split in splits)
+    windows = sum(count_windows(run.folds, split.validation, predictor.stride, predictor.scales) for split in splits)
     validation = window_s * run.epochs * windows
     runs = f" of {len(splits)} runs" if len(splits) > 1 else ""
     print_line(f"# {run.epochs} epochs{runs} take about {duration(training)}, and {duration(validation)} of validation")
@@ -99,8 +100,10 @@ def seconds_per_window(trainer: "Trainer") -> float:
     return _time_second_call(predict) / len(batch.image)
 
 
-def count_windows(folds: Folds, which: list[int], stride: int) -> int:
-    """Return how many windows show a pixel of some folds, as if no data were missing.
+def count_windows(folds: Folds, which: list[int], stride: int, scales: Sequence[int] = (1,)) -> int:
+    """Return how many windows are predicted for some folds, as if no data were missing.
+
+    They are those that show a pixel of the folds and, in a binned map, also those that show a square beside one.
 
     Parameters
     ----------
@@ -110,21 +113,27 @@ def count_windows(folds: Folds, which: list[int], stride: int) -> int:
         Numbers of the folds that are predicted.
     stride
         Pixels from one window to the next.
+    scales
+        Factors by which the map is binned.
     """
-    shape, window = folds.patch_file.shape, folds.patch_file.patch_size
-    starts_y, starts_x = (window_starts(pixels, window, stride) for pixels in shape)
-    top, bottom = _areas_shown(folds.areas.y_edges, starts_y, window)
-    left, right = _areas_shown(folds.areas.x_edges, starts_x, window)
     # areas of these folds above and to the left of each corner of the grid: a window shows a difference of four sums
     sums = np.pad(np.isin(folds.grid, which).cumsum(axis=0).cumsum(axis=1), (1, 0))
-    shown = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
-    return int((shown > 0).sum())
+    window, windows = folds.patch_file.patch_size, 0
+    for n in scales:
+        top, bottom = _areas_shown(folds.areas.y_edges, window, stride, n)
+        left, right = _areas_shown(folds.areas.x_edges, window, stride, n)
+        shown = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
+        windows += int((shown > 0).sum())
+    return windows
 
 
-def _areas_shown(edges: tuple[int, ...], starts: IntArray, window: int) -> tuple[IntArray, IntArray]:
-    """Return the number of the first area that each window shows along an axis, and of the one after the last."""
-    end = np.searchsorted(edges, starts + window).clip(max=len(edges) - 1)
-    return np.searchsorted(edges, starts, "right") - 1, end
+def _areas_shown(edges: tuple[int, ...], window: int, stride: int, n: int) -> tuple[IntArray, IntArray]:
+    """Return the first area that each window of a map binned by n shows along an axis, and the one after the last."""
+    starts = window_starts(-(-edges[-1] // n), window, stride)
+    beside = 0 if n == 1 else 1
+    first = np.searchsorted(edges, n * (starts - beside), "right") - 1
+    end = np.searchsorted(edges, n * (starts + window + beside))
+    return first.clip(min=0), end.clip(max=len(edges) - 1)
 
 
 def _time_second_call(action: Callable[[int], object]) -> float:

@@ -65,6 +65,21 @@ def segment(
     min_area: Annotated[
         int | None, typer.Option(help="Leave out of MASK the components of fewer pixels. [default: 1]")
     ] = None,
+    min_skeleton: Annotated[
+        int | None,
+        typer.Option(
+            help="Leave out of MASK the components whose skeleton has fewer pixels: single pixels and round spots; 1 "
+            "keeps them. [default: 5]"
+        ),
+    ] = None,
+    border: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Leave out of MASK the components of which more than three quarters lie so close to the edge of the "
+            "map or to missing data; 0 keeps them. [default: auto, which is 3]",
+        ),
+    ] = None,
     stride: Annotated[int | None, typer.Option(help="Pixels from window to window. [default: half a window]")] = None,
     scales: Annotated[
         str | None,
@@ -82,8 +97,9 @@ def segment(
     memory: Annotated[
         str | None,
         typer.Option(
-            help="Memory for map and network, e.g. 4GB, besides up to 600 MB for Python, its libraries and the figure; "
-            "changes the speed, not the result. [default: 2GB]"
+            help="Memory for map, mask and network, e.g. 4GB, besides up to 600 MB for Python, its libraries and the "
+            "figure; changes the speed, not the result. The cleaning of MASK takes about 8 bytes per pixel of the map. "
+            "[default: 2GB]"
         ),
     ] = None,
     precision: Annotated[
@@ -93,9 +109,9 @@ def segment(
     products: Annotated[
         str | None,
         typer.Option(
-            help="Any of prob (always written), mask, std, skeleton, catalog (ECSV table), regions (for DS9), with "
-            "commas; the last three take about 10 bytes of memory per pixel of the map. [default: prob,mask and, with "
-            "several models, std]"
+            help="Any of prob (always written), mask, std, scale (the factor of binning that the probability was taken "
+            "from), skeleton, catalog (ECSV table), regions (for DS9), with commas; the last three take about 10 bytes "
+            "of memory per pixel of the map. [default: prob,mask and, with several models, std]"
         ),
     ] = None,
     against: Annotated[
@@ -134,6 +150,8 @@ def segment(
         "hysteresis": hysteresis,
         "reconstruct": reconstruct,
         "min_area": min_area,
+        "min_skeleton": min_skeleton,
+        "border": border,
         "stride": stride,
         "scales": scales,
         "tta": tta,

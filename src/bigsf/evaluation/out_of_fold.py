@@ -50,7 +50,8 @@ def write_out_of_fold(
     The FITS file holds
 
     - the probability in the primary HDU: the ensemble mean of the models that predicted a pixel, NaN where none did;
-    - MASK, 1 where the probability reaches the mean of the `whole` thresholds of these models;
+    - MASK, 1 where the probability reaches the mean of the `whole` thresholds of these models; no component is left out
+      of it, because thresholds and scores are those of the thresholded map;
     - FOLD, the fold of each predicted pixel, 0 elsewhere;
     - STD, the standard deviation of these models, only where a pixel has several.
 

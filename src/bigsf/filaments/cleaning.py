@@ -1,17 +1,23 @@
-"""A mask of filaments -> the same mask without the components that are too faint, too thin or too small."""
+"""A mask of filaments -> the same mask without components that are faint, thin, small or short, or line a border."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_erosion, label
+from scipy.ndimage import binary_erosion, find_objects, grey_opening, label, maximum_filter
 
 from bigsf.arrays import BoolArray, IntArray
 from bigsf.errors import ConfigError
+from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 
 CONNECTED = np.ones((3, 3), np.bool_)
 """Pixels of a filament are connected to all eight neighbours."""
+
+BORDER_PX = 3
+"""How far the statistics of a border reach into a map: noisy, raised or ragged rows at the edge of a cut-out."""
 
 _SQUARE = np.ones((4, 4), np.bool_)
 
@@ -21,7 +27,8 @@ class Cleaning:
     """Which connected components of a mask are kept. Each is kept or removed as a whole.
 
     All conditions are off by default, because they remove filaments that are faint, thin or short. Components must
-    meet all conditions that are on.
+    meet all conditions that are on. `bigsf segment` has `min_skeleton` and `border` on; the masks of a k-fold are not
+    cleaned.
     """
 
     hysteresis: float | None = None
@@ -31,6 +38,11 @@ class Cleaning:
     """Keep components that contain a square of 4 x 4 pixels: opening by reconstruction (Vincent 1993)."""
     min_area: int = 1
     """Keep components of at least this number of pixels."""
+    min_skeleton: int = 1
+    """Keep components whose skeleton has at least this number of pixels. That of a round spot has one."""
+    border: int = 0
+    """Keep components of which a quarter or more lies farther than this number of pixels from the border of the valid
+    map, see `near_border`. Pieces of filaments that end at the border reach farther into the map."""
 
     def check(self, threshold: float) -> None:
         """Raise `ConfigError` where a value does not go with the threshold or is out of range."""
@@ -39,8 +51,9 @@ class Cleaning:
                 f"--hysteresis {self.hysteresis:g}: expected a probability from 0 to the threshold, {threshold:.3g}; "
                 "the mask grows from the threshold down to it."
             )
-        if self.min_area < 1:
-            raise ConfigError(f"--min-area {self.min_area}: expected a number of pixels, from 1 on.")
+        for name, least in (("min_area", 1), ("min_skeleton", 1), ("border", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: expected a number of pixels, from {least} on.")
 
     def __bool__(self) -> bool:
         return self != Cleaning()
@@ -49,10 +62,16 @@ class Cleaning:
         parts = [] if self.hysteresis is None else [f"hysteresis {self.hysteresis:g}"]
         parts += ["reconstruct"] if self.reconstruct else []
         parts += [f"min-area {self.min_area}"] if self.min_area > 1 else []
+        parts += [f"min-skeleton {self.min_skeleton}"] if self.min_skeleton > 1 else []
+        parts += [f"border {self.border}"] if self.border else []
         return ", ".join(parts)
 
     def __call__(
-        self, mask: BoolArray, certain: BoolArray | None = None, chunk_pixels: int = CHUNK_PIXELS
+        self,
+        mask: BoolArray,
+        certain: BoolArray | None = None,
+        valid: BoolArray | None = None,
+        chunk_pixels: int = CHUNK_PIXELS,
     ) -> BoolArray:
         """Return the mask of the components that are kept, `(ny, nx)`.
 
@@ -62,27 +81,68 @@ class Cleaning:
             The pixels that reach the threshold or, with hysteresis, the lower threshold.
         certain
             With hysteresis, the pixels that reach the threshold.
+        valid
+            For `border`, the pixels that have a probability; by default all of them.
         chunk_pixels
             Bound on the pixels that are counted at a time. It does not change the result.
         """
         if not self:
             return mask
         components, number = label(mask, CONNECTED)
-        kept = np.ones(number + 1, np.bool_)
+
+        def pixels_in(rows: Callable[[int, int], BoolArray]) -> IntArray:
+            """Return how many pixels of a plane, given by its rows, lie in each component; index 0 is no component."""
+            pixels = np.zeros(number + 1, np.int64)
+            for y0, y1 in row_chunks(mask.shape, chunk_pixels):
+                pixels += np.bincount(components[y0:y1][rows(y0, y1)], minlength=number + 1)
+            return pixels
+
+        area = pixels_in(lambda y0, y1: mask[y0:y1])
+        kept = area >= self.min_area
         if certain is not None:
-            kept &= _pixels_in(certain, components, number, chunk_pixels) > 0
+            kept &= pixels_in(lambda y0, y1: certain[y0:y1]) > 0
         if self.reconstruct:
-            kept &= _pixels_in(binary_erosion(mask, _SQUARE), components, number, chunk_pixels) > 0
-        if self.min_area > 1:
-            kept &= _pixels_in(mask, components, number, chunk_pixels) >= self.min_area
+            thick = binary_erosion(mask, _SQUARE)
+            kept &= pixels_in(lambda y0, y1: thick[y0:y1]) > 0
+        if self.border:
+            everywhere = np.broadcast_to(np.True_, mask.shape)
+            at_border = pixels_in(partial(near_border, everywhere if valid is None else valid, self.border))
+            kept &= 4 * at_border <= 3 * area
+        if self.min_skeleton > 1:
+            kept &= _pixels_of_skeletons(components, kept) >= self.min_skeleton
         kept[0] = False  # the pixels outside the mask
         cleaned: BoolArray = kept[components]
         return cleaned
 
 
-def _pixels_in(mask: BoolArray, components: npt.NDArray[np.int32], number: int, chunk_pixels: int) -> IntArray:
-    """Return how many pixels of a mask lie in each component, `(number + 1,)`; index 0 is no component."""
-    pixels = np.zeros(number + 1, np.int64)
-    for y0, y1 in row_chunks(components.shape, chunk_pixels):
-        pixels += np.bincount(components[y0:y1][mask[y0:y1]], minlength=number + 1)
+def near_border(valid: BoolArray, distance_px: int, y0: int, y1: int) -> BoolArray:
+    """Return which pixels of some rows lie near the border of the valid map, `(y1 - y0, nx)`.
+
+    The border is the edge of the map, and that of missing data. Bad pixels and lines are none: a gap in the data counts
+    as far as squares of `distance_px` pixels fit into it, or into it and what lies outside of the map.
+
+    Parameters
+    ----------
+    valid
+        True where the map has data, `(ny, nx)`.
+    distance_px
+        The largest distance from the border along rows, columns and diagonals: 3 means the first three pixels.
+    y0, y1
+        The rows.
+    """
+    reach = 2 * distance_px
+    top, bottom = max(y0 - reach, 0), min(y1 + reach, len(valid))
+    around = ((top - y0 + reach, y1 + reach - bottom), (reach, reach))
+    missing = np.pad(~valid[top:bottom], around, constant_values=True).astype(np.uint8)
+    gaps = grey_opening(missing, (distance_px, distance_px))
+    near: BoolArray = maximum_filter(gaps, 2 * distance_px + 1)[reach:-reach, reach:-reach] > 0
+    return near
+
+
+def _pixels_of_skeletons(components: npt.NDArray[np.int32], wanted: BoolArray) -> IntArray:
+    """Return how many pixels the skeleton of each wanted component has, `(number + 1,)`; 0 of the others."""
+    pixels = np.zeros(len(wanted), np.int64)
+    for number, box in enumerate(find_objects(components, len(wanted) - 1), 1):
+        if wanted[number]:
+            pixels[number] = skeleton_of(components[box] == number).sum()
     return pixels

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from bigsf.arrays import Float64Array, FloatArray, IntArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
 from bigsf.maps.planes import MapRows
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -41,6 +41,31 @@ class BinnedMap(MapRows):
         count = valid.sum(axis=-1)
         mean = np.where(valid, blocks, 0).sum(axis=-1, dtype=np.float64) / np.maximum(count, 1)
         return np.where(2 * count > self.n**2, mean, np.nan).astype(np.float32)
+
+
+class LargestScale:
+    """Finds the factor at which the mean probability over models is largest, pixel by pixel.
+
+    Parameters
+    ----------
+    wanted
+        True where a factor is to be found, `(y, x)`.
+
+    Attributes
+    ----------
+    scale
+        uint8 `(y, x)`; of equal factors the one that was added first, 0 where there is none.
+    """
+
+    def __init__(self, wanted: BoolArray) -> None:
+        self.scale: MaskArray = np.zeros(wanted.shape, np.uint8)
+        self._largest = np.where(wanted, np.float32(-1), np.float32(np.inf))
+
+    def add(self, n: int, probability: FloatArray) -> None:
+        """Take the probabilities `(models, y, x)` of a map that was binned by n, NaN where there are none."""
+        mean = probability.mean(axis=0)
+        larger = mean > self._largest
+        self.scale[larger], self._largest[larger] = n, mean[larger]
 
 
 def squares(planes: npt.NDArray[Kind], n: int, fill: Any) -> npt.NDArray[Kind]:

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
-from rich.filesize import decimal
 from scipy.ndimage import maximum_filter
 
-from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, row_chunks, window_starts
 from bigsf.models.device import autocast
 from bigsf.models.positions import position_lookup
-from bigsf.models.pyramid import BinnedMap, enlarged, squares
+from bigsf.models.pyramid import BinnedMap, LargestScale, enlarged, squares
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
@@ -100,14 +99,49 @@ class SlidingWindowPredictor:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
+        for y0, y1, probability, _ in self._predict_scales(planes, pixel_mask, advance):
+            yield y0, y1, probability
+
+    def predict_scales(
+        self, planes: MapRows, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
+        """Yield the bands of `predict_bands`, and the factor by which the map was binned for the probability.
+
+        It is the factor at which the mean over the models is largest; of equal ones the smallest. The probability of
+        each model is its own largest.
+
+        Parameters
+        ----------
+        planes, advance
+            As for `predict_bands`; each model predicts all pixels.
+
+        Yields
+        ------
+        y0, y1 : int
+            The rows.
+        probability : ndarray
+            float32 `(models, y1 - y0, nx)`; NaN where the map is missing.
+        scale : ndarray
+            uint8 `(y1 - y0, nx)`; 0 where the probability is NaN, or no square of a binned map is valid.
+        """
+        return self._predict_scales(planes, None, advance)
+
+    def _predict_scales(
+        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
         levels = {n: self._binned_level(planes, n, pixel_mask) for n in self.scales if n > 1}
         bands = self._predict_level if 1 in self.scales else self._zeros
         for y0, y1, probability in bands(planes, pixel_mask, advance):
+            wanted = ~np.isnan(probability)
+            largest = LargestScale(np.asarray(wanted.any(axis=0)))
+            if 1 in self.scales:
+                largest.add(1, probability)
             for n, level in levels.items():
                 coarse = enlarged(level, n, y0, y1, planes.shape[1])
-                np.fmax(probability, coarse, out=probability, where=~np.isnan(probability))
-            yield y0, y1, probability
+                np.fmax(probability, coarse, out=probability, where=wanted)
+                largest.add(n, coarse)
+            yield y0, y1, probability, largest.scale
 
     def _zeros(
         self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
@@ -214,52 +248,6 @@ def _predict_in_all_orientations(
             probability = model.probabilities(view.flip(3) if mirrored else view, position)
             total += (probability.flip(3) if mirrored else probability).rot90(-turns, (2, 3))
     return total / 8
-
-
-def batch_size_within(
-    memory_bytes: float,
-    models: Sequence[SegmentationModel],
-    window: int,
-    channels: int,
-    shape: tuple[int, int],
-    scales: Sequence[int] = (1,),
-    most: int = 64,
-) -> int:
-    """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
-
-    Parameters
-    ----------
-    memory_bytes
-        The budget. Python and its libraries take memory besides.
-    models
-        The models, on the CPU.
-    window
-        Side of the windows in pixels.
-    channels
-        Number of image planes.
-    shape
-        Shape (ny, nx) of the map.
-    scales
-        Factors by which the map is binned. The binned maps are held as a whole.
-    most
-        The largest number to return; more windows at a time do not make prediction faster.
-
-    Raises
-    ------
-    ConfigError
-        Where not even one window fits.
-    """
-    ny, nx = shape
-    band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models))
-    band += sum(2 * len(models) * (ny // n) * (nx // n) for n in scales if n > 1)
-    image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
-    each = max(model.output_bytes(image, position if model.coordinates else None) for model in models)
-    if band + each > memory_bytes:
-        raise ConfigError(
-            f"--memory {decimal(int(memory_bytes))} is too little: a band of this map takes {decimal(band)}, a "
-            f"window {decimal(each)}."
-        )
-    return min(most, int((memory_bytes - band) // each))
 
 
 def _extended(plane: FloatArray, height: int) -> FloatArray:

@@ -1,19 +1,35 @@
 """YAML or options -> how a map is segmented."""
 
+from dataclasses import fields
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from bigsf.config.messages import nearest
-from bigsf.filaments.cleaning import Cleaning
+from bigsf.filaments.cleaning import BORDER_PX, Cleaning
 from bigsf.maps.config import MapConfig
 from bigsf.models.device import Precision
 from bigsf.models.network import Scales
 
-Product = Literal["prob", "mask", "std", "skeleton", "catalog", "regions"]
+Product = Literal["prob", "mask", "std", "scale", "skeleton", "catalog", "regions"]
 """What a segmentation can write."""
 
 PRODUCTS: tuple[Product, ...] = get_args(Product)
+
+OF_FILAMENTS: frozenset[Product] = frozenset({"skeleton", "catalog", "regions"})
+"""Products that are made of the components of MASK."""
+
+
+_CLEANING = tuple(field.name for field in fields(Cleaning))
+"""The keys of the configuration that clean MASK."""
 
 
 def _check_threshold(value: object) -> object:
@@ -26,6 +42,16 @@ def _check_threshold(value: object) -> object:
     if not 0 <= number <= 1:
         raise ValueError(f"found {value!r}, expected whole, labelled, or a probability from 0 to 1.")
     return number
+
+
+_BORDER: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=100)])
+
+
+def _check_border(value: object) -> object:
+    try:
+        return value if value == "auto" else _BORDER.validate_python(value)
+    except ValidationError:
+        raise ValueError(f"found {value!r}, expected auto or a number of pixels from 0 to 100.") from None
 
 
 def _to_bytes(value: object) -> object:
@@ -62,6 +88,15 @@ class SegmentConfig(MapConfig):
     min_area: PositiveInt = 1
     """Leave out of MASK the components of fewer pixels."""
 
+    min_skeleton: PositiveInt = 5
+    """Leave out of MASK the components whose skeleton has fewer pixels: single pixels and round spots, which are no
+    filaments. 1 keeps all of them."""
+
+    border: Annotated[Literal["auto"] | int, BeforeValidator(_check_border)] = "auto"
+    """Leave out of MASK the components of which more than three quarters lie within so many pixels of the edge of the
+    map or of missing data, where noisy, raised or ragged rows look like filaments; `auto`: 3. Bad pixels, and gaps
+    narrower than that, do not count as missing. 0 keeps all components."""
+
     stride: PositiveInt | None = None
     """Pixels from one window to the next; by default half a window. Smaller is smoother, and slower."""
 
@@ -76,27 +111,50 @@ class SegmentConfig(MapConfig):
     """Windows at a time; by default as many as `memory` allows, up to 64. It changes the speed, not the result."""
 
     memory: Annotated[ByteSize, BeforeValidator(_to_bytes)] = ByteSize(2_000_000_000)
-    """Memory for the map and the network, e.g. 4GB; Python, its libraries and the figure take up to 600 MB besides. It
-    changes the speed, not the result."""
+    """Memory for the map, its mask and the network, e.g. 4GB; Python, its libraries and the figure take up to 600 MB
+    besides. It changes the speed, not the result. Once the map is predicted, the cleaning of MASK takes about 8 bytes
+    per pixel of the map; without one (`border: 0`, `min_skeleton: 1`), MASK is written by bands of rows."""
 
     precision: Precision = "auto"
     """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
 
     products: Annotated[list[Product], BeforeValidator(_to_products)] | None = None
-    """Any of prob (always written), mask, std, skeleton, catalog (ECSV table) and regions (for DS9), as a list or as
-    one text with commas; by default prob, mask and, with several models, std. The last three need memory for the mask
-    and its filaments: about 10 bytes per pixel of the map."""
+    """Any of prob (always written), mask, std, scale (the factor by which the map was binned where its probability was
+    taken from), skeleton, catalog (ECSV table) and regions (for DS9), as a list or as one text with commas; by default
+    prob, mask and, with several models, std. The last three need memory for the mask and its filaments: about 10 bytes
+    per pixel of the map."""
 
     @model_validator(mode="after")
     def _cleans_a_product(self) -> Self:
-        if self.cleaning and self.products is not None and set(self.products) <= {"prob", "std"}:
+        defaults = {key: type(self).model_fields[key].default for key in _CLEANING}
+        asked = [f"--{key.replace('_', '-')}" for key, default in defaults.items() if getattr(self, key) != default]
+        if asked and not self.makes_mask:
             raise ValueError(
-                f"{self.cleaning} is for MASK and what is made of it, and products leaves them out: "
-                f"{', '.join(self.products)}. Add mask to the products."
+                f"{' and '.join(asked)} would do nothing: the products leave out MASK and all that is made of it: "
+                f"{', '.join(self.products or ())}. Add mask to the products."
             )
         return self
 
     @property
+    def makes_mask(self) -> bool:
+        """Whether MASK, or a product that is made of it, is written."""
+        return self.products is None or not OF_FILAMENTS.union({"mask"}).isdisjoint(self.products)
+
+    @property
     def cleaning(self) -> Cleaning:
-        """Which components of the mask stay."""
-        return Cleaning(self.hysteresis, self.reconstruct, self.min_area)
+        """Which components of the mask stay; all of them where none is made."""
+        if not self.makes_mask:
+            return Cleaning()
+        border = BORDER_PX if self.border == "auto" else self.border
+        return Cleaning(self.hysteresis, self.reconstruct, self.min_area, self.min_skeleton, border)
+
+    @property
+    def mask_planes(self) -> int:
+        """Planes of one byte per pixel that are held as a whole while the map is predicted.
+
+        They are the mask and what its cleaning needs: the valid pixels for `border`, and with `hysteresis` those that
+        reach the threshold.
+        """
+        if not self.cleaning and OF_FILAMENTS.isdisjoint(self.products or ()):
+            return 0
+        return 1 + (self.cleaning.border > 0) + (self.hysteresis is not None)

@@ -14,10 +14,11 @@ from torch import nn
 
 from bigsf.errors import BigsfWarning, DataError, SnapshotError
 from bigsf.maps.planes import MapSource
+from bigsf.models.batch_size import batch_size_within
 from bigsf.models.device import resolve_precision
 from bigsf.models.model_config import ModelConfig
 from bigsf.models.pretrained import NAMES, snapshot_path
-from bigsf.models.sliding_window import SlidingWindowPredictor, batch_size_within
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.training.snapshot import Snapshot
 
@@ -157,9 +158,10 @@ class Ensemble:
             Where the stride leaves gaps, or the memory is too small.
         """
         models = [snapshot.build_model(deepcopy(network), trust) for snapshot in self.snapshots]
+        ny, nx = source.shape
         scales = config.scales or self.scales
         batch_size = config.batch_size or batch_size_within(
-            config.memory, models, self.window, source.channels, source.shape, scales
+            config.memory, models, self.window, source.channels, (ny, nx), scales, config.mask_planes * ny * nx
         )
         return SlidingWindowPredictor(
             [model.to(device) for model in models],

@@ -15,12 +15,13 @@ from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
 from bigsf.maps.wcs import galactic_lb
-from bigsf.segmentation.config import PRODUCTS, Product, SegmentConfig
+from bigsf.segmentation.config import OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 
 PLANES: dict[Product, tuple[str, str]] = {
     "prob": ("PRIMARY", "f4"),
     "mask": ("MASK", "u1"),
     "std": ("STD", "f4"),
+    "scale": ("SCALE", "u1"),
     "skeleton": ("SKELETON", "u1"),
 }
 """From a product to the name and dtype of its plane in the FITS file."""
@@ -29,7 +30,7 @@ FILES: dict[Product, str] = {"catalog": ".ecsv", "regions": ".reg"}
 """From a product to the ending of its file."""
 
 
-def resolve_products(products: Sequence[Product] | None, models: int) -> list[Product]:
+def resolve_products(products: Sequence[Product] | None, models: int, scales: Sequence[int]) -> list[Product]:
     """Return the products that are written, in the order of `PRODUCTS`; the probability is always one of them.
 
     Parameters
@@ -38,11 +39,13 @@ def resolve_products(products: Sequence[Product] | None, models: int) -> list[Pr
         Those that were asked for; None means the mask and, with several models, their standard deviation.
     models
         The number of models in the ensemble.
+    scales
+        The factors by which the map is binned.
 
     Raises
     ------
     ConfigError
-        Where `std` is asked of one model.
+        Where `std` is asked of one model, or `scale` of one factor.
     """
     if products is None:
         products = ["mask", "std"] if models > 1 else ["mask"]
@@ -50,6 +53,11 @@ def resolve_products(products: Sequence[Product] | None, models: int) -> list[Pr
         raise ConfigError(
             "--products: std is the standard deviation of several models, and one model was given. Give several, or "
             "the folder of a k-fold; or leave std out."
+        )
+    if "scale" in products and len(scales) == 1:
+        raise ConfigError(
+            "--products: scale tells which of several factors the map was binned by, and one factor was given: "
+            f"{scales[0]}. Give several, e.g. --scales 1,2,4; or leave scale out."
         )
     return [name for name in PRODUCTS if name in ("prob", *products)]
 
@@ -76,8 +84,10 @@ class SegmentReport:
     """The configuration, with its defaults filled in."""
     valid: int = 0
     """Pixels with a probability."""
+    reached: int = 0
+    """Pixels whose probability reaches the threshold."""
     marked: int = 0
-    """Pixels that are 1 in MASK."""
+    """Pixels that are 1 in MASK; where it is not made, those that reach the threshold."""
     not_positive: int = 0
     """Pixels of the map that are 0 or below."""
     filaments: int | None = None
@@ -105,8 +115,8 @@ class SegmentReport:
 
     @property
     def has_filaments(self) -> bool:
-        """Whether a product is made of filaments, for which the mask is kept in memory."""
-        return not {"skeleton", *FILES}.isdisjoint(self.products)
+        """Whether a product is made of filaments."""
+        return not OF_FILAMENTS.isdisjoint(self.products)
 
     @property
     def bytes(self) -> int:

@@ -80,8 +80,10 @@ def segment(
     -------
     SegmentReport
         The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
-        (uint8, 1 where the probability reaches the threshold), STD (float32, the standard deviation of the models),
-        SKELETON (uint8, 1 on the skeleton of MASK), and the table PROVENANCE. The catalogue `<output>.ecsv` has one
+        (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
+        (float32, the standard deviation of the models), SCALE (uint8, the factor by which the map was binned where the
+        probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (uint8, 1 on the skeleton of
+        MASK), and the table PROVENANCE. The catalogue `<output>.ecsv` has one
         row per filament with the columns of `bigsf.filaments.catalogue.COLUMNS`, and `<output>.reg` has its outline
         for DS9. `<output>.png` is a quicklook of the map and the probability.
 
@@ -107,7 +109,7 @@ def segment(
     image = Path(image)
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
-    products = resolve_products(config.products, len(ensemble))
+    products = resolve_products(config.products, len(ensemble), config.scales or ensemble.scales)
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
@@ -198,28 +200,31 @@ def _write_bands(
     Returns
     -------
     mask : ndarray or None
-        The mask `(ny, nx)`, where a product or the cleaning needs it as a whole.
+        The mask `(ny, nx)`, where its products or its cleaning need it as a whole.
     subsampled : SubsampledPlanes
         The map and the probability for the quicklook.
     """
-    whole_mask = _WholeMask(report) if report.config.cleaning or report.has_filaments else None
+    whole_mask = _WholeMask(report) if report.config.mask_planes else None
     subsampled = SubsampledPlanes(report.shape)
     with console.progress(f"segment {name}", report.shape[0], "rows") as advance:
-        for y0, y1, probability in predictor.predict_bands(source, advance=advance):
+        for y0, y1, probability, scale in predictor.predict_scales(source, advance):
             mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
             _check_numbers(mean, planes, name, y0, y1)
             raw, marked = planes[0], mean >= report.threshold
             writer.write("PRIMARY", y0, mean)
             if "std" in report.products:
                 writer.write("STD", y0, probability.std(axis=0))
+            if "scale" in report.products:
+                writer.write("SCALE", y0, scale)
             if whole_mask:
                 whole_mask.add(y0, y1, mean)
             elif "mask" in report.products:
                 writer.write("MASK", y0, marked)
             report.valid += int(np.isfinite(mean).sum())
-            report.marked += int(marked.sum())
+            report.reached += int(marked.sum())
             report.not_positive += int((raw <= 0).sum())
             subsampled.add(y0, image=raw, probability=mean)
+    report.marked = report.reached
     if whole_mask is None:
         return None, subsampled
     mask = whole_mask.cleaned()
@@ -241,7 +246,10 @@ def _check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1:
 
 
 class _WholeMask:
-    """The mask of the whole map in memory, for its cleaning and for products that are made of filaments."""
+    """The mask of the whole map in memory, for its cleaning and for products that are made of filaments.
+
+    `SegmentConfig.mask_planes` counts its planes.
+    """
 
     def __init__(self, report: SegmentReport) -> None:
         self._cleaning, self._threshold = report.config.cleaning, report.threshold
@@ -249,16 +257,19 @@ class _WholeMask:
         self._lowest = self._threshold if hysteresis is None else hysteresis
         self._marked = np.zeros(report.shape, np.bool_)
         self._certain = None if hysteresis is None else np.zeros(report.shape, np.bool_)
+        self._valid = np.zeros(report.shape, np.bool_) if self._cleaning.border else None
 
     def add(self, y0: int, y1: int, probability: FloatArray) -> None:
         """Take the probability `(y1 - y0, nx)` of rows y0 to y1."""
         self._marked[y0:y1] = probability >= self._lowest
         if self._certain is not None:
             self._certain[y0:y1] = probability >= self._threshold
+        if self._valid is not None:
+            self._valid[y0:y1] = np.isfinite(probability)
 
     def cleaned(self) -> BoolArray:
         """Return the mask without the components that the cleaning leaves out."""
-        return self._cleaning(self._marked, self._certain)
+        return self._cleaning(self._marked, self._certain, self._valid)
 
 
 def _warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
@@ -273,5 +284,12 @@ def _warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
         )
     if report.valid == 0:
         warnings.warn(f"{name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
-    elif report.marked == 0:
+    elif report.reached == 0:
         warnings.warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
+    elif report.marked == 0:
+        warnings.warn(
+            f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
+            f"that reach the threshold {report.threshold:.3g}. Weaken its conditions to keep some.",
+            BigsfWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from bigsf.errors import ConfigError
+from bigsf.models.batch_size import batch_size_within
+from bigsf.models.normalizations import MinMaxConfig
+from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.unet import UNet
+
+
+def test_batch_size_comes_from_memory() -> None:
+    model = SegmentationModel(UNet(features=4, depth=2), MinMaxConfig().build(1))
+    one = model.output_bytes(torch.zeros(1, 1, 16, 16))
+    band = 4 * 100 * 2 * 16 * 3
+    for memory, expected in ((band + one, 1), (band + 3.5 * one, 3), (1e12, 64)):
+        assert batch_size_within(memory, [model], 16, 1, (50, 100)) == expected
+    assert batch_size_within(band + 3.5 * one, [model], 16, 1, (50, 100), mask_bytes=2 * one) == 1
+    with pytest.raises(ConfigError, match=r"--memory 38\.4 kB is too little: a band of this map takes 38\.4 kB, a wi"):
+        batch_size_within(band, [model], 16, 1, (50, 100))
+    with pytest.raises(ConfigError, match=r"a band of this map takes 38\.4 kB, its mask 10\.0 kB, a window"):
+        batch_size_within(band, [model], 16, 1, (50, 100), mask_bytes=10_000)
