@@ -212,3 +212,14 @@ def test_a_file_that_was_changed_after_its_step_is_kept(tmp_path: Path) -> None:
     (tmp_path / "both_mosaic.fits").write_text("a thesis")
     with pytest.raises(UsageError, match=r"both_mosaic.fits exists already"):
         both.check()
+
+
+def test_the_folder_of_an_output_is_made_but_none_above_it(tmp_path: Path) -> None:
+    with Outputs(tmp_path / "new" / "map.fits").writing() as files:
+        files[tmp_path / "new" / "map.fits"].write_text("planes")
+    assert (tmp_path / "new" / "map.fits").read_text() == "planes"
+    outputs = Outputs(tmp_path / "absent" / "new" / "map.fits")
+    with pytest.raises(
+        UsageError, match=r"map.fits cannot be written: the folder .*absent does not exist. Make it first"
+    ):
+        outputs.check()

@@ -73,6 +73,9 @@ class Outputs:
             folder = next(parent for parent in target.absolute().parents if parent.exists())
             if not folder.is_dir():
                 raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
+            if folder not in (target.absolute().parent, target.absolute().parent.parent):
+                above = target.absolute().parent.parent
+                raise UsageError(f"{path} cannot be written: the folder {above} does not exist. Make it first.")
             if not os.access(folder, os.W_OK):
                 raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you. {remedy}")
 

@@ -139,6 +139,7 @@ def test_overrides_replace_and_add_keys(tmp_path: Path) -> None:
         ("trainer.metrics.1.x=3", "'1' is no index of a list of 1"),
         ("trainer.epochs=[3", "--set trainer.epochs=\\[3, line 1: expected ',' or '\\]'"),
         ("trainer.epohcs=3", "trainer.epohcs: unknown key; did you mean 'epochs'?"),
+        ("epochs=3", "epochs: unknown key; did you mean trainer.epochs?"),
     ],
 )
 def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:

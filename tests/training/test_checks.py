@@ -195,3 +195,16 @@ def test_a_logarithm_of_a_map_that_is_not_positive_warns(
         split = {**run["split"], "path": str(tmp_path / "zeros.folds.json")}
         Trainer.from_config({**run, "data": {"path": str(file.path)}, "split": split})
     assert any("takes the logarithm" in str(warning.message) for warning in said) == warns
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_kfold_that_does_not_test_every_fold_says_so(settings: Settings, tmp_path: Path, dry_run: bool) -> None:
+    config = settings(epochs=1)
+    one = config | {"split": {"path": tmp_path / "one.folds.json", "k": 1, "area_size": 16}}
+    trainer = Trainer.from_config(one)  # it writes the folds
+    other = RunConfig.from_dict(config | {"split": {"path": tmp_path / "one.folds.json"}})
+    run = (lambda: describe_kfold(trainer)) if dry_run else KFold.from_config(other).run
+    with pytest.warns(
+        BigsfWarning, match=r"\(k: 1, for the training of one model\) test 1 of 10 folds: .* remove that"
+    ):
+        run()

@@ -41,6 +41,10 @@ def show_table(columns: list[str], rows: list[list[str]]) -> None:
     console.print_table(table)
 
 
+USUAL_MULTIPLE = 8
+"""Of sides of patches: a network of the default depth halves them three times."""
+
+
 def print_mosaic(report: "MosaicReport", dry_run: bool) -> None:
     """Print the grid of a mosaic, how its tiles agree where they overlap, and what was added to each."""
     from bigsf.maps.wcs import pixel_scale_deg
@@ -110,6 +114,12 @@ def print_preprocessing(report: "PreprocessReport", config: "PreprocessConfig", 
         f"{report.windows:,}; {report.without_valid:,} with too few valid pixels, "
         f"{report.without_labels:,} without a labelled one"
     )
+    if config.patch_size % USUAL_MULTIPLE:
+        below, above = (config.patch_size // USUAL_MULTIPLE + step for step in (0, 1))
+        print_line(
+            f"  Networks take patches of a multiple of {USUAL_MULTIPLE} pixels, unless trainer.model.depth is lower: "
+            f"use --patch-size {' or '.join(str(n * USUAL_MULTIPLE) for n in (below, above) if n)}."
+        )
     if "target" not in report.sources:
         print_line("  Without --target there are no labels: segment can map this file, train cannot learn from it.")
     elif "background" not in report.sources:

@@ -15,7 +15,7 @@ from bigsf.folds.splits import Split
 from bigsf.maps.tiling import window_starts
 from bigsf.models.device import autocast
 from bigsf.models.segmentation_model import with_folded_norms
-from bigsf.training.checks import check_labels
+from bigsf.training.checks import check_labels, warn_of_untested_folds
 
 if TYPE_CHECKING:
     from bigsf.training.trainer import Trainer
@@ -44,6 +44,7 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
     _describe(trainer, numbers, window_s)
     names = [f"split_{number}" for number in numbers]
     if not only:
+        warn_of_untested_folds(folds)
         stride = config.out_of_fold.stride_of(trainer.run.patch_file.patch_size)
         scales = config.trainer.model.scales
         windows = sum(count_windows(folds, split.test, stride, scales) for split in folds.splits)

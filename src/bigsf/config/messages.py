@@ -27,7 +27,9 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
     if kind == "extra_forbidden" and named:
         text = f"is another name of {named!r}, which is given too. Keep one of them."
     elif kind == "extra_forbidden":
-        text = f"unknown key{nearest(str(path[-1]), known)} Allowed: {', '.join(known)}."
+        deeper = [".".join(keys) for keys in _paths_of(root, str(path[-1]))]
+        hint = f"; did you mean {' or '.join(deeper)}?" if deeper else nearest(str(path[-1]), known)
+        text = f"unknown key{hint} Allowed: {', '.join(known)}."
     elif kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         tag = detail["ctx"]["tag"]
@@ -46,6 +48,15 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
         text = f"found {found}, expected {message}."
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
     return line or 0, f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
+
+
+def _paths_of(config: type[BaseModel], name: str) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of all keys of a name in the parts of a configuration that are not one of several types."""
+    for key, info in config.model_fields.items():
+        if key == name:
+            yield (key,)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from ((key, *path) for path in _paths_of(info.annotation, name))
 
 
 def as_option(message: str) -> str:

@@ -30,15 +30,24 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in _DEVICES:
-        raise ConfigError(f"--device {name}: expected one of {', '.join(_DEVICES)}, or e.g. cuda:1.")
+        reason = "the GPUs of Macs are not supported yet" if name == "mps" else "expected cpu, cuda, or e.g. cuda:1"
+        raise ConfigError(f"--device {name}: {reason}. {_what_there_is()}")
     try:
         device = torch.device(name)
         if device.type == "cuda" and local_rank is not None:
             device = torch.device("cuda", local_rank)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {name}: {str(error).splitlines()[0]}. Use cpu, or cuda on a GPU.") from None
+        raise ConfigError(f"--device {name}: {str(error).splitlines()[0].rstrip('.')}. {_what_there_is()}") from None
     return device
+
+
+def _what_there_is() -> str:
+    """Return which devices this machine has, as a sentence."""
+    gpus = [f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(torch.cuda.device_count())]
+    if gpus:
+        return f"Here are cpu and {', '.join(gpus)}."
+    return f"Here is cpu alone{'' if torch.version.cuda else ': this torch was built without CUDA'}."
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:

@@ -18,7 +18,7 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
-from bigsf.training.checks import check_labels
+from bigsf.training.checks import check_labels, warn_of_untested_folds
 from bigsf.training.distributed import World
 from bigsf.training.lock import lock_folder
 from bigsf.training.resume import load_recorded_config, relocated
@@ -133,6 +133,8 @@ class KFold:
         check_only(only, len(self.names))
         check_labels(self.config, self.folds, self.folds.splits if only is None else [self.folds.splits[only - 1]])
         self.world.first(lambda: self._record_config(overwrite, only))
+        if self.world.is_first:
+            warn_of_untested_folds(self.folds)
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
         missing = [name for name in self.names if not RunFolder(self.path / name).complete]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from astropy import units
 from rich.filesize import decimal
 
@@ -28,6 +29,19 @@ def check_paths(paths: Sequence[Path], output: Path) -> None:
     if output.resolve() in resolved:
         raise UsageError(f"{output} is a tile and would be the mosaic: leave it out, or pass -o to write elsewhere.")
     check_fits_name(output, "mosaic")
+
+
+def refuse_masks(tiles: Sequence[Tile]) -> None:
+    """Raise `UsageError` where a tile is a mask: its middle rows hold 0 and 1 alone."""
+    for tile in tiles:
+        middle = tile.grid.shape[0] // 2
+        rows = tile.image.read(max(0, middle - 32), min(tile.grid.shape[0], middle + 32))
+        values = np.unique(rows[np.isfinite(rows)])
+        if np.array_equal(values, [0, 1]):
+            raise UsageError(
+                f"{tile.path.name} holds 0 and 1 alone. If it is a mask of the map, pass it with --target, "
+                "--background, --missing or --truth; several images are tiles of one map."
+            )
 
 
 def common_unit(tiles: Sequence[Tile]) -> str:

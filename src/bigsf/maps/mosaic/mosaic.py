@@ -19,6 +19,7 @@ from bigsf.maps.mosaic.checks import (
     check_paths,
     check_size,
     common_unit,
+    refuse_masks,
     shared_masks,
     warn_of_lost_detail,
 )
@@ -131,6 +132,7 @@ def make_mosaic(
         outputs.check([*paths, *map(Path, on_grid)], overwrite)
     with ExitStack() as stack:
         opened = [Tile(path, hdu, blank, masks, threshold, stack) for path in paths]
+        refuse_masks(opened)
         unit, roles = common_unit(opened), shared_masks(opened, masks)
         grid = common_grid(output.name, [tile.grid for tile in opened])
         for tile in opened:
