@@ -1,4 +1,4 @@
-"""The command line: six commands in the order of the data flow, and errors as one message with an exit code."""
+"""The command line: six commands in the order of the data flow, a helper, and errors as messages with exit codes."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Annotated, ParamSpec
 import typer
 
 from bigsf import console
+from bigsf.cli.info import info
 from bigsf.cli.kfold import kfold
 from bigsf.cli.options import with_homes
 from bigsf.cli.preprocess import preprocess
@@ -57,8 +58,8 @@ def _with_output(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _add(command: Callable[P, None], example: str) -> None:
-    app.command(epilog=f"Example: {example}")(_with_output(command))
+def _add(command: Callable[P, None], example: str, panel: str | None = None) -> None:
+    app.command(epilog=f"Example: {example}", rich_help_panel=panel)(_with_output(command))
 
 
 _add(
@@ -70,6 +71,7 @@ _add(train, "`bigsf train config.yaml --set trainer.epochs=20`")
 _add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
 _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
 _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+_add(info, "`bigsf info results/experiment_1` or, to compare, `bigsf info results/*`", panel="Helpers")
 
 
 def run() -> None:

@@ -115,6 +115,28 @@ def _by_lines(key: str, value: Any) -> str:
     return json.dumps(value)
 
 
+def read_folds_file(path: Path) -> FoldsFile:
+    """Return the content of a folds file.
+
+    Raises
+    ------
+    DataError
+        Where the file is not a folds file, or of a newer format.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for ever
+        raise DataError(f"{path} is not a folds file of BigSF: it is no regular file.")
+    try:
+        content = path.read_bytes()
+        _check_version(content, path)
+        return FoldsFile.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise DataError(f"{path} is not a folds file of BigSF: {where}: {first['msg']}.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from None
+
+
 def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = None, write: bool = True) -> Folds:
     """Read a folds file, and check that it belongs to the patch file and to the configuration.
 
@@ -136,18 +158,7 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     UsageError
         Where the file was edited, and the FITS file beside it, which would be rewritten too, is no image of folds.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for ever
-        raise DataError(f"{path} is not a folds file of BigSF: it is no regular file.")
-    try:
-        content = path.read_bytes()
-        _check_version(content, path)
-        data = FoldsFile.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(f"{path} is not a folds file of BigSF: {where}: {first['msg']}.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}.") from None
+    data = read_folds_file(path)
     remedy = "To make it anew, run bigsf split with --overwrite."
     if data.patch_file_identity != patch_file.identity:
         raise DataError(

@@ -1,0 +1,219 @@
+"""`bigsf info`: files and folders of any kind -> what they are, how they were made, and what one can do next."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from bigsf.cli.display import show_table
+from bigsf.cli.options import Quiet
+from bigsf.console import plural, print_line
+from bigsf.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from bigsf.training.run_folder import RunFolder
+    from bigsf.training.snapshot import Snapshot
+
+_COMPARED = {"whole-map AP": "whole_average_precision", "whole-map Dice": "whole_dice", "Dice": "dice"}
+"""Test scores of runs that are compared, by their heading."""
+
+
+def info(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Maps, patch files, folds, models, run or k-fold folders."),
+    ],
+    quiet: Quiet = False,
+) -> None:
+    """Tell what files and folders hold, how they were made, and what one can do next.
+
+    Of several runs or k-folds, a table compares configurations and scores.
+    """
+    for path in paths:
+        print_line(f"{path}: " + "\n  ".join(_describe(path)))
+    runs = [path for path in paths if (path / "config.yaml").exists() or (path / "summary.json").exists()]
+    if len(runs) > 1:
+        _compare(runs)
+
+
+def _describe(path: Path) -> Iterator[str]:
+    """Yield the lines on a file or folder."""
+    from bigsf.models.pretrained import NAMES
+
+    if path.is_dir():
+        yield from _of_folder(path)
+    elif str(path) in NAMES or path.suffix == ".pt":
+        yield from _of_snapshot(path)
+    elif not path.exists():
+        raise UsageError(f"{path} does not exist.")
+    else:
+        yield from _KINDS.get(path.suffix.lower(), _of_map)(path)
+
+
+def _of_map(path: Path) -> Iterator[str]:
+    from bigsf.maps.describe import describe_file
+    from bigsf.maps.fits_image import stem_of
+
+    yield "a FITS file"
+    yield from describe_file(path)
+    yield f"Next: bigsf preprocess {path}, or bigsf segment higal-small {path} -o {stem_of(path)}_segmented.fits"
+
+
+def _of_patch_file(path: Path) -> Iterator[str]:
+    from bigsf.patches.patch_file import PatchFile
+
+    file = PatchFile(path)
+    ny, nx = file.shape
+    yield f"a patch file of {len(file):,} patches"
+    yield (
+        f"map of {nx} x {ny} pixels (x, y), {plural(file.channels, 'image plane')}, {file.unit or 'no BUNIT'}, "
+        f"{'with' if file.wcs else 'no'} WCS"
+    )
+    yield f"patches of {file.patch_size} pixels every {file.stride} pixels"
+    if file.target is None:
+        yield f"no labels. Next: bigsf segment MODEL {path}"
+        return
+    target, labelled = file.labels()
+    yield f"target on {target.mean():.1%} of the map, labels on {labelled.mean():.1%}"
+    yield f"Next: bigsf split {path}, or bigsf train with data.path: {path}"
+
+
+def _of_folds(path: Path) -> Iterator[str]:
+    from bigsf.folds.folds_file import read_folds_file
+
+    folds = read_folds_file(path)
+    yield f"{plural(len(folds.counts), 'fold')} of {folds.patch_file}{', edited by hand' * folds.edited}"
+    yield ", ".join(f"{key} {value}" for key, value in folds.parameters.items() if value is not None)
+    for number, split in enumerate(folds.splits, start=1):
+        yield f"split {number}: train {split.train}, validation {split.validation}, test {split.test}"
+    yield f"Next: bigsf kfold with split.path: {path}"
+
+
+def _of_snapshot(path: Path) -> Iterator[str]:
+    from bigsf.training.snapshot import Snapshot
+
+    snapshot = Snapshot.load(path)
+    yield f"a model after {plural(snapshot.epochs_run, 'epoch')} of training"
+    yield from _of_model(snapshot)
+    yield f"Next: bigsf segment {path} MAP.fits" + (f", bigsf resume {path}" if snapshot.optimizer_state else "")
+
+
+def _of_model(snapshot: "Snapshot") -> Iterator[str]:
+    model = snapshot.config.trainer.model
+    weights = sum(tensor.numel() for tensor in snapshot.model_state.values())
+    yield (
+        f"{model.type} of {weights:,} weights, normalization {model.normalization.type}, windows of "
+        f"{snapshot.patch_size} pixels, scales {','.join(map(str, model.scales))}, {plural(model.in_channels, 'plane')}"
+    )
+    thresholds = snapshot.thresholds
+    yield f"thresholds of validation: whole {thresholds.whole:.3f}, labelled {thresholds.labelled:.3f}"
+    data = getattr(snapshot.config.data, "path", None)
+    yield f"trained on {plural(len(snapshot.training_maps), 'map')}" + (f", from {data.name}" if data else "")
+
+
+def _of_folder(path: Path) -> Iterator[str]:
+    from bigsf.training.run_folder import RunFolder
+
+    if (path / "kfold.yaml").exists():
+        yield from _of_kfold(path)
+    elif (path / "config.yaml").exists():
+        yield from _of_run(RunFolder(path))
+    else:
+        raise UsageError(f"{path} is a folder without a run or a k-fold. Name one of results/, or a file.")
+
+
+def _of_run(folder: "RunFolder") -> Iterator[str]:
+    from bigsf.evaluation.records import RunScores
+    from bigsf.training.snapshot import Snapshot
+
+    newest = folder.newest_snapshot
+    if newest is None:
+        yield f"a run that has no snapshot yet. Next: bigsf resume {folder.path}"
+        return
+    snapshot = Snapshot.load(newest)
+    yield f"a run that has done {snapshot.epochs_run} of {snapshot.config.trainer.epochs} epochs"
+    yield from _of_model(snapshot)
+    if snapshot.best:
+        yield f"best epoch {snapshot.best['epoch']:.0f}, {snapshot.config.trainer.best_by} {snapshot.best['value']:.4f}"
+    if folder.complete:
+        test = RunScores.load(folder.scores).test
+        yield "test folds: " + ", ".join(f"{name} {value:.4f}" for name, value in test.items())
+        yield f"Next: bigsf segment {folder.best} MAP.fits"
+    else:
+        yield f"Next: bigsf resume {folder.path}"
+
+
+def _of_kfold(path: Path) -> Iterator[str]:
+    from bigsf.evaluation.records import KFoldSummary
+    from bigsf.training.run_folder import RunFolder
+
+    done = [folder for folder in sorted(path.glob("split_*")) if RunFolder(folder).complete]
+    if not (path / "summary.json").exists():
+        yield f"a k-fold that has not ended: {plural(len(done), 'split')} done"
+        yield f"Next: bigsf resume {path}"
+        return
+    summary = KFoldSummary.load(path / "summary.json")
+    yield f"a k-fold of {plural(len(summary.runs), 'split')} on {Path(summary.data).name}"
+    for name, kinds in summary.out_of_fold.items():
+        whole = kinds["whole"]
+        yield f"{name}: whole-map AP {whole['average_precision']:.4f}, best Dice {whole['best_dice']:.4f}"
+    yield f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels are predicted out of fold"
+    yield f"Next: see {path / 'report.html'}, or bigsf segment {path} MAP.fits"
+
+
+def _compare(paths: list[Path]) -> None:
+    """Print the scores of runs and k-folds, and the keys in which their configurations differ."""
+    configs = {path: _flat(_config_of(path)) for path in paths}
+    keys = sorted({key for config in configs.values() for key in config})
+    differing = [key for key in keys if len({str(config.get(key)) for config in configs.values()}) > 1]
+    hidden = {"trainer.run_name", "trainer.output_dir"}
+    rows = [[heading, *(_shown(_scores_of(path).get(key)) for path in paths)] for heading, key in _COMPARED.items()]
+    rows += [[key, *(str(configs[path].get(key, "-")) for path in paths)] for key in differing if key not in hidden]
+    show_table(["", *map(str, paths)], rows)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def _scores_of(path: Path) -> dict[str, float]:
+    """Return the scores of a run or of a k-fold on what its models did not see; nothing while it has not ended."""
+    from bigsf.evaluation.records import KFoldSummary, RunScores
+
+    try:
+        if (path / "summary.json").exists():
+            model = KFoldSummary.load(path / "summary.json").out_of_fold["BigSF"]
+            whole, labelled = model["whole"], model["labelled"]
+            return {
+                "whole_average_precision": whole["average_precision"],
+                "whole_dice": whole["best_dice"],
+                "dice": labelled["best_dice"],
+            }
+        return RunScores.load(path / "scores.json").test
+    except DataError:
+        return {}
+
+
+def _config_of(path: Path) -> Any:
+    file = path / ("kfold.yaml" if (path / "kfold.yaml").exists() else "config.yaml")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested keys and lists, by their paths."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        path: leaf
+        for key, value in config.items()
+        for path, leaf in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+_KINDS: dict[str, Callable[[Path], Iterator[str]]] = {
+    ".h5": _of_patch_file,
+    ".hdf5": _of_patch_file,
+    ".json": _of_folds,
+}
