@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bigsf.patches.preprocess import preprocess as preprocess
     from bigsf.segmentation.config import SegmentConfig as SegmentConfig
     from bigsf.segmentation.ensemble import Ensemble as Ensemble
+    from bigsf.segmentation.model import Model as Model
+    from bigsf.segmentation.model import load as load
     from bigsf.segmentation.segment import segment as segment
     from bigsf.simulation.galaxy import simulate_galaxy as simulate_galaxy
     from bigsf.training.build import Parts as Parts
@@ -47,6 +49,7 @@ _MODULES = {
     "InjectedPlanes": "evaluation.injection",
     "KFold": "training.kfold",
     "LossSum": "training.components.losses",
+    "Model": "segmentation.model",
     "Parts": "training.build",
     "PatchFile": "patches.patch_file",
     "PreprocessConfig": "patches.preprocess",
@@ -58,6 +61,7 @@ _MODULES = {
     "TorchMetric": "metrics.torch_metric",
     "Trainer": "training.trainer",
     "inject": "evaluation.injection",
+    "load": "segmentation.model",
     "make_mosaic": "maps.mosaic.mosaic",
     "make_splits": "folds.splits",
     "measure_recovery": "evaluation.completeness",
@@ -69,6 +73,10 @@ _MODULES = {
 """From each public name to the module that it is imported from."""
 
 __all__ = list(_MODULES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
 
 
 def __getattr__(name: str) -> Any:

@@ -29,8 +29,8 @@ class MapRows(Protocol):
         ...
 
 
-class MapSource(MapRows, Protocol):
-    """A map with its unit, WCS and identity: a patch file, or planes in FITS files."""
+class MapOnSky(MapRows, Protocol):
+    """A map with its number of planes and its WCS."""
 
     @property
     def channels(self) -> int:
@@ -38,13 +38,17 @@ class MapSource(MapRows, Protocol):
         ...
 
     @property
-    def unit(self) -> str:
-        """BUNIT of the map, or an empty string."""
-        ...
-
-    @property
     def wcs(self) -> WCS | None:
         """The celestial WCS, or None."""
+        ...
+
+
+class MapSource(MapOnSky, Protocol):
+    """A map with its unit and identity too: a patch file, or planes in FITS files."""
+
+    @property
+    def unit(self) -> str:
+        """BUNIT of the map, or an empty string."""
         ...
 
     @property

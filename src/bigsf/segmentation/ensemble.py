@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bigsf.errors import BigsfWarning, DataError, SnapshotError
-from bigsf.maps.planes import MapSource
+from bigsf.maps.planes import MapOnSky
 from bigsf.models.batch_size import batch_size_within
 from bigsf.models.device import resolve_precision
 from bigsf.models.model_config import ModelConfig
@@ -129,7 +129,7 @@ class Ensemble:
 
     def predictor(
         self,
-        source: MapSource,
+        source: MapOnSky,
         config: SegmentConfig,
         device: torch.device,
         network: nn.Module | None = None,

@@ -23,7 +23,7 @@ from bigsf.training.trust import reaches, refuse_untrusted
 _LARGEST_PATCH = 2**14
 
 
-@dataclass
+@dataclass(repr=False)
 class Snapshot:
     """The state of a run that survives a restart, and a self-contained model.
 
@@ -68,6 +68,10 @@ class Snapshot:
     """The conditions for repeating the run bit for bit: device, processes, threads, number format, version of torch."""
     network_handed_in: bool
     """Whether the network was an object handed to the trainer, so that the config cannot build it."""
+
+    def __repr__(self) -> str:
+        weights = sum(tensor.numel() for tensor in self.model_state.values())
+        return f"<bigsf.Snapshot after {self.epochs_run} epochs, {weights:,} weights, windows of {self.patch_size} px>"
 
     def save(self, path: Path) -> None:
         """Write the snapshot, whole or not at all."""

@@ -1,0 +1,207 @@
+"""The name of a trained model -> a function from an image in memory to its probability of filaments."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+from astropy.nddata import NDData
+from astropy.units import Quantity
+from astropy.wcs import WCS
+from torch import nn
+from typing_extensions import override
+
+from bigsf import console
+from bigsf.arrays import FloatArray
+from bigsf.errors import ConfigError, DataError
+from bigsf.maps.planes import MapOnSky
+from bigsf.maps.wcs import celestial_wcs
+from bigsf.models.device import pick_device
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.ensemble import Ensemble
+
+_OPTIONS = ("stride", "scales", "tta", "batch_size", "memory", "precision")
+
+
+class ImageInMemory(MapOnSky):
+    """An image in memory as a map.
+
+    Parameters
+    ----------
+    image
+        An array `(ny, nx)`, or `(channels, ny, nx)`; a `Quantity`; an `NDData` such as `CCDData`, whose mask is missing
+        data; or an HDU with an image. NaN and infinity are missing.
+
+    Raises
+    ------
+    DataError
+        Where it is no image.
+    """
+
+    def __init__(self, image: Any) -> None:
+        self._wcs: WCS | None = None
+        missing: npt.NDArray[np.bool_] | None = None
+        if isinstance(image, NDData):
+            self._wcs = image.wcs if isinstance(image.wcs, WCS) and image.wcs.has_celestial else None
+            missing = None if image.mask is None else np.asarray(image.mask, np.bool_)
+            image = image.data
+        elif hasattr(image, "header") and hasattr(image, "data"):
+            self._wcs = celestial_wcs(fits.Header(image.header))
+            image = image.data
+        elif isinstance(image, Quantity):
+            image = image.value
+        elif isinstance(image, np.ma.MaskedArray):
+            missing, image = np.ma.getmaskarray(image), image.data
+        try:
+            planes = np.array(image, np.float32)
+        except (TypeError, ValueError):
+            raise DataError(f"{type(image).__name__} is no image: expected an array of numbers (ny, nx).") from None
+        if planes.ndim == 2:
+            planes, missing = planes[None], missing if missing is None else missing[None]
+        if planes.ndim != 3 or 0 in planes.shape:
+            raise DataError(f"The image has the shape {np.shape(image)}; expected (ny, nx) or (channels, ny, nx).")
+        planes[~np.isfinite(planes) if missing is None else ~np.isfinite(planes) | missing] = np.nan
+        planes[:, ~np.isfinite(planes).all(axis=0)] = np.nan
+        self._planes = planes
+
+    @property
+    @override
+    def channels(self) -> int:
+        return len(self._planes)
+
+    @property
+    @override
+    def wcs(self) -> WCS | None:
+        return self._wcs
+
+    @property
+    @override
+    def shape(self) -> tuple[int, int]:
+        return self._planes.shape[1], self._planes.shape[2]
+
+    @override
+    def read_rows(self, y0: int, y1: int) -> FloatArray:
+        rows: FloatArray = self._planes[:, y0:y1]
+        return rows
+
+
+class Model:
+    """One trained model or several, as a function from an image to its probability of filaments.
+
+    It predicts as `bigsf.segment` does: the same windows, scales, number format and bound of memory.
+
+    Parameters
+    ----------
+    ensemble
+        The snapshots.
+    device
+        Name of the device; by default the GPU where there is one.
+    network
+        The network, where it was handed to the trainer as an object.
+    trust
+        Run the code that the snapshots name.
+
+    Examples
+    --------
+    >>> model = bigsf.load("higal-small")  # doctest: +SKIP
+    >>> probability = model(image)  # doctest: +SKIP
+    >>> mask = probability >= model.threshold  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, device: str | None = None, network: nn.Module | None = None, trust: bool = False
+    ) -> None:
+        self.ensemble = ensemble
+        self._device, self._network, self._trust = pick_device(device), network, trust
+
+    @property
+    def threshold(self) -> float:
+        """The probability of best Dice in validation, on all valid pixels: from there on `segment` marks."""
+        return self.ensemble.threshold("whole")
+
+    @property
+    def window(self) -> int:
+        """Side of the windows in pixels."""
+        return self.ensemble.window
+
+    @property
+    def scales(self) -> list[int]:
+        """Factors by which an image is binned, unless others are asked for."""
+        return self.ensemble.scales
+
+    def __call__(self, image: Any, **options: Any) -> FloatArray:
+        """Return the probability of a filament.
+
+        Parameters
+        ----------
+        image
+            An image, as `ImageInMemory` takes it, in the unit of the training or, with normalizations that are free of
+            units (all but `global` and `none`), in any proportional one.
+        **options
+            `stride`, `scales`, `tta`, `batch_size`, `memory` or `precision`, as in `SegmentConfig`.
+
+        Returns
+        -------
+        ndarray
+            float32 `(ny, nx)`, NaN where the image is missing; the mean, where there are several models.
+
+        Raises
+        ------
+        DataError
+            Where it is no image, or has other planes than the models take.
+        ConfigError
+            Where an option does not exist or makes no sense.
+        """
+        mean: FloatArray = self._predict(image, options).mean(axis=0)
+        return mean
+
+    def each(self, image: Any, **options: Any) -> FloatArray:
+        """Return the probability of each model, `(models, ny, nx)`; the rest is as for a call."""
+        return self._predict(image, options)
+
+    def _predict(self, image: Any, options: dict[str, Any]) -> FloatArray:
+        if unknown := sorted(options.keys() - set(_OPTIONS)):
+            raise ConfigError(f"{', '.join(unknown)}: no option of a prediction. There are {', '.join(_OPTIONS)}.")
+        source = ImageInMemory(image)
+        self.ensemble.check_channels("the image", source.channels)
+        config = SegmentConfig.from_dict(options)
+        predictor = self.ensemble.predictor(source, config, self._device, self._network, self._trust)
+        probability = np.empty((len(self.ensemble), *source.shape), np.float32)
+        with console.progress("predict", source.shape[0], "rows") as advance:
+            for y0, y1, band in predictor.predict_bands(source, advance=advance):
+                probability[:, y0:y1] = band
+        return probability
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(sorted({config.type for config in self.ensemble.model_configs}))
+        number = f"{len(self.ensemble)} models: " if len(self.ensemble) > 1 else ""
+        return f"<bigsf.Model {number}{kinds}, windows of {self.window} px, threshold {self.threshold:.3f}>"
+
+
+def load(
+    models: str | Path | Sequence[str | Path],
+    device: str | None = None,
+    network: nn.Module | None = None,
+    trust: bool = False,
+) -> Model:
+    """Return trained models as a function from an image to its probability of filaments.
+
+    Parameters
+    ----------
+    models
+        A name such as "higal-small", a snapshot, a run folder or the folder of a k-fold, or several of them.
+    device, network, trust
+        As for `Model`.
+
+    Raises
+    ------
+    SnapshotError
+        Where a model cannot be loaded.
+
+    Examples
+    --------
+    >>> model = bigsf.load("results/experiment_1")  # doctest: +SKIP
+    """
+    return Model(Ensemble.load(models), device, network, trust)

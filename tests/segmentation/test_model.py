@@ -1,0 +1,84 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy import units
+from astropy.io import fits
+from astropy.nddata import CCDData, NDData
+
+import bigsf
+from bigsf.errors import ConfigError, DataError
+from conftest import Segmented, Sky
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> bigsf.Model:
+    return bigsf.load(trained, device="cpu")
+
+
+def test_an_image_in_memory_gets_what_segment_writes(model: bigsf.Model, segmented: Segmented, other_map: Path) -> None:
+    report, planes = segmented(other_map)
+    image = fits.getdata(other_map)
+    probability = model(image, precision="fp32")
+    assert probability.dtype == np.float32
+    np.testing.assert_array_equal(probability, planes["PRIMARY"])
+    assert model.threshold == report.threshold
+    binned = model(image, scales=[2], tta=True, precision="fp32")
+    assert np.nanmax(np.abs(binned - probability)) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["quantity", "ccd", "hdu", "masked", "planes", "list"])
+def test_images_of_many_kinds_are_one_image(model: bigsf.Model, sky: Sky, kind: str) -> None:
+    image = np.where(np.isfinite(sky.image), sky.image, 1e30)
+    missing = ~np.isfinite(sky.image)
+    with_nan = sky.image
+    images: dict[str, Any] = {
+        "quantity": with_nan * units.cm**-2,
+        "ccd": CCDData(image, mask=missing, unit=units.cm**-2),
+        "hdu": fits.ImageHDU(with_nan, sky.header),
+        "masked": np.ma.masked_array(image, missing),
+        "planes": with_nan[None],
+        "list": with_nan.tolist(),
+    }
+    np.testing.assert_array_equal(model(images[kind], precision="fp32"), model(with_nan, precision="fp32"))
+
+
+def test_the_image_is_not_changed(model: bigsf.Model) -> None:
+    image = np.full((20, 30), np.inf, np.float32)
+    assert np.isnan(model(image)).all()
+    assert np.isinf(image).all()
+
+
+def test_several_models_give_their_mean_and_each(trained_kfold: Path, sky: Sky) -> None:
+    model = bigsf.load(trained_kfold, device="cpu")
+    each = model.each(sky.image, precision="fp32")
+    assert each.shape == (len(model.ensemble), *sky.image.shape)
+    np.testing.assert_array_equal(model(sky.image, precision="fp32"), each.mean(axis=0))
+    assert repr(model).startswith(f"<bigsf.Model {len(each)} models: unet, windows of 16 px, threshold 0.")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("map.fits", "str is no image: expected an array of numbers"),
+        (np.ones(5), r"The image has the shape \(5,\); expected \(ny, nx\)"),
+        (NDData(np.ones((2, 20, 20))), "The model takes 1 image planes, the image gives 2"),
+    ],
+)
+def test_what_is_no_image_is_refused(model: bigsf.Model, image: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        model(image)
+
+
+def test_options_of_files_are_refused(model: bigsf.Model) -> None:
+    with pytest.raises(ConfigError, match=r"products: no option of a prediction\. There are stride, scales"):
+        model(np.ones((20, 20)), products=["mask"])
+
+
+def test_objects_are_short_in_print(trained: Path) -> None:
+    assert len(repr(bigsf.Snapshot.load(trained / "best.pt"))) < 100
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert set(bigsf.__all__) <= set(dir(bigsf))
