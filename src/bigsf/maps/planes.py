@@ -12,7 +12,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
+from bigsf.maps.wcs import beam_px, pixel_scale_deg, sky_coordinates
 
 
 class MapRows(Protocol):
@@ -44,6 +44,11 @@ class MapSource(MapRows, Protocol):
     @property
     def wcs(self) -> WCS | None:
         """The celestial WCS, or None."""
+        ...
+
+    @property
+    def beam_px(self) -> float | None:
+        """FWHM of the beam in pixels, or None where the header does not say it."""
         ...
 
     @property
@@ -138,6 +143,11 @@ class FitsMap(MapSource):
     @override
     def unit(self) -> str:
         return self.images[0].unit
+
+    @property
+    @override
+    def beam_px(self) -> float | None:
+        return beam_px(self.images[0].plane_wcs.header, self.wcs)
 
     @property
     @override

@@ -131,6 +131,7 @@ class Ensemble:
         source: MapSource,
         config: SegmentConfig,
         device: torch.device,
+        scales: Sequence[int],
         network: nn.Module | None = None,
         trust: bool = False,
     ) -> SlidingWindowPredictor:
@@ -144,6 +145,8 @@ class Ensemble:
             Its stride, batch size, memory, precision and test-time augmentation are used.
         device
             Where the networks run.
+        scales
+            Factors by which the map is binned.
         network
             The network of the models, where it was handed to the trainer as an object.
         trust
@@ -157,7 +160,6 @@ class Ensemble:
             Where the stride leaves gaps, or the memory is too small.
         """
         models = [snapshot.build_model(deepcopy(network), trust) for snapshot in self.snapshots]
-        scales = config.scales or self.scales
         batch_size = config.batch_size or batch_size_within(
             config.memory, models, self.window, source.channels, source.shape, scales
         )
