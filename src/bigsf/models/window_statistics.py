@@ -18,6 +18,8 @@ from bigsf.models.pyramid import BinnedMap
 MOST_WINDOWS = 400
 """Windows from which the statistics of a map are computed."""
 
+_SIDE = 64  # pixels, the side of windows whose scatter is taken as it is
+
 _MOST_BANDS = 20  # bands of rows in which the windows of a map lie
 
 Quantity = Literal["noise", "smoothness", "skewness", "contrast"]
@@ -111,12 +113,24 @@ def joined(parts: Iterable[Statistics]) -> Statistics:
     return {name: np.concatenate([part[name] for part in held] or [np.empty(0)]) for name in QUANTITIES}
 
 
-def ranges(statistics: Statistics) -> dict[Quantity, Range]:
-    """Return the range of each quantity over windows; a quantity that no window has is left out."""
+def ranges(statistics: Statistics, window: int = _SIDE) -> dict[Quantity, Range]:
+    """Return the range of each quantity over windows; a quantity that no window has is left out.
+
+    Parameters
+    ----------
+    statistics
+        The quantities of windows in random order.
+    window
+        Side of the windows. Those smaller than 64 pixels scatter more: the range is that of the medians of so many of
+        them as have the area of one of 64 pixels.
+    """
+    together = max(1, round((_SIDE / window) ** 2))
     found: dict[Quantity, Range] = {}
     for name, values in statistics.items():
         if len(finite := values[np.isfinite(values)]):
-            found[name] = Range(*map(float, np.quantile(finite, (0.05, 0.5, 0.95))))
+            groups = [np.median(group) for group in np.array_split(finite, max(1, len(finite) // together))]
+            (low, high), median = np.quantile(groups, (0.05, 0.95)), np.median(finite)
+            found[name] = Range(float(low), float(median), float(high))
     return found
 
 

@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from bigsf.console import logger
 from bigsf.errors import BigsfWarning, ConfigError
 from bigsf.maps.planes import MapSource
-from bigsf.models.window_statistics import Quantity, Range, map_statistics, ranges
+from bigsf.models.window_statistics import QUANTITIES, Quantity, Range, map_statistics, ranges
 from bigsf.segmentation.config import AUTO
 from bigsf.segmentation.ensemble import Ensemble
 
@@ -19,21 +19,37 @@ _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16)
 _LEAST_WINDOWS = 9
 """In fewer windows a map may differ from the training by chance."""
 
+_MANY = 0.01
+"""Part of a map. Where as many pixels have values that stand apart, the user was warned of them, and all else follows
+from them."""
+
 _LEVEL_MATTERS = ("asinh", "global", "none")
 """Normalizations that give other numbers where a constant is added to the map, or its logarithm is taken. `log` does
 so too, but a logarithm of a logarithm makes little difference, and of values below 0 there is a warning already."""
 
+_CONTRAST_MARGIN = 1.5
+"""A subtracted background or a logarithm changes the contrast by more than this factor."""
 
-class _Choice(NamedTuple):
-    """A factor by which a map is binned, and why."""
+_ANY = Range(0.0, 0.0, np.inf)
 
-    factor: int
+_AS_SMOOTH = 0.65
+"""Interpolation to smaller pixels smooths. Simulated maps and a map of the Milky Way that were enlarged by 2, 3 and 4
+and binned by the same factor keep 0.7 to 0.9 of the distance of their smoothness from 2, and 0.6 or less where they are
+binned by one less."""
+
+
+class _Factor(NamedTuple):
+    """A factor by which a map is binned."""
+
+    n: int
+    """The factor."""
     why: str
+    """Why it suits the map, as a clause."""
 
     @property
-    def scales(self) -> str:
-        """The scales, as an option names them."""
-        return f"{self.factor},{2 * self.factor}"
+    def scales(self) -> list[int]:
+        """The factor and its double."""
+        return [self.n, 2 * self.n]
 
 
 def resolve_scales(
@@ -42,8 +58,8 @@ def resolve_scales(
     """Return the factors by which a map is binned: those asked for, those of the models, or those that suit the map.
 
     `auto` is [n, 2 n]. Where the headers of the map and of the maps of the training say their beams, n is the ratio of
-    the beams in pixels. Otherwise it is the smallest factor that leaves the map no smoother than 95 % of the training
-    patches. What was chosen is printed.
+    the beams in pixels. Otherwise it is the smallest factor that leaves the map about as smooth as that of the
+    training. What was chosen is printed.
 
     Parameters
     ----------
@@ -59,77 +75,86 @@ def resolve_scales(
     Raises
     ------
     ConfigError
-        Where "auto" cannot choose: the models do not know how smooth their maps were, or no factor is large enough.
+        Where "auto" cannot choose: a model does not know how smooth its map was, or no factor is large enough.
     """
     if wanted != AUTO:
         return wanted or ensemble.scales
-    learnt = _learnt(ensemble)
-    if "smoothness" not in learnt:
-        raise ConfigError(
-            f"--scales auto: {ensemble.paths[0].name} does not know how smooth the map of its training was: a former "
-            "version of bigsf trained it. Give numbers, e.g. --scales 1,2, or train it again."
-        )
-    choice = _by_beam(source, ensemble) or _by_smoothness(source, ensemble.window, learnt["smoothness"])
-    if choice is None:
+    for path, snapshot in zip(ensemble.paths, ensemble.snapshots, strict=True):
+        if "smoothness" not in snapshot.window_ranges:
+            raise ConfigError(
+                f"--scales auto: {path.name} does not know how smooth the map of its training was, as a former version "
+                "of bigsf trained it. Give numbers, e.g. --scales 1,2, or train it again."
+            )
+    learnt = _learnt(ensemble)["smoothness"]
+    found = _factor_by_beam(source, ensemble) or _factor_by_smoothness(source, ensemble.window, learnt)
+    if found is None:
         raise ConfigError(
             f"--scales auto: {name} is smoother than the map of the training at each factor up to {_FACTORS[-1]} at "
             f"which it is still {ensemble.window} pixels wide. Give numbers, e.g. --scales 1,2."
         )
-    logger.info("--scales auto: %s is predicted at the scales %s: %s.", name, choice.scales, choice.why)
-    return [choice.factor, 2 * choice.factor]
+    logger.info("--scales auto is %s for %s: %s.", _commas(found.scales), name, found.why)
+    return found.scales
+
+
+def _commas(scales: list[int]) -> str:
+    return ",".join(map(str, scales))
 
 
 def _learnt(ensemble: Ensemble) -> dict[Quantity, Range]:
-    """Return the ranges of all training patches of the models that know theirs."""
-    found: dict[Quantity, list[Range]] = {}
-    for snapshot in ensemble.snapshots:
-        for name, values in snapshot.window_ranges.items():
-            found.setdefault(cast(Quantity, name), []).append(Range(*values))
-    return {
-        name: Range(min(r.low for r in each), float(np.mean([r.median for r in each])), max(r.high for r in each))
-        for name, each in found.items()
-    }
+    """Return the ranges of the training patches of all models that know theirs."""
+    found: dict[Quantity, Range] = {}
+    for name in QUANTITIES:
+        if known := [each.window_ranges[name] for each in ensemble.snapshots if name in each.window_ranges]:
+            low, median, high = zip(*known, strict=True)
+            found[name] = Range(min(low), float(np.mean(median)), max(high))
+    return found
 
 
-def _by_beam(source: MapSource, ensemble: Ensemble) -> _Choice | None:
-    """Return the factor that makes the beam of a map as wide in pixels as that of the training, where both are known.
+def _factor_by_beam(source: MapSource, ensemble: Ensemble) -> _Factor | None:
+    """Return the factor, nearest in ratio, that makes the beam of a map as wide in pixels as that of the training.
 
-    Of the factors that a map is binned by, it is the nearest in ratio.
+    None where the header of the map, or of a map of the training, does not say its beam.
     """
-    here, there = source.beam_px, [snapshot.beam_px for snapshot in ensemble.snapshots if snapshot.beam_px]
-    if here is None or len(there) < len(ensemble):
+    here, beams = source.beam_px, [snapshot.beam_px for snapshot in ensemble.snapshots]
+    known = [beam for beam in beams if beam is not None]
+    if here is None or len(known) < len(beams):
         return None
-    wanted = here / float(np.mean(there))
-    factor = min(_FACTORS, key=lambda n: abs(np.log(n / wanted)))
-    return _Choice(factor, f"its beam spans {here:.3g} pixels (BMAJ), and that of the training {np.mean(there):.3g}")
+    there = float(np.mean(known))
+    n = min(_FACTORS, key=lambda factor: abs(np.log(factor * there / here)))
+    return _Factor(n, f"its beam spans {here:.3g} pixels (BMAJ), that of the training {there:.3g}")
 
 
-def _by_smoothness(source: MapSource, window: int, learnt: Range) -> _Choice | None:
-    """Return the smallest factor that leaves a map no smoother than the training patches."""
+def _factor_by_smoothness(source: MapSource, window: int, learnt: Range) -> _Factor | None:
+    """Return the smallest factor that leaves a map about as smooth as that of the training, or None."""
     for n in _FACTORS:
         if n > 1 and min(source.shape) < n * window:
-            return None
+            break
         here = ranges(map_statistics(source, window, n)).get("smoothness")
-        if here is not None and here.median <= learnt.high:
-            return _Choice(n, f"{_grows('its', n)} {here.median:.2f} times ({_span(learnt)} in the training)")
+        if here is not None and here.median <= _smoothest(learnt):
+            binned = f"binned by {n}, " if n > 1 else ""
+            return _Factor(n, f"{binned}{_smoothness(here.median)}, {learnt.median:.2f} times in the training")
     return None
 
 
-def _grows(whose: str, n: int) -> str:
-    pixels = "pixels" if n == 1 else f"pixels, binned by {n},"
-    return f"{whose} {pixels} 4 apart differ more than those 2 apart"
+def _smoothest(learnt: Range) -> float:
+    """Return the smoothness up to which a map is about as smooth as that of the training."""
+    return 2 - _AS_SMOOTH * (2 - learnt.median)
 
 
-def _span(learnt: Range) -> str:
-    return f"{learnt.low:.2f} to {learnt.high:.2f}"
+def _smoothness(value: float) -> str:
+    return f"pixels 4 apart differ {value:.2f} times as much as pixels 2 apart"
 
 
-def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int) -> None:
+def _times(learnt: Range) -> str:
+    return f"{learnt.low:.2f} to {learnt.high:.2f} times"
+
+
+def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd_pixels: int = 0) -> None:
     """Warn once where a map, binned by a factor, is unlike the training patches of the models.
 
     The median of a quantity over the windows of the map is compared with the range from the 5 % to the 95 % quantile
-    over training patches. Nothing is said of maps of fewer than nine windows, nor by models of former versions, which
-    keep no ranges.
+    over training patches. Nothing is said of a map of fewer than nine windows, nor where all models are of former
+    versions, which keep no ranges.
 
     Parameters
     ----------
@@ -141,69 +166,71 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int) -> 
         The models.
     n
         The smallest factor by which the map is binned when it is predicted.
+    odd_pixels
+        Pixels with values that stand apart, of which there was a warning.
     """
     learnt = _learnt(ensemble)
-    if not learnt:
+    if not learnt or odd_pixels >= _MANY * source.shape[0] * source.shape[1]:
         return
     statistics = map_statistics(source, ensemble.window, n)
     if len(statistics["noise"]) < _LEAST_WINDOWS:
         return
-    here = {quantity: found.median for quantity, found in ranges(statistics).items()}
-    if not any(model.normalization.type in _LEVEL_MATTERS for model in ensemble.model_configs):
+    here = {quantity: found.median for quantity, found in ranges(statistics).items() if quantity in learnt}
+    normalizations = {model.normalization.type for model in ensemble.model_configs}
+    if normalizations.isdisjoint(_LEVEL_MATTERS):
         here.pop("contrast", None)
-    if found := list(_differences(here, learnt, n, source, ensemble.window)):
+    remedy = "" if normalizations == {"robust"} else "; or take a model with the normalization robust"
+    differences = [*_of_resolution(source, ensemble.window, here, learnt, n), *_of_values(here, learnt, remedy)]
+    if differences:
         binned = f", binned by {n}," if n > 1 else ""
         warnings.warn(
-            f"{name}{binned} is unlike what the model was trained on (the median of windows of {ensemble.window} "
-            f"pixels, against 90 % of the training patches). {' '.join(found)}",
+            f"{name}{binned} is unlike what the model was trained on (median of windows of {ensemble.window} pixels, "
+            f"and range of 90 % of the training patches). {' '.join(differences)}",
             BigsfWarning,
             stacklevel=3,
         )
 
 
-def _differences(
-    here: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], n: int, source: MapSource, window: int
+def _of_resolution(
+    source: MapSource, window: int, here: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], n: int
 ) -> Iterator[str]:
-    """Yield a sentence with numbers and advice for each quantity of a map that lies outside the range."""
-    outside = {
-        quantity: (value, learnt[quantity])
-        for quantity, value in here.items()
-        if quantity in learnt and not learnt[quantity].low <= value <= learnt[quantity].high
-    }
-    noisy = False
-    if "noise" in outside:
-        value, span = outside["noise"]
-        noisy = value > span.high
-        if noisy:
-            yield (
-                f"It is noisier: the noise from pixel to pixel is {value:.1%} of the spread of the values, there "
-                f"{span.low:.1%} to {span.high:.1%}. Bin it (--scales {2 * n}), or smooth it."
-            )
-    if "smoothness" in outside:
-        value, span = outside["smoothness"]
-        yield _of_smoothness(value, span, noisy, n, source, window)
-    if "skewness" in outside:
-        value, span = outside["skewness"]
+    """Yield how noise and smoothness of a map differ from those of the training, and what to do."""
+    noisy = "noise" in here and here["noise"] > learnt["noise"].high
+    if noisy:
+        low, _, high = learnt["noise"]
         yield (
-            f"Its bright pixels stand out {value:.2f} times as far as its faint ones, there {_span(span)} times. "
-            "If it is a logarithm, or the model learnt from one, bring it to the form of the training map; otherwise "
-            "take a model with the normalization robust, e.g. filaments-small."
+            f"It is noisier: the noise from pixel to pixel is {here['noise']:.1%} of the spread of the values, there "
+            f"{low:.1%} to {high:.1%}."
         )
-    if "contrast" in outside:
-        value, span = outside["contrast"]
+    rougher = "smoothness" in here and here["smoothness"] < learnt["smoothness"].low
+    smoother = "smoothness" in here and here["smoothness"] > max(
+        learnt["smoothness"].high, _smoothest(learnt["smoothness"])
+    )
+    if rougher or smoother:
+        kind = "rougher" if rougher else "smoother"
+        yield f"It is {kind}: {_smoothness(here['smoothness'])}, there {_times(learnt['smoothness'])}."
+    if noisy or rougher:
         yield (
-            f"Its values spread by {value:.1%} of their median, there by {span.low:.1%} to {span.high:.1%}. If a "
-            "background was subtracted or a logarithm taken, undo that; or take a model with the normalization robust, "
-            "e.g. filaments-small."
+            f"If that is noise, bin the map (--scales {2 * n}) or smooth it; if its beam spans fewer pixels than that "
+            "of the training, interpolate it to smaller pixels."
         )
+    elif smoother:
+        found = _factor_by_smoothness(source, window, learnt["smoothness"])
+        scales = _commas(found.scales if found else [2 * n, 4 * n])
+        yield f"Its structures span more pixels than those of the training: bin it (--scales {scales})."
 
 
-def _of_smoothness(value: float, span: Range, noisy: bool, n: int, source: MapSource, window: int) -> str:
-    kind = "smoother" if value > span.high else "rougher"
-    numbers = f"pixels 4 apart differ {value:.2f} times as much as pixels 2 apart, there {_span(span)} times"
-    if kind == "rougher":
-        advice = "" if noisy else " It has noise as wide as the beam, or narrower structures: smooth or enlarge it."
-        return f"It is rougher: {numbers}.{advice}"
-    choice = _by_smoothness(source, window, span)
-    scales = f"--scales {choice.scales}" if choice else f"--scales {2 * n},{4 * n}"
-    return f"It is smoother: {numbers}. Its structures span more pixels: bin it ({scales})."
+def _of_values(here: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], remedy: str) -> Iterator[str]:
+    """Yield how skewness and contrast of a map differ from those of the training, and what to do."""
+    skewed = "skewness" in here and not learnt["skewness"].low <= here["skewness"] <= learnt["skewness"].high
+    if skewed:
+        yield (
+            f"Its bright pixels stand out {here['skewness']:.2f} times as far from the median as its faint ones, there "
+            f"{_times(learnt['skewness'])}."
+        )
+    low, _, high = learnt.get("contrast", _ANY)
+    level = "contrast" in here and not low / _CONTRAST_MARGIN <= here["contrast"] <= high * _CONTRAST_MARGIN
+    if level:
+        yield f"Its values spread by {here['contrast']:.1%} of their median, there by {low:.1%} to {high:.1%}."
+    if skewed or level:
+        yield f"If a logarithm was taken or a background subtracted, undo that{remedy}."

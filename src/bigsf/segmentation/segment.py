@@ -118,7 +118,7 @@ def segment(
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         predictor = ensemble.predictor(source, config, torch_device, scales, network, trust)
         warn_if_elsewhere(predictor.models, source.shape, source.wcs, image.name)
-        warn_if_unlike(image.name, source, ensemble, scales[0])
+        warn_if_unlike(image.name, source, ensemble, scales[0], sum(value.pixels for value in odd_values))
         resolved = config.model_copy(
             update={
                 "products": products,

@@ -41,7 +41,8 @@ def training_ranges(dataset: PatchDataset, batch_size: int) -> dict[Quantity, Ra
             augmented.append(
                 _statistics(dataset.augmented(indices, dataset.augmentations, [dataset.seed, number]).image)
             )
-    return _widened(ranges(joined(plain)), ranges(joined(augmented)))
+    window = dataset.patch_file.patch_size
+    return _widened(ranges(joined(plain), window), ranges(joined(augmented), window))
 
 
 def _statistics(image: Tensor) -> Statistics:
