@@ -82,8 +82,8 @@ def resolve_scales(
     for path, snapshot in zip(ensemble.paths, ensemble.snapshots, strict=True):
         if "smoothness" not in snapshot.window_ranges:
             raise ConfigError(
-                f"--scales auto: {path.name} does not know how smooth the map of its training was, as a former version "
-                "of bigsf trained it. Give numbers, e.g. --scales 1,2, or train it again."
+                f"--scales auto: {path.name} does not know how smooth the map of its training was; models of former "
+                "versions of bigsf never do. Give numbers, e.g. --scales 1,2, or train it again."
             )
     learnt = _learnt(ensemble)["smoothness"]
     found = _factor_by_beam(source, ensemble) or _factor_by_smoothness(source, ensemble.window, learnt)
