@@ -103,6 +103,13 @@ def test_other_maps_of_the_same_recipe_are_like_it(model: Path, tmp_path: Path, 
     assert said(model, write(tmp_path / "other.fits", simulated(tmp_path, seed))) == []
 
 
+def test_a_training_map_of_one_kind_leaves_a_margin(model: Path, tmp_path: Path) -> None:
+    ranges = Snapshot.load(model).window_ranges
+    narrow = {name: (median, median, median) for name, (_, median, _) in ranges.items()}
+    other = changed(model, tmp_path / "narrow.pt", "asinh", window_ranges=narrow)
+    assert said(other, write(tmp_path / "other.fits", simulated(tmp_path, 1))) == []
+
+
 def test_noise_is_said_once_with_numbers_and_advice(model: Path, image: Image, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(size=image.shape)
     noisy = write(tmp_path / "noisy.fits", image + 0.1 * np.median(image) * noise)

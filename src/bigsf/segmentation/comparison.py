@@ -27,15 +27,16 @@ _LEVEL_MATTERS = ("asinh", "global", "none")
 """Normalizations that give other numbers where a constant is added to the map, or its logarithm is taken. `log` does
 so too, but a logarithm of a logarithm makes little difference, and of values below 0 there is a warning already."""
 
-_CONTRAST_MARGIN = 1.5
-"""A subtracted background or a logarithm changes the contrast by more than this factor."""
-
-_ANY = Range(0.0, 0.0, np.inf)
+_MARGINS: dict[Quantity, float] = {"noise": 1.5, "skewness": 2.0, "contrast": 3.0}
+"""Factors by which the median of a map may differ from that of the training, however narrow the range of the latter."""
 
 _AS_SMOOTH = 0.65
 """Interpolation to smaller pixels smooths. Simulated maps and a map of the Milky Way that were enlarged by 2, 3 and 4
 and binned by the same factor keep 0.7 to 0.9 of the distance of their smoothness from 2, and 0.6 or less where they are
 binned by one less."""
+
+_AS_ROUGH = 1.2
+"""The same distance of simulated maps of one recipe differs by less than this factor."""
 
 
 class _Factor(NamedTuple):
@@ -141,6 +142,14 @@ def _smoothest(learnt: Range) -> float:
     return 2 - _AS_SMOOTH * (2 - learnt.median)
 
 
+def _tolerated(quantity: Quantity, learnt: Range) -> tuple[float, float]:
+    """Return the lowest and the highest median of a map that is like the training."""
+    if quantity == "smoothness":
+        return min(learnt.low, 2 - _AS_ROUGH * (2 - learnt.median)), max(learnt.high, _smoothest(learnt))
+    margin = _MARGINS[quantity]
+    return min(learnt.low, learnt.median / margin), max(learnt.high, learnt.median * margin)
+
+
 def _smoothness(value: float) -> str:
     return f"pixels 4 apart differ {value:.2f} times as much as pixels 2 apart"
 
@@ -153,8 +162,8 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
     """Warn once where a map, binned by a factor, is unlike the training patches of the models.
 
     The median of a quantity over the windows of the map is compared with the range from the 5 % to the 95 % quantile
-    over training patches. Nothing is said of a map of fewer than nine windows, nor where all models are of former
-    versions, which keep no ranges.
+    over training patches, or with a margin around their median where that is wider. Nothing is said of a map of fewer
+    than nine windows, nor where all models are of former versions, which keep no ranges.
 
     Parameters
     ----------
@@ -175,12 +184,16 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
     statistics = map_statistics(source, ensemble.window, n)
     if len(statistics["noise"]) < _LEAST_WINDOWS:
         return
-    here = {quantity: found.median for quantity, found in ranges(statistics).items() if quantity in learnt}
     normalizations = {model.normalization.type for model in ensemble.model_configs}
+    low, high = _outside(ranges(statistics), learnt)
     if normalizations.isdisjoint(_LEVEL_MATTERS):
-        here.pop("contrast", None)
+        low.pop("contrast", None)
+        high.pop("contrast", None)
     remedy = "" if normalizations == {"robust"} else "; or take a model with the normalization robust"
-    differences = [*_of_resolution(source, ensemble.window, here, learnt, n), *_of_values(here, learnt, remedy)]
+    differences = [
+        *_of_resolution(source, ensemble.window, low, high, learnt, n),
+        *_of_values(low | high, learnt, remedy),
+    ]
     if differences:
         binned = f", binned by {n}," if n > 1 else ""
         warnings.warn(
@@ -191,46 +204,58 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
         )
 
 
+def _outside(
+    here: Mapping[Quantity, Range], learnt: Mapping[Quantity, Range]
+) -> tuple[dict[Quantity, float], dict[Quantity, float]]:
+    """Return the medians of a map that are lower than those of maps like the training, and those that are higher."""
+    low: dict[Quantity, float] = {}
+    high: dict[Quantity, float] = {}
+    for quantity in here.keys() & learnt.keys():
+        (least, most), value = _tolerated(quantity, learnt[quantity]), here[quantity].median
+        if value < least:
+            low[quantity] = value
+        elif value > most:
+            high[quantity] = value
+    return low, high
+
+
 def _of_resolution(
-    source: MapSource, window: int, here: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], n: int
+    source: MapSource,
+    window: int,
+    low: Mapping[Quantity, float],
+    high: Mapping[Quantity, float],
+    learnt: Mapping[Quantity, Range],
+    n: int,
 ) -> Iterator[str]:
     """Yield how noise and smoothness of a map differ from those of the training, and what to do."""
-    noisy = "noise" in here and here["noise"] > learnt["noise"].high
-    if noisy:
-        low, _, high = learnt["noise"]
+    if "noise" in high:
         yield (
-            f"It is noisier: the noise from pixel to pixel is {here['noise']:.1%} of the spread of the values, there "
-            f"{low:.1%} to {high:.1%}."
+            f"It is noisier: the noise from pixel to pixel is {high['noise']:.1%} of the spread of the values, there "
+            f"{learnt['noise'].low:.1%} to {learnt['noise'].high:.1%}."
         )
-    rougher = "smoothness" in here and here["smoothness"] < learnt["smoothness"].low
-    smoother = "smoothness" in here and here["smoothness"] > max(
-        learnt["smoothness"].high, _smoothest(learnt["smoothness"])
-    )
-    if rougher or smoother:
-        kind = "rougher" if rougher else "smoother"
-        yield f"It is {kind}: {_smoothness(here['smoothness'])}, there {_times(learnt['smoothness'])}."
-    if noisy or rougher:
+    for kind, values in (("rougher", low), ("smoother", high)):
+        if "smoothness" in values:
+            yield f"It is {kind}: {_smoothness(values['smoothness'])}, there {_times(learnt['smoothness'])}."
+    if "noise" in high or "smoothness" in low:
         yield (
             f"If that is noise, bin the map (--scales {2 * n}) or smooth it; if its beam spans fewer pixels than that "
             "of the training, interpolate it to smaller pixels."
         )
-    elif smoother:
+    elif "smoothness" in high:
         found = _factor_by_smoothness(source, window, learnt["smoothness"])
         scales = _commas(found.scales if found else [2 * n, 4 * n])
         yield f"Its structures span more pixels than those of the training: bin it (--scales {scales})."
 
 
-def _of_values(here: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], remedy: str) -> Iterator[str]:
+def _of_values(outside: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], remedy: str) -> Iterator[str]:
     """Yield how skewness and contrast of a map differ from those of the training, and what to do."""
-    skewed = "skewness" in here and not learnt["skewness"].low <= here["skewness"] <= learnt["skewness"].high
-    if skewed:
+    if "skewness" in outside:
         yield (
-            f"Its bright pixels stand out {here['skewness']:.2f} times as far from the median as its faint ones, there "
-            f"{_times(learnt['skewness'])}."
+            f"Its bright pixels stand out {outside['skewness']:.2f} times as far from the median as its faint ones, "
+            f"there {_times(learnt['skewness'])}."
         )
-    low, _, high = learnt.get("contrast", _ANY)
-    level = "contrast" in here and not low / _CONTRAST_MARGIN <= here["contrast"] <= high * _CONTRAST_MARGIN
-    if level:
-        yield f"Its values spread by {here['contrast']:.1%} of their median, there by {low:.1%} to {high:.1%}."
-    if skewed or level:
+    if "contrast" in outside:
+        low, _, high = learnt["contrast"]
+        yield f"Its values spread by {outside['contrast']:.1%} of their median, there by {low:.1%} to {high:.1%}."
+    if not outside.keys().isdisjoint(("skewness", "contrast")):
         yield f"If a logarithm was taken or a background subtracted, undo that{remedy}."
