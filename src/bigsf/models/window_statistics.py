@@ -20,6 +20,8 @@ MOST_WINDOWS = 400
 
 _SIDE = 64  # pixels, the side of windows whose scatter is taken as it is
 
+_LEAST_SIDE = 5  # pixels, for differences of pixels 4 apart
+
 _MOST_BANDS = 20  # bands of rows in which the windows of a map lie
 
 Quantity = Literal["noise", "smoothness", "skewness", "contrast"]
@@ -55,13 +57,16 @@ def window_statistics(windows: Tensor) -> Statistics:
     Parameters
     ----------
     windows
-        Raw values `(n, 1, y, x)`, NaN = missing. A window with fewer valid pixels than missing ones has no statistics.
+        Raw values `(n, 1, y, x)`, NaN = missing. A window with fewer valid pixels than missing ones does not count,
+        nor does one with a side of fewer than 5 pixels.
 
     Returns
     -------
     dict
         From the name of each quantity to its values `(m,)`, of the m windows that count.
     """
+    if min(windows.shape[2:]) < _LEAST_SIDE:
+        return joined([])
     windows = windows[2 * windows.isfinite().sum(dim=(1, 2, 3)) >= windows[0].numel()]
     spread = patch_spread(windows).flatten()
     faint, median, bright = _quantiles(windows, (0.05, 0.5, 0.95))
@@ -89,8 +94,6 @@ def _difference(windows: Tensor, lag: int) -> Tensor:
     along_y = windows[:, :, lag:] - windows[:, :, :-lag]
     along_x = windows[..., lag:] - windows[..., :-lag]
     both = torch.cat([along_y.flatten(1), along_x.flatten(1)], dim=1)
-    if not both.shape[1]:  # a map of a few pixels
-        return windows.new_full((len(windows),), torch.nan)
     return both.abs().nanmedian(dim=1).values
 
 
