@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.planes import read_mask
+from bigsf.maps.masks import read_mask
 
 MASK = np.zeros((4, 6), np.uint8)
 MASK[1, 2:4] = 1

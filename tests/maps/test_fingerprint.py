@@ -99,7 +99,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> MapFingerprint:
 class ArraySource(ArrayMap):
     """A map in memory without a WCS."""
 
-    channels, unit, wcs, image_sha256 = 1, "", None, ""
+    channels, unit, wcs, beam_px, image_sha256 = 1, "", None, None, ""
 
     def output_header(self) -> fits.Header:
         return fits.Header()

@@ -16,7 +16,7 @@ from conftest import ArrayMap, galactic_header
 class SkyMap(ArrayMap, MapSource):
     """A map in memory with a header; NaN where it is not valid."""
 
-    channels, unit, image_sha256 = 1, "", ""
+    channels, unit, beam_px, image_sha256 = 1, "", None, ""
 
     def __init__(self, header: fits.Header, valid: BoolArray) -> None:
         super().__init__(np.where(valid, np.float32(1), np.float32(np.nan))[None])

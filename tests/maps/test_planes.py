@@ -9,7 +9,8 @@ from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
+from bigsf.maps.masks import read_mask
+from bigsf.maps.planes import FitsMap, check_same_grid
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from conftest import galactic_header

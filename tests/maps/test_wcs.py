@@ -7,6 +7,7 @@ from astropy.wcs import WCS
 
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.wcs import (
+    beam_px,
     celestial_wcs,
     galactic_lb,
     nearest_galactic_lb,
@@ -151,3 +152,13 @@ def test_period_of_a_cylindrical_perspective_follows_its_radius() -> None:
     header = galactic_header(5, 3)
     header.update(CTYPE1="GLON-CYP", CTYPE2="GLAT-CYP", PV2_1=1.0, PV2_2=0.5)
     assert sky_period_px(WCS(header), (3, 5)) == pytest.approx(18_000)
+
+
+@pytest.mark.parametrize(("bmaj", "expected"), [(0.05, 5.0), (0.0, None), (-1.0, None), ("wide", None), (None, None)])
+def test_a_beam_is_bmaj_in_pixels(bmaj: Any, expected: float | None) -> None:
+    header = galactic_header(20, 10, step_deg=0.01)
+    if bmaj is not None:
+        header["BMAJ"] = bmaj
+    found = beam_px(header, celestial_wcs(header))
+    assert found == (expected and pytest.approx(expected))
+    assert beam_px(header, None) is None

@@ -2,6 +2,7 @@ import pytest
 
 from bigsf.errors import ConfigError
 from bigsf.models.network import check_patch_size
+from bigsf.models.unet import UNetConfig
 
 
 @pytest.mark.parametrize(
@@ -11,3 +12,10 @@ def test_nearest_patch_sizes_are_named(size: int, multiple: int, listing: str) -
     with pytest.raises(ConfigError, match=f"for example {listing}, in bigsf preprocess"):
         check_patch_size(size, multiple, "unet")
     check_patch_size(multiple, multiple, "unet")
+
+
+def test_scales_of_a_model_are_numbers() -> None:
+    with pytest.raises(
+        ConfigError, match=r"scales: found 'auto', expected numbers such as 1,2: all folds .* --scales auto"
+    ):
+        UNetConfig.from_dict({"scales": "auto"})

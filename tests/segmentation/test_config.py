@@ -115,3 +115,16 @@ def test_paths_of_a_yaml_are_relative_to_its_folder(tmp_path: Path) -> None:
     assert (config.valid, config.channels) == (tmp_path / "valid.fits", [tmp_path / "other.fits"])
     (tmp_path / "again.yaml").write_text(config.to_yaml())
     assert SegmentConfig.from_yaml(tmp_path / "again.yaml") == config
+
+
+@pytest.mark.parametrize(("scales", "expected"), [("4, 1,2", [1, 2, 4]), ([3], [3]), ("Auto", "auto"), (None, None)])
+def test_scales_are_numbers_or_auto(scales: object, expected: object) -> None:
+    assert SegmentConfig.from_dict({"scales": scales}).scales == expected
+
+
+@pytest.mark.parametrize("scales", ["1,auto", "0", [33], [], "wide", 2.5])
+def test_impossible_scales_are_refused(scales: object) -> None:
+    with pytest.raises(
+        ConfigError, match=r"scales: found .*, expected auto, or whole numbers from 1 to 32 such as 1,2,4"
+    ):
+        SegmentConfig.from_dict({"scales": scales})

@@ -38,6 +38,8 @@ KEYS = {
     "STOPPED_EARLY",
     "MACHINE",
     "NETWORK_HANDED_IN",
+    "WINDOW_RANGES",
+    "BEAM_PX",
 }
 
 
@@ -84,7 +86,7 @@ def test_snapshot_is_the_same_after_saving_and_loading(snapshot: Snapshot, path:
 def test_format_has_not_moved(path: Path) -> None:
     data = content(path)
     assert set(data) == KEYS, "a new key wants a new FORMAT_VERSION and a way to read the old one"
-    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 3)
+    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 4)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_hostile_pickle_would_have_worked(tmp_path: Path) -> None:
 
 def test_newer_format_is_refused_with_both_versions(path: Path) -> None:
     torch.save({**content(path), "FORMAT_VERSION": 99, "BIGSF_VERSION": "9.9"}, path)
-    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 3\. Update"):
+    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 4\. Update"):
         Snapshot.load(path)
 
 

@@ -85,7 +85,8 @@ def segment(
         str | None,
         typer.Option(
             help="Factors by which the map is binned, e.g. 1,2,4 for filaments of many widths; the largest probability "
-            "counts. [default: those of the models]"
+            "counts. auto: n and 2 n, where binning by n makes the map about as smooth as that of the training. "
+            "[default: those of the models]"
         ),
     ] = None,
     tta: Annotated[

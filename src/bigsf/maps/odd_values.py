@@ -9,7 +9,8 @@ import numpy as np
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.planes import FitsMap, check_not_inverted
+from bigsf.maps.masks import check_not_inverted
+from bigsf.maps.planes import FitsMap
 from bigsf.maps.tiling import BLOCK_PIXELS, READ_PIXELS, bands, row_chunks
 
 _GAP = 4  # empty octaves (factors of 2) on at least one side of a value that stands apart

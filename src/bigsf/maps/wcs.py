@@ -86,6 +86,18 @@ def pixel_scale_deg(wcs: WCS) -> float:
     return float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
 
 
+def beam_px(header: fits.Header, wcs: WCS | None) -> float | None:
+    """Return the FWHM of the beam along its longer axis in pixels: BMAJ, in degrees, over the side of a pixel.
+
+    None where the header has no BMAJ above 0, or the map no celestial WCS.
+    """
+    try:
+        size_px = float(header["BMAJ"]) / pixel_scale_deg(wcs) if wcs is not None else 0.0
+    except (KeyError, TypeError, ValueError):
+        return None
+    return size_px if 0 < size_px < np.inf else None
+
+
 def sky_coordinates(wcs: WCS, pixels: npt.ArrayLike) -> SkyCoord:
     """Return the positions on the sky of pixels (y, x), `(n, 2)`; NaN where a pixel shows no sky.
 

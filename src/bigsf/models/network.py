@@ -12,6 +12,11 @@ from bigsf.models.positions import AnyPositionConfig
 
 
 def _to_list(value: object) -> object:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        raise ValueError(
+            "found 'auto', expected numbers such as 1,2: all folds are predicted at the same scales. Those of a map "
+            "are chosen by bigsf segment --scales auto."
+        )
     return value.split(",") if isinstance(value, str) else value
 
 

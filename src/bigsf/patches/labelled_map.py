@@ -11,8 +11,9 @@ import numpy as np
 from bigsf.arrays import BoolArray, MaskArray
 from bigsf.errors import DataError, UsageError
 from bigsf.maps.fits_image import Cut, FitsImage, open_planes
+from bigsf.maps.masks import MaskPlane, to_mask
 from bigsf.maps.odd_values import ValueCensus
-from bigsf.maps.planes import FitsMap, MapRead, MaskPlane, check_same_grid, to_mask
+from bigsf.maps.planes import FitsMap, MapRead, check_same_grid
 from bigsf.maps.shapes.drawn_mask import LINE_WIDTH_PX, DrawnMask, has_lines, is_drawn
 
 

@@ -25,7 +25,7 @@ from bigsf.files import WITHOUT_LOCKS, ChangeDetector
 from bigsf.maps.fits_guard import sound_cards
 from bigsf.maps.fits_image import is_fits
 from bigsf.maps.planes import MapSource
-from bigsf.maps.wcs import celestial_wcs
+from bigsf.maps.wcs import beam_px, celestial_wcs
 from bigsf.patches.patch_format import OpenPatchFile
 
 _CACHE_IMAGE = "on disk image buffer"
@@ -153,6 +153,11 @@ class PatchFile(MapSource):
     @override
     def wcs(self) -> WCS | None:
         return self._wcs
+
+    @property
+    @override
+    def beam_px(self) -> float | None:
+        return beam_px(self.header, self.wcs)
 
     @cached_property
     def _wcs(self) -> WCS | None:

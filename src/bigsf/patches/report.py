@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.errors import BigsfWarning, DataError
+from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.odd_values import check_range, warn_of_odd_values
-from bigsf.maps.planes import check_not_inverted
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 
 _FEW = 100  # labelled pixels; the mean of fewer says little

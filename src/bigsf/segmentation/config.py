@@ -32,6 +32,10 @@ _CLEANING = tuple(field.name for field in fields(Cleaning))
 """The keys of the configuration that clean MASK."""
 
 
+AUTO: Literal["auto"] = "auto"
+"""The scales that suit the map are chosen."""
+
+
 def _check_threshold(value: object) -> object:
     if value in ("whole", "labelled"):
         return value
@@ -52,6 +56,15 @@ def _check_border(value: object) -> object:
         return value if value == "auto" else _BORDER.validate_python(value)
     except ValidationError:
         raise ValueError(f"found {value!r}, expected auto or a number of pixels from 0 to 100.") from None
+
+
+def _to_scales(value: object) -> object:
+    if isinstance(value, str) and value.strip().lower() == AUTO:
+        return AUTO
+    try:
+        return TypeAdapter(Scales).validate_python(value)
+    except ValidationError:
+        raise ValueError(f"found {value!r}, expected auto, or whole numbers from 1 to 32 such as 1,2,4.") from None
 
 
 def _to_bytes(value: object) -> object:
@@ -100,9 +113,10 @@ class SegmentConfig(MapConfig):
     stride: PositiveInt | None = None
     """Pixels from one window to the next; by default half a window. Smaller is smoother, and slower."""
 
-    scales: Scales | None = None
+    scales: Annotated[Literal["auto"] | Scales, BeforeValidator(_to_scales)] | None = None
     """Factors by which the map is binned, e.g. 1,2,4: the largest probability counts. By default those that the models
-    were validated with; 2 or more alone for a map whose beam spans many pixels."""
+    were validated with; 2 or more alone for a map whose beam spans many pixels. `auto`: n and 2 n, where binning by n
+    makes the map about as smooth as that of the training."""
 
     tta: bool = False
     """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""

@@ -132,6 +132,7 @@ class Ensemble:
         source: MapOnSky,
         config: SegmentConfig,
         device: torch.device,
+        scales: Sequence[int],
         network: nn.Module | None = None,
         trust: bool = False,
     ) -> SlidingWindowPredictor:
@@ -145,6 +146,8 @@ class Ensemble:
             Its stride, batch size, memory, precision and test-time augmentation are used.
         device
             Where the networks run.
+        scales
+            Factors by which the map is binned.
         network
             The network of the models, where it was handed to the trainer as an object.
         trust
@@ -159,7 +162,6 @@ class Ensemble:
         """
         models = [snapshot.build_model(deepcopy(network), trust) for snapshot in self.snapshots]
         ny, nx = source.shape
-        scales = config.scales or self.scales
         batch_size = config.batch_size or batch_size_within(
             config.memory, models, self.window, source.channels, (ny, nx), scales, config.mask_planes * ny * nx
         )

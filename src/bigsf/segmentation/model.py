@@ -19,7 +19,7 @@ from bigsf.errors import ConfigError, DataError
 from bigsf.maps.planes import MapOnSky
 from bigsf.maps.wcs import celestial_wcs
 from bigsf.models.device import pick_device
-from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 
 _OPTIONS = ("stride", "scales", "tta", "batch_size", "memory", "precision")
@@ -167,7 +167,10 @@ class Model:
         source = ImageInMemory(image)
         self.ensemble.check_channels("the image", source.channels)
         config = SegmentConfig.from_dict(options)
-        predictor = self.ensemble.predictor(source, config, self._device, self._network, self._trust)
+        if config.scales == AUTO:
+            raise ConfigError("scales auto is for bigsf.segment; give numbers here, e.g. [1, 2].")
+        scales = config.scales or self.ensemble.scales
+        predictor = self.ensemble.predictor(source, config, self._device, scales, self._network, self._trust)
         probability = np.empty((len(self.ensemble), *source.shape), np.float32)
         with console.progress("predict", source.shape[0], "rows") as advance:
             for y0, y1, band in predictor.predict_bands(source, advance=advance):

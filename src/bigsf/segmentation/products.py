@@ -30,7 +30,7 @@ FILES: dict[Product, str] = {"catalog": ".ecsv", "regions": ".reg"}
 """From a product to the ending of its file."""
 
 
-def resolve_products(products: Sequence[Product] | None, models: int, scales: Sequence[int]) -> list[Product]:
+def resolve_products(products: Sequence[Product] | None, models: int, several_scales: bool) -> list[Product]:
     """Return the products that are written, in the order of `PRODUCTS`; the probability is always one of them.
 
     Parameters
@@ -39,8 +39,8 @@ def resolve_products(products: Sequence[Product] | None, models: int, scales: Se
         Those that were asked for; None means the mask and, with several models, their standard deviation.
     models
         The number of models in the ensemble.
-    scales
-        The factors by which the map is binned.
+    several_scales
+        Whether the map is binned by several factors.
 
     Raises
     ------
@@ -54,10 +54,10 @@ def resolve_products(products: Sequence[Product] | None, models: int, scales: Se
             "--products: std is the standard deviation of several models, and one model was given. Give several, or "
             "the folder of a k-fold; or leave std out."
         )
-    if "scale" in products and len(scales) == 1:
+    if "scale" in products and not several_scales:
         raise ConfigError(
-            "--products: scale tells which of several factors the map was binned by, and one factor was given: "
-            f"{scales[0]}. Give several, e.g. --scales 1,2,4; or leave scale out."
+            "--products: scale tells which of several factors the map was binned by, and one factor was given. Give "
+            "several, e.g. --scales 1,2,4; or leave scale out."
         )
     return [name for name in PRODUCTS if name in ("prob", *products)]
 

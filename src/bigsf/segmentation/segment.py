@@ -25,7 +25,8 @@ from bigsf.models.positions import warn_if_elsewhere
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
-from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.comparison import resolve_scales, warn_if_unlike
+from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
@@ -109,15 +110,18 @@ def segment(
     image = Path(image)
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
-    products = resolve_products(config.products, len(ensemble), config.scales or ensemble.scales)
+    several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
+    products = resolve_products(config.products, len(ensemble), several_scales)
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
     with open_map(image, config) as (source, odd_values):
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
-        predictor = ensemble.predictor(source, config, torch_device, network, trust)
+        scales = resolve_scales(config.scales, image.name, source, ensemble)
+        predictor = ensemble.predictor(source, config, torch_device, scales, network, trust)
         warn_if_elsewhere(predictor.models, source.shape, source.wcs, image.name)
+        warn_if_unlike(image.name, source, ensemble, scales[0], sum(value.pixels for value in odd_values))
         resolved = config.model_copy(
             update={
                 "products": products,
@@ -127,7 +131,7 @@ def segment(
                 "precision": _PRECISIONS[predictor.dtype],
             }
         )
-        _explain_threshold(resolved, ensemble)
+        _explain_threshold(resolved, ensemble, predictor.scales)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
@@ -164,15 +168,15 @@ def _write_outputs(
         )
 
 
-def _explain_threshold(config: SegmentConfig, ensemble: Ensemble) -> None:
+def _explain_threshold(config: SegmentConfig, ensemble: Ensemble, scales: list[int]) -> None:
     """Print how a threshold of validation was found, where this map is predicted in another way."""
 
-    def way(stride: int | None, scales: list[int] | None, tta: bool) -> str:
-        binned = f", scales {','.join(map(str, scales))}" if scales and scales != [1] else ""
+    def way(stride: int | None, scales: list[int], tta: bool) -> str:
+        binned = f", scales {','.join(map(str, scales))}" if scales != [1] else ""
         return f"stride {stride}{binned}{' with tta' if tta else ''}"
 
     found = way(max(1, ensemble.window // 2), ensemble.scales, False)
-    here = way(config.stride, config.scales, config.tta)
+    here = way(config.stride, scales, config.tta)
     if isinstance(config.threshold, str) and here != found:
         console.logger.info(
             "The threshold %s was found at %s; at %s another one may be better.", config.threshold, found, here

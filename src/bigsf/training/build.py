@@ -42,6 +42,7 @@ from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 from bigsf.training.training_maps import TrainingMap, as_training_map, fingerprints
+from bigsf.training.training_windows import training_ranges
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
 _PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, fewer uncatalogued filaments are found
@@ -159,6 +160,7 @@ def build_run(
             [*(start.training_maps if start else []), own_map],
         ),
         network_handed_in=parts.network is not None,
+        window_ranges=training_ranges(dataset, trainer.batch_size),
     )
 
 

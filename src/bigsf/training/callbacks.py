@@ -77,6 +77,8 @@ class Checkpoints(Callback):
                 folds_identity=run.folds.identity,
                 machine=run.machine,
                 network_handed_in=run.network_handed_in,
+                window_ranges={name: tuple(found) for name, found in run.window_ranges.items()},
+                beam_px=run.patch_file.beam_px,
             ).save(path)
 
 

@@ -123,9 +123,30 @@ class PatchDataset:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return the part of this process of an augmented batch. It may be empty."""
-        whole = self.batch_indices(epoch, step)
         mine = slice(self.rank, None, self.processes)
-        patches = self.read(whole[mine])
+        return self.augmented(self.batch_indices(epoch, step), self.augmentations, [self.seed, epoch, step], mine)
+
+    def augmented(
+        self,
+        indices: IntArray,
+        augmentations: Sequence[Augmentation],
+        seed: Sequence[int],
+        part: slice = slice(None),
+    ) -> Batch:
+        """Return some of the patches with these indices, changed by augmentations.
+
+        Parameters
+        ----------
+        indices
+            The rows of the patches in the patch file.
+        augmentations
+            The augmentations, in the order in which they are applied.
+        seed
+            Seed of their random numbers, which are drawn for all patches.
+        part
+            Which of the patches are returned.
+        """
+        patches = self.read(indices[part])
         centre = patches.position + (self.patch_file.patch_size - 1) / 2
         batch = Batch(
             torch.from_numpy(patches.image).to(self.device),
@@ -133,9 +154,9 @@ class PatchDataset:
             torch.from_numpy(patches.labelled)[:, None].to(self.device).bool(),
             self.locate(centre).to(self.device) if self.locate else None,
         )
-        generator = np.random.default_rng([self.seed, epoch, step])
-        for augmentation in self.augmentations:
-            draw = torch.from_numpy(augmentation.draw(generator, len(whole))[mine])
+        generator = np.random.default_rng(seed)
+        for augmentation in augmentations:
+            draw = torch.from_numpy(augmentation.draw(generator, len(indices))[part])
             if len(draw):
                 batch = augmentation.apply(batch, draw.to(self.device))
         return batch

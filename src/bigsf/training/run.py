@@ -9,6 +9,7 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.window_statistics import Quantity, Range
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.components.losses import Loss
@@ -48,6 +49,8 @@ class TrainingRun:
     """Model, optimizer and scheduler, and how far they have come."""
     network_handed_in: bool
     """Whether the network is an object from the caller, which the configuration cannot build."""
+    window_ranges: dict[Quantity, Range]
+    """What the model can learn of noise, smoothness, skewness and contrast, see `training_ranges`."""
 
     @property
     def model(self) -> SegmentationModel:

@@ -1,5 +1,6 @@
 """The snapshot of a run: a trained model, and all that training needs to go on."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot_file import read_fields, write_fields
 from bigsf.training.training_maps import TrainingMap, is_sound
+from bigsf.training.training_windows import are_sound
 from bigsf.training.trust import reaches, refuse_untrusted
 
 _LARGEST_PATCH = 2**14
@@ -68,6 +70,11 @@ class Snapshot:
     """The conditions for repeating the run bit for bit: device, processes, threads, number format, version of torch."""
     network_handed_in: bool
     """Whether the network was an object handed to the trainer, so that the config cannot build it."""
+    window_ranges: dict[str, tuple[float, float, float]]
+    """5 % quantile, median and 95 % quantile of noise, smoothness, skewness and contrast over training patches
+    (`models.window_statistics`); empty in snapshots of former formats."""
+    beam_px: float | None
+    """FWHM of the beam of the map in pixels, where its header says it."""
 
     def __repr__(self) -> str:
         weights = sum(tensor.numel() for tensor in self.model_state.values())
@@ -112,6 +119,10 @@ class Snapshot:
             yield f"its best model is {self.best}"
         if not all(map(is_sound, self.training_maps)):
             yield "the fingerprints of its training maps cannot be read"
+        if not are_sound(self.window_ranges):
+            yield f"its ranges of windows are {self.window_ranges}"
+        if self.beam_px is not None and not 0 < self.beam_px < math.inf:
+            yield f"its beam is {self.beam_px} pixels"
 
     @property
     def config(self) -> RunConfig:

@@ -18,7 +18,7 @@ from bigsf.training.training_maps import known_by_file
 from bigsf.version import __version__
 
 FORMAT = "bigsf snapshot"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 _EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
@@ -38,9 +38,15 @@ def _with_training_maps(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _without_windows(data: dict[str, Any]) -> dict[str, Any]:
+    """Say in a snapshot of format 3 that the windows and the beam of its map are not known."""
+    return {**data, "WINDOW_RANGES": {}, "BEAM_PX": None}
+
+
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _without_straddling_patches,
     2: _with_training_maps,
+    3: _without_windows,
 }
 """From a format version to the function that makes its dictionary one of the next version."""
 

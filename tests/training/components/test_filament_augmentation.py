@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from bigsf.models.window_statistics import patch_spread
 from bigsf.training.components.batch import Augmentation, Batch
 from bigsf.training.components.filament_augmentation import (
     Chain,
     FilamentsConfig,
     arc_steps,
     local_mean,
-    noise_level,
-    patch_spread,
     segment_starts,
     why_not_linear,
 )
@@ -172,10 +171,3 @@ def test_a_filament_below_the_noise_has_no_label() -> None:
     assert not loud.labelled.any()
     quiet = one_filament(10 + 4 * noise)
     assert quiet.labelled.any()
-
-
-def test_noise_and_spread_are_those_of_white_noise() -> None:
-    noise = 3 * torch.randn((2, 1, 128, 128), generator=torch.Generator().manual_seed(0))
-    noise[0, 0, :50] = torch.nan
-    torch.testing.assert_close(noise_level(noise).flatten(), torch.tensor([3.0, 3.0]), rtol=0.03, atol=0)
-    torch.testing.assert_close(patch_spread(noise).flatten(), torch.tensor([3.0, 3.0]), rtol=0.03, atol=0)

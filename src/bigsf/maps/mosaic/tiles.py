@@ -10,9 +10,10 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import find_planes
+from bigsf.maps.masks import read_mask
 from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
 from bigsf.maps.odd_values import check_map
-from bigsf.maps.planes import FitsMap, check_same_grid, read_mask
+from bigsf.maps.planes import FitsMap, check_same_grid
 from bigsf.maps.tiling import bands
 
 Block = tuple[int, int, int, int]

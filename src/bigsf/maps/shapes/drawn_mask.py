@@ -7,7 +7,7 @@ import numpy as np
 from bigsf.arrays import FloatArray
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import is_fits
-from bigsf.maps.planes import OnGrid
+from bigsf.maps.masks import OnGrid
 from bigsf.maps.shapes import moc_file, region_file, spine_table
 from bigsf.maps.shapes.canvas import Canvas
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from bigsf.arrays import Float64Array
 from bigsf.config import Component
+from bigsf.models.window_statistics import noise_level, patch_spread
 from bigsf.training.components.batch import Augmentation, Batch, Draw
 
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background, as for filaments that are injected
@@ -151,19 +152,6 @@ def why_not_linear(values: Float64Array, unit: str, contrast: float) -> str:
 def local_mean_size(plane: Tensor) -> Tensor:
     """Return the absolute local mean of patches `(b, 1, y, x)`."""
     return local_mean(plane).abs()
-
-
-def patch_spread(plane: Tensor) -> Tensor:
-    """Return 1.48 times the median distance from the median of each patch, `(b, 1, 1, 1)`: sigma, were it Gaussian."""
-    values = plane.flatten(1)
-    distance = (values - values.nanmedian(dim=1, keepdim=True).values).abs()
-    return 1.4826 * distance.nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
-
-
-def noise_level(plane: Tensor) -> Tensor:
-    """Return the white noise of each patch, `(b, 1, 1, 1)`, from the median of the mixed second differences."""
-    mixed = plane.diff(dim=2).diff(dim=3).flatten(1)  # of standard deviation 2, were the noise white and of 1
-    return 1.4826 / 2 * mixed.abs().nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
 
 
 def local_mean(plane: Tensor) -> Tensor:
