@@ -44,10 +44,10 @@ def test_bins_without_a_ground_truth_have_no_such_key() -> None:
     scores = BinScores(completeness=[0.5], purity=[1.0], true=[4.0])
     without = Bins(centre=[1.0], whole={"BigSF": scores})
     assert set(json.loads(without.model_dump_json())) == {"centre", "whole"}
-    both = Bins(centre=[1.0], whole={"BigSF": scores}, truth={"ridge filter": scores})
+    both = Bins(centre=[1.0], whole={"BigSF": scores}, truth={"Sato filter": scores})
     assert set(json.loads(both.model_dump_json())) == {"centre", "whole", "truth"}
     assert list(both.against("whole")) == ["BigSF"]
-    assert list(both.against("truth")) == ["ridge filter"]
+    assert list(both.against("truth")) == ["Sato filter"]
 
 
 def test_a_summary_that_lacks_scores_is_refused(stored: dict[str, Any], tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
 from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines
+from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
@@ -122,9 +124,11 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
     summary = json.loads((trained_kfold / "summary.json").read_text())
     assert list(summary["runs"]) == NAMES
     assert summary["splits"] == [list(split) for split in folds.splits]
-    for name, run in summary["runs"].items():
+    for number, (name, run) in enumerate(summary["runs"].items()):
+        assert run["baseline_scales"] == {key: of[number] for key, of in summary["baseline_scales"].items()}
         assert run == json.loads((trained_kfold / name / "scores.json").read_text())
-    file, maps = folds.patch_file, BaselineMaps(folds.patch_file)
+    file = folds.patch_file
+    maps = ScaledBaselines(file, summary["baseline_scales"], mask_of_test_folds(folds))
     target, labelled = (plane > 0 for plane in file.labels())
     valid = np.isfinite(file.image[0])
     assert summary["predicted_pixels"] == summary["valid_pixels"] == valid.sum()

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales, first_scales
+from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
@@ -26,6 +27,7 @@ def measure_recovery(
     thresholds: Sequence[float],
     segmented: Path,
     pixel_mask: PixelMask | None = None,
+    scales: Scales | None = None,
 ) -> Recovery:
     """Predict a map with injected filaments, and measure which part of them is marked, by contrast.
 
@@ -45,6 +47,9 @@ def measure_recovery(
         kfold` and `bigsf segment` write it.
     pixel_mask
         Which model may predict which pixel. By default every model predicts every pixel.
+    scales
+        For each baseline, a scale for each model, for the pixels that this model predicts. By default the first that
+        `bigsf.evaluation.baselines.BASELINES` has.
 
     Returns
     -------
@@ -54,7 +59,8 @@ def measure_recovery(
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)
     found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
-    original, added = BaselineMaps(injected.planes), BaselineMaps(injected)
+    scales = scales or first_scales(len(predictor.models))
+    original, added = (ScaledBaselines(planes, scales, pixel_mask) for planes in (injected.planes, injected))
 
     def on_filaments(y0: int, y1: int) -> BoolArray:
         mask = np.repeat((injected.ids(y0, y1) > 0)[None], len(predictor.models), axis=0)
@@ -77,7 +83,7 @@ def measure_recovery(
 
 
 def _baseline_thresholds(
-    original: BaselineMaps, probability: FitsImage, mask: FitsImage
+    original: ScaledBaselines, probability: FitsImage, mask: FitsImage
 ) -> tuple[dict[str, float], float]:
     """Return the threshold at which each baseline marks as many pixels as the mask, and which fraction that is.
 

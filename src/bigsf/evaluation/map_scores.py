@@ -6,9 +6,11 @@ from itertools import pairwise
 import numpy as np
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
+from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, ThresholdCost
 from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 
 MODEL = "BigSF"
@@ -34,6 +36,8 @@ class MapScores:
     ----------
     folds
         Folds of a patch file with labels.
+    baselines
+        The baselines of the map, at the scales that are scored.
 
     Attributes
     ----------
@@ -43,12 +47,11 @@ class MapScores:
         Number of scored pixels so far.
     """
 
-    def __init__(self, folds: Folds) -> None:
-        self.folds = folds
+    def __init__(self, folds: Folds, baselines: ScaledBaselines) -> None:
+        self.folds, self._baselines = folds, baselines
         file = folds.patch_file
         self.target, self.labelled = file.labels()
         self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
-        self._baselines = BaselineMaps(file)
         self.predicted = self.valid = 0
         self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
         self._counts: dict[str, IntArray] = {}  # (true and marked, marked, true) pixels at the thresholds of validation
@@ -161,10 +164,14 @@ def _calibration(curve: ThresholdCurve) -> Calibration:
     return Calibration(probability=probability.tolist(), frequency=frequency.tolist(), pixels=pixels.tolist())
 
 
-def baseline_scores(folds: Folds, which: list[int]) -> ScoreTable:
-    """Return the scores of the baselines on the valid pixels of the folds in `which`."""
-    scores = MapScores(folds)
+def baseline_scores(folds: Folds, split: Split) -> tuple[ScoreTable, dict[str, str]]:
+    """Return the scores of the baselines on the valid pixels of the test folds of a split, and their scales.
+
+    The scales are those that are best on the validation folds of the split.
+    """
+    scales = choose_scales(folds, [split])
+    scores = MapScores(folds, ScaledBaselines(folds.patch_file, scales))
     for y0, y1 in pairwise(folds.areas.y_edges):
         valid = np.isfinite(folds.patch_file.read_rows(y0, y1)).all(axis=0)
-        scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), which))
-    return scores.table()
+        scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), split.test))
+    return scores.table(), {name: of_split[0] for name, of_split in scales.items()}

@@ -85,6 +85,8 @@ class RunScores(Record):
     """Scores of best.pt on the test folds, by name."""
     baselines: ScoreTable = {}
     """Scores of the baselines on the same pixels."""
+    baseline_scales: dict[str, str] = {}
+    """The scale of each baseline that is best on the validation folds. Empty in files of former versions."""
 
 
 class ThresholdCost(Record):
@@ -229,6 +231,9 @@ class KFoldSummary(Record):
     """How many of these pixels have a label."""
     out_of_fold: ScoreTable
     """Scores of the out-of-fold map and of the baselines at every threshold, and at that of best Dice."""
+    baseline_scales: dict[str, list[str]] = {}
+    """For each baseline, the scale that is best on the validation folds of each split. It is applied to the test folds
+    of that split. Empty in files of former versions."""
     skeletons: ScoreTable
     """Scores of skeletons at the thresholds of best Dice."""
     mask_thresholds: dict[str, Thresholds] = {}

@@ -19,7 +19,8 @@ _COLOURS = {
     MODEL: "tab:blue",
     "column density": "tab:gray",
     "local contrast": "tab:orange",
-    "ridge filter": "tab:green",
+    "Sato filter": "tab:green",
+    "Frangi filter": "tab:red",
 }
 
 _KINDS = {
@@ -32,7 +33,7 @@ _QUANTITIES = {
     "longitude": "Galactic longitude [deg]",
     "x": "x [pixel]",
     "column density": "log10 of the map",
-    "local contrast": "local contrast [dex]",
+    "local contrast": "local contrast, sigma 12 px [dex]",
 }
 
 

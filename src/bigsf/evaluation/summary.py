@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
@@ -50,9 +51,11 @@ def summarise_kfold(
     file = folds.patch_file
     fits_path = path / "out_of_fold.fits"
     thresholds = find_mask_thresholds(predictor, folds)
-    out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, config_yaml)
+    scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
+    baselines = ScaledBaselines(file, scales, tested)
+    out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, baselines, config_yaml)
     scores = out_of_fold.scores
-    masks = MaskScores(folds, scores.best_thresholds())
+    masks = MaskScores(folds, scores.best_thresholds(), baselines)
     with FitsImage(fits_path) as probability:
         masks.add(probability)
     known = file.labels()[0] if file.truth is None else file.truth
@@ -72,6 +75,7 @@ def summarise_kfold(
         seen_pixels=int(out_of_fold.seen[0]),
         seen_labels=int(out_of_fold.seen[1]),
         out_of_fold=scores.table(),
+        baseline_scales={name: list(of_split) for name, of_split in scales.items()},
         skeletons=masks.skeletons(),
         mask_thresholds=dict(zip(runs, thresholds, strict=True)),
         thresholds=scores.threshold_costs(),
@@ -79,7 +83,7 @@ def summarise_kfold(
         curves=scores.curves(),
         by=masks.by_bin(),
         worst_areas=masks.worst_areas(),
-        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, mask_of_test_folds(folds)),
+        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, tested, scales),
     )
     summary.save(path / "summary.json")
     write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)

@@ -293,7 +293,8 @@ class Trainer:
         scores = score_test_folds(run, self.validator, best.thresholds)
 
         def add_baselines() -> RunScores:
-            whole = scores.model_copy(update={"baselines": baseline_scores(run.folds, run.split.test)})
+            baselines, scales = baseline_scores(run.folds, run.split)
+            whole = scores.model_copy(update={"baselines": baselines, "baseline_scales": scales})
             whole.save(folder.scores)
             return whole
 
