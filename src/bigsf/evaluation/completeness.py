@@ -126,6 +126,8 @@ def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, In
         return [float((counts[1 + group] / pixels[1 + group]).mean()) for group in groups]
 
     return Recovery(
+        profile=injected.profile,
+        width_px=injected.width_px,
         marked=marked,
         contrast=[float(np.exp(np.log(contrast[group]).mean())) for group in groups],
         filaments=[len(group) for group in groups],

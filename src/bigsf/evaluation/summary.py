@@ -1,5 +1,6 @@
 """The trained models of a k-fold -> out_of_fold.fits, summary.json and report.html."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
@@ -8,12 +9,14 @@ from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
-from bigsf.evaluation.records import KFoldSummary, RunScores
+from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.report import write_report
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.version import __version__
+
+_PLUMMER_WIDTHS_PX = (2.0, 12.0)  # wider too than what the augmentation `filaments` adds by default
 
 
 def summarise_kfold(
@@ -23,6 +26,8 @@ def summarise_kfold(
     runs: dict[str, RunScores],
     clear_px: int | None,
     config_yaml: str,
+    added_widths_px: Sequence[tuple[float, float]] = (),
+    start_from: str | None = None,
 ) -> KFoldSummary:
     """Predict the out-of-fold map of a k-fold, score it, and write both.
 
@@ -42,6 +47,10 @@ def summarise_kfold(
         Least number of clear pixels between what training and test patches show.
     config_yaml
         The configuration, for the provenance and the report.
+    added_widths_px
+        Range of the widths of the filaments that each augmentation `filaments` added to the training patches.
+    start_from
+        What the training started from; None for random weights.
 
     Returns
     -------
@@ -60,6 +69,10 @@ def summarise_kfold(
         masks.add(probability)
     known = file.labels()[0] if file.truth is None else file.truth
     whole = [each.whole for each in thresholds]
+
+    def recovery(injected: InjectedPlanes) -> Recovery:
+        return measure_recovery(injected, predictor, whole, fits_path, tested, scales)
+
     summary = KFoldSummary(
         bigsf=__version__,
         data=str(file.path),
@@ -83,7 +96,10 @@ def summarise_kfold(
         curves=scores.curves(),
         by=masks.by_bin(),
         worst_areas=masks.worst_areas(),
-        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, tested, scales),
+        injected=recovery(InjectedPlanes(file, known)),
+        injected_plummer=recovery(InjectedPlanes(file, known, seed=1, width_px=_PLUMMER_WIDTHS_PX, profile="plummer")),
+        added_widths_px=list(added_widths_px),
+        start_from=start_from,
     )
     summary.save(path / "summary.json")
     write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)
