@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from bigsf.arrays import BoolArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales, first_scales
@@ -86,7 +87,8 @@ def test_on_large_maps_the_area_with_most_target_pixels_decides(folds: Folds) ->
     assert choose_scales(folds, splits)["Sato filter"] == [first]
 
 
-SKY = ArrayMap(np.random.default_rng(1).lognormal(50, 0.2, (1, 60, 80)).astype(np.float32))
+NOISE = gaussian_filter(np.random.default_rng(1).normal(0, 1, (1, 60, 80)), (0, 4, 4))
+SKY = ArrayMap(np.exp(5 * NOISE).astype(np.float32))
 
 
 def test_each_pixel_has_the_scale_of_the_split_that_tests_it() -> None:
@@ -100,6 +102,7 @@ def test_each_pixel_has_the_scale_of_the_split_that_tests_it() -> None:
 
     scaled = ScaledBaselines(SKY, {**first_scales(2), "Sato filter": [first, second]}, tests)
     one, two = (BaselineMaps(SKY).rows("Sato filter", scale, 0, 60) for scale in (first, second))
+    two *= one.std() / two.std()
     expected = np.where(tests(0, 60)[0], one, two)
     both = ~(tests(0, 60)[0] ^ tests(0, 60)[1])
     expected[both] = (one + two)[both] / 2
@@ -113,5 +116,26 @@ def test_without_a_mask_every_split_tests_every_pixel() -> None:
     first, _, third = BASELINES["local contrast"]
     scales = {"local contrast": [first, third, third]}
     one, three = (BaselineMaps(SKY).rows("local contrast", scale, 0, 60) for scale in (first, third))
-    found = ScaledBaselines(SKY, scales).rows("local contrast", 0, 60)
-    np.testing.assert_allclose(found, (one + 2 * three) / 3, atol=1e-6)
+    factor = one.std() / three.std()
+    assert factor < 0.95
+    scaled = ScaledBaselines(SKY, scales)
+    np.testing.assert_allclose(scaled.rows("local contrast", 0, 60), (one + 2 * factor * three) / 3, atol=1e-6)
+    stretched = ArrayMap(SKY.read_rows(0, 60) ** 3)  # local contrasts are three times as high
+    np.testing.assert_allclose(
+        scaled.of_changed(stretched).rows("local contrast", 0, 60), one + 2 * factor * three, atol=1e-5
+    )
+
+
+def test_factors_come_from_valid_pixels_and_a_flat_map_has_none() -> None:
+    first, _, third = BASELINES["local contrast"]
+    sky = SKY.read_rows(0, 60).copy()
+    sky[0, 20:40, 30:50] = np.nan
+    one, three = (BaselineMaps(ArrayMap(sky)).rows("local contrast", scale, 0, 60) for scale in (first, third))
+    valid = np.isfinite(sky[0])
+    expected = (one + three * one[valid].std() / three[valid].std()) / 2
+    scales = {"local contrast": [first, third]}
+    np.testing.assert_allclose(
+        ScaledBaselines(ArrayMap(sky), scales).rows("local contrast", 0, 60), expected, atol=1e-6
+    )
+    flat = ScaledBaselines(ArrayMap(np.ones((1, 60, 80), np.float32)), scales)
+    assert not flat.rows("local contrast", 0, 60).any()

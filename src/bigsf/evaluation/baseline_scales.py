@@ -1,11 +1,13 @@
 """Labels -> the scale of each baseline that is best on the validation folds of each split, and maps at these scales."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Self
 
 import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale, sampled_rows
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
@@ -95,6 +97,9 @@ def _dice(values: FloatArray, true: BoolArray) -> float:
 class ScaledBaselines:
     """The baselines of a map, each pixel at the scale of the split that has it in its test folds.
 
+    A coarser filter has larger values. So where splits have different scales, each scale is multiplied by a number that
+    gives it the standard deviation of the scale of the first split: one threshold then fits all of them better.
+
     Parameters
     ----------
     planes
@@ -108,6 +113,25 @@ class ScaledBaselines:
     def __init__(self, planes: MapRows, scales: Scales, pixel_mask: PixelMask | None = None) -> None:
         self.planes, self.scales, self.pixel_mask = planes, scales, pixel_mask
         self._maps = BaselineMaps(planes)
+        self._factors = {name: self._relative(name, list(dict.fromkeys(each))) for name, each in scales.items()}
+
+    def _relative(self, name: str, scales: Sequence[str]) -> dict[str, float]:
+        """Return the numbers that give some scales of a baseline the standard deviation of the first."""
+        if len(scales) == 1:
+            return {scales[0]: 1.0}
+        values: dict[str, list[FloatArray]] = {scale: [] for scale in scales}
+        for y0, y1 in sampled_rows(self.planes.shape):
+            valid = np.isfinite(self.planes.read_rows(y0, y1)).all(axis=0)
+            for scale, samples in values.items():
+                samples.append(self._maps.rows(name, scale, y0, y1)[valid])
+        spreads = {scale: float(np.std(np.concatenate(samples))) for scale, samples in values.items()}
+        return {scale: spreads[scales[0]] / spread if spread > 0 else 1.0 for scale, spread in spreads.items()}
+
+    def of_changed(self, planes: MapRows) -> Self:
+        """Return the same baselines, with the same factors, of a map with a few changes."""
+        changed = copy(self)
+        changed.planes, changed._maps = planes, BaselineMaps(planes)
+        return changed
 
     def rows(self, name: str, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 (exclusive) of the baseline `name`, `(rows, nx)`.
@@ -116,7 +140,10 @@ class ScaledBaselines:
         none does, it has the mean over all splits.
         """
         of_split = self.scales[name]
-        maps = {scale: self._maps.rows(name, scale, y0, y1) for scale in dict.fromkeys(of_split)}
+        maps = {
+            scale: np.float32(factor) * self._maps.rows(name, scale, y0, y1)
+            for scale, factor in self._factors[name].items()
+        }
         if len(maps) == 1:
             return maps[of_split[0]]
         shape = len(of_split), y1 - y0, self.planes.shape[1]

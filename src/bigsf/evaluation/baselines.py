@@ -58,6 +58,13 @@ def first_scale(name: str) -> str:
     return next(iter(BASELINES[name]))
 
 
+def sampled_rows(shape: tuple[int, int], pixels: int = 1_000_000) -> list[tuple[int, int]]:
+    """Return (y0, y1) of four bands of rows of a map `(ny, nx)` that hold about so many pixels, or of all its rows."""
+    ny, nx = shape
+    rows = max(1, pixels // (4 * nx))
+    return [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
+
+
 class BaselineMaps:
     """The baselines of a map, computed when rows are asked for.
 

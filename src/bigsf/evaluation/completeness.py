@@ -7,7 +7,7 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales, first_scales
-from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.baselines import BASELINES, sampled_rows
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
@@ -17,8 +17,6 @@ from bigsf.maps.tiling import in_bands
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 
 _BINS = 8  # of contrast
-
-_SAMPLE = 1_000_000  # pixels from which the thresholds of the baselines are computed
 
 
 def measure_recovery(
@@ -60,7 +58,8 @@ def measure_recovery(
     pixels = np.zeros(bins, np.int64)
     found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
     scales = scales or first_scales(len(predictor.models))
-    original, added = (ScaledBaselines(planes, scales, pixel_mask) for planes in (injected.planes, injected))
+    original = ScaledBaselines(injected.planes, scales, pixel_mask)
+    added = original.of_changed(injected)
 
     def on_filaments(y0: int, y1: int) -> BoolArray:
         mask = np.repeat((injected.ids(y0, y1) > 0)[None], len(predictor.models), axis=0)
@@ -89,11 +88,8 @@ def _baseline_thresholds(
 
     On large maps both come from a sample of four bands of rows.
     """
-    ny, nx = probability.shape
-    rows = max(1, _SAMPLE // (4 * nx))
-    bands = [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
     marks, values = [], {name: list[FloatArray]() for name in BASELINES}
-    for y0, y1 in bands:
+    for y0, y1 in sampled_rows(probability.shape):
         predicted = np.isfinite(probability.read(y0, y1))
         marks.append(mask.read(y0, y1)[predicted] > 0)
         for name, samples in values.items():

@@ -22,7 +22,9 @@ Range = tuple[float, float]
 Profile = Literal["gaussian", "plummer"]
 """The profile across a spine: `gaussian_profile` or `plummer_profile`."""
 
-_TILE_PX = 128
+TILE_PX = 128
+"""Side of the tiles in which filaments are placed."""
+
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background
 _BACKGROUND_REACH_PX = 4 * _BACKGROUND_PX  # where that Gaussian is cut off
 _CLEAR = 1.6  # distance from the spine, in widths, that filaments keep free; 0.001 or 0.09 of the profile is left there
@@ -177,7 +179,7 @@ class InjectedPlanes(MapRows):
     ) -> None:
         self.planes, self.known, self.width_px, self.profile = planes, known, width_px, profile
         ny, nx = planes.shape
-        self.y_edges, x_edges = ([*range(0, size, _TILE_PX), size] for size in (ny, nx))
+        self.y_edges, x_edges = ([*range(0, size, TILE_PX), size] for size in (ny, nx))
         rows, columns = len(self.y_edges) - 1, len(x_edges) - 1
         tiles = np.unique(np.linspace(0, rows * columns - 1, min(most_tiles, rows * columns)).astype(int))
         self._in_row: list[list[Filament]] = []
@@ -212,9 +214,9 @@ class InjectedPlanes(MapRows):
         return image[:, core].copy(), ids[core].copy()  # without the margin, which a view would keep in memory
 
     def _rows(self, y0: int, y1: int) -> tuple[FloatArray, Ids]:
-        first = y0 // _TILE_PX
-        images, ids = zip(*(self._rendered(row) for row in range(first, -(-y1 // _TILE_PX))), strict=True)
-        rows = slice(y0 - first * _TILE_PX, y1 - first * _TILE_PX)
+        first = y0 // TILE_PX
+        images, ids = zip(*(self._rendered(row) for row in range(first, -(-y1 // TILE_PX))), strict=True)
+        rows = slice(y0 - first * TILE_PX, y1 - first * TILE_PX)
         return np.concatenate(images, axis=1)[:, rows], np.concatenate(ids)[rows]
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
-from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.baselines import BASELINES, sampled_rows
 from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, ThresholdCost
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
@@ -16,7 +16,6 @@ from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 MODEL = "BigSF"
 """The name of the model's map in tables."""
 
-_SAMPLE = 1_000_000  # pixels from which the bins of a baseline's curve are computed
 _RECALLS = np.linspace(0.01, 1, 100)
 _THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
@@ -60,13 +59,9 @@ class MapScores:
         return {kind: ThresholdCurve(edges) for kind in self.kinds}
 
     def _edges(self, name: str) -> Float64Array:
-        """Return the bin edges of a baseline's curve, from a sample of four bands of rows."""
-        ny, nx = self.folds.patch_file.shape
-        if ny * nx <= _SAMPLE:
-            return quantile_edges(self._baselines.rows(name, 0, ny))
-        rows = min(ny, max(1, _SAMPLE // (4 * nx)))
-        starts = np.linspace(0, ny - rows, 4).astype(int)
-        return quantile_edges(np.concatenate([self._baselines.rows(name, y, y + rows) for y in starts]))
+        """Return the bin edges of a baseline's curve, from a sample."""
+        bands = sampled_rows(self.folds.patch_file.shape)
+        return quantile_edges(np.concatenate([self._baselines.rows(name, *rows) for rows in bands]))
 
     def update(
         self,
