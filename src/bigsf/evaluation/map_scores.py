@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -159,14 +160,20 @@ def _calibration(curve: ThresholdCurve) -> Calibration:
     return Calibration(probability=probability.tolist(), frequency=frequency.tolist(), pixels=pixels.tolist())
 
 
-def baseline_scores(folds: Folds, split: Split) -> tuple[ScoreTable, dict[str, str]]:
-    """Return the scores of the baselines on the valid pixels of the test folds of a split, and their scales.
+class BaselineScores(NamedTuple):
+    """How good the baselines are on the test folds of a split, as `RunScores` holds it."""
 
-    The scales are those that are best on the validation folds of the split.
-    """
+    baselines: ScoreTable
+    """Scores on the valid pixels of the test folds."""
+    baseline_scales: dict[str, str]
+    """The scale of each baseline that is best on the validation folds."""
+
+
+def baseline_scores(folds: Folds, split: Split) -> BaselineScores:
+    """Return the scores of the baselines on the test folds of a split, at the scales best on its validation folds."""
     scales = choose_scales(folds, [split])
     scores = MapScores(folds, ScaledBaselines(folds.patch_file, scales))
     for y0, y1 in pairwise(folds.areas.y_edges):
         valid = np.isfinite(folds.patch_file.read_rows(y0, y1)).all(axis=0)
         scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), split.test))
-    return scores.table(), {name: of_split[0] for name, of_split in scales.items()}
+    return BaselineScores(scores.table(), {name: of_split[0] for name, of_split in scales.items()})

@@ -293,8 +293,7 @@ class Trainer:
         scores = score_test_folds(run, self.validator, best.thresholds)
 
         def add_baselines() -> RunScores:
-            baselines, scales = baseline_scores(run.folds, run.split)
-            whole = scores.model_copy(update={"baselines": baselines, "baseline_scales": scales})
+            whole = scores.model_copy(update=baseline_scores(run.folds, run.split)._asdict())
             whole.save(folder.scores)
             return whole
 
