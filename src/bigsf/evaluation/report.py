@@ -159,7 +159,8 @@ def _score_table(columns: Mapping[str, str], scores: ScoreTable, kind: str) -> s
 def _scales_table(summary: KFoldSummary) -> str:
     note = (
         "Each baseline has several scales. For each split, the one that has the highest Dice on the validation folds, "
-        "whole map, is applied to the test folds; the pixels that are scored have no say."
+        "whole map, is applied to the test folds; the pixels that are scored have no say. Where splits have different "
+        "scales, these are brought to the same standard deviation."
     )
     rows = [
         [name, scale, f"{of_split.count(scale)} of {len(of_split)}"]
