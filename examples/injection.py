@@ -8,7 +8,10 @@ the patch file or, without a target, the pixels that the model marks. The folder
 
 - segmented.fits, the map as it is, segmented;
 - recovery.png, the marked fraction of the injected filaments against their contrast;
-- recovery.json, the numbers of this figure.
+- recovery_gaussian.json and recovery_plummer.json, the numbers of this figure.
+
+The filaments are of two families: of Gaussian profile and 2 to 6 pixels wide, as the augmentation `filaments` adds them
+too, and of Plummer-like profile (p = 2) and 2 to 12 pixels wide, which no augmentation adds.
 
 The model should not have been trained on the map. For the map of a k-fold, report.html already holds this figure.
 """
@@ -26,7 +29,7 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.ensemble import find_models
 
 
-def main(model: Path, patches: Path, output: Path, seed: int = 0) -> Recovery:
+def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, Recovery]:
     output.mkdir(parents=True, exist_ok=True)
     segmented = bigsf.segment(
         model, patches, output / "segmented.fits", device="cpu", precision="fp32", overwrite=True
@@ -37,11 +40,18 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> Recovery:
     models = [snapshot.build_model() for snapshot in snapshots]
     thresholds = [snapshot.thresholds.whole for snapshot in snapshots]
     predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
-    found = bigsf.measure_recovery(bigsf.InjectedPlanes(file, known, seed), predictor, thresholds, segmented)
-    completeness_figure(found).savefig(output / "recovery.png")
-    found.save(output / "recovery.json")
-    for contrast, completeness in zip(found.contrast, found.completeness["BigSF"], strict=True):
-        print(f"contrast {contrast:.2f}: {completeness:.0%} of the pixels of such filaments are marked")
+    families = {
+        "gaussian": bigsf.InjectedPlanes(file, known, seed),
+        "plummer": bigsf.InjectedPlanes(file, known, seed, width_px=(2, 12), profile="plummer"),
+    }
+    found = {
+        name: bigsf.measure_recovery(family, predictor, thresholds, segmented) for name, family in families.items()
+    }
+    completeness_figure(*found.values()).savefig(output / "recovery.png")
+    for name, recovery in found.items():
+        recovery.save(output / f"recovery_{name}.json")
+        for contrast, completeness in zip(recovery.contrast, recovery.completeness["BigSF"], strict=True):
+            print(f"{name}, contrast {contrast:.2f}: {completeness:.0%} of the pixels of such filaments are marked")
     return found
 
 

@@ -89,7 +89,9 @@ def test_make_galaxy_has_an_example_in_its_help(capsys: pytest.CaptureFixture[st
 def test_injected_filaments_are_looked_for(trained: Path, patch_path: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="was trained on"):
         found = injection.main(trained, patch_path, tmp_path)
-    assert len(found.contrast) == len(found.completeness["BigSF"]) > 0
+    assert [recovery.profile for recovery in found.values()] == ["gaussian", "plummer"]
+    for recovery in found.values():
+        assert len(recovery.contrast) == len(recovery.completeness["BigSF"]) > 0
     assert (tmp_path / "recovery.png").exists()
 
 

@@ -27,7 +27,7 @@ def test_all_are_scored_on_the_same_pixels(tmp_path: Path, capsys: pytest.Captur
     recipe = Recipe.parse(str(EXAMPLES / "kfold_higal.yaml"), SMALL)
     rows = compare(sky, [recipe], [0, 1])
     assert compare(sky, [recipe], [0, 1]) == rows  # no model is trained again
-    assert {"column density", "local contrast", "Sato ridges", "Frangi ridges", recipe.name} <= set(rows)
+    assert {"column density", "local contrast", "Sato filter", "Frangi filter", recipe.name} <= set(rows)
     assert len(rows[recipe.name]) == 2
     assert all(
         0 <= scores[name] <= 1

@@ -31,7 +31,7 @@ from scipy.spatial import cKDTree
 from skimage.filters import frangi, sato
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.evaluation.injection import random_path
+from bigsf.evaluation.injection import plummer_profile, random_path
 from bigsf.maps.planes import MapRows
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.ensemble import Ensemble
@@ -141,8 +141,7 @@ def with_filaments(
         if min(y.min(), x.min()) < 0 or y.max() >= ny or x.max() >= nx or not free[y, x].all():
             continue
         distance, _ = cKDTree(path).query(pixels, distance_upper_bound=reach)
-        profile = (1 + 12 * (distance / width_px) ** 2) ** -0.5 - (1 + 12 * 9) ** -0.5
-        excess += contrast * np.maximum(profile, 0) / (1 - (1 + 12 * 9) ** -0.5)
+        excess += contrast * plummer_profile(distance, width_px)
         places.append((distance <= width_px / 2) & valid)
         free &= distance > max(reach, 12)
         if len(places) == 12 or np.logical_or.reduce(places).mean() > TENTH / 2:

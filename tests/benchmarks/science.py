@@ -26,8 +26,8 @@ bright          purity 0.8: the marked fraction of each filament's true pixels, 
 seconds         time of training and prediction
 =============== =====================================================================================================
 
-FilFinder makes masks and no map of scores. Its row holds the best score of all its settings, chosen with the ground
-truth, which favours FilFinder.
+The row of a filter, or of FilFinder, which makes masks and no map of scores, holds the best score of all its scales or
+settings, chosen with the ground truth, which favours it.
 """
 
 import argparse
@@ -47,11 +47,10 @@ import numpy.typing as npt
 from astropy import units as u
 from astropy.io import fits
 from pydantic_core import to_json
-from skimage.filters import frangi
 
 import bigsf
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
-from bigsf.evaluation.baselines import BaselineMaps
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.patches.patch_file import PatchFile
@@ -160,12 +159,11 @@ def out_of_fold(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]
 
 
 def competitors(sky: Sky) -> dict[str, list[FloatArray]]:
-    """Return the maps `(ny, nx)` of methods that need no training: one map, or a mask for each setting."""
+    """Return the maps `(ny, nx)` of methods that need no training: one for each scale or setting."""
     baselines = BaselineMaps(PatchFile(patch_file(sky, PATCHES)))
-    maps = {name: [baselines.rows(name, 0, len(sky.true))] for name in ("column density", "local contrast")}
-    maps["Sato ridges"] = [baselines.rows("ridge filter", 0, len(sky.true))]
+    ny = len(sky.true)
+    maps = {name: [baselines.rows(name, scale, 0, ny) for scale in scales] for name, scales in BASELINES.items()}
     log_n = maps["column density"][0].astype(np.float64)
-    maps["Frangi ridges"] = [frangi(log_n, sigmas=[1.5, 2, 3], black_ridges=False).astype(np.float32)]
     try:
         maps["FilFinder"] = [filfinder_mask(10**log_n, *setting) for setting in FILFINDER]
     except ImportError:

@@ -2,10 +2,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
-from skimage.filters import sato
 
 from bigsf.arrays import FloatArray
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.ridge_filters import frangi, sato
 from bigsf.maps.tiling import CHUNK_PIXELS
 from conftest import ArrayMap
 
@@ -20,39 +20,60 @@ def tall_map(missing: bool = True) -> FloatArray:
     return np.asarray(image, np.float32)
 
 
-def formulas(image: FloatArray) -> dict[str, npt.NDArray[np.float64]]:
+def formulas(image: FloatArray) -> dict[tuple[str, str], npt.NDArray[np.float64]]:
     """Return the baselines of the whole map at once."""
     y, x = distance_transform_edt(np.isnan(image), return_distances=False, return_indices=True)
     log_n = np.log10(image[y, x].astype(float))
     return {
-        "column density": log_n,
-        "local contrast": log_n - gaussian_filter(log_n, 12),
-        "ridge filter": sato(log_n, sigmas=[1.5, 2, 3], black_ridges=False),
+        ("column density", "unfiltered"): log_n,
+        ("local contrast", "sigma 6 px"): log_n - gaussian_filter(log_n, 6),
+        ("local contrast", "sigma 12 px"): log_n - gaussian_filter(log_n, 12),
+        ("local contrast", "sigma 24 px"): log_n - gaussian_filter(log_n, 24),
+        ("Sato filter", "sigma 1.5, 2, 3 px"): sato(log_n, [1.5, 2, 3]),
+        ("Sato filter", "sigma 3, 4, 6 px"): sato(log_n, [3, 4, 6]),
+        ("Sato filter", "sigma 6, 8, 12 px"): sato(log_n, [6, 8, 12]),
+        ("Frangi filter", "sigma 1.5, 2, 3 px"): frangi(log_n, [1.5, 2, 3]),
+        ("Frangi filter", "sigma 3, 4, 6 px"): frangi(log_n, [3, 4, 6]),
+        ("Frangi filter", "sigma 6, 8, 12 px"): frangi(log_n, [6, 8, 12]),
     }
 
 
-@pytest.mark.parametrize("name", BASELINES)
+SCALES = [(name, scale) for name, scales in BASELINES.items() for scale in scales]
+
+
+def test_each_filter_has_the_scales_that_are_named() -> None:
+    assert set(formulas(tall_map())) == set(SCALES)
+
+
+@pytest.mark.parametrize("filtering", SCALES, ids=" ".join)
 @pytest.mark.parametrize("rows", [1, 37, 300])
 @pytest.mark.parametrize("chunk_pixels", [8000, CHUNK_PIXELS])  # 8000: chunks of a few columns
-def test_bands_and_chunks_give_the_formula_of_the_whole_map(name: str, rows: int, chunk_pixels: int) -> None:
+def test_bands_and_chunks_give_the_formula_of_the_whole_map(
+    filtering: tuple[str, str], rows: int, chunk_pixels: int
+) -> None:
     image = tall_map()
     maps = BaselineMaps(ArrayMap(image[None]), chunk_pixels=chunk_pixels)
+    expected = formulas(image)[filtering]
     some = range(0, 300, rows) if rows > 1 else range(120, 180, 20)
     for y0 in some:
         y1 = min(y0 + rows, 300)
-        np.testing.assert_allclose(maps.rows(name, y0, y1), formulas(image)[name][y0:y1], atol=2e-6)
+        np.testing.assert_allclose(maps.rows(*filtering, y0, y1), expected[y0:y1], atol=2e-6)
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_chunks_change_no_bit(name: str) -> None:
-    planes = ArrayMap(tall_map()[None])
-    small, large = (BaselineMaps(planes, chunk_pixels=pixels) for pixels in (8000, CHUNK_PIXELS))
-    np.testing.assert_array_equal(small.rows(name, 100, 200), large.rows(name, 100, 200))
+@pytest.mark.parametrize("turned", [False, True])  # the map is narrower, or less high, than the filters reach
+@pytest.mark.parametrize("filtering", SCALES, ids=" ".join)
+def test_chunks_and_columns_change_no_bit(filtering: tuple[str, str], turned: bool) -> None:
+    image = tall_map().T if turned else tall_map()
+    small, large = (BaselineMaps(ArrayMap(image[None]), chunk_pixels=pixels) for pixels in (8000, CHUNK_PIXELS))
+    whole = large.rows(*filtering, 0, len(image))
+    np.testing.assert_array_equal(small.rows(*filtering, 20, 45), whole[20:45])
+    part = small.rows(*filtering, 5, 35, columns=[(3, 10), (20, 50)])
+    np.testing.assert_array_equal(part, whole[5:35, [*range(3, 10), *range(20, 50)]])
 
 
 def test_a_missing_pixel_takes_the_value_of_the_nearest_valid_one() -> None:
     image = np.array([[1, np.nan, np.nan, np.nan, 10], [1, np.nan, 100, np.nan, 10]], np.float32)
-    filled = BaselineMaps(ArrayMap(image[None])).rows("column density", 0, 2)
+    filled = BaselineMaps(ArrayMap(image[None])).rows("column density", "unfiltered", 0, 2)
     assert filled[:, :2].tolist() == [[0, 0], [0, filled[1, 1]]]
     assert filled[1, 1] in (0, 2)  # as far from 1 as from 100
     assert filled[:, [2, 4]].tolist() == [[2, 1], [2, 1]]
@@ -65,17 +86,17 @@ def test_far_from_all_valid_pixels_is_the_median() -> None:
     maps = BaselineMaps(ArrayMap(image[None]))
     assert maps.median == 1
     expected = np.repeat([0, 0, 0, 2, 2], [20, 68, 64, 68, 10])
-    np.testing.assert_array_equal(maps.rows("column density", 0, 3), np.tile(expected, (3, 1)))
+    np.testing.assert_array_equal(maps.rows("column density", "unfiltered", 0, 3), np.tile(expected, (3, 1)))
 
 
-@pytest.mark.parametrize("name", ["local contrast", "ridge filter"])
+@pytest.mark.parametrize("filtering", SCALES[1:], ids=" ".join)
 @pytest.mark.parametrize("hole", [np.s_[100:140, 20:40], np.s_[40:260, :], np.s_[::3, 1::2]])
-def test_a_hole_in_a_flat_map_is_not_seen(name: str, hole: tuple[slice, slice]) -> None:
+def test_a_hole_in_a_flat_map_is_not_seen(filtering: tuple[str, str], hole: tuple[slice, slice]) -> None:
     """The map has one level outside of a hole and another, more frequent one far from it."""
     image = np.full((900, 50), 1e21, np.float32)
     image[:400] = 1e22
     image[hole] = np.nan
-    rows = BaselineMaps(ArrayMap(image[None])).rows(name, 0, 300)
+    rows = BaselineMaps(ArrayMap(image[None])).rows(*filtering, 0, 300)
     assert np.abs(rows[np.isfinite(image[:300])]).max() < 1e-9
 
 
@@ -86,10 +107,10 @@ def test_filled_holes_do_not_depend_on_bands_and_chunks() -> None:
     image[generator.random(image.shape) < 0.8] = np.nan
     image[100:330, 10:80] = np.nan
     planes = ArrayMap(image[None])
-    whole = BaselineMaps(planes).rows("column density", 0, 400)
+    whole = BaselineMaps(planes).rows("column density", "unfiltered", 0, 400)
     maps = BaselineMaps(planes, chunk_pixels=8000)
     for y0, y1 in ((0, 31), (100, 101), (150, 250), (320, 400)):
-        np.testing.assert_array_equal(maps.rows("column density", y0, y1), whole[y0:y1])
+        np.testing.assert_array_equal(maps.rows("column density", "unfiltered", y0, y1), whole[y0:y1])
 
 
 def test_a_value_that_is_not_positive_counts_as_missing_where_the_sample_has_none() -> None:
@@ -97,7 +118,7 @@ def test_a_value_that_is_not_positive_counts_as_missing_where_the_sample_has_non
     image[0, 5, 1] = 0
     maps = BaselineMaps(ArrayMap(image), sample_pixels=100)
     assert maps.log
-    np.testing.assert_array_equal(maps.rows("column density", 0, 10), 1)
+    np.testing.assert_array_equal(maps.rows("column density", "unfiltered", 0, 10), 1)
 
 
 def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:
@@ -105,10 +126,10 @@ def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:
     image[5, 5] = -1e21
     maps = BaselineMaps(ArrayMap(image[None]))
     assert not maps.log
-    np.testing.assert_array_equal(maps.rows("column density", 0, 300), image)
+    np.testing.assert_array_equal(maps.rows("column density", "unfiltered", 0, 300), image)
 
 
 def test_map_without_a_valid_pixel_is_flat() -> None:
     maps = BaselineMaps(ArrayMap(np.full((1, 70, 20), np.nan, np.float32)))
-    for name in BASELINES:
-        assert np.abs(maps.rows(name, 0, 70)).max() < 1e-12
+    for filtering in SCALES:
+        assert np.abs(maps.rows(*filtering, 0, 70)).max() < 1e-12

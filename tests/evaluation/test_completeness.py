@@ -7,6 +7,7 @@ import torch
 from astropy.io import fits
 
 from bigsf.arrays import BoolArray
+from bigsf.evaluation.baseline_scales import first_scales
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
@@ -40,6 +41,7 @@ def test_a_model_that_knows_the_background_finds_what_rises_above_it(injected: I
     assert found.marked == pytest.approx(0.1, abs=0.01)
     assert np.mean(found.before["BigSF"]) == pytest.approx(0.1, abs=0.02)
     assert set(found.completeness) == {"BigSF", *BASELINES}
+    assert (found.profile, found.width_px) == ("gaussian", (2.0, 6.0))
     json.dumps(found.model_dump(), allow_nan=False)
 
 
@@ -52,6 +54,36 @@ def test_baselines_mark_as_much_as_the_model(tmp_path: Path) -> None:
     for name in BASELINES:
         assert np.mean(found.before[name]) == pytest.approx(0.2, abs=0.05)
         assert found.completeness[name][-1] > 0.8
+
+
+def test_baselines_have_the_scale_of_the_model_that_predicts_a_pixel(tmp_path: Path) -> None:
+    """Each half of the map is as complete as with the scale of its model alone."""
+    sky = np.random.default_rng(2).lognormal(3, 0.3, (1, *SHAPE)).astype(np.float32)
+    injected = InjectedPlanes(ArrayMap(sky), seed=1, width_px=(6, 12), profile="plummer")
+    predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.zeros_like(image))] * 2, 32)
+
+    def halves(y0: int, y1: int) -> BoolArray:
+        left = np.broadcast_to(np.arange(SHAPE[1]) < 150, (y1 - y0, SHAPE[1]))
+        return np.stack([left, ~left])
+
+    segmented(tmp_path)
+    first, _, third = BASELINES["Sato filter"]
+    mixed, fine, coarse = (
+        measure_recovery(
+            injected,
+            predictor,
+            [0.5, 0.5],
+            tmp_path / "segmented.fits",
+            halves,
+            {**first_scales(2), "Sato filter": scales},
+        )
+        for scales in ([first, third], [first, first], [third, third])
+    )
+    assert (mixed.profile, mixed.width_px) == ("plummer", (6, 12))
+    each = [np.mean(found.completeness["Sato filter"]) for found in (fine, mixed, coarse)]
+    assert each == sorted(each)
+    assert each[0] < each[1] - 0.02 < each[2] - 0.04
+    assert mixed.completeness["local contrast"] == fine.completeness["local contrast"]
 
 
 def test_only_pixels_that_a_model_may_predict_count(injected: InjectedPlanes, tmp_path: Path) -> None:
@@ -82,7 +114,10 @@ def test_a_map_without_room_gives_empty_curves(tmp_path: Path) -> None:
 
 
 def test_the_kfold_reports_it(trained_kfold: Path) -> None:
-    injected = json.loads((trained_kfold / "summary.json").read_text())["injected"]
-    assert sum(injected["filaments"]) > 0
-    assert all(0 <= share <= 1 for shares in injected["completeness"].values() for share in shares)
+    summary = json.loads((trained_kfold / "summary.json").read_text())
+    for family, profile, widths in (("injected", "gaussian", [2, 6]), ("injected_plummer", "plummer", [2, 12])):
+        injected = summary[family]
+        assert (injected["profile"], injected["width_px"]) == (profile, widths)
+        assert sum(injected["filaments"]) > 0
+        assert all(0 <= share <= 1 for shares in injected["completeness"].values() for share in shares)
     assert "Injected filaments" in (trained_kfold / "report.html").read_text()

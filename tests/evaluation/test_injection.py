@@ -3,7 +3,15 @@ import numpy.typing as npt
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from bigsf.evaluation.injection import Filament, InjectedPlanes, inject, random_path
+from bigsf.evaluation.injection import (
+    Filament,
+    InjectedPlanes,
+    Profile,
+    gaussian_profile,
+    inject,
+    plummer_profile,
+    random_path,
+)
 from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayMap
 
@@ -26,6 +34,19 @@ def test_peak_width_and_pixels_are_those_asked_for() -> None:
     assert not excess[40:60].any()
     assert np.flatnonzero(ids[:, 50]).tolist() == [28, 29, 30, 31, 32, 67, 68, 69, 70, 71, 72, 73]
     assert set(np.unique(ids)) == {0, 1, 2}
+
+
+def test_a_plummer_profile_has_the_wings_of_a_filament_and_ends_at_three_widths() -> None:
+    """With W = 2 sqrt(3) R, the column density of index p = 2 is 1 / sqrt(1 + 12 (r / W)^2): 1 / 7 at 2 widths."""
+    end = 1 / np.sqrt(1 + 12 * 9)
+    width_px, r = 4.0, np.array([0, 2, 8, 12, 13, np.inf])
+    expected = (np.array([1, 1 / 2, 1 / 7, end, end, end]) - end) / (1 - end)
+    np.testing.assert_allclose(plummer_profile(r, width_px), expected, atol=1e-12)
+    np.testing.assert_allclose(gaussian_profile(r[:3], width_px), [1, 1 / 2, 2.0**-16], rtol=1e-9)
+    image, ids = inject(flat(), [straight(50)._replace(profile="plummer")])
+    excess = image[50:, 50] / 2e22 - 1
+    np.testing.assert_allclose(excess[[0, 2, 8, 12, 13]], 0.5 * expected[:5], atol=1e-6)
+    assert np.flatnonzero(ids[:, 50]).tolist() == [48, 49, 50, 51, 52]
 
 
 def test_contrast_is_in_units_of_the_local_background() -> None:
@@ -56,13 +77,14 @@ def test_paths_are_as_long_as_asked_for_and_centred() -> None:
     assert path[len(path) // 2].tolist() == [30, 40]
 
 
-@pytest.fixture(scope="module")
-def injected() -> InjectedPlanes:
+@pytest.fixture(scope="module", params=["gaussian", "plummer"])
+def injected(request: pytest.FixtureRequest) -> InjectedPlanes:
+    profile: Profile = request.param
     sky = np.random.default_rng(1).lognormal(50, 0.1, (1, 300, 400)).astype(np.float32)
     sky[:, 100:130, 200:260] = np.nan
     known = np.zeros((300, 400), np.uint8)
     known[180:200, 50:350] = 1
-    return InjectedPlanes(ArrayMap(sky), known, seed=3)
+    return InjectedPlanes(ArrayMap(sky), known, seed=3, profile=profile)
 
 
 def test_filaments_keep_clear_of_missing_known_and_each_other(injected: InjectedPlanes) -> None:
@@ -79,6 +101,7 @@ def test_filaments_keep_clear_of_missing_known_and_each_other(injected: Injected
         assert 0.05 <= filament.contrast <= 3
         assert 2 <= filament.width_px <= 6
         assert 15 <= filament.length_px <= 60
+        assert filament.profile == injected.profile
 
 
 def test_bands_are_parts_of_the_whole(injected: InjectedPlanes) -> None:
@@ -86,16 +109,17 @@ def test_bands_are_parts_of_the_whole(injected: InjectedPlanes) -> None:
     for y0, y1 in ((0, 1), (127, 129), (5, 290), (299, 300)):
         np.testing.assert_array_equal(injected.read_rows(y0, y1), image[:, y0:y1])
         np.testing.assert_array_equal(injected.ids(y0, y1), ids[y0:y1])
-    away = distance_transform_edt(ids == 0) > 10
+    away = distance_transform_edt(ids == 0) > 3 * 6
     np.testing.assert_array_equal(image[0, away], injected.planes.read_rows(0, 300)[0, away])
 
 
-def test_the_background_does_not_depend_on_the_rows_of_tiles() -> None:
+@pytest.mark.parametrize("profile", ["gaussian", "plummer"])  # the wings of the latter reach across the border
+def test_the_map_does_not_depend_on_the_rows_of_tiles(profile: Profile) -> None:
     """The level of the map changes next to the border between two rows of tiles, at row 128."""
     sky = np.full((1, 300, 300), 100, np.float32)
     sky[:, 120:200, :] = 300
     sky[:, 128:140, 200:220] = np.nan
-    injected = InjectedPlanes(ArrayMap(sky), seed=2)
+    injected = InjectedPlanes(ArrayMap(sky), seed=2, profile=profile)
     expected, ids = inject(sky[0], injected.filaments)
     assert ids[100:128].any()
     assert ids[128:156].any()
@@ -104,8 +128,7 @@ def test_the_background_does_not_depend_on_the_rows_of_tiles() -> None:
 
 
 def test_the_same_seed_gives_the_same_filaments(injected: InjectedPlanes) -> None:
-    again = InjectedPlanes(injected.planes, injected.known, seed=3)
-    other = InjectedPlanes(injected.planes, injected.known, seed=4)
+    again, other = (InjectedPlanes(injected.planes, injected.known, seed, profile=injected.profile) for seed in (3, 4))
     np.testing.assert_array_equal(again.read_rows(0, 300), injected.read_rows(0, 300))
     assert not np.array_equal(other.ids(0, 300), injected.ids(0, 300))
 

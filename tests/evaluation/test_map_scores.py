@@ -6,10 +6,12 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales, first_scales
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale
 from bigsf.evaluation.map_scores import MODEL, MapScores, baseline_scores
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
+from bigsf.folds.splits import Split
 from bigsf.patches.patch_file import PatchFile
 
 CHOSEN = {"labelled": 0.3, "whole": 0.9}
@@ -31,7 +33,7 @@ def probability(patch_file: PatchFile) -> FloatArray:
 
 
 def scored(folds: Folds, probability: FloatArray) -> MapScores:
-    scores = MapScores(folds)
+    scores = MapScores(folds, ScaledBaselines(folds.patch_file, first_scales(4)))
     for y0, y1 in pairwise(folds.areas.y_edges):
         rows = probability[y0:y1]
         scores.update(y0, y1, np.isfinite(rows), rows, {kind: rows >= level for kind, level in CHOSEN.items()})
@@ -50,7 +52,8 @@ def test_scores_are_those_of_scikit_learn(folds: Folds, probability: FloatArray,
     table = scored(folds, probability).table()
     assert list(table) == [MODEL, *BASELINES]
     where, true = pixels(folds, probability, kind)
-    maps = {name: BaselineMaps(folds.patch_file).rows(name, 0, folds.patch_file.shape[0]) for name in BASELINES}
+    baselines, ny = BaselineMaps(folds.patch_file), folds.patch_file.shape[0]
+    maps = {name: baselines.rows(name, first_scale(name), 0, ny) for name in BASELINES}
     for name, values in {MODEL: probability, **maps}.items():
         expected = average_precision_score(true[where], values[where])
         assert table[name][kind]["average_precision"] == pytest.approx(expected, abs=1e-3)
@@ -91,11 +94,15 @@ def test_calibration_counts_all_pixels(folds: Folds, probability: FloatArray) ->
     assert sum(calibration.pixels) == np.isfinite(probability).sum()
 
 
-def test_baselines_are_scored_on_the_valid_pixels_of_some_folds(folds: Folds, probability: FloatArray) -> None:
-    table = baseline_scores(folds, [2, 3])
-    assert list(table) == list(BASELINES)
-    where, true = pixels(folds, probability, "whole")
-    where &= np.isin(folds.rows(0, folds.patch_file.shape[0]), [2, 3])
-    values = BaselineMaps(folds.patch_file).rows("ridge filter", 0, folds.patch_file.shape[0])
-    expected = average_precision_score(true[where], values[where])
-    assert table["ridge filter"]["whole"]["average_precision"] == pytest.approx(expected, abs=1e-3)
+def test_baselines_are_scored_on_the_test_folds_at_the_scales_of_validation(folds: Folds) -> None:
+    split = Split([1], [4], [2, 3])
+    table, scales = baseline_scores(folds, split)
+    assert list(table) == list(scales) == list(BASELINES)
+    assert scales == {name: chosen for name, (chosen,) in choose_scales(folds, [split]).items()}
+    ny = folds.patch_file.shape[0]
+    where, true = np.isfinite(folds.patch_file.image[0]), folds.patch_file.labels()[0] > 0
+    where &= np.isin(folds.rows(0, ny), [2, 3])
+    for name, scale in scales.items():
+        values = BaselineMaps(folds.patch_file).rows(name, scale, 0, ny)
+        expected = average_precision_score(true[where], values[where])
+        assert table[name]["whole"]["average_precision"] == pytest.approx(expected, abs=1e-3)

@@ -6,7 +6,8 @@ import pytest
 from astropy.io import fits
 
 from bigsf.arrays import BoolArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
+from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.map_scores import MODEL, MapScores
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.folds.folds import Folds
@@ -21,6 +22,7 @@ class Scored:
 
     def __init__(self, folds: Folds, folder: Path) -> None:
         file = folds.patch_file
+        self.baselines = ScaledBaselines(file, first_scales(4))
         self.folds, (target, labelled) = folds, file.labels()
         self.target, self.labelled = target > 0, labelled > 0
         generator = np.random.default_rng(5)
@@ -28,13 +30,13 @@ class Scored:
         self.probability[~np.isfinite(file.image[0])] = np.nan
         self.valid = np.isfinite(self.probability)
         fits.writeto(folder / "map.fits", self.probability)
-        self.maps = MapScores(folds)
+        self.maps = MapScores(folds, self.baselines)
         edges = folds.areas.y_edges
         for y0, y1 in pairwise(edges):
             rows = self.probability[y0:y1]
             self.maps.update(y0, y1, np.isfinite(rows), rows)
         self.thresholds = self.maps.best_thresholds()
-        self.masks = MaskScores(folds, self.thresholds)
+        self.masks = MaskScores(folds, self.thresholds, self.baselines)
         with FitsImage(folder / "map.fits") as image:
             self.masks.add(image)
 
@@ -47,7 +49,7 @@ class Scored:
     def marked(self, name: str = MODEL, against: str = "whole") -> BoolArray:
         """Return what a map marks at its own threshold."""
         file = self.folds.patch_file
-        score = self.probability if name == MODEL else BaselineMaps(file).rows(name, 0, file.shape[0])
+        score = self.probability if name == MODEL else self.baselines.rows(name, 0, file.shape[0])
         return np.asarray((np.nan_to_num(score) >= self.thresholds[name][against]) & self.valid)
 
 
@@ -58,7 +60,7 @@ def scored(patch_path: Path, folds_path: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.mark.parametrize("width", [40, 7])  # 7 is less than an area
 def test_chunks_of_a_wide_map_score_the_same(scored: Scored, width: int, tmp_path: Path) -> None:
-    in_chunks = MaskScores(scored.folds, scored.thresholds)
+    in_chunks = MaskScores(scored.folds, scored.thresholds, scored.baselines)
     fits.writeto(tmp_path / "map.fits", scored.probability)
     with FitsImage(tmp_path / "map.fits") as image:
         in_chunks.add(image, chunk_width_px=width)
@@ -90,7 +92,7 @@ def test_skeletons_are_those_of_the_whole_map(scored: Scored) -> None:
     mssim = found["mssim"]
     assert mssim is not None
     assert -1 <= mssim <= 1
-    assert table["ridge filter"]["whole"]["mssim"] == pytest.approx(np.nan, nan_ok=True)
+    assert table["Sato filter"]["whole"]["mssim"] == pytest.approx(np.nan, nan_ok=True)
 
 
 @pytest.mark.parametrize("quantity", ["longitude", "column density", "local contrast"])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from astropy.io import fits
 
+from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
 from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold, write_out_of_fold
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
@@ -41,8 +42,8 @@ def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_fi
     folds = Folds.make(patch_file, SplitConfig(k=4, k_train=1, area_size=32))
     models = [constant_model(i / 10) for i in range(1, 5)]
     thresholds = [Thresholds(whole=i / 10, labelled=1.0) for i in range(1, 5)]
-    path = tmp_path / "out_of_fold.fits"
-    out_of_fold = write_out_of_fold(path, SlidingWindowPredictor(models, 16), folds, thresholds, "a: 1")
+    path, baselines = tmp_path / "out_of_fold.fits", ScaledBaselines(patch_file, first_scales(4))
+    out_of_fold = write_out_of_fold(path, SlidingWindowPredictor(models, 16), folds, thresholds, baselines, "a: 1")
     with fits.open(path) as hdus:
         planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
         assert dict(hdus["PROVENANCE"].data)["config"] == "a: 1"
@@ -71,7 +72,8 @@ def test_pixels_that_a_model_learnt_from_before_are_counted(
     models = [constant_model(0.5)] * len(folds.splits)
     thresholds = [Thresholds(whole=0.5, labelled=0.5)] * len(models)
     predictor = SlidingWindowPredictor(models, patch_file.patch_size)
-    out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", predictor, folds, thresholds, "a: 1")
+    baselines = ScaledBaselines(patch_file, first_scales(len(models)))
+    out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", predictor, folds, thresholds, baselines, "a: 1")
     fold, seen = folds.rows(0, patch_file.shape[0]), np.zeros(patch_file.shape, np.bool_)
     for split in folds.splits:
         painted = np.zeros(patch_file.shape, np.bool_)

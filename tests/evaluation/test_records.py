@@ -24,6 +24,26 @@ def test_summary_with_the_old_names_of_its_keys_is_read(
     assert KFoldSummary.load(tmp_path / "summary.json") == KFoldSummary.load(trained_kfold / "summary.json")
 
 
+def test_summary_of_a_version_with_one_scale_of_baselines_and_one_family_is_read(
+    stored: dict[str, Any], tmp_path: Path
+) -> None:
+    for key in ("baseline_scales", "injected_plummer", "added_widths_px", "start_from"):
+        del stored[key]
+    for key in ("profile", "width_px"):
+        del stored["injected"][key]
+    for run in stored["runs"].values():
+        del run["baseline_scales"]
+    for table in (stored["out_of_fold"], stored["skeletons"]):
+        table["ridge filter"] = table.pop("Sato filter")
+        del table["Frangi filter"]
+    (tmp_path / "summary.json").write_text(json.dumps(stored))
+    summary = KFoldSummary.load(tmp_path / "summary.json")
+    assert summary.out_of_fold["ridge filter"] == stored["out_of_fold"]["ridge filter"]
+    assert (summary.injected.profile, summary.injected.width_px) == ("gaussian", (2, 6))
+    assert (summary.injected_plummer, summary.added_widths_px) == (None, None)
+    assert (summary.baseline_scales, summary.runs["split_1"].baseline_scales) == ({}, {})
+
+
 def test_what_is_read_and_saved_is_the_same_file(stored: dict[str, Any], trained_kfold: Path, tmp_path: Path) -> None:
     summary = KFoldSummary.load(trained_kfold / "summary.json")
     summary.save(tmp_path / "summary.json")
@@ -44,10 +64,10 @@ def test_bins_without_a_ground_truth_have_no_such_key() -> None:
     scores = BinScores(completeness=[0.5], purity=[1.0], true=[4.0])
     without = Bins(centre=[1.0], whole={"BigSF": scores})
     assert set(json.loads(without.model_dump_json())) == {"centre", "whole"}
-    both = Bins(centre=[1.0], whole={"BigSF": scores}, truth={"ridge filter": scores})
+    both = Bins(centre=[1.0], whole={"BigSF": scores}, truth={"Sato filter": scores})
     assert set(json.loads(both.model_dump_json())) == {"centre", "whole", "truth"}
     assert list(both.against("whole")) == ["BigSF"]
-    assert list(both.against("truth")) == ["ridge filter"]
+    assert list(both.against("truth")) == ["Sato filter"]
 
 
 def test_a_summary_that_lacks_scores_is_refused(stored: dict[str, Any], tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.records import KFoldSummary
+from bigsf.evaluation.report import injected_section
 
 
 class Page(HTMLParser):
@@ -66,10 +68,43 @@ def test_page_holds_the_scores_of_all_maps(text: str, trained_kfold: Path) -> No
     assert "Folds share 0 pixels" in text
 
 
+def test_page_says_which_scale_of_a_baseline_was_chosen_how_often(text: str, trained_kfold: Path) -> None:
+    chosen = json.loads((trained_kfold / "summary.json").read_text())["baseline_scales"]
+    cells = Page(text).cells
+    rows = [cells[place : place + 3] for place in range(len(cells)) if cells[place] in BASELINES]
+    assert chosen.pop("column density") == ["unfiltered"] * 4
+    for name, scales in chosen.items():
+        for scale in set(scales):
+            assert [name, scale, f"{scales.count(scale)} of 4"] in rows
+
+
+@pytest.mark.parametrize(
+    ("widths", "start", "said"),
+    [
+        (
+            [(2.0, 6.0)],
+            None,
+            r"2 to 6 pixels wide, to the training patches\. So the training used the family of Gaussian",
+        ),
+        ([(2.0, 6.0), (3.0, 9.5)], None, r"2 to 6 and 3 to 9\.5 pixels wide"),
+        ([], None, r"The training used neither family: its configuration has no augmentation filaments\.</p>"),
+        ([], "higal-small", r"filaments\. What trainer\.start_from \(higal-small\) was trained with before is not"),
+    ],
+)
+def test_page_says_which_injected_filaments_the_training_knew(
+    widths: list[tuple[float, float]], start: str | None, said: str, trained_kfold: Path
+) -> None:
+    summary = KFoldSummary.load(trained_kfold / "summary.json")
+    section = injected_section(summary.model_copy(update={"added_widths_px": widths, "start_from": start}))
+    assert re.search(said, section)
+
+
 def test_page_says_what_its_numbers_hide(text: str, trained_kfold: Path) -> None:
     summary = json.loads((trained_kfold / "summary.json").read_text())
     assert "None of these models learnt from the pixel." in text
-    assert "of the same family (arcs of Gaussian profile)" in text
+    assert "The training used neither family: its configuration has no augmentation filaments." in text
+    for family in ("Gaussian profile, 2 to 6 pixels wide", "Plummer-like profile (p = 2), 2 to 12 pixels wide"):
+        assert family in text
     assert "negative where the thresholds of the models do better together" in text
     cells = Page(text).cells
     for name, used in summary["mask_thresholds"].items():

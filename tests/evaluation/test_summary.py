@@ -81,4 +81,5 @@ def test_a_ground_truth_is_scored_too_and_injected_filaments_keep_away_from_it(
     assert list(summary.out_of_fold["BigSF"]) == ["labelled", "whole", "truth"]
     assert summary.out_of_fold["BigSF"]["truth"]["precision"] == 1
     assert summary.by["longitude"].truth is not None
-    assert summary.injected.filaments == []
+    assert summary.injected_plummer is not None
+    assert summary.injected.filaments == summary.injected_plummer.filaments == []

@@ -11,7 +11,9 @@ from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
 from bigsf.errors import ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines
+from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.metrics.threshold_curve import ThresholdCurve
@@ -122,9 +124,11 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
     summary = json.loads((trained_kfold / "summary.json").read_text())
     assert list(summary["runs"]) == NAMES
     assert summary["splits"] == [list(split) for split in folds.splits]
-    for name, run in summary["runs"].items():
+    for number, (name, run) in enumerate(summary["runs"].items()):
+        assert run["baseline_scales"] == {key: of[number] for key, of in summary["baseline_scales"].items()}
         assert run == json.loads((trained_kfold / name / "scores.json").read_text())
-    file, maps = folds.patch_file, BaselineMaps(folds.patch_file)
+    file = folds.patch_file
+    maps = ScaledBaselines(file, summary["baseline_scales"], mask_of_test_folds(folds))
     target, labelled = (plane > 0 for plane in file.labels())
     valid = np.isfinite(file.image[0])
     assert summary["predicted_pixels"] == summary["valid_pixels"] == valid.sum()
@@ -138,6 +142,19 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
         for name in BASELINES:
             exact = average_precision_score(target[where], maps.rows(name, 0, file.shape[0])[where])
             assert table[name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)
+
+
+def test_the_summary_is_told_which_filaments_the_training_added(
+    trained_kfold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = json.loads((trained_kfold / "summary.json").read_text())
+    assert (stored["added_widths_px"], stored["start_from"]) == ([], None)
+    augmentations = "trainer.augmentations=[{type: filaments, width_px: [3, 5]}, {type: filaments}]"
+    kfold = KFold.from_config(RunConfig.from_yaml(trained_kfold / "kfold.yaml", [augmentations]))
+    told: list[Any] = []
+    monkeypatch.setattr("bigsf.training.kfold.summarise_kfold", lambda *arguments: told.extend(arguments))
+    kfold.summarise()
+    assert told[-2:] == [[(3, 5), (2, 6)], None]
 
 
 def test_done_splits_are_not_trained_again(

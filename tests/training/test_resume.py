@@ -155,8 +155,9 @@ def test_wrong_arguments_of_a_custom_part_are_named(run_dict: Settings) -> None:
 
 def test_scores_stand_beside_the_baselines(run_dict: Settings) -> None:
     scores = Trainer.from_config(run_dict(epochs=1)).train()
-    assert set(scores.baselines) == {"column density", "local contrast", "ridge filter"}
-    assert 0 < (scores.baselines["ridge filter"]["whole"]["average_precision"] or 0) <= 1
+    assert set(scores.baselines) == {"column density", "local contrast", "Sato filter", "Frangi filter"}
+    assert scores.baseline_scales.keys() == scores.baselines.keys()
+    assert 0 < (scores.baselines["Sato filter"]["whole"]["average_precision"] or 0) <= 1
 
 
 def test_a_family_without_a_type_is_its_default_member() -> None:

@@ -1,47 +1,76 @@
-"""A map -> baselines: three maps that need no training, and that a network must beat."""
+"""A map -> baselines: maps that need no training, and that a network must beat."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
-from skimage.filters import sato
 
 from bigsf.arrays import Float64Array, FloatArray
+from bigsf.evaluation.ridge_filters import frangi, sato
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
 
-_MARGIN_PX = 48  # no filter here reaches further along y or x, so that chunks give what the whole map gives
-_FILL_PX = 68  # the diagonal of the margin: no filter sees a missing pixel further than this from where it is centred
+_FILL_PX = 68  # missing pixels up to this far from a valid pixel are filled, whatever the filter
 _FILTER_PLANES = 8  # about as many planes of a chunk are in memory while it is filtered
 
 
-def column_density(log_n: Float64Array) -> Float64Array:
-    """Return log10 of the map itself."""
-    return log_n
+class Filter(NamedTuple):
+    """A filter for maps."""
+
+    apply: Callable[[Float64Array], Float64Array]
+    """From log10 of a map `(ny, nx)` to a map of the same shape that is high on filaments."""
+    reach_px: int
+    """How far along y and x a pixel depends on others."""
 
 
-def local_contrast(log_n: Float64Array) -> Float64Array:
-    """Return log10 of the map minus its Gaussian mean of sigma 12 pixels."""
-    return np.asarray(log_n - gaussian_filter(log_n, 12))
+def local_contrast(log_n: Float64Array, sigma_px: float) -> Float64Array:
+    """Return log10 of the map minus its Gaussian mean."""
+    return np.asarray(log_n - gaussian_filter(log_n, sigma_px))
 
 
-def ridge_filter(log_n: Float64Array) -> FloatArray:
-    """Return the ridge filter of Sato et al. (1998) of log10 of the map, with sigma 1.5, 2 and 3 pixels."""
-    return np.asarray(sato(log_n, sigmas=[1.5, 2, 3], black_ridges=False), np.float32)
+def _contrast_scales(*sigmas_px: int) -> dict[str, Filter]:
+    return {f"sigma {s} px": Filter(partial(local_contrast, sigma_px=s), 4 * s) for s in sigmas_px}
 
 
-BASELINES: dict[str, Callable[[Float64Array], Float64Array | FloatArray]] = {
-    "column density": column_density,
-    "local contrast": local_contrast,
-    "ridge filter": ridge_filter,
+def _ridge_scales(ridges: Callable[..., Float64Array], *scales_px: Sequence[float]) -> dict[str, Filter]:
+    return {
+        f"sigma {', '.join(map(str, sigmas_px))} px": Filter(
+            partial(ridges, sigmas_px=sigmas_px), math.ceil(4 * max(sigmas_px)) + 1
+        )
+        for sigmas_px in scales_px
+    }
+
+
+BASELINES: dict[str, dict[str, Filter]] = {
+    "column density": {"unfiltered": Filter(lambda log_n: log_n, 0)},
+    "local contrast": _contrast_scales(12, 6, 24),
+    "Sato filter": _ridge_scales(sato, (1.5, 2, 3), (3, 4, 6), (6, 8, 12)),
+    "Frangi filter": _ridge_scales(frangi, (1.5, 2, 3), (3, 4, 6), (6, 8, 12)),
 }
+"""The scales of each baseline, and their filters. The first scale is the one without labels to choose by."""
+
+
+def first_scale(name: str) -> str:
+    """Return the scale of a baseline where there are no labels to choose by."""
+    return next(iter(BASELINES[name]))
+
+
+def sampled_rows(shape: tuple[int, int], pixels: int = 1_000_000) -> list[tuple[int, int]]:
+    """Return (y0, y1) of four bands of rows of a map `(ny, nx)` that hold about so many pixels, or of all its rows."""
+    ny, nx = shape
+    rows = max(1, pixels // (4 * nx))
+    return [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
 
 
 class BaselineMaps:
     """The baselines of a map, computed when rows are asked for.
 
     Missing pixels take the value of the nearest valid pixel, so that filters see no edge around a hole. Those that are
-    more than 68 pixels from any valid pixel take the median of the map: no filter sees them from a valid pixel.
+    so far from all valid pixels that the filter does not see them from there, and more than 68 pixels, take the median
+    of the map.
 
     Parameters
     ----------
@@ -66,22 +95,38 @@ class BaselineMaps:
         self.log = bool(sample.size and sample.min() > 0)
         self.median = float(np.median(sample)) if sample.size else 0.0
 
-    def rows(self, name: str, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive) of the baseline `name`, `(rows, nx)`. No pixel is NaN."""
-        ny, nx = self.planes.shape
-        reach = _MARGIN_PX + _FILL_PX
-        top, y_filter = max(0, y0 - reach), max(0, y0 - _MARGIN_PX)
-        image = self.planes.read_rows(top, min(ny, y1 + reach))[0]
-        baseline = np.empty((y1 - y0, nx), np.float32)
-        for x0, x1 in bands(nx, max(1, self.chunk_pixels // _FILTER_PLANES // len(image))):
-            left, x_filter = max(0, x0 - reach), max(0, x0 - _MARGIN_PX)
-            chunk = self._filled(image[:, left : x1 + reach])
-            chunk = chunk[y_filter - top : y1 + _MARGIN_PX - top, x_filter - left : x1 + _MARGIN_PX - left]
-            filtered = BASELINES[name](np.log10(chunk) if self.log else chunk)
-            baseline[:, x0:x1] = filtered[y0 - y_filter : y1 - y_filter, x0 - x_filter : x1 - x_filter]
-        return baseline
+    def rows(
+        self, name: str, scale: str, y0: int, y1: int, columns: Sequence[tuple[int, int]] | None = None
+    ) -> FloatArray:
+        """Return rows y0 to y1 (exclusive) of the baseline `name`, `(rows, nx)`. No pixel is NaN.
 
-    def _filled(self, image: FloatArray) -> Float64Array:
+        Parameters
+        ----------
+        name, scale
+            A baseline and one of its scales, as `BASELINES` has them.
+        y0, y1
+            The rows.
+        columns
+            Ranges (x0, x1) of columns. Only these are computed, and returned side by side. By default all columns.
+        """
+        ny, nx = self.planes.shape
+        each = BASELINES[name][scale]
+        fill_px = max(_FILL_PX, math.ceil(math.sqrt(2) * each.reach_px))
+        reach = each.reach_px + fill_px
+        top, y_filter = max(0, y0 - reach), max(0, y0 - each.reach_px)
+        image = self.planes.read_rows(top, min(ny, y1 + reach))[0]
+        width = max(1, self.chunk_pixels // _FILTER_PLANES // len(image))
+        parts = []
+        for first, end in [(0, nx)] if columns is None else columns:
+            for x0, x1 in ((first + start, first + stop) for start, stop in bands(end - first, width)):
+                left, x_filter = max(0, x0 - reach), max(0, x0 - each.reach_px)
+                chunk = self._filled(image[:, left : x1 + reach], fill_px)
+                chunk = chunk[y_filter - top : y1 + each.reach_px - top, x_filter - left : x1 + each.reach_px - left]
+                filtered = each.apply(np.log10(chunk) if self.log else chunk)
+                parts.append(filtered[y0 - y_filter : y1 - y_filter, x0 - x_filter : x1 - x_filter])
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+    def _filled(self, image: FloatArray, fill_px: int) -> Float64Array:
         """Return a part of the map in which missing pixels have the value of the nearest valid pixel, or the median."""
         values = image.astype(np.float64)
         valid = values > 0 if self.log else np.isfinite(values)
@@ -90,4 +135,4 @@ class BaselineMaps:
         if not valid.any():
             return np.full_like(values, self.median)
         distance, (y, x) = distance_transform_edt(~valid, return_indices=True)
-        return np.where(distance <= _FILL_PX, values[y, x], self.median)
+        return np.where(distance <= fill_px, values[y, x], self.median)

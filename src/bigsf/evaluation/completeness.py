@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales, first_scales
+from bigsf.evaluation.baselines import BASELINES, sampled_rows
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
@@ -17,8 +18,6 @@ from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 
 _BINS = 8  # of contrast
 
-_SAMPLE = 1_000_000  # pixels from which the thresholds of the baselines are computed
-
 
 def measure_recovery(
     injected: InjectedPlanes,
@@ -26,6 +25,7 @@ def measure_recovery(
     thresholds: Sequence[float],
     segmented: Path,
     pixel_mask: PixelMask | None = None,
+    scales: Scales | None = None,
 ) -> Recovery:
     """Predict a map with injected filaments, and measure which part of them is marked, by contrast.
 
@@ -45,6 +45,9 @@ def measure_recovery(
         kfold` and `bigsf segment` write it.
     pixel_mask
         Which model may predict which pixel. By default every model predicts every pixel.
+    scales
+        For each baseline, a scale for each model, for the pixels that this model predicts. By default the first that
+        `bigsf.evaluation.baselines.BASELINES` has.
 
     Returns
     -------
@@ -54,7 +57,9 @@ def measure_recovery(
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)
     found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
-    original, added = BaselineMaps(injected.planes), BaselineMaps(injected)
+    scales = scales or first_scales(len(predictor.models))
+    original = ScaledBaselines(injected.planes, scales, pixel_mask)
+    added = original.of_changed(injected)
 
     def on_filaments(y0: int, y1: int) -> BoolArray:
         mask = np.repeat((injected.ids(y0, y1) > 0)[None], len(predictor.models), axis=0)
@@ -77,17 +82,14 @@ def measure_recovery(
 
 
 def _baseline_thresholds(
-    original: BaselineMaps, probability: FitsImage, mask: FitsImage
+    original: ScaledBaselines, probability: FitsImage, mask: FitsImage
 ) -> tuple[dict[str, float], float]:
     """Return the threshold at which each baseline marks as many pixels as the mask, and which fraction that is.
 
     On large maps both come from a sample of four bands of rows.
     """
-    ny, nx = probability.shape
-    rows = max(1, _SAMPLE // (4 * nx))
-    bands = [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
     marks, values = [], {name: list[FloatArray]() for name in BASELINES}
-    for y0, y1 in bands:
+    for y0, y1 in sampled_rows(probability.shape):
         predicted = np.isfinite(probability.read(y0, y1))
         marks.append(mask.read(y0, y1)[predicted] > 0)
         for name, samples in values.items():
@@ -120,6 +122,8 @@ def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, In
         return [float((counts[1 + group] / pixels[1 + group]).mean()) for group in groups]
 
     return Recovery(
+        profile=injected.profile,
+        width_px=injected.width_px,
         marked=marked,
         contrast=[float(np.exp(np.log(contrast[group]).mean())) for group in groups],
         filaments=[len(group) for group in groups],

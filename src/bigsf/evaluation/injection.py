@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import chain, pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,17 @@ Ids = npt.NDArray[np.int32]
 
 Range = tuple[float, float]
 
-_TILE_PX = 128
+Profile = Literal["gaussian", "plummer"]
+"""The profile across a spine: `gaussian_profile` or `plummer_profile`."""
+
+TILE_PX = 128
+"""Side of the tiles in which filaments are placed."""
+
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background
 _BACKGROUND_REACH_PX = 4 * _BACKGROUND_PX  # where that Gaussian is cut off
-_REACH = 1.6  # distance from the spine, in widths, at which less than 0.001 of the profile is left
+_CLEAR = 1.6  # distance from the spine, in widths, that filaments keep free; 0.001 or 0.09 of the profile is left there
+_PLUMMER_REACH = 3.0  # distance from the spine, in widths, at which the Plummer-like profile ends
+_REACH: dict[Profile, float] = {"gaussian": 1.6, "plummer": _PLUMMER_REACH}  # the same for both; 0.001 or less is left
 _STEP_PX = 0.5  # between points of a spine
 _TRIES = 50  # random paths that are tried for each filament
 
@@ -35,21 +42,54 @@ class Filament(NamedTuple):
     contrast: float
     """Peak excess over the local background, in units of that background."""
     width_px: float
-    """Full width at half maximum of the Gaussian profile across the spine."""
+    """Full width at half maximum of the profile across the spine."""
     length_px: float
     """Length of the spine."""
+    profile: Profile = "gaussian"
+    """The profile across the spine."""
+
+    @property
+    def reach_px(self) -> float:
+        """Distance from the spine at which the profile ends."""
+        return _REACH[self.profile] * self.width_px
 
     def shifted(self, y: float, x: float) -> "Filament":
         """Return the filament in another place, so many pixels away."""
         return self._replace(path=self.path + np.array([y, x]))
 
 
+def gaussian_profile(distance_px: Float64Array, width_px: float) -> Float64Array:
+    """Return exp(-4 ln 2 (r / width)^2) at distances r from a spine, of any shape."""
+    return np.asarray(np.exp(-4 * np.log(2) * (distance_px / width_px) ** 2))
+
+
+def plummer_profile(distance_px: Float64Array, width_px: float) -> Float64Array:
+    """Return a Plummer-like column density profile of index p = 2, shifted and scaled to end at 0 at three widths.
+
+    It is (1 + (r / R)^2)^(-(p - 1) / 2), that of the filaments which Arzoumanian et al. (2011, A&A 529, L6) measured in
+    Herschel maps. Its wings fall as 1 / r, those of a Gaussian much faster.
+
+    Parameters
+    ----------
+    distance_px
+        Distances r from the spine, of any shape.
+    width_px
+        Full width at half maximum of the profile that is not cut off, 2 sqrt(3) R.
+    """
+    end = (1 + 12 * _PLUMMER_REACH**2) ** -0.5
+    profile = (1 + 12 * (distance_px / width_px) ** 2) ** -0.5
+    return np.asarray(np.maximum(profile - end, 0) / (1 - end))
+
+
+_PROFILES = {"gaussian": gaussian_profile, "plummer": plummer_profile}
+
+
 def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray, Ids]:
     """Add filaments to a map.
 
-    Each filament adds contrast * background * exp(-4 ln 2 (r / width)^2) to the map, where r is the distance from the
-    nearest point of its spine. The background is the Gaussian mean of sigma 12 pixels over valid pixels. The noise of
-    the map stays as it is.
+    Each filament adds contrast * background * profile(r) to the map, where r is the distance from the nearest point of
+    its spine. The profile is 1 on the spine. The background is the Gaussian mean of sigma 12 pixels over valid pixels.
+    The noise of the map stays as it is.
 
     Parameters
     ----------
@@ -71,13 +111,13 @@ def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray
     mean = gaussian_filter(np.where(valid, image, 0).astype(np.float64), _BACKGROUND_PX) / np.maximum(coverage, 1e-9)
     excess, ids = np.zeros(image.shape), np.zeros(image.shape, np.int32)
     for number, filament in enumerate(filaments, 1):
-        reach = _REACH * filament.width_px
+        reach = filament.reach_px
         low = np.clip(np.floor(filament.path.min(axis=0) - reach), 0, image.shape).astype(int)
         high = np.clip(np.ceil(filament.path.max(axis=0) + reach) + 1, low, image.shape).astype(int)
         box = np.s_[low[0] : high[0], low[1] : high[1]]
         pixels = np.moveaxis(np.mgrid[box], 0, -1)
         distance, _ = cKDTree(filament.path).query(pixels, distance_upper_bound=reach)
-        excess[box] += filament.contrast * np.exp(-4 * np.log(2) * (distance / filament.width_px) ** 2)
+        excess[box] += filament.contrast * _PROFILES[filament.profile](distance, filament.width_px)
         ids[box][distance <= filament.width_px / 2] = number
     return (image + np.abs(mean) * excess).astype(np.float32), ids
 
@@ -95,7 +135,7 @@ def random_path(generator: np.random.Generator, middle: npt.ArrayLike, length_px
 class InjectedPlanes(MapRows):
     """A map with filaments injected at random places, away from missing pixels, known structures and each other.
 
-    Each filament lies within one tile of 128 pixels. The map and the seed determine all filaments. They are added when
+    Each spine lies within one tile of 128 pixels. The map and the seed determine all filaments. They are added when
     rows are read, so that memory is bounded by a few rows of tiles.
 
     Parameters
@@ -112,6 +152,10 @@ class InjectedPlanes(MapRows):
         In maps of more tiles, filaments are added to this number of tiles, spread evenly over the map.
     contrast, width_px, length_px
         Ranges of the parameters. Contrast and length are distributed uniformly in the logarithm, width uniformly.
+    profile
+        The profile across the spines: "gaussian", or "plummer", a Plummer-like profile of index p = 2 (see
+        `plummer_profile`). Spines keep 1.6 widths away from what they avoid. A Gaussian ends there. The wings of the
+        other, up to 0.09 of the peak, reach further: to three widths.
 
     Attributes
     ----------
@@ -131,10 +175,11 @@ class InjectedPlanes(MapRows):
         contrast: Range = (0.05, 3.0),
         width_px: Range = (2.0, 6.0),
         length_px: Range = (15.0, 60.0),
+        profile: Profile = "gaussian",
     ) -> None:
-        self.planes, self.known = planes, known
+        self.planes, self.known, self.width_px, self.profile = planes, known, width_px, profile
         ny, nx = planes.shape
-        self.y_edges, x_edges = ([*range(0, size, _TILE_PX), size] for size in (ny, nx))
+        self.y_edges, x_edges = ([*range(0, size, TILE_PX), size] for size in (ny, nx))
         rows, columns = len(self.y_edges) - 1, len(x_edges) - 1
         tiles = np.unique(np.linspace(0, rows * columns - 1, min(most_tiles, rows * columns)).astype(int))
         self._in_row: list[list[Filament]] = []
@@ -145,7 +190,7 @@ class InjectedPlanes(MapRows):
                 generator = np.random.default_rng([seed, row, int(column)])
                 clear_px = self._clear_px(y0, y1, x0, x1)
                 found = _random_filaments(generator, clear_px, per_tile, contrast, width_px, length_px)
-                self._in_row[row] += [filament.shifted(y0, x0) for filament in found]
+                self._in_row[row] += [filament.shifted(y0, x0)._replace(profile=profile) for filament in found]
         self.filaments = [filament for in_row in self._in_row for filament in in_row]
         self._rendered = lru_cache(maxsize=3)(self._render)
 
@@ -161,15 +206,17 @@ class InjectedPlanes(MapRows):
         y0, y1 = self.y_edges[row : row + 2]
         top = max(0, y0 - _BACKGROUND_REACH_PX)
         image = np.array(self.planes.read_rows(top, min(self.shape[0], y1 + _BACKGROUND_REACH_PX)))
-        image[0], ids = inject(image[0], [filament.shifted(-top, 0) for filament in self._in_row[row]])
-        ids[ids > 0] += sum(map(len, self._in_row[:row]))
+        first = max(0, row - 1)  # the wings of filaments of the next rows of tiles may reach into this one
+        near = chain.from_iterable(self._in_row[first : row + 2])
+        image[0], ids = inject(image[0], [filament.shifted(-top, 0) for filament in near])
+        ids[ids > 0] += sum(map(len, self._in_row[:first]))
         core = slice(y0 - top, y1 - top)
         return image[:, core].copy(), ids[core].copy()  # without the margin, which a view would keep in memory
 
     def _rows(self, y0: int, y1: int) -> tuple[FloatArray, Ids]:
-        first = y0 // _TILE_PX
-        images, ids = zip(*(self._rendered(row) for row in range(first, -(-y1 // _TILE_PX))), strict=True)
-        rows = slice(y0 - first * _TILE_PX, y1 - first * _TILE_PX)
+        first = y0 // TILE_PX
+        images, ids = zip(*(self._rendered(row) for row in range(first, -(-y1 // TILE_PX))), strict=True)
+        rows = slice(y0 - first * TILE_PX, y1 - first * TILE_PX)
         return np.concatenate(images, axis=1)[:, rows], np.concatenate(ids)[rows]
 
     @property
@@ -208,7 +255,7 @@ def _random_filaments(
     for i in generator.permutation(number):
         contrast = _log_between(contrasts, (i + shift) / number)
         width_px, length_px = generator.uniform(*widths), _log_between(lengths, generator.uniform())
-        reach = _REACH * width_px
+        reach = _CLEAR * width_px
         middles = np.argwhere(clear_px > reach)
         for _ in range(_TRIES if len(middles) else 0):
             path = random_path(generator, middles[generator.integers(len(middles))], length_px)

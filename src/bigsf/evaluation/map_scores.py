@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
+from bigsf.evaluation.baselines import BASELINES, sampled_rows
 from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, ThresholdCost
 from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 
 MODEL = "BigSF"
 """The name of the model's map in tables."""
 
-_SAMPLE = 1_000_000  # pixels from which the bins of a baseline's curve are computed
 _RECALLS = np.linspace(0.01, 1, 100)
 _THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
@@ -34,6 +36,8 @@ class MapScores:
     ----------
     folds
         Folds of a patch file with labels.
+    baselines
+        The baselines of the map, at the scales that are scored.
 
     Attributes
     ----------
@@ -43,12 +47,11 @@ class MapScores:
         Number of scored pixels so far.
     """
 
-    def __init__(self, folds: Folds) -> None:
-        self.folds = folds
+    def __init__(self, folds: Folds, baselines: ScaledBaselines) -> None:
+        self.folds, self._baselines = folds, baselines
         file = folds.patch_file
         self.target, self.labelled = file.labels()
         self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
-        self._baselines = BaselineMaps(file)
         self.predicted = self.valid = 0
         self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
         self._counts: dict[str, IntArray] = {}  # (true and marked, marked, true) pixels at the thresholds of validation
@@ -57,13 +60,9 @@ class MapScores:
         return {kind: ThresholdCurve(edges) for kind in self.kinds}
 
     def _edges(self, name: str) -> Float64Array:
-        """Return the bin edges of a baseline's curve, from a sample of four bands of rows."""
-        ny, nx = self.folds.patch_file.shape
-        if ny * nx <= _SAMPLE:
-            return quantile_edges(self._baselines.rows(name, 0, ny))
-        rows = min(ny, max(1, _SAMPLE // (4 * nx)))
-        starts = np.linspace(0, ny - rows, 4).astype(int)
-        return quantile_edges(np.concatenate([self._baselines.rows(name, y, y + rows) for y in starts]))
+        """Return the bin edges of a baseline's curve, from a sample."""
+        bands = sampled_rows(self.folds.patch_file.shape)
+        return quantile_edges(np.concatenate([self._baselines.rows(name, *rows) for rows in bands]))
 
     def update(
         self,
@@ -161,10 +160,20 @@ def _calibration(curve: ThresholdCurve) -> Calibration:
     return Calibration(probability=probability.tolist(), frequency=frequency.tolist(), pixels=pixels.tolist())
 
 
-def baseline_scores(folds: Folds, which: list[int]) -> ScoreTable:
-    """Return the scores of the baselines on the valid pixels of the folds in `which`."""
-    scores = MapScores(folds)
+class BaselineScores(NamedTuple):
+    """How good the baselines are on the test folds of a split, as `RunScores` holds it."""
+
+    baselines: ScoreTable
+    """Scores on the valid pixels of the test folds."""
+    baseline_scales: dict[str, str]
+    """The scale of each baseline that is best on the validation folds."""
+
+
+def baseline_scores(folds: Folds, split: Split) -> BaselineScores:
+    """Return the scores of the baselines on the test folds of a split, at the scales best on its validation folds."""
+    scales = choose_scales(folds, [split])
+    scores = MapScores(folds, ScaledBaselines(folds.patch_file, scales))
     for y0, y1 in pairwise(folds.areas.y_edges):
         valid = np.isfinite(folds.patch_file.read_rows(y0, y1)).all(axis=0)
-        scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), which))
-    return scores.table()
+        scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), split.test))
+    return BaselineScores(scores.table(), {name: of_split[0] for name, of_split in scales.items()})

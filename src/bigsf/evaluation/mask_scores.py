@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, BinScores, ScoreTable
@@ -21,6 +22,11 @@ _MARGIN_PX = 64  # added around a chunk, so that its skeletons are those of the 
 _BINS = 8  # of column density and of local contrast
 _COLUMNS = 12  # bins along x, or fewer where there are fewer areas
 _SAMPLE = 1_000_000  # pixels from which the edges of bins are computed
+
+_QUANTITIES = {
+    "column density": "unfiltered",
+    "local contrast": "sigma 12 px",
+}  # maps by whose values pixels are binned
 
 PixelCounts = IntArray
 """Numbers of pixels (true and marked, marked, true) along the last axis."""
@@ -49,6 +55,8 @@ class MaskScores:
         Folds of a patch file with labels.
     thresholds
         The threshold of each map, by its name and by "whole" or "truth", see `MapScores.best_thresholds`.
+    baselines
+        The baselines of the map, at the scales that are scored.
 
     Attributes
     ----------
@@ -56,9 +64,9 @@ class MaskScores:
         The edges between the bins of column density and of local contrast.
     """
 
-    def __init__(self, folds: Folds, thresholds: Mapping[str, Mapping[str, float]]) -> None:
-        self.folds = folds
-        self._baselines = BaselineMaps(folds.patch_file)
+    def __init__(self, folds: Folds, thresholds: Mapping[str, Mapping[str, float]], baselines: ScaledBaselines) -> None:
+        self.folds, self._baselines = folds, baselines
+        self._maps = BaselineMaps(folds.patch_file)
         self._true = {"whole": folds.patch_file.labels()[0]}
         if folds.patch_file.truth is not None:
             self._true["truth"] = folds.patch_file.truth
@@ -88,7 +96,7 @@ class MaskScores:
         for y0, y1 in pairwise(self.folds.areas.y_edges):
             where = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
             where = where & (true[y0:y1] > 0) if of_true_pixels else where
-            values.append(self._baselines.rows(name, y0, y1)[where][::step])
+            values.append(self._maps.rows(name, _QUANTITIES[name], y0, y1)[where][::step])
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
     def add(self, out_of_fold: FitsImage, chunk_width_px: int = 4096) -> None:
@@ -108,20 +116,24 @@ class MaskScores:
             top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
             maps = {MODEL: out_of_fold.read(top, bottom)}
             maps |= {name: self._baselines.rows(name, top, bottom) for name in BASELINES}
+            binned = {name: self._maps.rows(name, scale, top, bottom) for name, scale in _QUANTITIES.items()}
             number = min(areas.shape[1], -(-nx // chunk_width_px))
             for columns in np.array_split(np.arange(areas.shape[1]), number):
                 x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
                 left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
-                chunk = {name: values[:, left:right] for name, values in maps.items()}
+                chunk, quantities = (
+                    {name: values[:, left:right] for name, values in planes.items()} for planes in (maps, binned)
+                )
                 predicted = np.zeros(chunk[MODEL].shape, np.bool_)
                 core = np.s_[y0 - top : y1 - top, x_edges[0] - left : x_edges[-1] - left]
                 predicted[core] = np.isfinite(chunk[MODEL][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
                 true = {against: mask[top:bottom, left:right] > 0 for against, mask in self._true.items()}
-                self._add_chunk(chunk, true, predicted, np.s_[row, columns], np.array(x_edges) - left)
+                self._add_chunk(chunk, quantities, true, predicted, np.s_[row, columns], np.array(x_edges) - left)
 
     def _add_chunk(
         self,
         maps: dict[str, FloatArray],
+        quantities: dict[str, FloatArray],
         true_masks: dict[str, BoolArray],
         predicted: BoolArray,
         place: tuple[int, IntArray],
@@ -131,7 +143,7 @@ class MaskScores:
 
         Parameters
         ----------
-        maps, true_masks
+        maps, quantities, true_masks
             Planes of the chunk with its margin, `(rows, columns)`.
         predicted
             The pixels that are scored, `(rows, columns)`.
@@ -140,7 +152,7 @@ class MaskScores:
         x_edges
             First columns of these areas, and the end of the last, counted in the chunk.
         """
-        bins = {quantity: np.searchsorted(edges, maps[quantity]) for quantity, edges in self.edges.items()}
+        bins = {quantity: np.searchsorted(edges, quantities[quantity]) for quantity, edges in self.edges.items()}
         lines = {against: skeleton_of(true) for against, true in true_masks.items()}
         for counts in self._counts:
             true = true_masks[counts.against]

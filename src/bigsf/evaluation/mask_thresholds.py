@@ -1,19 +1,23 @@
 """The models of a k-fold -> the thresholds of MASK, found in maps that are predicted as the out-of-fold map is."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bigsf import console
 from bigsf.arrays import BoolArray, IntArray
 from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 
-_MOST_PIXELS = 2_000_000  # of the validation folds of each model
+MOST_PIXELS = 2_000_000
+"""About this number of pixels of the validation folds of each model is enough to choose by."""
 
 
 def find_mask_thresholds(
-    predictor: SlidingWindowPredictor, folds: Folds, most_pixels: int = _MOST_PIXELS
+    predictor: SlidingWindowPredictor, folds: Folds, most_pixels: int = MOST_PIXELS
 ) -> list[Thresholds]:
     """Return the thresholds of best Dice of each model on its validation folds.
 
@@ -27,12 +31,10 @@ def find_mask_thresholds(
     folds
         Folds of a patch file with labels.
     most_pixels
-        Where the validation folds of a split hold more pixels, about this number of them is predicted: those of every
-        n-th area, when areas are sorted by their number of target pixels, largest first.
+        Where the validation folds of a split hold more pixels, a sample of them is predicted, see `sampled_areas`.
     """
     target, labelled = folds.patch_file.labels()
-    true = folds.areas.sums(target)
-    areas = [_sample(folds, split.validation, true, most_pixels) for split in folds.splits]
+    areas = sampled_areas(folds, folds.splits, most_pixels)
 
     def pixel_mask(y0: int, y1: int) -> BoolArray:
         return np.stack([folds.areas.rows(chosen, y0, y1) > 0 for chosen in areas]) & folds.areas.first_sky
@@ -48,24 +50,29 @@ def find_mask_thresholds(
     return [Thresholds(**{kind: curve.best_dice().threshold for kind, curve in each.items()}) for each in curves]
 
 
-def _sample(folds: Folds, which: list[int], true: IntArray, most_pixels: int) -> IntArray:
-    """Return 1 for the areas of some folds that are predicted, 0 for others, `(areas down, areas across)`.
+def sampled_areas(folds: Folds, splits: Sequence[Split], most_pixels: int) -> IntArray:
+    """Return 1 for the areas of the validation folds of each split that are enough to choose by, 0 for others.
 
     Parameters
     ----------
     folds
-        All folds.
-    which
-        The folds to sample.
-    true
-        Target pixels in each area, `(areas down, areas across)`.
+        Folds of a patch file with labels.
+    splits
+        The splits.
     most_pixels
-        As for `find_mask_thresholds`.
+        Where the validation folds of a split hold more pixels, the sample holds about this number: every n-th area,
+        when areas are sorted by their number of target pixels, largest first.
+
+    Returns
+    -------
+    ndarray
+        `(splits, areas down, areas across)`.
     """
-    areas = folds.areas
-    of_folds = np.flatnonzero(np.isin(folds.grid, which))
-    pixels = np.outer(np.diff(areas.y_edges), np.diff(areas.x_edges)).flat[of_folds].sum()
-    by_target = of_folds[np.argsort(-true.flat[of_folds], kind="stable")]
-    chosen = np.zeros(areas.shape, np.int64)
-    chosen.flat[by_target[:: -(-pixels // most_pixels)]] = 1
+    true = folds.areas.sums(folds.patch_file.labels()[0])
+    size = np.outer(np.diff(folds.areas.y_edges), np.diff(folds.areas.x_edges))
+    chosen = np.zeros((len(splits), *folds.areas.shape), np.int64)
+    for areas, split in zip(chosen, splits, strict=True):
+        of_folds = np.flatnonzero(np.isin(folds.grid, split.validation))
+        by_target = of_folds[np.argsort(-true.flat[of_folds], kind="stable")]
+        areas.flat[by_target[:: -(-size.flat[of_folds].sum() // most_pixels)]] = 1
     return chosen

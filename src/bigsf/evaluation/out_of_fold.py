@@ -12,6 +12,7 @@ from astropy.io import fits
 
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold
 from bigsf.figures import save_figure
@@ -43,7 +44,12 @@ class OutOfFold:
 
 
 def write_out_of_fold(
-    path: Path, predictor: SlidingWindowPredictor, folds: Folds, thresholds: Sequence[Thresholds], config_yaml: str
+    path: Path,
+    predictor: SlidingWindowPredictor,
+    folds: Folds,
+    thresholds: Sequence[Thresholds],
+    baselines: ScaledBaselines,
+    config_yaml: str,
 ) -> OutOfFold:
     """Predict the out-of-fold map, write it and its quicklook, and score it.
 
@@ -65,6 +71,8 @@ def write_out_of_fold(
         Folds of a patch file with labels.
     thresholds
         The thresholds of each model, see `find_mask_thresholds`.
+    baselines
+        What the map is compared with.
     config_yaml
         The configuration, for the provenance.
     """
@@ -76,7 +84,9 @@ def write_out_of_fold(
         kinds["STD"] = np.float32
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
-    result = OutOfFold(MapScores(folds), SeamContrast(), SubsampledPlanes(file.shape), header, np.zeros(2, np.int64))
+    result = OutOfFold(
+        MapScores(folds, baselines), SeamContrast(), SubsampledPlanes(file.shape), header, np.zeros(2, np.int64)
+    )
     png = path.with_suffix(".png")
     with Outputs(path, png, follow_links=False).writing() as files:
         with (

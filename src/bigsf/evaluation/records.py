@@ -15,6 +15,7 @@ from pydantic import (
 
 from bigsf.config import aliased
 from bigsf.errors import DataError
+from bigsf.evaluation.injection import Profile
 from bigsf.files import write_text
 from bigsf.folds.splits import Split
 from bigsf.metrics.thresholds import Thresholds
@@ -85,6 +86,8 @@ class RunScores(Record):
     """Scores of best.pt on the test folds, by name."""
     baselines: ScoreTable = {}
     """Scores of the baselines on the same pixels."""
+    baseline_scales: dict[str, str] = {}
+    """The scale of each baseline that is best on the validation folds. Empty in files of former versions."""
 
 
 class ThresholdCost(Record):
@@ -183,6 +186,10 @@ class AreaScores(Record):
 class Recovery(Record):
     """Completeness of injected filaments in bins of contrast. The bins hold about equally many filaments."""
 
+    profile: Profile = "gaussian"
+    """The profile across the spines, see `bigsf.InjectedPlanes`."""
+    width_px: tuple[float, float] = (2.0, 6.0)
+    """Range of the widths (FWHM) in pixels."""
     marked: float
     """Fraction of the pixels of the map without injected filaments that each map marks."""
     contrast: list[float]
@@ -229,6 +236,9 @@ class KFoldSummary(Record):
     """How many of these pixels have a label."""
     out_of_fold: ScoreTable
     """Scores of the out-of-fold map and of the baselines at every threshold, and at that of best Dice."""
+    baseline_scales: dict[str, list[str]] = {}
+    """For each baseline, the scale that is best on the validation folds of each split. It is applied to the test folds
+    of that split. Empty in files of former versions."""
     skeletons: ScoreTable
     """Scores of skeletons at the thresholds of best Dice."""
     mask_thresholds: dict[str, Thresholds] = {}
@@ -245,7 +255,15 @@ class KFoldSummary(Record):
     worst_areas: list[AreaScores]
     """The areas that differ most from the target, the worst first."""
     injected: Recovery
-    """Completeness of injected filaments against their contrast."""
+    """Completeness of injected filaments of Gaussian profile against their contrast."""
+    injected_plummer: Recovery | None = None
+    """The same for filaments of Plummer-like profile (p = 2) and other widths, which no augmentation adds. None in
+    files of former versions."""
+    added_widths_px: list[tuple[float, float]] | None = None
+    """Range of the widths of the filaments that each augmentation `filaments` added to the training patches; empty
+    where there was no such augmentation. None in files of former versions."""
+    start_from: str | None = None
+    """What the training started from (`trainer.start_from`); None for random weights."""
 
     @property
     def independence(self) -> str:

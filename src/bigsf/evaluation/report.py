@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import OutOfFold
-from bigsf.evaluation.records import AreaScores, KFoldSummary, Recovery, Score, ScoreTable
+from bigsf.evaluation.records import AreaScores, KFoldSummary, Score, ScoreTable
 from bigsf.evaluation.report_figures import (
     areas_figure,
     bins_figure,
     calibration_figure,
     completeness_figure,
     curves_figure,
+    family_name,
 )
 from bigsf.figures import png_of
 from bigsf.files import write_text
@@ -91,6 +93,7 @@ def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: O
     sections = {
         "What was done": _facts(summary, folds),
         **{_KINDS[kind]: _scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
+        "Scales of the baselines": _scales_table(summary),
         "Scores against threshold": _image(lambda: curves_figure(summary.curves), "precision, recall and Dice"),
         "Calibration": _note("The fraction of true pixels in each range of probability.")
         + _image(lambda: calibration_figure(summary.curves.calibration), "calibration"),
@@ -100,7 +103,7 @@ def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: O
             "of valid pixels, and bins of local contrast equal numbers of true pixels."
         )
         + _image(lambda: bins_figure(summary.by, against), "completeness and purity"),
-        "Injected filaments": _injected_section(summary.injected),
+        "Injected filaments": injected_section(summary),
         "Runs": _runs_table(summary),
         "Folds": _folds_table(summary) + _image(lambda: folds_figure(folds), "folds"),
         "The map": _image(lambda: contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
@@ -153,6 +156,21 @@ def _score_table(columns: Mapping[str, str], scores: ScoreTable, kind: str) -> s
     return _table(["map", *columns.values()], rows)
 
 
+def _scales_table(summary: KFoldSummary) -> str:
+    note = (
+        "Each baseline has several scales. For each split, the one that has the highest Dice on the validation folds, "
+        "whole map, is applied to the test folds; the pixels that are scored have no say. Where splits have different "
+        "scales, these are brought to the same standard deviation."
+    )
+    rows = [
+        [name, scale, f"{of_split.count(scale)} of {len(of_split)}"]
+        for name, of_split in summary.baseline_scales.items()
+        for scale in dict.fromkeys(sorted(of_split, key=of_split.count, reverse=True))
+        if len(BASELINES[name]) > 1
+    ]
+    return _note(note) + _table(["baseline", "scale", "splits"], rows)
+
+
 def _thresholds_table(summary: KFoldSummary) -> str:
     rows = [
         [_KINDS[kind], *map(_number, (cost.dice, cost.best_dice, cost.cost, cost.best_threshold))]
@@ -178,19 +196,42 @@ def _thresholds_table(summary: KFoldSummary) -> str:
     return _note(note) + _table(columns, rows) + _note(note_on_models) + _table(["run", *kinds], models)
 
 
-def _injected_section(injected: Recovery) -> str:
-    if not injected.filaments:
+def injected_section(summary: KFoldSummary) -> str:
+    """Return the completeness of injected filaments, and which of their families the training knew, as HTML."""
+    both = (summary.injected, summary.injected_plummer)
+    families = [injected for injected in both if injected is not None and injected.filaments]
+    if not families:
         return "<p>There was no room for injected filaments.</p>"
+    numbers = " and ".join(f"{sum(injected.filaments)} of {family_name(injected)}" for injected in families)
     note = (
-        f"{sum(injected.filaments)} filaments were injected into the map, away from known structures, and predicted by "
-        "models for which their place was a test area. Shown is the fraction of each filament that is marked at the "
-        "thresholds of validation, averaged over filaments, against their peak excess over the local background. "
-        "Dotted lines show the same pixels before the injection. The baselines have thresholds at which they mark the "
-        f"same fraction of the map as the model, {injected.marked:.1%}. The filaments are of the same family (arcs of "
-        "Gaussian profile) as those that the augmentation filaments adds to training patches. A model that was trained "
-        "with it, as by default, finds them more easily than real filaments of the same contrast."
+        f"Filaments were injected into the map ({numbers}), away from known structures, and predicted by models for "
+        "which their place was a test area. Shown is the fraction of each filament that is marked at the thresholds of "
+        "validation, averaged over filaments, against their peak excess over the local background. Dotted lines show "
+        "the same pixels before the injection. The baselines have thresholds at which they mark the same fraction of "
+        f"the map as the model, {families[0].marked:.1%}."
     )
-    return _note(note) + _image(lambda: completeness_figure(injected), "completeness against contrast")
+    return (
+        _note(note)
+        + _note(_training_with_filaments(summary))
+        + _image(lambda: completeness_figure(*families), "completeness against contrast")
+    )
+
+
+def _training_with_filaments(summary: KFoldSummary) -> str:
+    """Say which family of injected filaments the training used."""
+    if summary.added_widths_px:
+        widths = " and ".join(f"{low:g} to {high:g}" for low, high in summary.added_widths_px)
+        said = (
+            f"The augmentation filaments added arcs of Gaussian or steeper Plummer profile (p = 4), {widths} pixels "
+            "wide, to the training patches. So the training used the family of Gaussian profile, and the models find "
+            "such filaments more easily than real ones of the same contrast. It did not use the family of Plummer-like "
+            "profile with p = 2."
+        )
+    else:
+        said = "The training used neither family: its configuration has no augmentation filaments."
+    if summary.start_from is None:
+        return said
+    return f"{said} What trainer.start_from ({summary.start_from}) was trained with before is not counted here."
 
 
 def _runs_table(summary: KFoldSummary) -> str:
@@ -227,13 +268,8 @@ def _folds_table(summary: KFoldSummary) -> str:
 def _areas_table(areas: Sequence[AreaScores]) -> str:
     rows = [
         [
-            str(number),
-            str(list(area.x)),
-            str(list(area.y)),
-            str(area.fold),
-            f"{area.missed:,}",
-            f"{area.false:,}",
-            _number(area.dice),
+            *map(str, (number, list(area.x), list(area.y), area.fold)),
+            *(f"{area.missed:,}", f"{area.false:,}", _number(area.dice)),
         ]
         for number, area in enumerate(areas, 1)
     ]

@@ -19,8 +19,11 @@ _COLOURS = {
     MODEL: "tab:blue",
     "column density": "tab:gray",
     "local contrast": "tab:orange",
-    "ridge filter": "tab:green",
+    "Sato filter": "tab:green",
+    "Frangi filter": "tab:red",
 }
+
+_PROFILE_STYLES = {"gaussian": "-", "plummer": "--"}
 
 _KINDS = {
     "labelled": "labelled pixels",
@@ -32,7 +35,7 @@ _QUANTITIES = {
     "longitude": "Galactic longitude [deg]",
     "x": "x [pixel]",
     "column density": "log10 of the map",
-    "local contrast": "local contrast [dex]",
+    "local contrast": "local contrast, sigma 12 px [dex]",
 }
 
 
@@ -102,17 +105,31 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
     return figure
 
 
-def completeness_figure(injected: Recovery) -> "Figure":
-    """Return the completeness of injected filaments against contrast. Dotted: the same pixels without filaments."""
-    figure = new_figure(7, 3.6)
-    axes = figure.subplots()
-    for name, completeness in injected.completeness.items():
-        axes.plot(injected.contrast, completeness, "o-", color=_COLOURS[name], label=name)
-        axes.plot(injected.contrast, injected.before[name], ":", color=_COLOURS[name])
-    axes.set(xscale="log", xlabel="peak excess over the local background", ylabel="completeness", ylim=(0, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+def completeness_figure(*families: Recovery) -> "Figure":
+    """Return the completeness of injected filaments against contrast, for one or more families of filaments.
+
+    Each family has axes and a line style of its own. Dotted: the same pixels without filaments.
+    """
+    figure = new_figure(5.6 * len(families) + 1, 3.8)
+    all_axes = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    for axes, injected in zip(all_axes, families, strict=True):
+        style = _PROFILE_STYLES[injected.profile]
+        for name, completeness in injected.completeness.items():
+            axes.plot(injected.contrast, completeness, style, marker="o", ms=4, color=_COLOURS[name], label=name)
+            axes.plot(injected.contrast, injected.before[name], ":", color=_COLOURS[name])
+        axes.set(xscale="log", xlabel="peak excess over the local background", ylim=(0, 1.02))
+        axes.set_title(family_name(injected), loc="left", fontsize="medium")
+        axes.grid(alpha=0.3)
+    all_axes[0].set_ylabel("completeness")
+    all_axes[0].legend(fontsize="small")
     return figure
+
+
+def family_name(injected: Recovery) -> str:
+    """Return what the injected filaments of a family have in common."""
+    low, high = injected.width_px
+    profile = {"gaussian": "Gaussian profile", "plummer": "Plummer-like profile (p = 2)"}[injected.profile]
+    return f"{profile}, {low:g} to {high:g} pixels wide"
 
 
 def areas_figure(areas: Sequence[AreaScores], folds: Folds, out_of_fold: FitsImage) -> "Figure":

@@ -1,17 +1,22 @@
 """The trained models of a k-fold -> out_of_fold.fits, summary.json and report.html."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from bigsf.arrays import MaskArray
+from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
 from bigsf.evaluation.completeness import measure_recovery
-from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.evaluation.injection import TILE_PX, InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
-from bigsf.evaluation.records import KFoldSummary, RunScores
+from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.report import write_report
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
 
 
@@ -22,6 +27,8 @@ def summarise_kfold(
     runs: dict[str, RunScores],
     clear_px: int | None,
     config_yaml: str,
+    added_widths_px: Sequence[tuple[float, float]] = (),
+    start_from: str | None = None,
 ) -> KFoldSummary:
     """Predict the out-of-fold map of a k-fold, score it, and write both.
 
@@ -41,6 +48,10 @@ def summarise_kfold(
         Least number of clear pixels between what training and test patches show.
     config_yaml
         The configuration, for the provenance and the report.
+    added_widths_px
+        Range of the widths of the filaments that each augmentation `filaments` added to the training patches.
+    start_from
+        What the training started from; None for random weights.
 
     Returns
     -------
@@ -50,13 +61,19 @@ def summarise_kfold(
     file = folds.patch_file
     fits_path = path / "out_of_fold.fits"
     thresholds = find_mask_thresholds(predictor, folds)
-    out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, config_yaml)
+    scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
+    baselines = ScaledBaselines(file, scales, tested)
+    out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, baselines, config_yaml)
     scores = out_of_fold.scores
-    masks = MaskScores(folds, scores.best_thresholds())
+    masks = MaskScores(folds, scores.best_thresholds(), baselines)
     with FitsImage(fits_path) as probability:
         masks.add(probability)
     known = file.labels()[0] if file.truth is None else file.truth
     whole = [each.whole for each in thresholds]
+
+    def recovery(injected: InjectedPlanes) -> Recovery:
+        return measure_recovery(injected, predictor, whole, fits_path, tested, scales)
+
     summary = KFoldSummary(
         bigsf=__version__,
         data=str(file.path),
@@ -72,6 +89,7 @@ def summarise_kfold(
         seen_pixels=int(out_of_fold.seen[0]),
         seen_labels=int(out_of_fold.seen[1]),
         out_of_fold=scores.table(),
+        baseline_scales={name: list(of_split) for name, of_split in scales.items()},
         skeletons=masks.skeletons(),
         mask_thresholds=dict(zip(runs, thresholds, strict=True)),
         thresholds=scores.threshold_costs(),
@@ -79,8 +97,19 @@ def summarise_kfold(
         curves=scores.curves(),
         by=masks.by_bin(),
         worst_areas=masks.worst_areas(),
-        injected=measure_recovery(InjectedPlanes(file, known), predictor, whole, fits_path, mask_of_test_folds(folds)),
+        injected=recovery(InjectedPlanes(file, known)),
+        injected_plummer=recovery(_plummer_filaments(file, known)),
+        added_widths_px=list(added_widths_px),
+        start_from=start_from,
     )
     summary.save(path / "summary.json")
     write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)
     return summary
+
+
+def _plummer_filaments(file: PatchFile, known: MaskArray) -> InjectedPlanes:
+    """Return a map with filaments of the family that no augmentation adds, in every second tile, for speed."""
+    tiles = math.prod(-(-size // TILE_PX) for size in file.shape)
+    return InjectedPlanes(
+        file, known, 1, per_tile=12, most_tiles=min(200, -(-tiles // 2)), width_px=(2.0, 12.0), profile="plummer"
+    )

@@ -19,6 +19,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, warn_of_untested_folds
+from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
 from bigsf.training.lock import lock_folder
 from bigsf.training.resume import load_recorded_config, relocated
@@ -220,6 +221,7 @@ class KFold:
                     f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
                     "those of today. Train anew with --overwrite."
                 )
+        trainer = self.config.trainer
         return summarise_kfold(
             self.path,
             self._predictor(snapshots),
@@ -227,6 +229,8 @@ class KFold:
             {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
             self._clear_px(),
             self.config.to_yaml(),
+            [each.width_px for each in trainer.augmentations if isinstance(each, FilamentsConfig)],
+            None if trainer.start_from is None else str(trainer.start_from),
         )
 
     def _clear_px(self) -> int | None:

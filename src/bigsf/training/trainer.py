@@ -293,7 +293,7 @@ class Trainer:
         scores = score_test_folds(run, self.validator, best.thresholds)
 
         def add_baselines() -> RunScores:
-            whole = scores.model_copy(update={"baselines": baseline_scores(run.folds, run.split.test)})
+            whole = scores.model_copy(update=baseline_scores(run.folds, run.split)._asdict())
             whole.save(folder.scores)
             return whole
 

@@ -1,0 +1,153 @@
+"""Labels -> the scale of each baseline that is best on the validation folds of each split, and maps at these scales."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Self
+
+import numpy as np
+
+from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale, sampled_rows
+from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
+from bigsf.folds.folds import Folds
+from bigsf.folds.splits import Split
+from bigsf.maps.planes import MapRows
+from bigsf.maps.tiling import CHUNK_PIXELS, bands
+from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.models.sliding_window import PixelMask
+
+_LEAST_ROWS = 128  # that are filtered at a time: with fewer, most of the work would be on the margins
+
+Scales = Mapping[str, Sequence[str]]
+"""For each baseline, the scale of each split."""
+
+
+def first_scales(splits: int) -> Scales:
+    """Return the scales where there are no labels to choose by."""
+    return {name: [first_scale(name)] * splits for name in BASELINES}
+
+
+def choose_scales(folds: Folds, splits: Sequence[Split], most_pixels: int = MOST_PIXELS) -> Scales:
+    """Return the scale of each baseline that has the highest Dice on the validation folds of each split.
+
+    It is the best Dice over all thresholds on the whole map, pixels without a label as background: what chooses the
+    `whole` threshold of a model, on the same areas. Where these hold no target, the scale is the first.
+
+    Parameters
+    ----------
+    folds
+        Folds of a patch file with labels.
+    splits
+        The splits. Their test folds are not looked at.
+    most_pixels
+        Where the validation folds of a split hold more pixels, a sample of about this number of them is used, see
+        `sampled_areas`.
+    """
+    areas = sampled_areas(folds, splits, most_pixels)
+    maps = BaselineMaps(folds.patch_file)
+    chosen = dict(first_scales(len(splits)))
+    for name, scales in BASELINES.items():
+        if len(scales) > 1:
+            dice = np.array([_best_dice(folds, maps, name, scale, areas, most_pixels) for scale in scales])
+            chosen[name] = [list(scales)[best] for best in np.nan_to_num(dice, nan=-1).argmax(axis=0)]
+    return chosen
+
+
+def _best_dice(
+    folds: Folds, maps: BaselineMaps, name: str, scale: str, areas: IntArray, most_pixels: int
+) -> list[float]:
+    """Return the best Dice of a baseline at one scale on the chosen areas of each split, NaN where no pixel is true.
+
+    Parameters
+    ----------
+    folds, most_pixels
+        As for `choose_scales`. Of larger areas, every n-th pixel counts.
+    maps, name, scale
+        The baseline.
+    areas
+        1 for the areas of each split that count, `(splits, areas down, areas across)`.
+    """
+    file, target = folds.patch_file, folds.patch_file.labels()[0]
+    y_edges, x_edges = np.array(folds.areas.y_edges), np.array(folds.areas.x_edges)
+    pixels = np.einsum("sij,i,j->s", areas, np.diff(y_edges), np.diff(x_edges))
+    steps = np.maximum(1, pixels // max(1, most_pixels))
+    found = [[(np.zeros(0, np.float32), np.zeros(0, np.bool_))] for _ in areas]
+    for row in np.flatnonzero(areas.any(axis=(0, 2))):
+        across = np.flatnonzero(areas[:, row].any(axis=0))
+        columns = list(zip(x_edges[across].tolist(), x_edges[across + 1].tolist(), strict=True))
+        x = np.concatenate([np.arange(*each) for each in columns])
+        of_split = np.repeat(areas[:, row, across] > 0, np.diff(columns, axis=1)[:, 0], axis=1)
+        for start, stop in bands(int(y_edges[row + 1] - y_edges[row]), max(_LEAST_ROWS, CHUNK_PIXELS // file.shape[1])):
+            y0, y1 = int(y_edges[row]) + start, int(y_edges[row]) + stop
+            valid = np.isfinite(file.read_rows(y0, y1)[:, :, x]).all(axis=0)
+            values, true = maps.rows(name, scale, y0, y1, columns), target[y0:y1, x] > 0
+            for pairs, mine, step in zip(found, of_split, steps, strict=True):
+                pairs.append((values[valid & mine][::step], true[valid & mine][::step]))
+    return [_dice(*map(np.concatenate, zip(*pairs, strict=True))) for pairs in found]
+
+
+def _dice(values: FloatArray, true: BoolArray) -> float:
+    if not true.any():
+        return float("nan")
+    curve = ThresholdCurve(quantile_edges(values))
+    curve.update(values, true)
+    return curve.best_dice().dice
+
+
+class ScaledBaselines:
+    """The baselines of a map, each pixel at the scale of the split that has it in its test folds.
+
+    A coarser filter has larger values. So where splits have different scales, each scale is multiplied by a number that
+    gives it the standard deviation of the scale of the first split: one threshold then fits all of them better.
+
+    Parameters
+    ----------
+    planes
+        The map.
+    scales
+        The scale of each split, see `choose_scales`.
+    pixel_mask
+        Which split tests which pixel, `(splits, rows, nx)`. By default each split tests every pixel.
+    """
+
+    def __init__(self, planes: MapRows, scales: Scales, pixel_mask: PixelMask | None = None) -> None:
+        self.planes, self.scales, self.pixel_mask = planes, scales, pixel_mask
+        self._maps = BaselineMaps(planes)
+        self._factors = {name: self._relative(name, list(dict.fromkeys(each))) for name, each in scales.items()}
+
+    def _relative(self, name: str, scales: Sequence[str]) -> dict[str, float]:
+        """Return the numbers that give some scales of a baseline the standard deviation of the first."""
+        if len(scales) == 1:
+            return {scales[0]: 1.0}
+        values: dict[str, list[FloatArray]] = {scale: [] for scale in scales}
+        for y0, y1 in sampled_rows(self.planes.shape):
+            valid = np.isfinite(self.planes.read_rows(y0, y1)).all(axis=0)
+            for scale, samples in values.items():
+                samples.append(self._maps.rows(name, scale, y0, y1)[valid])
+        spreads = {scale: float(np.std(np.concatenate(samples))) for scale, samples in values.items()}
+        return {scale: spreads[scales[0]] / spread if spread > 0 else 1.0 for scale, spread in spreads.items()}
+
+    def of_changed(self, planes: MapRows) -> Self:
+        """Return the same baselines, with the same factors, of a map with a few changes."""
+        changed = copy(self)
+        changed.planes, changed._maps = planes, BaselineMaps(planes)
+        return changed
+
+    def rows(self, name: str, y0: int, y1: int) -> FloatArray:
+        """Return rows y0 to y1 (exclusive) of the baseline `name`, `(rows, nx)`.
+
+        Where several splits test a pixel, it has the mean over these splits, as the models' probabilities have. Where
+        none does, it has the mean over all splits.
+        """
+        of_split = self.scales[name]
+        maps = {
+            scale: np.float32(factor) * self._maps.rows(name, scale, y0, y1)
+            for scale, factor in self._factors[name].items()
+        }
+        if len(maps) == 1:
+            return maps[of_split[0]]
+        shape = len(of_split), y1 - y0, self.planes.shape[1]
+        tests = np.ones(shape, np.bool_) if self.pixel_mask is None else self.pixel_mask(y0, y1)
+        tests = tests | ~tests.any(axis=0)
+        total = sum(np.where(mine, maps[scale], 0) for scale, mine in zip(of_split, tests, strict=True))
+        return np.asarray(total / tests.sum(axis=0), np.float32)
