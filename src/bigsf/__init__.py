@@ -13,10 +13,10 @@ if sys.platform == "win32":
     )
 
 if TYPE_CHECKING:
-    from bigsf.evaluation.comparison import score as score
     from bigsf.evaluation.completeness import measure_recovery as measure_recovery
     from bigsf.evaluation.injection import InjectedPlanes as InjectedPlanes
     from bigsf.evaluation.injection import inject as inject
+    from bigsf.evaluation.label_scores import score as score
     from bigsf.filaments.catalogue import Filaments as Filaments
     from bigsf.filaments.cleaning import Cleaning as Cleaning
     from bigsf.folds.folds import Folds as Folds
@@ -66,7 +66,7 @@ _MODULES = {
     "make_splits": "folds.splits",
     "measure_recovery": "evaluation.completeness",
     "preprocess": "patches.preprocess",
-    "score": "evaluation.comparison",
+    "score": "evaluation.label_scores",
     "segment": "segmentation.segment",
     "simulate_galaxy": "simulation.galaxy",
 }

@@ -92,7 +92,7 @@ class Scoring:
         DataError
             Where maps and labels cannot be read, or lie on other grids.
         """
-        from bigsf.evaluation.comparison import open_compared
+        from bigsf.evaluation.label_scores import open_compared
 
         if not any(self._labels):
             if self._maps:
@@ -115,7 +115,7 @@ class Scoring:
         if dry_run:
             print_line(f"Would write {self._json}.")
             return
-        from bigsf.evaluation.comparison import as_records, score
+        from bigsf.evaluation.label_scores import as_records, score
 
         maps = ({"BigSF": self._segmented} if self.models else {}) | self._maps
         threshold = self._config.threshold if isinstance(self._config.threshold, float) else None

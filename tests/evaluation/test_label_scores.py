@@ -8,7 +8,7 @@ from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
 from bigsf.errors import DataError
-from bigsf.evaluation.comparison import MapScore, as_records, score
+from bigsf.evaluation.label_scores import MapScore, as_records, score
 from bigsf.maps.config import MapConfig
 
 NY, NX = 60, 80
