@@ -37,12 +37,15 @@ def draw_outlines(axes: "Axes", outlines: Sequence[Float64Array], step: int = 1,
     from matplotlib.collections import LineCollection
 
     lines = [outline[:, ::-1] / step - np.array([x0, 0]) for outline in outlines]  # (x, y)
-    axes.add_collection(LineCollection(lines, colors=_COLOUR, linewidths=0.7), autolim=False)
+    length = np.array([np.hypot(*np.diff(line, axis=0).T).sum() for line in lines])
+    longest = np.argsort(-length, kind="stable")[:MOST_NUMBERS]
+    widths = np.full(len(lines), 0.5)
+    widths[longest] = 1.2
+    axes.add_collection(LineCollection(lines, colors=_COLOUR, linewidths=widths), autolim=False)
     axes.get_figure().draw_without_rendering()  # type: ignore[union-attr]  # it has a figure, whose layout is due
     places = _Places(axes, lines)
-    length = [float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines]
     left, right = axes.get_xlim()
-    for number in np.argsort(length)[: -MOST_NUMBERS - 1 : -1]:
+    for number in longest:
         if left <= lines[number][:, 0].mean() < right:  # else it belongs to another strip of the map
             places.write(str(number + 1), lines[number])
 

@@ -1,10 +1,10 @@
 """A catalogue of filaments -> ECSV, VOTable, machine-readable table, and an extension of a FITS file."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,7 @@ from astropy.table import Column, Table
 from bigsf.segmentation.config import Product
 
 _MRT_LINE = "-" * 80
-_MRT_WIDTH = 80  # characters of a line of the description, at most
-_MRT_DIGITS = 8  # after the first one, for values that six decimals do not hold
+_MRT_DIGITS = ".8"  # after the first one, for values that six decimals do not hold
 
 
 def catalogue_hdu(table: Table) -> fits.BinTableHDU:
@@ -64,14 +63,8 @@ def write_mrt(path: Path, table: Table) -> None:
     columns = [_mrt_column(column) for column in written.itercols()]
     with path.open("w", encoding="utf-8") as file:
         file.write(f"Title:\nAuthors:\nTable:\n{'=' * 80}\nByte-by-byte Description of file: table.dat\n")
-        file.write(f"{_MRT_LINE}\n   Bytes Format Units        Label          Explanations\n{_MRT_LINE}\n")
-        start = 1
-        for column, (kind, width, _) in zip(written.itercols(), columns, strict=True):
-            file.writelines(_mrt_description(column, kind, start, width))
-            start += width + 1
-        file.write(f"{_MRT_LINE}\n")
-        for row in zip(*(texts for _, _, texts in columns), strict=True):
-            file.write(" ".join(row) + "\n")
+        file.writelines(f"{line}\n" for line in _mrt_description(written, columns))
+        file.writelines(" ".join(row) + "\n" for row in zip(*(column.texts for column in columns), strict=True))
 
 
 WRITERS: dict[Product, Callable[[Path, Table], None]] = {
@@ -95,39 +88,56 @@ def _with_units_of(standard: str, table: Table) -> Table:
     return written
 
 
-def _mrt_column(column: Column) -> tuple[str, int, list[str]]:
-    """Return the Fortran format of a column, its width, and its values as texts of that width."""
-    values = np.asarray(column)
+class _MrtColumn(NamedTuple):
+    fortran: str
+    """Format of the values, e.g. F10.6."""
+    width: int
+    """Characters of a value."""
+    texts: list[str]
+    """The values, of that width each."""
+
+
+def _mrt_column(column: Column) -> _MrtColumn:
+    """Return a column as it is written."""
+    values, decimals = np.asarray(column), ""
     if values.dtype.kind in "biu":
         kind, texts = "I", [str(int(value)) for value in values]
     elif values.dtype.kind == "f":
         kind, decimals = _float_format(values)
-        texts = [f"{value:.{decimals}{kind}}" if np.isfinite(value) else "" for value in values]
+        texts = [f"{value:{decimals}{kind}}" if np.isfinite(value) else "" for value in values]
     else:
         kind, texts = "A", [str(value) for value in values]
-    width = max([1, *map(len, texts)])
-    fortran = f"{kind}{width}" + (f".{decimals}" if values.dtype.kind == "f" else "")
-    return fortran, width, [f"{text:>{width}}" for text in texts]
+    width = max([len(f"{0:{decimals}{kind}}") if decimals else 1, *map(len, texts)])
+    return _MrtColumn(f"{kind}{width}{decimals}", width, [f"{text:>{width}}" for text in texts])
 
 
-def _float_format(values: npt.NDArray[np.floating[Any]]) -> tuple[str, int]:
-    """Return the format, F or E, that holds floating-point values, and its decimals."""
+def _float_format(values: npt.NDArray[np.floating[Any]]) -> tuple[str, str]:
+    """Return the kind of format, F or E, that holds floating-point values, and its decimals, e.g. `.6`."""
     values = np.asarray(values[np.isfinite(values)], np.float64)
     if np.abs(values).max(initial=0) < 1e9:
-        exact = (decimals for decimals in range(1, 7) if (np.round(values, decimals) == values).all())
-        if decimals := next(exact, None):
-            return "F", decimals
+        for decimals in range(1, 7):
+            if (np.round(values, decimals) == values).all():
+                return "F", f".{decimals}"
     return "E", _MRT_DIGITS
 
 
-def _mrt_description(column: Column, kind: str, start: int, width: int) -> Iterator[str]:
-    """Yield the lines that describe a column whose first byte is `start`, from 1."""
-    place = f"{start:>4}-{start + width - 1:>4}" if width > 1 else f"{start:>9}"
-    unit = column.unit.to_string("cds") if column.unit is not None else "---"
-    blank = "? " if column.dtype.kind == "f" and not np.isfinite(column).all() else ""
-    head = f"{place} {kind:<6} {unit:<12} {column.name:<14} "
-    # A number at the beginning of a line would be taken for the place of the next column.
-    text = re.sub(r" (?=\d)", "\0", f"{blank}{column.description or column.name}")
-    first, *more = wrap(text, max(20, _MRT_WIDTH - len(head)))
-    yield f"{head}{first}\n".replace("\0", " ")
-    yield from (f"{' ' * len(head)}{line}\n".replace("\0", " ") for line in more)
+def _mrt_description(table: Table, columns: Sequence[_MrtColumn]) -> Iterator[str]:
+    """Yield the lines that describe the columns: the bytes that each takes, its format, unit, name and meaning."""
+    units = [column.unit.to_string("cds") if column.unit is not None else "---" for column in table.itercols()]
+    unit_width, name_width = (max(len(text) for text in texts) for texts in (["Units", *units], table.colnames))
+    yield from (
+        _MRT_LINE,
+        f"    Bytes Format {'Units':<{unit_width}} {'Label':<{name_width}} Explanations",
+        _MRT_LINE,
+    )
+    start = 1
+    for column, unit, (fortran, width, _) in zip(table.itercols(), units, columns, strict=True):
+        place = f"{start:>4}-{start + width - 1:>4}" if width > 1 else f"{start:>9}"
+        head = f"{place} {fortran:<6} {unit:<{unit_width}} {column.name:<{name_width}} "
+        blank = "? " if column.dtype.kind == "f" and not np.isfinite(column).all() else ""
+        # A number at the beginning of a line would be taken for the place of the next column.
+        text = re.sub(r" (?=\d)", "\0", f"{blank}{column.description or column.name}")
+        for number, line in enumerate(wrap(text, max(20, len(_MRT_LINE) - len(head)))):
+            yield (" " * len(head) if number else head) + line.replace("\0", " ")
+        start += width + 1
+    yield _MRT_LINE

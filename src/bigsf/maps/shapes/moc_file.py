@@ -1,5 +1,6 @@
 """A multi-order coverage map (MOC) -> the pixels whose centre it covers; a mask -> its MOC."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bigsf.arrays import BoolArray
 from bigsf.errors import ConfigError, DataError
 from bigsf.maps.fits_guard import quiet_astropy
 from bigsf.maps.shapes.canvas import Canvas
-from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.maps.tiling import READ_PIXELS, row_chunks
 from bigsf.maps.wcs import astropy_frame, pixel_scale_deg, sky_coordinates, sky_period_px
 
 SUFFIXES = (".moc", ".json")
@@ -113,7 +114,9 @@ def write_moc(path: Path, mask: BoolArray, wcs: WCS) -> None:
     moc = MOC.new_empty(order)
     for cells in _covered_cells(mask, wcs, order):
         moc = moc.union(MOC.from_healpix_cells(cells, np.full(len(cells), order, np.uint8), order))
-    moc.save(path, format="fits", overwrite=True)
+    content = io.BytesIO()  # the errors of mocpy where a disk is full have no number
+    moc.serialize("fits").writeto(content)
+    path.write_bytes(content.getvalue())
 
 
 def _order(wcs: WCS) -> int:
@@ -132,7 +135,7 @@ def _covered_cells(mask: BoolArray, wcs: WCS, order: int) -> Iterator[_Cells]:
 
     coarse = _coarse_cells(mask, wcs, order - _COARSER)
     children, frame = 4**_COARSER, astropy_frame(wcs)
-    per_chunk = max(1, CHUNK_PIXELS // children)
+    per_chunk = READ_PIXELS // children
     for start in range(0, len(coarse), per_chunk):
         cells = (coarse[start : start + per_chunk, None] * children + np.arange(children)).ravel()
         ra, dec = healpix_to_lonlat(cells, 2**order, order="nested")
@@ -151,8 +154,9 @@ def _coarse_cells(mask: BoolArray, wcs: WCS, order: int) -> npt.NDArray[np.int64
         sky = sky[np.isfinite(sky.ra.deg)]
         found.append(np.unique(lonlat_to_healpix(sky.ra, sky.dec, 2**order, order="nested")))
     cells = np.unique(np.concatenate(found))
-    around = np.unique(np.append(neighbours(cells, 2**order, order="nested").ravel(), cells))
-    return around[around >= 0]  # at the corners of the 12 base cells there is no eighth neighbour
+    with np.errstate(invalid="ignore"):  # it is -1: at the corners of the 12 base cells there is no eighth neighbour
+        around = np.unique(np.append(neighbours(cells, 2**order, order="nested").ravel(), cells))
+    return around[around >= 0]
 
 
 def _is_marked(
