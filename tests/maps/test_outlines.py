@@ -15,7 +15,7 @@ from conftest import galactic_header
 def box(y: float, x: float, height: float, width: float) -> Float64Array:
     """Return a closed outline of points (y, x)."""
     corners = np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]])
-    return np.array([y, x]) + corners * [height, width]
+    return np.asarray([y, x] + corners * [height, width], np.float64)
 
 
 def axes_of_a_map(ny: int = 100, nx: int = 100) -> Any:
@@ -56,7 +56,7 @@ def test_the_longest_get_their_numbers_beside_them() -> None:
 
 def test_numbers_overlap_no_other_and_stay_on_the_map() -> None:
     generator = np.random.default_rng(0)
-    outlines = [box(*generator.uniform(0, 90, 2), 4, 9) for _ in range(60)]
+    outlines = [box(y, x, 4, 9) for y, x in generator.uniform(0, 90, (60, 2))]
     axes = axes_of_a_map()
     draw_outlines(axes, outlines)
     found, frame = numbers(axes), axes.get_window_extent()

@@ -21,7 +21,9 @@ def catalogue(unit: str = "cm-2", with_wcs: bool = True, filaments: int = 2) -> 
     mask, image = bar()
     mask[30:34, 5:9] = 1
     found = Filaments(mask if filaments else np.zeros_like(mask))
-    table = found.catalog(1.5e22 * image, image / 4, WCS(galactic_header(60, 40)) if with_wcs else None, unit)
+    table = found.catalog(
+        np.float32(1.5e22) * image, image / np.float32(4), WCS(galactic_header(60, 40)) if with_wcs else None, unit
+    )
     table["l"].meta["ucd"] = "pos.galactic.lon"
     table["designation"] = Column(["BSF G000.005-00.075", "BSF G000.235+00.120"][:filaments], dtype="U19")
     table.meta["segmented"] = 'a & "b".fits'
@@ -77,10 +79,8 @@ def test_a_unit_that_a_format_does_not_hold_is_named_in_the_meaning(ending: str,
     table = catalogue(unit)
     read = written_and_read(tmp_path, ending, table)
     assert read["mean"].unit is None
-    if ending == "fits":
-        meaning = fits.getheader(tmp_path / "catalogue.fits", 1)["TCOMM9"]
-    else:
-        meaning = read["mean"].description
+    in_fits = ending == "fits"
+    meaning = fits.getheader(tmp_path / "catalogue.fits", 1)["TCOMM9"] if in_fits else read["mean"].description
     assert " ".join(meaning.split()) == f"mean of the map over the filament, in {table['mean'].unit}"
     assert table["mean"].unit is not None, "the catalogue itself is as it was"
 

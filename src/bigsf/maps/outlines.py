@@ -66,7 +66,8 @@ class _Places:
         self._taken: list[Float64Array] = []
         points = axes.transData.transform(np.concatenate([*lines, np.empty((0, 2))]))
         edges = [np.arange(size + 2) for size in (self._box.width, self._box.height)]
-        counts, _, _ = np.histogram2d(*(points - self._box.p0).T, bins=edges)
+        x, y = (points - self._box.p0).T
+        counts, _, _ = np.histogram2d(x, y, bins=edges)
         self._sums = np.pad(counts, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
 
     def write(self, text: str, line: Float64Array) -> None:

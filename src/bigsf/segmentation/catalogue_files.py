@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.io.votable.tree import CooSys, Info, VOTableFile
 from astropy.table import Column, Table
 
+from bigsf.provenance import printable
 from bigsf.segmentation.config import Product
 
 _MRT_LINE = "-" * 80
@@ -45,7 +46,7 @@ def write_votable(path: Path, table: Table) -> None:
     document = VOTableFile.from_table(_with_units_of("vounit", table))
     (resource,) = document.resources
     resource.coordinate_systems.append(CooSys(ID="galactic", system="galactic"))
-    resource.infos.extend(Info(name=name, value=str(value)) for name, value in table.meta.items())
+    resource.infos.extend(Info(name=name, value=printable(str(value))) for name, value in table.meta.items())
     for field in resource.tables[0].fields:
         if field.name in ("l", "b"):
             field.ref = "galactic"

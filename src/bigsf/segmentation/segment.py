@@ -158,8 +158,9 @@ def _write_outputs(
     with outputs.writing() as files:
         with FitsWriter(files[report.output], report.shape, header, report.planes, [table]) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
-            has_filaments = mask is not None and report.has_filaments
-            outlines = write_filaments(mask, report, source, writer, files) if has_filaments else []
+            outlines = []
+            if mask is not None and report.has_filaments:
+                outlines = write_filaments(mask, report, source, writer, files)
         save_figure(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),
             files[report.quicklook],

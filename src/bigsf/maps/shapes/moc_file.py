@@ -87,7 +87,7 @@ def check_moc(name: str, wcs: WCS | None) -> None:
             f"A MOC is made of positions on the sky, and {name} has no celestial WCS. Leave moc out of the products."
         )
     try:
-        import astropy_healpix
+        import astropy_healpix  # noqa: F401
         import mocpy  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"To write a MOC takes {error.name}. pip install 'bigsf[shapes]'") from None
