@@ -81,7 +81,8 @@ def test_each_file_alone_is_written_and_kept_from_overwriting(
     assert report.outputs == [tmp_path / "out.fits", file, tmp_path / "out.png"]
     assert set(out) == {"PRIMARY"}
     with fits.open(report.output) as hdus:
-        assert ("CATALOG" in hdus) == (product != "moc")
+        tables = [hdu.name for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+    assert tables == (["PROVENANCE"] if product == "moc" else ["CATALOG", "PROVENANCE"])
 
 
 def test_a_moc_is_the_sky_of_the_mask(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:

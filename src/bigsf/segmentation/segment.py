@@ -156,11 +156,12 @@ def _write_outputs(
     """Predict the map and write all outputs; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
     with outputs.writing() as files:
-        with FitsWriter(files[report.output], report.shape, header, report.planes, [table]) as writer:
+        with FitsWriter(files[report.output], report.shape, header, report.planes) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             outlines = []
             if mask is not None and report.has_filaments:
                 outlines = write_filaments(mask, report, source, writer, files)
+            writer.append(table)  # behind the catalogue: some programs open the first table alone
         save_figure(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),
             files[report.quicklook],
