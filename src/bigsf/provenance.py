@@ -31,7 +31,7 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
     header.add_history(f"{what}, by bigsf {__version__}")
     for name, value in entries.items():
         if name != "bigsf" and not name.endswith("config"):
-            header.add_history(_printable(f"{name}: {value}"))
+            header.add_history(printable(f"{name}: {value}"))
     columns = [
         fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
         fits.Column("VALUE", f"{max(map(len, entries.values()))}A", array=list(entries.values())),
@@ -39,7 +39,7 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
     return header, fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text with a question mark for each character that no card may hold, e.g. a line break in a file name."""
     return "".join(character if character.isprintable() else "?" for character in text)
 

@@ -36,10 +36,11 @@ def test_a_strange_name_is_a_name_like_any_other(
     shutil.copy(trained / "best.pt", folder / f"{name}.pt")
     shutil.copy(patch_path, folder / f"{name}.h5")
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(run_dict(epochs=1)))
+    products = "mask,catalog,votable,mrt,regions,moc"
     commands: list[list[object]] = [
         ["preprocess", f"in/{name}.fits", "--patch-size", 16, "-o", f"{name}.h5"],
         ["split", f"in/{name}.h5", "-k", 4, "--area-size", 32, "-o", f"{name}.folds.json"],
-        ["segment", f"in/{name}.pt", f"in/{name}.fits", "-o", f"{name}_out.fits", "--products", "mask,catalog,regions"],
+        ["segment", f"in/{name}.pt", f"in/{name}.fits", "-o", f"{name}_out.fits", "--products", products],
         ["train", f"in/{name}.yaml"],
         ["kfold", f"in/{name}.yaml", "--only", 1, "--set", "trainer.run_name=kfold"],
     ]
@@ -47,7 +48,8 @@ def test_a_strange_name_is_a_name_like_any_other(
         result = ended(0, *command)
         assert "\x1b[31m" not in result.out + result.err
     made = {path.name for path in tmp_path.iterdir()}
-    assert {f"{name}.h5", f"{name}.folds.json", f"{name}_out.fits", f"{name}_out.ecsv", f"{name}_out.reg"} <= made
+    endings = ("_out.fits", "_out.ecsv", "_out.vot", "_out.mrt", "_out.reg", "_out.moc.fits", ".h5", ".folds.json")
+    assert {f"{name}{ending}" for ending in endings} <= made
 
 
 @pytest.mark.parametrize("name", ["x" * 300, *STRANGE.values()], ids=["long", *STRANGE])

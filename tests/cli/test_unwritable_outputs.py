@@ -35,7 +35,7 @@ def test_full_disk_leaves_all_or_nothing(
     arguments: dict[str, list[object]] = {
         "preprocess": ["preprocess", sky.path("image"), "--target", sky.path("target"), "--patch-size", 16],
         "split": ["split", patch_path, "--area-size", 32, "-o", "f.folds.json"],
-        "segment": ["segment", trained, sky.path("image"), "--products", "prob,mask,catalog,regions"],
+        "segment": ["segment", trained, sky.path("image"), "--products", "mask,catalog,votable,mrt,regions,moc"],
     }
     filler = fill(disk, leave)
     result = command(*arguments[name], "--quiet")

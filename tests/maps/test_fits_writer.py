@@ -17,6 +17,23 @@ from bigsf.version import __version__
 from conftest import galactic_header
 
 
+def test_a_table_is_appended_behind_all_planes_and_tables(tmp_path: Path) -> None:
+    def table(name: str, rows: int) -> fits.BinTableHDU:
+        return fits.BinTableHDU.from_columns([fits.Column("n", "K", array=np.arange(rows))], name=name)
+
+    planes, values = {"PROB": "f4"}, np.ones((3, 4), np.float32)
+    with FitsWriter(tmp_path / "out.fits", (3, 4), fits.Header(), planes, [table("PROVENANCE", 2)]) as writer:
+        writer.append(table("CATALOG", 1000))
+        writer.append(table("MORE", 0))
+        writer.write("PROB", 0, values)
+    with fits.open(tmp_path / "out.fits") as hdus:
+        hdus.verify("exception")
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "PROVENANCE", "CATALOG", "MORE"]
+        np.testing.assert_array_equal(hdus[0].data, values)
+        np.testing.assert_array_equal(hdus["CATALOG"].data["n"], np.arange(1000))
+        assert len(hdus["MORE"].data) == 0
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 45))
 def test_planes_written_by_bands_are_read_back(

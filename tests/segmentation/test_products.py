@@ -1,17 +1,21 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
+from bigsf.patches.patch_file import PatchFile
+from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.products import SegmentReport, write_regions
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
@@ -42,6 +46,81 @@ def test_products_agree_with_the_mask_and_the_map(segmented: Segmented, other_ma
     assert (x, y) == pytest.approx((longest["x"], longest["y"]), abs=1e-3)
     assert str(table["mean"].unit) == "1 / cm2"
     assert report.output.with_suffix(".reg").read_text().count("polygon(") == number
+
+
+def as_floats(column: Any) -> FloatArray:
+    """Return the values of a column, NaN where they are undefined."""
+    return np.asarray(np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan))
+
+
+def test_the_catalogue_is_the_same_in_all_formats(segmented: Segmented, other_map: Path) -> None:
+    report, _ = segmented(other_map, threshold=0.4, products="catalog,votable,mrt")
+    tables = [Table.read(report.output.with_suffix(".ecsv")), Table.read(report.output, hdu="CATALOG")]
+    tables += [
+        Table.read(report.output.with_suffix(ending), format=name)
+        for ending, name in ((".vot", "votable"), (".mrt", "ascii.mrt"))
+    ]
+    for table in tables:
+        assert table.colnames == tables[0].colnames
+        for name in table.colnames:
+            assert table[name].unit == tables[0][name].unit
+            np.testing.assert_allclose(as_floats(table[name]), as_floats(tables[0][name]), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("product", "ending"), [("votable", ".vot"), ("mrt", ".mrt"), ("moc", ".moc.fits")])
+def test_each_file_alone_is_written_and_kept_from_overwriting(
+    segmented: Segmented, other_map: Path, tmp_path: Path, product: str, ending: str
+) -> None:
+    file = tmp_path / f"out{ending}"
+    file.write_text("precious")
+    with pytest.raises(UsageError, match=rf"out\{ending} exists already"):
+        segmented(other_map, threshold=0.4, products=product)
+    assert file.read_text() == "precious"
+    report, out = segmented(other_map, threshold=0.4, products=product, overwrite=True)
+    assert b"precious" not in file.read_bytes()
+    assert report.outputs == [tmp_path / "out.fits", file, tmp_path / "out.png"]
+    assert set(out) == {"PRIMARY"}
+    with fits.open(report.output) as hdus:
+        tables = [hdu.name for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+    assert tables == (["PROVENANCE"] if product == "moc" else ["CATALOG", "PROVENANCE"])
+
+
+def test_a_moc_is_the_sky_of_the_mask(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mocpy", reason="MOCs take mocpy: pip install 'bigsf[shapes]'")
+    _, out = segmented(other_map, threshold=0.4, products="mask,moc")
+    config = PreprocessConfig(image=other_map, target=tmp_path / "out.moc.fits", patch_size=16)
+    preprocess(config, tmp_path / "other.h5")
+    target, mask = PatchFile(tmp_path / "other.h5").target == 1, out["MASK"] == 1
+    assert not (target & ~binary_dilation(mask, np.ones((3, 3)))).any()
+    assert not (binary_erosion(mask, np.ones((3, 3))) & ~target).any()
+
+
+def test_a_moc_without_a_wcs_is_refused_before_anything_is_written(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    fits.PrimaryHDU(fits.getdata(other_map)).writeto(tmp_path / "flat.fits")
+    with pytest.raises(ConfigError, match=r"flat\.fits has no celestial WCS\. Leave moc out of the products\."):
+        segmented(tmp_path / "flat.fits", products="moc", dry_run=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flat.fits", "other.fits"]
+
+
+def test_the_quicklook_gets_the_outlines_of_products_of_filaments(
+    segmented: Segmented, other_map: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def save(draw: Callable[[], Any], path: Path, _: str) -> None:
+        draw()
+        path.touch()
+
+    def figure(*_: Any, outlines: list[Points]) -> None:
+        drawn.append(len(outlines))
+
+    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", save)
+    monkeypatch.setattr("bigsf.segmentation.segment.quicklook_figure", figure)
+    report, _ = segmented(other_map, threshold=0.4, products="skeleton")
+    segmented(other_map, threshold=0.4, products="mask", overwrite=True)
+    assert drawn == [report.filaments, 0]
 
 
 def test_catalogue_of_a_patch_file_is_that_of_the_map(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
@@ -120,7 +199,7 @@ def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Pa
 
 def test_products_of_a_map_without_a_filament(segmented: Segmented, other_map: Path) -> None:
     with pytest.warns(BigsfWarning, match="No pixel"):
-        report, _ = segmented(other_map, threshold=1.0, products="skeleton,catalog,regions")
+        report, _ = segmented(other_map, threshold=1.0, products="skeleton,catalog,votable,mrt,regions,moc")
     planes, table = read_products(report)
     assert report.filaments == len(table) == planes["SKELETON"].sum() == 0
 

@@ -111,8 +111,9 @@ def segment(
         str | None,
         typer.Option(
             help="Any of prob (always written), mask, std, scale (the factor of binning that the probability was taken "
-            "from), skeleton, catalog (ECSV table), regions (for DS9), with commas; the last three take about 10 bytes "
-            "of memory per pixel of the map. [default: prob,mask and, with several models, std]"
+            "from), skeleton, catalog (ECSV table), votable and mrt (other formats of it), regions (for DS9), moc (the "
+            "sky that MASK covers), with commas; those from skeleton on take about 10 bytes of memory per pixel of the "
+            "map. [default: prob,mask and, with several models, std]"
         ),
     ] = None,
     against: Annotated[

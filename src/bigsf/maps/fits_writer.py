@@ -58,6 +58,7 @@ class FitsWriter:
         for table in tables:
             headers[position] = _table_bytes(table)
             position += len(headers[position])
+        self._end = position
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             allocate(self._file, position)
@@ -72,6 +73,12 @@ class FitsWriter:
         dtype = self._dtype[name]
         content = np.ascontiguousarray(rows, dtype).tobytes()
         _write_all(self._file, content, self._start[name] + y0 * self._nx * dtype.itemsize)
+
+    def append(self, table: fits.BinTableHDU) -> None:
+        """Write a further HDU at the end of the file."""
+        content = _table_bytes(table)
+        _write_all(self._file, content, self._end)
+        self._end += len(content)
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """Planes of a map -> figures: the quicklook of a segmentation, contours, and what other figures of maps share."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from bigsf.arrays import FloatArray
+from bigsf.arrays import Float64Array, FloatArray
 from bigsf.figures import new_figure
+from bigsf.maps.outlines import draw_outlines
 from bigsf.maps.wcs import celestial_wcs, lies_on_equator, recentred
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ def quicklook_figure(
     title: str,
     threshold: float,
     label: str = "probability",
+    outlines: Sequence[Float64Array] = (),
 ) -> "Figure":
     """Return a figure of a map and its probability, on WCS axes where there is a WCS.
+
+    Where there are outlines, they are drawn over the map, and the longest are numbered.
 
     Parameters
     ----------
@@ -83,6 +87,9 @@ def quicklook_figure(
         The probability threshold to name at the colour bar.
     label
         Label of the colour bar of the probability.
+    outlines
+        The outline of each filament, in the order of their numbers: points (y, x) in pixels of the full planes,
+        `(n, 2)` each.
     """
     image, probability = subsampled.plane("image"), subsampled.plane("probability")
     strips = _Strips(subsampled, header)
@@ -93,6 +100,7 @@ def quicklook_figure(
         (scaled, {"cmap": "magma", "vmin": low, "vmax": high}, name),
         (probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}, f"{label}\n(threshold {threshold:.2f})"),
     )
+    drawn_maps = []
     for strip, (x0, x1) in enumerate(strips):
         for panel, (plane, style, text) in enumerate(panels):
             axes = new_axes(strip, panel)
@@ -101,6 +109,10 @@ def quicklook_figure(
             if strip == 0 and panel == 0:
                 axes.set_title(title, loc="left", parse_math=False)  # a file name may hold dollar signs
             figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
+            if panel == 0:
+                drawn_maps.append((axes, x0))
+    for axes, x0 in drawn_maps if outlines else ():
+        draw_outlines(axes, outlines, subsampled.step, x0)
     return figure
 
 

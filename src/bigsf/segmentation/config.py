@@ -19,13 +19,16 @@ from bigsf.maps.config import MapConfig
 from bigsf.models.device import Precision
 from bigsf.models.network import Scales
 
-Product = Literal["prob", "mask", "std", "scale", "skeleton", "catalog", "regions"]
+Product = Literal["prob", "mask", "std", "scale", "skeleton", "catalog", "votable", "mrt", "regions", "moc"]
 """What a segmentation can write."""
 
 PRODUCTS: tuple[Product, ...] = get_args(Product)
 
-OF_FILAMENTS: frozenset[Product] = frozenset({"skeleton", "catalog", "regions"})
-"""Products that are made of the components of MASK."""
+OF_CATALOGUE: frozenset[Product] = frozenset({"catalog", "votable", "mrt"})
+"""Products that are the catalogue of filaments."""
+
+OF_FILAMENTS: frozenset[Product] = OF_CATALOGUE | {"skeleton", "regions", "moc"}
+"""Products that are made of MASK as a whole."""
 
 
 _CLEANING = tuple(field.name for field in fields(Cleaning))
@@ -134,9 +137,10 @@ class SegmentConfig(MapConfig):
 
     products: Annotated[list[Product], BeforeValidator(_to_products)] | None = None
     """Any of prob (always written), mask, std, scale (the factor by which the map was binned where its probability was
-    taken from), skeleton, catalog (ECSV table) and regions (for DS9), as a list or as one text with commas; by default
-    prob, mask and, with several models, std. The last three need memory for the mask and its filaments: about 10 bytes
-    per pixel of the map."""
+    taken from), skeleton, catalog (ECSV table), votable and mrt (the catalogue as a VOTable and as a machine-readable
+    table of the AAS), regions (for DS9) and moc (the sky that MASK covers, which needs mocpy), as a list or as one text
+    with commas; by default prob, mask and, with several models, std. Those from skeleton on need memory for the mask
+    and its filaments: about 10 bytes per pixel of the map."""
 
     @model_validator(mode="after")
     def _cleans_a_product(self) -> Self:

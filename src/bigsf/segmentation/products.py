@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from astropy.table import Table
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
@@ -14,8 +15,10 @@ from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
+from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.wcs import galactic_lb
-from bigsf.segmentation.config import OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
+from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu
+from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 
 PLANES: dict[Product, tuple[str, str]] = {
     "prob": ("PRIMARY", "f4"),
@@ -26,7 +29,13 @@ PLANES: dict[Product, tuple[str, str]] = {
 }
 """From a product to the name and dtype of its plane in the FITS file."""
 
-FILES: dict[Product, str] = {"catalog": ".ecsv", "regions": ".reg"}
+FILES: dict[Product, str] = {
+    "catalog": ".ecsv",
+    "votable": ".vot",
+    "mrt": ".mrt",
+    "regions": ".reg",
+    "moc": ".moc.fits",
+}
 """From a product to the ending of its file."""
 
 
@@ -126,8 +135,8 @@ class SegmentReport:
 
 def write_filaments(
     mask: BoolArray, report: SegmentReport, source: MapSource, writer: FitsWriter, files: Mapping[Path, Path]
-) -> None:
-    """Write the products that are made of filaments, and count the filaments in the report.
+) -> list[Points]:
+    """Write the products that are made of filaments, count the filaments in the report, and return their outlines.
 
     Parameters
     ----------
@@ -138,25 +147,40 @@ def write_filaments(
     source
         The map.
     writer
-        Of the FITS file, for its plane SKELETON.
+        Of the FITS file, for its plane SKELETON and its table CATALOG.
     files
-        From each output to the file to write: the catalogue, the regions, and the FITS file as far as it is written,
-        whose primary HDU is the probability.
+        From each output to the file to write: the catalogue, the regions, the MOC, and the FITS file as far as it is
+        written, whose primary HDU is the probability.
+
+    Returns
+    -------
+    list of ndarray
+        The outline of each filament, see `Filaments.outlines`.
     """
+
+    def file(product: Product) -> Path:
+        return files[report.output.with_suffix(FILES[product])]
+
     filaments = Filaments(mask)
     report.filaments = len(filaments)
     if "skeleton" in report.products:
         writer.write("SKELETON", 0, filaments.skeleton())
-    if "catalog" in report.products:
-        path = files[report.output.with_suffix(FILES["catalog"])]
-        _write_catalogue(path, filaments, report, source, files[report.output])
+    if not OF_CATALOGUE.isdisjoint(report.products):
+        table = _catalogue(filaments, report, source, files[report.output])
+        writer.append(catalogue_hdu(table))
+        for product, write in WRITERS.items():
+            if product in report.products:
+                write(file(product), table)
+    outlines = filaments.outlines()
     if "regions" in report.products:
-        write_regions(files[report.output.with_suffix(FILES["regions"])], filaments.outlines(), source.wcs)
+        write_regions(file("regions"), outlines, source.wcs)
+    if "moc" in report.products:
+        write_moc(file("moc"), mask, source.wcs)
+    return outlines
 
 
-def _write_catalogue(
-    path: Path, filaments: Filaments, report: SegmentReport, source: MapSource, probability: Path
-) -> None:
+def _catalogue(filaments: Filaments, report: SegmentReport, source: MapSource, probability: Path) -> Table:
+    """Return the catalogue of a map, whose probability is the primary HDU of a FITS file."""
     with FitsImage(probability) as written:
 
         def image(y0: int, y1: int) -> FloatArray:
@@ -165,7 +189,7 @@ def _write_catalogue(
 
         table = filaments.catalog(image, written.read, source.wcs, source.unit)
     table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
-    table.write(path, format="ascii.ecsv", overwrite=True)
+    return table
 
 
 _DS9_HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"

@@ -20,6 +20,7 @@ from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
+from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.positions import warn_if_elsewhere
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -84,9 +85,9 @@ def segment(
         (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
         (float32, the standard deviation of the models), SCALE (uint8, the factor by which the map was binned where the
         probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (uint8, 1 on the skeleton of
-        MASK), and the table PROVENANCE. The catalogue `<output>.ecsv` has one
-        row per filament with the columns of `bigsf.filaments.catalogue.COLUMNS`, and `<output>.reg` has its outline
-        for DS9. `<output>.png` is a quicklook of the map and the probability.
+        MASK), and the table PROVENANCE. The catalogue has one row per filament with the columns of
+        `bigsf.filaments.catalogue.COLUMNS`: in `<output>.ecsv`, `.vot` or `.mrt`, and in the table CATALOG.
+        `<output>.reg` has the outlines for DS9, `<output>.moc.fits` the MOC of MASK, and `<output>.png` is a quicklook.
 
     Raises
     ------
@@ -117,6 +118,8 @@ def segment(
     torch_device = pick_device(device)
     with open_map(image, config) as (source, odd_values):
         ensemble.check_channels(image.name, source.channels)
+        if "moc" in products:
+            check_moc(image.name, source.wcs)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         predictor = ensemble.predictor(source, config, torch_device, scales, network, trust)
@@ -157,12 +160,14 @@ def _write_outputs(
     """Predict the map and write all outputs; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
     with outputs.writing() as files:
-        with FitsWriter(files[report.output], report.shape, header, report.planes, [table]) as writer:
+        with FitsWriter(files[report.output], report.shape, header, report.planes) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
+            outlines = []
             if mask is not None and report.has_filaments:
-                write_filaments(mask, report, source, writer, files)
+                outlines = write_filaments(mask, report, source, writer, files)
+            writer.append(table)  # behind the catalogue: some programs open the first table alone
         save_figure(
-            lambda: quicklook_figure(subsampled, header, image.name, report.threshold),
+            lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),
             files[report.quicklook],
             report.quicklook.name,
         )
