@@ -1,7 +1,6 @@
 """Models + a map -> probability, mask and products on the grid of the map."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from torch import nn
 
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import BigsfWarning, SnapshotError
 from bigsf.figures import save_figure
 from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
@@ -31,6 +29,7 @@ from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
+from bigsf.segmentation.result_checks import check_numbers, warn_of_result
 from bigsf.training.checks import takes_logarithm
 
 _PRECISIONS: dict[torch.dtype, Precision] = {
@@ -140,7 +139,7 @@ def segment(
             return report
         _write_outputs(outputs, report, image, source, predictor, ensemble)
     report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
-    _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
+    warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
 
 
@@ -218,7 +217,7 @@ def _write_bands(
     with console.progress(f"segment {name}", report.shape[0], "rows") as advance:
         for y0, y1, probability, scale in predictor.predict_scales(source, advance):
             mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
-            _check_numbers(mean, planes, name, y0, y1)
+            check_numbers(mean, planes, name, y0, y1)
             raw, marked = planes[0], mean >= report.threshold
             writer.write("PRIMARY", y0, mean)
             if "std" in report.products:
@@ -241,17 +240,6 @@ def _write_bands(
     if "mask" in report.products:
         writer.write("MASK", 0, mask)
     return mask, subsampled
-
-
-def _check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: int) -> None:
-    """Raise `SnapshotError` where a model gives no number for a pixel that is valid in all planes of the map."""
-    odd = int((np.isnan(mean) & np.isfinite(planes).all(axis=0)).sum())
-    if odd:
-        raise SnapshotError(
-            f"The probability of {odd} valid pixels of {name} in rows {y0} to {y1} is no number. The weights of the "
-            "model are damaged, or its training has failed (use its best.pt), or the values of the map are far from "
-            "those of its training."
-        )
 
 
 class _WholeMask:
@@ -279,26 +267,3 @@ class _WholeMask:
     def cleaned(self) -> BoolArray:
         """Return the mask without the components that the cleaning leaves out."""
         return self._cleaning(self._marked, self._certain, self._valid)
-
-
-def _warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
-    """Warn where the map hardly suits the models, or nothing was found."""
-    if logarithm and report.not_positive > 0.01 * report.valid:
-        warnings.warn(
-            f"{report.not_positive / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
-            "takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is negative in "
-            "places train a model with another normalization, e.g. asinh.",
-            BigsfWarning,
-            stacklevel=3,
-        )
-    if report.valid == 0:
-        warnings.warn(f"{name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
-    elif report.reached == 0:
-        warnings.warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
-    elif report.marked == 0:
-        warnings.warn(
-            f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
-            f"that reach the threshold {report.threshold:.3g}. Weaken its conditions to keep some.",
-            BigsfWarning,
-            stacklevel=3,
-        )

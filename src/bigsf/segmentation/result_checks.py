@@ -1,0 +1,43 @@
+"""What a segmentation found -> an error or a warning where it says nothing about the sky."""
+
+import warnings
+
+import numpy as np
+
+from bigsf.arrays import FloatArray
+from bigsf.errors import BigsfWarning, SnapshotError
+from bigsf.segmentation.products import SegmentReport
+
+
+def check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: int) -> None:
+    """Raise `SnapshotError` where a model gives no number for a pixel that is valid in all planes of the map."""
+    odd = int((np.isnan(mean) & np.isfinite(planes).all(axis=0)).sum())
+    if odd:
+        raise SnapshotError(
+            f"The probability of {odd} valid pixels of {name} in rows {y0} to {y1} is no number. The weights of the "
+            "model are damaged, or its training has failed (use its best.pt), or the values of the map are far from "
+            "those of its training."
+        )
+
+
+def warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
+    """Warn where the map hardly suits the models, or nothing was found."""
+    if logarithm and report.not_positive > 0.01 * report.valid:
+        warnings.warn(
+            f"{report.not_positive / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
+            "takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is negative in "
+            "places train a model with another normalization, e.g. asinh.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    if report.valid == 0:
+        warnings.warn(f"{name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
+    elif report.reached == 0:
+        warnings.warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
+    elif report.marked == 0:
+        warnings.warn(
+            f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
+            f"that reach the threshold {report.threshold:.3g}. Weaken its conditions to keep some.",
+            BigsfWarning,
+            stacklevel=3,
+        )
