@@ -147,6 +147,7 @@ def test_pixels_masked_as_missing_are_no_background(segmented: Segmented, other_
     np.testing.assert_array_equal(masked["background"], cut["background"])
 
 
+@pytest.mark.filterwarnings("ignore:other.fits, binned by 2, is unlike:bigsf.errors.BigsfWarning")
 def test_scale_is_the_factor_of_binning_that_the_probability_was_taken_from(
     segmented: Segmented, other_map: Path, trained_kfold: Path
 ) -> None:
