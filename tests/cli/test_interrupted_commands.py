@@ -74,7 +74,7 @@ def test_an_input_may_be_removed_while_it_is_read_but_not_changed(
     shutil.copy(source, path)
     config = write_yaml(tmp_path / "run.yaml", {**run_in(tmp_path), "data": {"path": str(path)}})
     method = {"train": "read", "validation": "read_rows"}.get(name, "read")
-    begun = tmp_path / "results" / "run" if name == "validation" else tmp_path
+    begun = tmp_path / "results" / "run" if training else tmp_path
     change = partial(change_in_use, how, path, PatchFile if training else FitsImage, method, begun)
     arguments: dict[str, list[object]] = {
         "preprocess": ["preprocess", path, "--patch-size", 16, "-o", "out.h5"],
