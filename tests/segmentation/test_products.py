@@ -12,7 +12,8 @@ from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, ConfigError, UsageError
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
-from bigsf.segmentation.products import SegmentReport, write_regions
+from bigsf.segmentation.ds9_regions import write_regions
+from bigsf.segmentation.products import SegmentReport
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
 

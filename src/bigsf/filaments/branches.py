@@ -85,11 +85,15 @@ class Branches:
         return make_table(values, HUB_COLUMNS)
 
     def points(self, wcs: WCS | None = None) -> Table:
-        """Return a table with one row per point along the branches, in order, and the columns of `SPINE_COLUMNS`."""
+        """Return a table with one row per point along the branches, in order, and the columns of `SPINE_COLUMNS`.
+
+        Without a WCS it has no columns `l` and `b`, so that a reader takes `x` and `y`.
+        """
         number = np.repeat(np.arange(len(self.paths)), [len(path) for path in self.paths])
         values = {
             "filament": self.owners[number] + 1,
             "branch": number + 1,
             **positions(np.concatenate([*self.paths, np.empty((0, 2))]), wcs),
         }
-        return make_table(values, SPINE_COLUMNS)
+        fields = {name: field for name, field in SPINE_COLUMNS.items() if wcs is not None or name not in ("l", "b")}
+        return make_table(values, fields)

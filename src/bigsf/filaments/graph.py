@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +18,23 @@ _AROUND = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 """Steps (y, x) to the eight neighbours, in order around the pixel."""
 
 
-class Branch(NamedTuple):
+@dataclass(frozen=True)
+class Branch:
     """A line of a skeleton between two nodes: free ends or hubs."""
 
     pixels: npt.NDArray[np.intp]
     """Its pixels, as indices of the skeleton, in order, without those of its hubs, `(m,)`."""
-    path: Points
-    """Points (y, x) in pixels along a smooth line, `(n, 2)`, about one per pixel; it begins and ends in the middle of
-    its hubs, if it has any. The last point is the first of a ring."""
+    corners: Points
+    """The points (y, x) in pixels of these, and of the middle of its hubs, if it has any, `(n, 2)`."""
     hubs: tuple[int, int]
-    """The hubs at its first and last point; -1 is a free end. A ring without hubs has -1 twice, and no ends."""
+    """The hubs at its first and last point; -1 is a free end."""
+    is_ring: bool
+    """Whether its last pixel is linked to its first one. A ring has no hubs and no ends."""
+
+    @cached_property
+    def path(self) -> Points:
+        """Points (y, x) in pixels along a smooth line, about one per pixel. The last is the first of a ring."""
+        return smooth_ring(np.concatenate([self.corners, self.corners[:1]])) if self.is_ring else smooth(self.corners)
 
     @property
     def length_px(self) -> float:
@@ -35,8 +44,11 @@ class Branch(NamedTuple):
     @property
     def ends(self) -> int:
         """The number of its free ends."""
-        closed = len(self.path) > 1 and bool((self.path[0] == self.path[-1]).all())
-        return 0 if closed else self.hubs.count(-1)
+        return 0 if self.is_ring else self.hubs.count(-1)
+
+    def is_within(self, length_px: float) -> bool:
+        """Tell whether it is no longer than a length, without a path for those that are far longer."""
+        return len(self.pixels) <= 2 * length_px and self.length_px <= length_px
 
 
 class Graph(NamedTuple):
@@ -61,12 +73,12 @@ def skeleton_graph(skeleton: Pixels, half_width: Float64Array) -> Graph:
     1970). Pixels with three or more links belong to hubs, and hub pixels that are linked to the same hub. Between hubs,
     and from them to free ends, lie the branches.
 
-    What lies within the largest disc around a hub that the mask holds stands for the thickness of the mask:
+    What lies in the largest discs around hubs that the mask holds stands for the thickness of the mask:
 
-    - a spur, which is a branch from the hub to a free end no longer than the radius, is a bump of the border. Spurs are
-      left out, the shortest first, as long as two branches remain at a hub, and then again in what remains;
-    - a bridge, which is a branch between two hubs no longer than the radius of one of them, is the middle of a
-      crossing: the hubs are one.
+    - a spur, which is a branch from a hub to a free end that lies in the disc of the hub, is a bump of the border.
+      Spurs are left out, the shortest first, as long as two branches remain at a hub, and then again in what remains;
+    - a bridge, which is a branch between two hubs that lies in their discs, is the middle of a crossing: the hubs are
+      one. Lines that cross at less than about 60 degrees share a longer part, and keep two hubs.
 
     Parameters
     ----------
@@ -84,16 +96,10 @@ def skeleton_graph(skeleton: Pixels, half_width: Float64Array) -> Graph:
         np.maximum.at(radius, of_hub[on_hub], half_width[kept[on_hub]])
         if spurs := _spurs(graph, radius):
             kept = np.delete(kept, np.concatenate([branch.pixels for branch in spurs]))
-        elif bridges := [branch for branch in graph.branches if _is_bridge(branch, radius)]:
+        elif bridges := _bridges(graph, radius):
             joined[kept[np.concatenate([branch.pixels for branch in bridges])]] = True
         else:
-            return Graph([branch._replace(pixels=kept[branch.pixels]) for branch in graph.branches], graph.hubs)
-
-
-def _is_bridge(branch: Branch, radius: Float64Array) -> bool:
-    """Tell whether a branch leads from a hub to another within the radius of one of them."""
-    one, other = branch.hubs
-    return one != other and min(one, other) >= 0 and branch.length_px <= max(radius[one], radius[other])
+            return Graph([replace(branch, pixels=kept[branch.pixels]) for branch in graph.branches], graph.hubs)
 
 
 def _spurs(graph: Graph, radius: Float64Array) -> list[Branch]:
@@ -102,13 +108,32 @@ def _spurs(graph: Graph, radius: Float64Array) -> list[Branch]:
     short = [
         (branch.length_px, hub, number)
         for number, branch in enumerate(graph.branches)
-        if branch.ends == 1 and branch.length_px <= radius[hub := max(branch.hubs)]
+        if branch.ends == 1 and branch.is_within(radius[hub := max(branch.hubs)])
     ]
     for _, hub, number in sorted(short):
         if left[hub] > 2:
             left[hub] -= 1
             spurs.append(graph.branches[number])
     return spurs
+
+
+def _bridges(graph: Graph, radius: Float64Array) -> list[Branch]:
+    """Return the branches that are bridges between hubs with a given radius, the shortest first, one for each hub."""
+    short = [
+        (branch.length_px, number)
+        for number, branch in enumerate(graph.branches)
+        if min(branch.hubs) >= 0
+        and branch.hubs[0] != branch.hubs[1]
+        and branch.is_within(radius[branch.hubs[0]] + radius[branch.hubs[1]])
+    ]
+    joined: set[int] = set()
+    bridges = []
+    for _, number in sorted(short):
+        branch = graph.branches[number]
+        if joined.isdisjoint(branch.hubs):  # a loop of bridges is never closed
+            joined.update(branch.hubs)
+            bridges.append(branch)
+    return bridges
 
 
 def _trace(skeleton: Pixels, joined: BoolArray) -> tuple[Graph, npt.NDArray[np.intp]]:
@@ -136,14 +161,12 @@ def _branch(
     skeleton: Pixels, of_hub: npt.NDArray[np.intp], hubs: Points, first: int, chain: list[int], last: int
 ) -> Branch | None:
     """Return the branch of a chain of pixels between two others, or none where it is but a corner of its hub."""
-    closed = first >= 0 and of_hub[first] < 0
-    if closed and pixels_inside(skeleton[chain]) > 0:
-        return Branch(np.array(chain), smooth_ring(skeleton[[*chain, chain[0]]]), (-1, -1))
     ends = -1 if first < 0 else int(of_hub[first]), -1 if last < 0 else int(of_hub[last])
     if ends[0] == ends[1] >= 0 and _is_corner(skeleton, [*chain, last, *([first] if first != last else [])]):
         return None
     before, after = (hubs[[hub]] if hub >= 0 else hubs[:0] for hub in ends)
-    return Branch(np.array(chain), smooth(np.concatenate([before, skeleton[chain], after])), ends)
+    is_ring = first >= 0 > ends[0] and pixels_inside(skeleton[chain]) > 0
+    return Branch(np.array(chain), np.concatenate([before, skeleton[chain], after]), ends, is_ring)
 
 
 def _is_corner(skeleton: Pixels, loop: list[int]) -> bool:

@@ -15,12 +15,12 @@ MASS_PER_H2 = 2.8 * 1.00782503 * constants.u
 """Mass of the gas per molecule of hydrogen: 2.8 hydrogen atoms (Kauffmann et al. 2008, A&A 487, 993, appendix A.1)."""
 
 
-def check_column_density(unit: str) -> None:
-    """Raise `DataError` unless a unit of a map is that of a column density, of which masses can be computed."""
+def check_column_density(name: str, unit: str) -> None:
+    """Raise `DataError` unless the unit of a map is that of a column density, of which masses can be computed."""
     if not is_column_density(parse_unit(unit)):
         raise DataError(
-            f"The unit of the map (BUNIT) is {unit or 'not given'}. Masses at a distance need a column density of H2 "
-            "per area, e.g. cm-2. Convert the map, or correct its BUNIT; or leave --distance out."
+            f"The unit (BUNIT) of {name} is {unit or 'not given'}. Masses at a distance need a column density, a "
+            "number per area such as cm-2. Convert the map, or correct its BUNIT; or leave the distance out."
         )
 
 
@@ -45,7 +45,7 @@ def at_distance(
     DataError
         Where the unit is not that of a column density.
     """
-    check_column_density(unit)
+    check_column_density("the map", unit)
     pc_per_arcmin = 1000 * distance_kpc * units.arcmin.to(units.rad)
     solar = pc_per_arcmin**2 * (units.Quantity(1, unit) * units.pc**2 * MASS_PER_H2).to_value(units.solMass)
     length = values["length_arcmin"] * pc_per_arcmin

@@ -9,25 +9,30 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
+from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
-from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
-from bigsf.maps.wcs import galactic_lb
 from bigsf.segmentation.config import OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
+from bigsf.segmentation.ds9_regions import write_regions, write_spines
+from bigsf.segmentation.further_maps import FurtherMaps
 
 PLANES: dict[Product, tuple[str, str]] = {
     "prob": ("PRIMARY", "f4"),
     "mask": ("MASK", "u1"),
     "std": ("STD", "f4"),
     "scale": ("SCALE", "u1"),
-    "skeleton": ("SKELETON", "u1"),
+    "skeleton": ("SKELETON", "i4"),
+    "labels": ("LABELS", "i4"),
 }
 """From a product to the name and dtype of its plane in the FITS file."""
 
 FILES: dict[Product, str] = {"catalog": ".ecsv", "regions": ".reg"}
 """From a product to the ending of its file."""
+
+SPINE_FILES = ("_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg")
+"""The endings of the files of the product `spines`."""
 
 
 def resolve_products(products: Sequence[Product] | None, models: int, scales: Sequence[int]) -> list[Product]:
@@ -65,6 +70,7 @@ def resolve_products(products: Sequence[Product] | None, models: int, scales: Se
 def output_files(output: Path, products: Sequence[Product]) -> list[Path]:
     """Return all files that a segmentation writes: the FITS file, the files beside it, and the quicklook last."""
     sidecars = [output.with_suffix(FILES[product]) for product in products if product in FILES]
+    sidecars += [output.with_name(output.stem + ending) for ending in SPINE_FILES if "spines" in products]
     return [output, *sidecars, output.with_suffix(".png")]
 
 
@@ -125,7 +131,12 @@ class SegmentReport:
 
 
 def write_filaments(
-    mask: BoolArray, report: SegmentReport, source: MapSource, writer: FitsWriter, files: Mapping[Path, Path]
+    mask: BoolArray,
+    report: SegmentReport,
+    source: MapSource,
+    further: FurtherMaps,
+    writer: FitsWriter,
+    files: Mapping[Path, Path],
 ) -> None:
     """Write the products that are made of filaments, and count the filaments in the report.
 
@@ -137,25 +148,45 @@ def write_filaments(
         Names the products and files.
     source
         The map.
+    further
+        What the catalogue measures besides the map and its probability.
     writer
-        Of the FITS file, for its plane SKELETON.
+        Of the FITS file, for its planes SKELETON and LABELS.
     files
-        From each output to the file to write: the catalogue, the regions, and the FITS file as far as it is written,
-        whose primary HDU is the probability.
+        From each output to the file to write: the catalogue, the regions, the spines, and the FITS file as far as it is
+        written, whose primary HDU is the probability.
     """
     filaments = Filaments(mask)
     report.filaments = len(filaments)
     if "skeleton" in report.products:
         writer.write("SKELETON", 0, filaments.skeleton())
+    if "labels" in report.products:
+        writer.write("LABELS", 0, filaments.labels)
     if "catalog" in report.products:
         path = files[report.output.with_suffix(FILES["catalog"])]
-        _write_catalogue(path, filaments, report, source, files[report.output])
+        _write_catalogue(path, filaments, report, source, further, files[report.output])
     if "regions" in report.products:
         write_regions(files[report.output.with_suffix(FILES["regions"])], filaments.outlines(), source.wcs)
+    if "spines" in report.products:
+        paths = [files[report.output.with_name(report.output.stem + ending)] for ending in SPINE_FILES]
+        _write_spines(paths, filaments.branches, source.wcs)
+
+
+def _write_spines(paths: Sequence[Path], branches: Branches, wcs: WCS | None) -> None:
+    """Write the files of `SPINE_FILES`."""
+    *tables, regions = paths
+    for path, table in zip(tables, (branches.points(wcs), branches.table(wcs), branches.hubs(wcs)), strict=True):
+        table.write(path, format="ascii.ecsv", overwrite=True)
+    write_spines(regions, branches.paths, (branches.owners + 1).tolist(), wcs)
 
 
 def _write_catalogue(
-    path: Path, filaments: Filaments, report: SegmentReport, source: MapSource, probability: Path
+    path: Path,
+    filaments: Filaments,
+    report: SegmentReport,
+    source: MapSource,
+    further: FurtherMaps,
+    probability: Path,
 ) -> None:
     with FitsImage(probability) as written:
 
@@ -163,36 +194,7 @@ def _write_catalogue(
             """Return rows of the map, NaN where it has no probability."""
             return np.where(np.isfinite(written.read(y0, y1)), source.read_rows(y0, y1)[0], np.float32(np.nan))
 
-        table = filaments.catalog(image, written.read, source.wcs, source.unit)
+        prefix = report.config.prefix or ""
+        table = filaments.catalog(image, written.read, source.wcs, source.unit, prefix=prefix, **further._asdict())
     table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
     table.write(path, format="ascii.ecsv", overwrite=True)
-
-
-_DS9_HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"
-
-
-def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None) -> None:
-    """Write outlines as a region file for SAOImage DS9: one polygon per filament, labelled with its number from 1.
-
-    Parameters
-    ----------
-    path
-        The file, e.g. `map_segmented.reg`.
-    outlines
-        Closed polygons of points (y, x) in pixels from 0, `(n, 2)` each; points off the sky are left out.
-    wcs
-        A celestial WCS: the polygons are written in Galactic coordinates in degrees. Without one they are written in
-        the image coordinates of DS9, whose first pixel is 1.
-    """
-    # The package regions would take about 100 s to write 100,000 polygons; this takes about 4 s.
-    lengths = np.cumsum([len(outline) - 1 for outline in outlines])[:-1]
-    points = np.concatenate([outline[:-1] for outline in outlines] or [np.empty((0, 2))])
-    corners = galactic_lb(wcs, points) if wcs is not None else points[:, ::-1] + 1
-    digits = 6 if wcs is not None else 2
-    lines = ["galactic" if wcs is not None else "image"]
-    for number, polygon in enumerate(np.split(corners, lengths) if len(outlines) else [], 1):
-        polygon = polygon[np.isfinite(polygon).all(axis=1)]
-        if len(polygon) > 2:
-            text = ",".join(f"{value:.{digits}f}" for value in polygon.ravel())
-            lines.append(f"polygon({text}) # text={{{number}}}")
-    path.write_text(_DS9_HEADER + "\n".join(lines) + "\n", encoding="utf-8")

@@ -27,6 +27,7 @@ from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
+from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
 from bigsf.training.checks import takes_logarithm
@@ -82,10 +83,10 @@ def segment(
         The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
         (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
         (float32, the standard deviation of the models), SCALE (uint8, the factor by which the map was binned where the
-        probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (uint8, 1 on the skeleton of
-        MASK), and the table PROVENANCE. The catalogue `<output>.ecsv` has one
-        row per filament with the columns of `bigsf.filaments.catalogue.COLUMNS`, and `<output>.reg` has its outline
-        for DS9. `<output>.png` is a quicklook of the map and the probability.
+        probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (int32, the id of the
+        filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
+        catalogue `<output>.ecsv` has one row per filament with the columns of `bigsf.filaments.columns`, `<output>.reg`
+        its outline for DS9, and `<output>_spines.ecsv` the points along it. `<output>.png` is a quicklook.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def segment(
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
-    with open_map(image, config) as (source, odd_values):
+    with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         predictor = ensemble.predictor(source, config, torch_device, network, trust)
@@ -131,7 +132,7 @@ def segment(
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
-        _write_outputs(outputs, report, image, source, predictor, ensemble)
+        _write_outputs(outputs, report, image, source, further, predictor, ensemble)
     report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
     _warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
@@ -147,6 +148,7 @@ def _write_outputs(
     report: SegmentReport,
     image: Path,
     source: MapSource,
+    further: FurtherMaps,
     predictor: SlidingWindowPredictor,
     ensemble: Ensemble,
 ) -> None:
@@ -156,7 +158,7 @@ def _write_outputs(
         with FitsWriter(files[report.output], report.shape, header, report.planes, [table]) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             if mask is not None and report.has_filaments:
-                write_filaments(mask, report, source, writer, files)
+                write_filaments(mask, report, source, further, writer, files)
         save_figure(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold),
             files[report.quicklook],
