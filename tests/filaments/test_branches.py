@@ -21,8 +21,9 @@ def mask() -> BoolArray:
     """Return a line, a cross and a ring, in the order of rows."""
     straight = (abs(Y - 10) <= 2) & (X >= 10) & (X < 60)
     cross = (abs(Y - 60) <= 2) & (X >= 10) & (X < 80) | (abs(X - 50) <= 2) & (Y >= 30) & (Y < 110)
-    ring: BoolArray = abs(np.hypot(Y - 60, X - 115) - 20) < 2
-    return straight | cross | ring
+    ring = abs(np.hypot(Y - 60, X - 115) - 20) < 2
+    mask: BoolArray = straight | cross | ring
+    return mask
 
 
 def test_branches_and_hubs_carry_the_ids_of_the_catalogue(mask: BoolArray) -> None:

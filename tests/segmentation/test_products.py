@@ -50,10 +50,8 @@ def test_products_agree_with_the_mask_and_the_map(segmented: Segmented, other_ma
 def test_ids_of_all_files_are_those_of_the_catalogue(segmented: Segmented, other_map: Path) -> None:
     report, _ = segmented(other_map, threshold=0.4, products="labels,catalog,regions,spines")
     planes, table = read_products(report)
-    beside = {
-        ending: report.output.with_name(f"out_{ending}") for ending in ("spines.ecsv", "branches.ecsv", "hubs.ecsv")
-    }
-    points, branches, hubs = (Table.read(path) for path in beside.values())
+    names = "out_spines.ecsv", "out_branches.ecsv", "out_hubs.ecsv"
+    points, branches, hubs = (Table.read(report.output.with_name(name)) for name in names)
     assert set(points["filament"]) == set(branches["filament"]) == set(table["id"])
     np.testing.assert_array_equal(np.bincount(branches["filament"])[1:], table["branches"])
     np.testing.assert_array_equal(np.bincount(hubs["filament"], minlength=len(table) + 1)[1:], table["hubs"])
@@ -121,16 +119,10 @@ def test_a_part_of_the_map_measures_that_part_of_further_maps(
     header["BUNIT"] = "pc"
     fits.writeto(far, np.full(image.shape, 3000, np.float32), header)
     wcs = WCS(header)
-    (l0, b0), (l1, b1) = wcs.pixel_to_world_values([[image.shape[1] - 1, 0], [image.shape[1] // 2, image.shape[0] - 1]])
-    region = f"{l0} {l1} {min(b0, b1)} {max(b0, b1)}"
-    options = {
-        "threshold": 0.4,
-        "products": "labels,catalog",
-        "region": region,
-        "distance": far,
-        "measure": {"T": dust},
-    }
-    report, _ = segmented(other_map, **options)
+    ny, nx = image.shape
+    (l0, b0), (l1, b1) = wcs.pixel_to_world_values([[nx - 1, 0], [nx // 2, ny - 1]])
+    options = {"products": "labels,catalog", "distance": far, "measure": {"T": dust}}
+    report, _ = segmented(other_map, threshold=0.4, region=f"{l0} {l1} {b0} {b1}", **options)
     planes, table = read_products(report)
     assert planes["LABELS"].shape[1] < nx
     left = round(header["CRPIX1"] - fits.getheader(report.output)["CRPIX1"])
