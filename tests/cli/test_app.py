@@ -186,14 +186,15 @@ def test_segment_names_every_product(
     trained: Path, sky: Sky, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
 ) -> None:
     fits.PrimaryHDU(sky.image[::-1], sky.header).writeto(tmp_path / "other.fits")
-    command = ["segment", trained, "other.fits", "--products", "mask,skeleton,catalog,regions"]
-    files = ["other_segmented.fits", "other_segmented.ecsv", "other_segmented.reg", "other_segmented.png"]
+    command = ["segment", trained, "other.fits", "--products", "mask,labels,catalog,spines"]
+    endings = [".fits", ".ecsv", "_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg", ".png"]
+    files = [f"other_segmented{ending}" for ending in endings]
     dry = succeeded(*command, "--dry-run", cwd=tmp_path)
-    assert f"Would write {files[0]} (92.2 kB), {files[1]}, {files[2]} and {files[3]}." in dry
+    assert f"Would write {files[0]} (138.2 kB), {', '.join(files[1:-1])} and {files[-1]}." in dry
     assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
     printed = succeeded(*command, cwd=tmp_path)
     assert re.search(r"  \d+ filaments, the 8-connected components of MASK", printed)
-    assert printed.splitlines()[-1] == f"Wrote {', '.join(files[:3])} and {files[3]}."
+    assert printed.splitlines()[-1] == f"Wrote {', '.join(files[:-1])} and {files[-1]}."
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["other.fits", *files])
     assert "exists already" in bigsf_command(*command, cwd=tmp_path).err
 

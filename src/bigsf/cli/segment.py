@@ -114,7 +114,7 @@ def segment(
             help="Any of prob (always written), mask, std, scale (the factor of binning that the probability was taken "
             "from), skeleton and labels (ids on skeletons and on all pixels of filaments), catalog (ECSV table), "
             "regions (for DS9), spines (tables of points, branches and hubs), with commas; those from skeleton on take "
-            "about 10 bytes of memory per pixel of the map. [default: prob,mask and, with several models, std]"
+            "15 to 25 bytes of memory per pixel of the map. [default: prob,mask and, with several models, std]"
         ),
     ] = None,
     prefix: Annotated[

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.ndimage import distance_transform_edt, find_objects, label
-from skimage.measure import approximate_polygon, find_contours
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
 from bigsf.filaments.branches import Branches
@@ -19,6 +18,7 @@ from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_t
 from bigsf.filaments.designations import designations
 from bigsf.filaments.levels import Box, Rows, measure_levels, measure_map, rows_of
 from bigsf.filaments.masses import at_distance
+from bigsf.filaments.outlines import outer_contour, simplified
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 from bigsf.maps.tiling import CHUNK_PIXELS
@@ -78,7 +78,9 @@ class Filaments:
 
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first.
         """
-        return [self._outline(number) for number in range(len(self))]
+        corners = [np.array([y.start, x.start]) for y, x in self._boxes]
+        contours = [corner + outer_contour(self._alone(number)) for number, corner in enumerate(corners)]
+        return simplified(contours)
 
     def catalog(
         self,
@@ -197,15 +199,3 @@ class Filaments:
         distance = distance_transform_edt(np.pad(self._alone(number), 1))
         half_width: Float64Array = distance[tuple((skeleton - np.array([y.start - 1, x.start - 1])).T)]
         return half_width
-
-    def _outline(self, number: int) -> Points:
-        """Return the largest contour, which is the outer one: those of holes lie inside it."""
-        y, x = self._boxes[number]
-        contours = find_contours(np.pad(self._alone(number), 1).astype(np.uint8), 0.5, fully_connected="high")
-        corner = np.array([y.start - 1, x.start - 1])
-        outline: Points = corner + approximate_polygon(max(contours, key=_box_area), 0.4)
-        return outline
-
-
-def _box_area(points: Points) -> float:
-    return float(np.ptp(points, axis=0).prod())

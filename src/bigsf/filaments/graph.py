@@ -1,6 +1,7 @@
 """Skeletons -> their graphs: branches, which are lines between nodes, and hubs, where three or more branches meet."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -47,8 +48,9 @@ class Branch:
         return 0 if self.is_ring else self.hubs.count(-1)
 
     def is_within(self, length_px: float) -> bool:
-        """Tell whether it is no longer than a length, without a path for those that are far longer."""
-        return len(self.pixels) <= 2 * length_px and self.length_px <= length_px
+        """Tell whether it is no longer than a length, without a path for those whose ends are farther apart."""
+        apart = math.dist(self.corners[0], self.corners[-1])
+        return apart <= length_px and len(self.pixels) <= 2 * length_px and self.length_px <= length_px
 
 
 class Graph(NamedTuple):

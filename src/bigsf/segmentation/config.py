@@ -151,7 +151,8 @@ class SegmentConfig(MapConfig):
     taken from), skeleton and labels (the ids of filaments on their skeletons and on all their pixels), catalog (ECSV
     table), regions (outlines for DS9) and spines (tables of the points along the skeletons, of branches and of hubs,
     and lines for DS9), as a list or as one text with commas; by default prob, mask and, with several models, std. Those
-    from skeleton on need memory for the mask and its filaments: about 10 bytes per pixel of the map."""
+    from skeleton on need memory for the mask and its filaments: about 15 bytes per pixel of the map, and 25 with
+    spines, where a tenth of the pixels is marked."""
 
     prefix: Annotated[str, matching("[A-Za-z][A-Za-z0-9_-]*", "an acronym of letters, digits, - and _")] | None = None
     """Acronym of the catalogue, with which its designations begin: BSF makes `BSF G332.196-00.105`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
@@ -14,6 +15,7 @@ from bigsf.filaments.catalogue import Filaments
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
+from bigsf.maps.tiling import row_chunks
 from bigsf.segmentation.config import OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.ds9_regions import write_regions, write_spines
 from bigsf.segmentation.further_maps import FurtherMaps
@@ -159,9 +161,9 @@ def write_filaments(
     filaments = Filaments(mask)
     report.filaments = len(filaments)
     if "skeleton" in report.products:
-        writer.write("SKELETON", 0, filaments.skeleton())
+        _write_plane(writer, "SKELETON", filaments.skeleton())
     if "labels" in report.products:
-        writer.write("LABELS", 0, filaments.labels)
+        _write_plane(writer, "LABELS", filaments.labels)
     if "catalog" in report.products:
         path = files[report.output.with_suffix(FILES["catalog"])]
         _write_catalogue(path, filaments, report, source, further, files[report.output])
@@ -170,6 +172,12 @@ def write_filaments(
     if "spines" in report.products:
         paths = [files[report.output.with_name(report.output.stem + ending)] for ending in SPINE_FILES]
         _write_spines(paths, filaments.branches, source.wcs)
+
+
+def _write_plane(writer: FitsWriter, name: str, plane: npt.NDArray[np.int32]) -> None:
+    """Write a plane by bands of rows, which are copied one at a time."""
+    for y0, y1 in row_chunks(plane.shape):
+        writer.write(name, y0, plane[y0:y1])
 
 
 def _write_spines(paths: Sequence[Path], branches: Branches, wcs: WCS | None) -> None:
