@@ -9,7 +9,7 @@ from bigsf.filaments.outlines import outer_contour, simplified
 def test_lines_are_simplified_as_scikit_image_does(seed: int) -> None:
     generator = np.random.default_rng(seed)
     masks = [generator.uniform(size=(20, 30)) < density for density in (0.02, 0.5, 0.9, 1)]
-    contours = [outer_contour(mask) for mask in masks]
+    contours = [outer_contour(np.pad(mask, 1)) for mask in masks]
     walk = np.cumsum(generator.normal(size=(300, 2)), axis=0)
     lines = [*contours, walk, walk[:1], walk[:2]]
     for found, line in zip(simplified(lines), lines, strict=True):

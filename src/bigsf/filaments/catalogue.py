@@ -78,9 +78,8 @@ class Filaments:
 
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first.
         """
-        corners = [np.array([y.start, x.start]) for y, x in self._boxes]
-        contours = [corner + outer_contour(self._alone(number)) for number, corner in enumerate(corners)]
-        return simplified(contours)
+        outlines = simplified([outer_contour(np.pad(self._alone(number), 1)) for number in range(len(self))])
+        return [outline + (y.start - 1, x.start - 1) for outline, (y, x) in zip(outlines, self._boxes, strict=True)]
 
     def catalog(
         self,

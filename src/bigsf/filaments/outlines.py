@@ -15,10 +15,10 @@ _TOLERANCE_PX = 0.4
 def outer_contour(mask: BoolArray) -> Points:
     """Return the border of a mask in steps of half a pixel, (y, x) in pixels, `(n, 2)`; the last is the first.
 
-    It is the largest contour: those of holes lie inside it.
+    It is the largest contour: those of holes lie inside it. The pixels at the edge of the mask must be False.
     """
-    contours = find_contours(np.pad(mask, 1).astype(np.uint8), 0.5, fully_connected="high")
-    largest: Points = max(contours, key=lambda points: float(np.ptp(points, axis=0).prod())) - 1
+    contours = find_contours(mask.astype(np.uint8), 0.5, fully_connected="high")
+    largest: Points = max(contours, key=lambda points: float(np.ptp(points, axis=0).prod()))
     return largest
 
 
