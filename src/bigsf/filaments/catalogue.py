@@ -79,7 +79,8 @@ class Filaments:
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first.
         """
         outlines = simplified([outer_contour(np.pad(self._alone(number), 1)) for number in range(len(self))])
-        return [outline + (y.start - 1, x.start - 1) for outline, (y, x) in zip(outlines, self._boxes, strict=True)]
+        corners = [np.array([y.start - 1, x.start - 1]) for y, x in self._boxes]
+        return [corner + outline for corner, outline in zip(corners, outlines, strict=True)]
 
     def catalog(
         self,
