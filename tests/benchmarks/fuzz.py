@@ -367,7 +367,7 @@ class FitsFormat(Format):
         config = PreprocessConfig(image=path, patch_size=8, stride=4)
         report = preprocess(config, self.folder / "out.h5", overwrite=True)
         list(PatchFile(report.output).read([0]))
-        with open_map(path, SegmentConfig()) as (planes, _):
+        with open_map(path, SegmentConfig()) as (planes, *_):
             header = planes.output_header()
             with FitsWriter(self.folder / "out.fits", planes.shape, header, {"PRIMARY": "f4", "MASK": "u1"}) as writer:
                 writer.write("PRIMARY", 0, planes.read_rows(0, planes.shape[0])[0])

@@ -186,10 +186,13 @@ def test_segment_names_every_product(
     trained: Path, sky: Sky, tmp_path: Path, succeeded: Callable[..., str], bigsf_command: Run
 ) -> None:
     fits.PrimaryHDU(sky.image[::-1], sky.header).writeto(tmp_path / "other.fits")
-    command = ["segment", trained, "other.fits", "--products", "mask,skeleton,catalog,votable,mrt,regions,moc"]
-    files = [f"other_segmented.{ending}" for ending in ("fits", "ecsv", "vot", "mrt", "reg", "moc.fits", "png")]
+    products = "mask,skeleton,labels,catalog,votable,mrt,regions,spines,moc"
+    command = ["segment", trained, "other.fits", "--products", products]
+    spines = ["_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg"]
+    endings = [".fits", ".ecsv", ".vot", ".mrt", ".reg", ".moc.fits", *spines, ".png"]
+    files = [f"other_segmented{ending}" for ending in endings]
     dry = succeeded(*command, "--dry-run", cwd=tmp_path)
-    assert f"Would write {files[0]} (92.2 kB), {', '.join(files[1:-1])} and {files[-1]}." in dry
+    assert f"Would write {files[0]} (199.7 kB), {', '.join(files[1:-1])} and {files[-1]}." in dry
     assert [path.name for path in tmp_path.iterdir()] == ["other.fits"]
     printed = succeeded(*command, cwd=tmp_path)
     assert re.search(r"  \d+ filaments, the 8-connected components of MASK", printed)

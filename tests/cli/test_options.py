@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from bigsf.cli.options import config_from, seconds
+from bigsf.cli.options import config_from, named_paths, number_or_path, seconds
 from bigsf.config import Config, ConfigPath
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, UsageError
 from bigsf.training.run_config import RunConfig
 from conftest import Ended, Sky
 
@@ -59,3 +59,19 @@ def test_a_tilde_of_nobody_is_one_message(sky: Sky, ended: Ended, tmp_path: Path
     (tmp_path / "run.yaml").write_text("data: {path: ~no-such-user/map.h5}\n")
     result = ended(3, "train", "run.yaml")
     assert f"line 1, data.path: ~no-such-user/map.h5 {message}" in result.err
+
+
+def test_named_paths() -> None:
+    assert named_paths("measure", ["T=dust.fits", "v=a=b.fits"]) == {"T": Path("dust.fits"), "v": Path("a=b.fits")}
+    for text in ("dust.fits", "T="):
+        with pytest.raises(
+            UsageError, match=f"--measure: found '{text}', expected a name and a file, e.g. T=dust.fits"
+        ):
+            named_paths("measure", [text])
+    with pytest.raises(UsageError, match=r"--measure: the name 'T' is given twice: a\.fits and b\.fits\. Rename one"):
+        named_paths("measure", ["T=a.fits", "T=b.fits"])
+
+
+def test_a_distance_is_a_number_or_a_path() -> None:
+    assert number_or_path("2.5") == 2.5
+    assert number_or_path("far.fits") == Path("far.fits")

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from scipy.ndimage import find_objects, label
 
-from bigsf.filaments.catalogue import COLUMNS, Filaments
+from bigsf.filaments.catalogue import COLUMNS, Filaments, MeasuredMap
 from bigsf.filaments.levels import measure_levels
+from conftest import galactic_header
 from drawn_lines import bar
 
 
@@ -69,3 +71,33 @@ def test_a_filament_beside_missing_data_or_the_border_is_told(distance: int, tou
     cut = np.s_[: y + distance, :]  # the border is where the missing pixel was
     assert Filaments(mask[cut]).catalog(image[cut])["edge"].tolist() == [touches]
     assert Filaments(mask[cut]).catalog()["edge"].tolist() == [touches]
+
+
+def test_excess_and_median_are_of_the_valid_pixels() -> None:
+    mask, image = bar()
+    image[10, 20:25] = 103  # five pixels of 100
+    image[14, 20] = np.nan
+    table = Filaments(mask).catalog(image, wcs=WCS(galactic_header(60, 40)), unit="K")
+    row = table[0]
+    assert row["median"] == 3
+    assert row["background"] == 2
+    assert row["excess_px"] == pytest.approx(94 * 1 + 5 * 101)
+    assert row["excess_arcmin2"] == pytest.approx(0.36 * row["excess_px"], rel=1e-3)
+    assert (str(table["excess_px"].unit), str(table["excess_arcmin2"].unit)) == ("pix2 K", "arcmin2 K")
+
+
+@pytest.mark.parametrize("chunk_pixels", [60, 1000, 10**6])
+def test_further_maps_are_measured_over_each_filament(chunk_pixels: int) -> None:
+    mask, _ = bar()
+    mask[30, :4] = mask[35, :4] = 1
+    further = np.zeros(mask.shape, np.float32)
+    further[10:15] = np.arange(60)  # columns 20 to 39 on the bar
+    further[30, :4] = [1, 2, 6, np.nan]
+    further[35] = np.nan
+    table = Filaments(mask).catalog(measured={"T": MeasuredMap(further, "K")}, chunk_pixels=chunk_pixels)
+    assert table.colnames[-3:] == ["T_mean", "T_median", "T_std"]
+    np.testing.assert_allclose(table["T_mean"], [29.5, 3, np.nan])
+    np.testing.assert_allclose(table["T_median"], [29.5, 2, np.nan])
+    np.testing.assert_allclose(table["T_std"], [np.sqrt(399 / 12), np.sqrt(14 / 3), np.nan])
+    assert str(table["T_std"].unit) == "K"
+    assert table["T_std"].description == "standard deviation of T over the filament"

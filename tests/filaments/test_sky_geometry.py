@@ -5,7 +5,6 @@ from astropy.wcs import WCS
 
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.sky_geometry import NO_SKY, arcmin_per_pixel, orientations, pixel_areas, sky_axes
-from bigsf.filaments.spine import Spine
 from conftest import galactic_header
 from drawn_lines import distance_map, line
 
@@ -68,7 +67,7 @@ def test_the_axes_on_the_sky_are_those_of_the_header_across_l_0() -> None:
 def test_a_path_of_one_point_has_no_length_on_the_sky() -> None:
     wcs = WCS(galactic_header(100, 101))
     paths = [np.array([[50.0, 30.0]]), np.array([[50.0, 20.0], [50.0, 40.0]])]
-    np.testing.assert_allclose(arcmin_per_pixel(wcs, [Spine(path, 1.0) for path in paths]), [0, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(arcmin_per_pixel(wcs, paths), [0, 0.6], rtol=1e-6)
 
 
 def test_a_round_spot_has_no_orientation() -> None:

@@ -128,3 +128,45 @@ def test_impossible_scales_are_refused(scales: object) -> None:
         ConfigError, match=r"scales: found .*, expected auto, or whole numbers from 1 to 32 such as 1,2,4"
     ):
         SegmentConfig.from_dict({"scales": scales})
+
+
+@pytest.mark.parametrize("distance", [0, -1.5, "0", "nan", float("inf")])
+def test_impossible_distance_is_refused(distance: object) -> None:
+    with pytest.raises(ConfigError, match=f"distance: found {distance!r}, expected a distance in kpc above 0, or a"):
+        SegmentConfig.from_dict({"products": "catalog", "distance": distance})
+
+
+def test_a_distance_is_a_number_or_a_path() -> None:
+    assert SegmentConfig.from_dict({"products": "catalog", "distance": "2.5"}).distance == 2.5
+    config = SegmentConfig.from_dict({"products": "catalog", "distance": "far.fits", "measure": {"T": "dust.fits"}})
+    assert config.distance == Path("far.fits").absolute()
+    assert config.inputs == [Path("dust.fits").absolute(), Path("far.fits").absolute()]
+
+
+@pytest.mark.parametrize("name", ["1st", "a b", "T-dust", "é", ""])
+def test_a_further_map_has_a_name_that_a_column_can_have(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"measure: found {name!r}, expected a name of letters, digits and _"):
+        SegmentConfig.from_dict({"products": "catalog", "measure": {name: "dust.fits"}})
+
+
+def test_names_of_further_maps_differ_by_more_than_their_case() -> None:
+    with pytest.raises(ConfigError, match="measure: the name 'T' is given twice, and column names differ"):
+        SegmentConfig.from_dict({"products": "catalog", "measure": {"T": "dust.fits", "t": "gas.fits"}})
+
+
+@pytest.mark.parametrize("prefix", ["", "1A", "B SF", "BSF\n"])
+def test_a_prefix_is_an_acronym(prefix: str) -> None:
+    with pytest.raises(ConfigError, match=r"prefix: found .*, expected an acronym of letters, digits, - and _"):
+        SegmentConfig.from_dict({"products": "catalog", "prefix": prefix})
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"prefix": "BSF"}, "--prefix"),
+        ({"distance": 1.0, "measure": {"T": "dust.fits"}, "products": "spines"}, "--distance and --measure"),
+    ],
+)
+def test_options_of_the_catalogue_need_it(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=f"{named} would do nothing: the products leave out the catalogue"):
+        SegmentConfig.from_dict(options)

@@ -11,12 +11,13 @@ from astropy.wcs import WCS
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from bigsf.arrays import FloatArray
-from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
-from bigsf.segmentation.products import SegmentReport, write_regions
+from bigsf.segmentation.ds9_regions import write_regions
+from bigsf.segmentation.products import SegmentReport
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
 
@@ -27,14 +28,16 @@ def read_products(report: SegmentReport) -> tuple[OutputPlanes, Table]:
 
 
 def test_products_agree_with_the_mask_and_the_map(segmented: Segmented, other_map: Path) -> None:
-    report, out = segmented(other_map, threshold=0.4, products="mask,skeleton,catalog,regions")
+    report, out = segmented(other_map, threshold=0.4, products="mask,skeleton,labels,catalog,regions,spines")
     planes, table = read_products(report)
     components, number = label(out["MASK"], np.ones((3, 3)))
     assert report.filaments == number == len(table) > 1
-    assert report.products == ["prob", "mask", "skeleton", "catalog", "regions"]
-    assert planes["SKELETON"].dtype == np.uint8
-    assert 0 < planes["SKELETON"].sum() < planes["MASK"].sum()
-    assert not (planes["SKELETON"] > planes["MASK"]).any()
+    assert report.products == ["prob", "mask", "skeleton", "labels", "catalog", "regions", "spines"]
+    assert planes["SKELETON"].dtype == planes["LABELS"].dtype == ">i4"
+    np.testing.assert_array_equal(planes["LABELS"], components)
+    assert set(np.unique(planes["SKELETON"])) == {0, *table["id"]}
+    on_skeleton = planes["SKELETON"] > 0
+    np.testing.assert_array_equal(planes["SKELETON"][on_skeleton], components[on_skeleton])
     image = fits.getdata(other_map)
     for row in table:
         on = components == row["id"]
@@ -64,6 +67,9 @@ def test_the_catalogue_is_the_same_in_all_formats(segmented: Segmented, other_ma
         assert table.colnames == tables[0].colnames
         for name in table.colnames:
             assert table[name].unit == tables[0][name].unit
+            if name == "designation":
+                assert list(map(str, table[name])) == list(tables[0][name])
+                continue
             np.testing.assert_allclose(as_floats(table[name]), as_floats(tables[0][name]), rtol=1e-8)
 
 
@@ -121,6 +127,137 @@ def test_the_quicklook_gets_the_outlines_of_products_of_filaments(
     report, _ = segmented(other_map, threshold=0.4, products="skeleton")
     segmented(other_map, threshold=0.4, products="mask", overwrite=True)
     assert drawn == [report.filaments, 0]
+
+
+def test_ids_of_all_files_are_those_of_the_catalogue(segmented: Segmented, other_map: Path) -> None:
+    report, _ = segmented(other_map, threshold=0.4, products="labels,catalog,regions,spines")
+    planes, table = read_products(report)
+    names = "out_spines.ecsv", "out_branches.ecsv", "out_hubs.ecsv"
+    points, branches, hubs = (Table.read(report.output.with_name(name)) for name in names)
+    assert set(points["filament"]) == set(branches["filament"]) == set(table["id"])
+    np.testing.assert_array_equal(np.bincount(branches["filament"])[1:], table["branches"])
+    np.testing.assert_array_equal(np.bincount(hubs["filament"], minlength=len(table) + 1)[1:], table["hubs"])
+    y, x = (np.rint(points[name]).astype(int) for name in "yx")
+    assert (planes["LABELS"][y, x] == points["filament"]).mean() > 0.99  # smooth lines leave no more than corners
+    lines = report.output.with_name("out_spines.reg").read_text().splitlines()
+    ids = [int(text.partition("text={")[2].rstrip("}")) for text in lines if text.startswith("# segment(")]
+    assert ids == [number for number, size in zip(branches["filament"], branches["length_px"], strict=True) if size > 0]
+    assert [path.name for path in report.outputs[1:-1]] == [
+        "out.ecsv",
+        "out.reg",
+        "out_spines.ecsv",
+        "out_branches.ecsv",
+        "out_hubs.ecsv",
+        "out_spines.reg",
+    ]
+
+
+def test_every_plane_has_the_wcs(segmented: Segmented, other_map: Path, trained_kfold: Path) -> None:
+    products = "mask,std,scale,skeleton,labels"
+    report, _ = segmented(other_map, trained_kfold, threshold=0.4, products=products, scales="1,2")
+    expected = fits.getheader(other_map)
+    with fits.open(report.output) as hdus:
+        images = [hdu for hdu in hdus if hdu.is_image]
+        assert [hdu.name for hdu in images] == ["PRIMARY", "MASK", "STD", "SCALE", "SKELETON", "LABELS"]
+        for hdu in images:
+            for key in ("CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CDELT1", "CDELT2"):
+                assert hdu.header[key] == expected[key]
+
+
+# --- further maps and distances ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dust(other_map: Path) -> Path:
+    """Return a map on the grid of the other one, in K."""
+    image, header = fits.getdata(other_map, header=True)
+    header["BUNIT"] = "K"
+    path = other_map.with_name("dust.fits")
+    fits.writeto(path, np.add(*np.indices(image.shape)).astype(np.float32), header)
+    return path
+
+
+def test_the_catalogue_has_designations_masses_and_further_maps(
+    segmented: Segmented, other_map: Path, dust: Path
+) -> None:
+    options = {"prefix": "BSF", "distance": 2.5, "measure": {"T": dust}}
+    report, _ = segmented(other_map, threshold=0.4, products="labels,catalog", **options)
+    planes, table = read_products(report)
+    temperature = fits.getdata(dust)
+    for row in table:
+        assert row["T_median"] == pytest.approx(np.median(temperature[planes["LABELS"] == row["id"]]))
+        assert re.fullmatch(r"BSF G\d{3}\.\d{3}[+-]\d{2}\.\d{3}[a-z]*", row["designation"])
+        assert row["line_mass"] * row["length_pc"] == pytest.approx(row["mass"])
+    assert str(table["T_mean"].unit) == "K"
+    assert (table["distance"] == 2.5).all()
+    assert len(set(table["designation"])) == len(table)
+
+
+def test_a_part_of_the_map_measures_that_part_of_further_maps(
+    segmented: Segmented, other_map: Path, dust: Path
+) -> None:
+    far = other_map.with_name("far.fits")
+    image, header = fits.getdata(other_map, header=True)
+    header["BUNIT"] = "pc"
+    fits.writeto(far, np.full(image.shape, 3000, np.float32), header)
+    wcs = WCS(header)
+    ny, nx = image.shape
+    (l0, b0), (l1, b1) = wcs.pixel_to_world_values([[nx - 1, 0], [nx // 2, ny - 1]])
+    options = {"products": "labels,catalog", "distance": far, "measure": {"T": dust}}
+    report, _ = segmented(other_map, threshold=0.4, region=f"{l0} {l1} {b0} {b1}", **options)
+    planes, table = read_products(report)
+    assert planes["LABELS"].shape[1] < nx
+    left = round(header["CRPIX1"] - fits.getheader(report.output)["CRPIX1"])
+    top = round(header["CRPIX2"] - fits.getheader(report.output)["CRPIX2"])
+    ny, nx = planes["LABELS"].shape
+    temperature = fits.getdata(dust)[top : top + ny, left : left + nx]
+    for row in table:
+        assert row["T_mean"] == pytest.approx(temperature[planes["LABELS"] == row["id"]].mean())
+    np.testing.assert_allclose(table["distance"], 3)
+
+
+def test_a_patch_file_measures_further_maps_too(
+    segmented: Segmented, other_map: Path, dust: Path, tmp_path: Path
+) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    file = write_patch_file(tmp_path / "other.h5", image[None].astype(np.float32), 16, 4, header=header)
+    tables = [
+        read_products(
+            segmented(path, name=f"{path.suffix[1:]}.fits", threshold=0.4, products="catalog", measure={"T": dust})[0]
+        )[1]
+        for path in (file.path, other_map)
+    ]
+    np.testing.assert_array_equal(tables[0]["T_mean"], tables[1]["T_mean"])
+
+
+@pytest.mark.parametrize(
+    ("unit", "change", "message"),
+    [
+        ("K", {}, r"distance\.fits is the map of --distance, and its unit \(BUNIT\) is K\. Expected a length"),
+        ("kpc", {"CRVAL1": 3.0}, "distance.fits has another WCS than other.fits"),
+        ("kpc", None, r"distance\.fits has \d+ x \d+ pixels .* All planes must share one grid"),
+    ],
+)
+def test_a_map_of_distances_that_cannot_be_used_is_refused(
+    segmented: Segmented, other_map: Path, unit: str, change: dict[str, float] | None, message: str
+) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    header.update(change or {}, BUNIT=unit)
+    path = other_map.with_name("distance.fits")
+    fits.writeto(path, np.ones(image.shape if change is not None else (9, 9), np.float32), header)
+    with pytest.raises(DataError, match=message):
+        segmented(other_map, products="catalog", distance=path)
+
+
+def test_a_distance_needs_a_column_density_and_a_wcs(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
+    image, header = fits.getdata(other_map, header=True)
+    fits.writeto(tmp_path / "flat.fits", image)
+    with pytest.raises(DataError, match=r"flat\.fits has no celestial WCS: --distance needs the size of its pixels"):
+        segmented(tmp_path / "flat.fits", products="catalog", distance=1.0)
+    header["BUNIT"] = "K"
+    fits.writeto(tmp_path / "kelvin.fits", image, header)
+    with pytest.raises(DataError, match=r"The unit \(BUNIT\) of kelvin\.fits is K\. Masses at a distance need"):
+        segmented(tmp_path / "kelvin.fits", products="catalog", distance=1.0)
 
 
 def test_catalogue_of_a_patch_file_is_that_of_the_map(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:

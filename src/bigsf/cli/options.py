@@ -1,6 +1,6 @@
 """Options that several commands share, and how options become a configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -58,6 +58,33 @@ def _region(text: str) -> Any:
     return text if len(text.split()) == 4 else Path(text)
 
 
+def number_or_path(text: str) -> float | Path:
+    """Return a number as it is, and anything else as a path."""
+    try:
+        return float(text)
+    except ValueError:
+        return Path(text)
+
+
+def named_paths(option: str, texts: Sequence[str]) -> dict[str, Path]:
+    """Return the paths of an option NAME=PATH, which may be given several times, by name.
+
+    Raises
+    ------
+    UsageError
+        Where a text is none such, or a name is given twice.
+    """
+    paths: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (equals and path):
+            raise UsageError(f"--{option}: found {text!r}, expected a name and a file, e.g. T=dust.fits.")
+        if name in paths:
+            raise UsageError(f"--{option}: the name {name!r} is given twice: {paths[name]} and {path}. Rename one.")
+        paths[name] = with_homes(Path(path))
+    return paths
+
+
 Region = Annotated[
     Any,
     typer.Option(
@@ -79,7 +106,7 @@ def config_from(kind: type[AnyConfig], options: Mapping[str, Any], file: Path | 
         The class of the configuration.
     options
         From a key of the configuration to its option. Relative paths are relative to the current folder. None, False
-        and an empty list mean that the option is not given.
+        and an empty list or dictionary mean that the option is not given.
     file
         The YAML file, if there is one.
     """
@@ -106,13 +133,15 @@ def with_homes(value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is False or value == []  # 0 is a value: --blank 0
+    return value is None or value is False or value in ([], {})  # 0 is a value: --blank 0
 
 
 def _absolute(value: Any) -> Any:
-    """Return a path, or each of a list of paths, relative to the current folder and not to that of the YAML file."""
+    """Return a path, or each of a list or dictionary, relative to the current folder and not to that of the YAML."""
     if isinstance(value, list):
         return [_absolute(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
     return value.absolute() if isinstance(value, Path) else value
 
 

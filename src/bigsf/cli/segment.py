@@ -1,7 +1,7 @@
 """`bigsf segment`: models and a map -> probability, mask and products."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,8 @@ from bigsf.cli.options import (
     Trust,
     Valid,
     config_from,
+    named_paths,
+    number_or_path,
 )
 from bigsf.cli.scoring import Labels, Scoring
 from bigsf.errors import UsageError
@@ -111,9 +113,30 @@ def segment(
         str | None,
         typer.Option(
             help="Any of prob (always written), mask, std, scale (the factor of binning that the probability was taken "
-            "from), skeleton, catalog (ECSV table), votable and mrt (other formats of it), regions (for DS9), moc (the "
-            "sky that MASK covers), with commas; those from skeleton on take about 10 bytes of memory per pixel of the "
-            "map. [default: prob,mask and, with several models, std]"
+            "from), skeleton and labels (ids on skeletons and on all pixels of filaments), catalog (ECSV table), "
+            "votable and mrt (other formats of it), regions (for DS9), spines (tables of points, branches and hubs), "
+            "moc (the sky that MASK covers), with commas; those from skeleton on take 15 to 25 bytes of memory per "
+            "pixel of the map. [default: prob,mask and, with several models, std]"
+        ),
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Acronym for designations in the catalogue: BSF makes BSF G332.196-00.105.")
+    ] = None,
+    distance: Annotated[
+        Any,
+        typer.Option(
+            parser=number_or_path,
+            metavar="KPC",
+            help="Distance in kpc, or a FITS map of distances: adds lengths in pc and masses to the catalogue of a "
+            "column density.",
+        ),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MAP",
+            help="Mean, median and standard deviation of another FITS map over each filament: columns NAME_mean, ...; "
+            "repeatable.",
         ),
     ] = None,
     against: Annotated[
@@ -134,7 +157,7 @@ def segment(
     """Map the probability of a filament on the grid and WCS of any map.
 
     The output holds the probability (float32, NaN where missing), MASK, with several models their standard deviation
-    STD, and how it was made. --products adds the skeletons, a catalogue and the outlines of the filaments. --against
+    STD, and how it was made. --products adds the filaments: ids, skeletons, a catalogue, outlines, spines. --against
     scores the map, and maps of other tools beside it or alone, on the same pixels (OUT_scores.json).
     """
     from bigsf.segmentation.config import SegmentConfig
@@ -161,6 +184,9 @@ def segment(
         "memory": memory,
         "precision": precision,
         "products": products,
+        "prefix": prefix,
+        "distance": distance,
+        "measure": named_paths("measure", measure or []),
     }
     resolved = config_from(SegmentConfig, options, config)
     *first, image = paths

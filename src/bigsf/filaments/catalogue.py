@@ -1,47 +1,36 @@
 """A mask of filaments -> their skeletons, outlines, and a catalogue."""
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from astropy import units
-from astropy.table import Column, Table
+from astropy.table import Table
 from astropy.wcs import WCS
-from scipy.ndimage import find_objects, label
-from skimage.measure import approximate_polygon, find_contours
+from scipy.ndimage import distance_transform_edt, find_objects, label
 
-from bigsf.arrays import BoolArray, FloatArray, MaskArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray
+from bigsf.filaments.branches import Branches
 from bigsf.filaments.cleaning import CONNECTED
-from bigsf.filaments.levels import RING_PX, Box, Rows, measure_levels
-from bigsf.filaments.sky_geometry import NO_SKY, arcmin_per_pixel, orientations, pixel_areas, second_moments, sky_axes
-from bigsf.filaments.spine import Pixels, Points, measure_spine, skeleton_of
+from bigsf.filaments.columns import COLUMNS as COLUMNS
+from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_table
+from bigsf.filaments.designations import designations
+from bigsf.filaments.levels import Box, Rows, measure_levels, measure_map, rows_of
+from bigsf.filaments.masses import at_distance
+from bigsf.filaments.outlines import outer_contour, simplified
+from bigsf.filaments.shapes import measure_shapes
+from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 from bigsf.maps.tiling import CHUNK_PIXELS
-from bigsf.maps.wcs import galactic_lb
-from bigsf.version import __version__
 
-COLUMNS = {
-    "id": (None, "number of the filament, from 1, in the order of rows of the map"),
-    "x": ("pix", "middle of the spine, from 0"),
-    "y": ("pix", "middle of the spine, from 0"),
-    "l": ("deg", "Galactic longitude of the middle of the spine"),
-    "b": ("deg", "Galactic latitude of the middle of the spine"),
-    "length_px": ("pix", "length of the longest path along the spine, without the rounded ends of the mask"),
-    "length_arcmin": ("arcmin", "the same on the sky"),
-    "orientation": ("deg", "of the long axis, from Galactic north towards increasing longitude; no WCS: from +y to -x"),
-    "mean": ("map", "mean of the map over the filament"),
-    "peak": ("map", "largest value of the map in the filament"),
-    "background": ("map", f"median of the valid unmarked pixels {RING_PX[0] + 1} to {RING_PX[1]} pixels away"),
-    "contrast": (None, "mean / background - 1"),
-    "probability": (None, "mean probability over the filament"),
-    "edge": (None, "whether it lies within 2 pixels of the border of the map or of missing data"),
-    "area_px": ("pix2", "pixels of the filament"),
-    "area_arcmin2": ("arcmin2", "the same on the sky"),
-}
-"""Unit and meaning of each column of the catalogue. "map" is the unit of the map. NaN is undefined."""
 
-_ROUNDED = {"x", "y", "l", "b", "length_px", "length_arcmin", "orientation", "area_arcmin2"}
-"""Columns that are rounded to 1e-6, which is far below a pixel."""
+class MeasuredMap(NamedTuple):
+    """A further map, on the grid of the mask."""
+
+    plane: FloatArray | Rows
+    """The map `(ny, nx)`, or a function that returns rows of it, NaN where missing."""
+    unit: str
+    """Its BUNIT, or an empty string."""
 
 
 class Filaments:
@@ -54,6 +43,11 @@ class Filaments:
     mask
         True or 1 on filaments, `(ny, nx)`, e.g. MASK of a segmented map or of out_of_fold.fits.
 
+    Attributes
+    ----------
+    labels
+        The id of the filament of each pixel, from 1, and 0 elsewhere, int32 `(ny, nx)`.
+
     Examples
     --------
     >>> table = Filaments(np.eye(20)).catalog()
@@ -62,17 +56,21 @@ class Filaments:
     """
 
     def __init__(self, mask: npt.NDArray[Any]) -> None:
-        self._labels, number = label(np.asarray(mask, np.bool_), CONNECTED)
-        self._boxes: list[Box] = find_objects(self._labels, number)
+        self.labels: npt.NDArray[np.int32]
+        self.labels, number = label(np.asarray(mask, np.bool_), CONNECTED)
+        self._boxes: list[Box] = find_objects(self.labels, number)
 
     def __len__(self) -> int:
         return len(self._boxes)
 
-    def skeleton(self) -> MaskArray:
-        """Return the skeletons `(ny, nx)`: 1 on lines one pixel wide, connected as the mask is."""
-        plane = np.zeros(self._labels.shape, np.uint8)
-        for pixels in self._skeletons:
-            plane[tuple(pixels.T)] = 1
+    def skeleton(self) -> npt.NDArray[np.int32]:
+        """Return the skeletons, lines one pixel wide that are connected as the mask is, int32 `(ny, nx)`.
+
+        They hold the ids of the filaments, as `labels` does.
+        """
+        plane = np.zeros(self.labels.shape, np.int32)
+        for number, pixels in enumerate(self._skeletons, 1):
+            plane[tuple(pixels.T)] = number
         return plane
 
     def outlines(self) -> list[Points]:
@@ -80,7 +78,9 @@ class Filaments:
 
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first.
         """
-        return [self._outline(number) for number in range(len(self))]
+        outlines = simplified([outer_contour(np.pad(self._alone(number), 1)) for number in range(len(self))])
+        corners = [np.array([y.start - 1, x.start - 1]) for y, x in self._boxes]
+        return [corner + outline for corner, outline in zip(corners, outlines, strict=True)]
 
     def catalog(
         self,
@@ -89,6 +89,10 @@ class Filaments:
         wcs: WCS | None = None,
         unit: str = "",
         chunk_pixels: int = CHUNK_PIXELS,
+        *,
+        prefix: str = "",
+        distance: float | FloatArray | Rows | None = None,
+        measured: Mapping[str, MeasuredMap] | None = None,
     ) -> Table:
         """Return a table with one row per filament and the columns of `COLUMNS`.
 
@@ -99,40 +103,75 @@ class Filaments:
         probability
             The probabilities, likewise.
         wcs
-            A celestial WCS of the map. Without one the columns on the sky are NaN.
+            A celestial WCS of the map. Without one the columns on the sky are NaN, and designations are empty.
         unit
             BUNIT of the map. Where astropy cannot read it, it is kept in the meta of the table only.
         chunk_pixels
             Bound on the pixels of `image` and `probability` that are held in memory. It does not change the result.
+        prefix
+            The acronym of the catalogue, with which designations begin.
+        distance
+            The distance in kpc of all filaments, or a map of distances. The table then has `DISTANCE_COLUMNS` too.
+        measured
+            Further maps by name. The table then has the columns of `STATISTICS` of each, e.g. `T_mean`.
 
         Returns
         -------
         Table
             Undefined values are NaN: columns on the sky without a WCS, or of a filament off the sky (in a corner of an
-            all-sky map); columns of the map without a map; the orientation of a round spot; and the contrast where the
-            background has no valid pixel or is not positive.
+            all-sky map); columns of the map without a map; the orientation of a round spot; the width and straightness
+            of a filament without length; the contrast where the background has no valid pixel or is not positive; and
+            what depends on a distance that is missing or not positive.
+
+        Raises
+        ------
+        DataError
+            Where there is a distance, and the unit of the map is not that of a column density.
         """
-        spines = [measure_spine(self._pixels(n), skeleton) for n, skeleton in enumerate(self._skeletons)]
-        middle = np.array([spine.middle for spine in spines]).reshape(-1, 2)
-        area = np.array([len(self._pixels(n)) for n in range(len(self))], np.int64)
-        moments = np.array([second_moments(self._pixels(n)) for n in range(len(self))]).reshape(-1, 2, 2)
-        length = np.array([spine.length_px for spine in spines])
-        values: dict[str, npt.NDArray[Any]] = {
-            "id": np.arange(1, len(self) + 1),
-            "x": middle[:, 1],
-            "y": middle[:, 0],
-            "length_px": length,
-            "area_px": area,
-            **measure_levels(self._labels, self._boxes, image, probability, chunk_pixels),
-        }
-        axes = NO_SKY
-        if wcs is not None:
-            axes = sky_axes(wcs, middle)
-            values["l"], values["b"] = galactic_lb(wcs, middle).T
-            values["length_arcmin"] = length * arcmin_per_pixel(wcs, spines)
-            values["area_arcmin2"] = area * pixel_areas(axes)
-        values["orientation"] = orientations(moments, axes)
-        return _table(values, unit)
+        pixels = [self._pixels(number) for number in range(len(self))]
+        values = measure_shapes(pixels, self._boxes, self._spines, wcs)
+        values |= measure_levels(self.labels, self._boxes, image, probability, chunk_pixels)
+        values["branches"] = np.bincount(self.branches.owners, minlength=len(self))
+        values["hubs"] = np.bincount(self.branches.hub_owners, minlength=len(self))
+        values["excess_px"] = (values["mean"].astype(np.float64) - values["background"]) * values["valid"]
+        values["excess_arcmin2"] = values["excess_px"] * values["pixel_arcmin2"]
+        lb = np.stack([values["l"], values["b"]], axis=1)
+        values["designation"] = np.array(designations(lb, prefix), np.str_)
+        fields = COLUMNS
+        if distance is not None:
+            fields = COLUMNS | DISTANCE_COLUMNS
+            total = values["mean"].astype(np.float64) * values["valid"] * values["pixel_arcmin2"]
+            values |= at_distance(values, total, self._distances(distance, chunk_pixels), unit)
+        table = make_table(values, fields, unit)
+        table.meta["BUNIT"] = unit
+        for name, further in (measured or {}).items():
+            statistics = measure_map(self.labels, len(self), further.plane, chunk_pixels)
+            for statistic, field in STATISTICS.items():
+                field = field._replace(meaning=field.meaning.format(name))
+                table.add_column(column(f"{name}_{statistic}", field, statistics[statistic], further.unit))
+        return table
+
+    @cached_property
+    def branches(self) -> Branches:
+        """The branches of the skeletons and the hubs where they meet: lines, and tables of them."""
+        half_widths = [self._half_width(number, pixels) for number, pixels in enumerate(self._skeletons)]
+        return Branches(self._skeletons, half_widths, self._spines)
+
+    def _distances(self, distance: float | FloatArray | Rows, chunk_pixels: int) -> Float64Array:
+        """Return the distance of each filament in kpc, `(n,)`; NaN where a map has none that is positive."""
+        if isinstance(distance, int | float):
+            return np.full(len(self), float(distance))
+
+        def positive(y0: int, y1: int) -> FloatArray:
+            rows = rows_of(distance, y0, y1)
+            return np.where(rows > 0, rows, np.float32(np.nan))
+
+        return measure_map(self.labels, len(self), positive, chunk_pixels)["median"].astype(np.float64)
+
+    @cached_property
+    def _spines(self) -> list[Spine]:
+        """The longest path through each skeleton."""
+        return [measure_spine(self._pixels(n), skeleton) for n, skeleton in enumerate(self._skeletons)]
 
     @cached_property
     def _skeletons(self) -> list[Pixels]:
@@ -141,7 +180,7 @@ class Filaments:
 
     def _alone(self, number: int) -> BoolArray:
         """Return the mask of one filament in its box."""
-        mask: BoolArray = self._labels[self._boxes[number]] == number + 1
+        mask: BoolArray = self.labels[self._boxes[number]] == number + 1
         return mask
 
     def _pixels(self, number: int) -> Pixels:
@@ -154,31 +193,9 @@ class Filaments:
         pixels: Pixels = np.argwhere(mask) + np.array([y.start, x.start])
         return pixels
 
-    def _outline(self, number: int) -> Points:
-        """Return the largest contour, which is the outer one: those of holes lie inside it."""
+    def _half_width(self, number: int, skeleton: Pixels) -> Float64Array:
+        """Return the distance of each pixel of a skeleton from the nearest pixel outside of its filament, `(n,)`."""
         y, x = self._boxes[number]
-        contours = find_contours(np.pad(self._alone(number), 1).astype(np.uint8), 0.5, fully_connected="high")
-        corner = np.array([y.start - 1, x.start - 1])
-        outline: Points = corner + approximate_polygon(max(contours, key=_box_area), 0.4)
-        return outline
-
-
-def _box_area(points: Points) -> float:
-    return float(np.ptp(points, axis=0).prod())
-
-
-def _table(values: dict[str, npt.NDArray[Any]], unit: str) -> Table:
-    """Return the columns in their order, with units and meanings. Columns without values are NaN."""
-    undefined = np.full(len(values["id"]), np.nan)
-    try:
-        map_unit = units.Unit(unit) if unit else None
-    except ValueError:
-        map_unit = None
-    rounded = {name: np.round(column, 6) if name in _ROUNDED else column for name, column in values.items()}
-    columns = [
-        Column(
-            rounded.get(name, undefined), name, unit=map_unit if unit_name == "map" else unit_name, description=meaning
-        )
-        for name, (unit_name, meaning) in COLUMNS.items()
-    ]
-    return Table(columns, meta={"BUNIT": unit, "bigsf": __version__})
+        distance = distance_transform_edt(np.pad(self._alone(number), 1))
+        half_width: Float64Array = distance[tuple((skeleton - np.array([y.start - 1, x.start - 1])).T)]
+        return half_width

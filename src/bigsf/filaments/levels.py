@@ -47,24 +47,54 @@ def measure_levels(
     Returns
     -------
     dict
-        `mean`, `peak`, `background`, `probability` and `contrast`, float32, NaN where undefined; and `edge`, bool, True
-        within 2 pixels of the border of the map or of missing pixels of the image.
+        `mean`, `median`, `peak`, `background`, `probability` and `contrast`, float32, NaN where undefined; `edge`,
+        bool, True within 2 pixels of the border of the map or of missing pixels of the image; and `valid`, the pixels
+        of the filament with a value of the image.
     """
     chunks = [_Chunks([], [], [], []) for _ in boxes]
     nx = labels.shape[1]
     start, stop = (np.array([getattr(y, edge) for y, _ in boxes]) for edge in ("start", "stop"))
     for y0, y1 in row_chunks(labels.shape, chunk_pixels):
-        rows_of_probability, rows_of_map = (_rows(plane, y0, y1, nx) for plane in (probability, image))
+        absent = np.broadcast_to(np.float32(np.nan), (y1 - y0, nx))
+        rows_of_probability, rows_of_map = (
+            absent if plane is None else rows_of(plane, y0, y1) for plane in (probability, image)
+        )
         for number in np.flatnonzero((start - RING_PX[1] < y1) & (stop + RING_PX[1] > y0)).tolist():
             _gather(chunks[number], labels, number, boxes[number], y0, y1, rows_of_map, rows_of_probability)
-    names = ("mean", "peak", "background", "probability")
+    names = ("mean", "median", "peak", "background", "probability")
     columns = np.array([one.levels() for one in chunks], np.float32).reshape(-1, len(names)).T
     values: dict[str, FloatArray] = dict(zip(names, columns, strict=True))
     positive = np.where(values["background"] > 0, values["background"], np.nan)
     values["contrast"] = np.asarray(values["mean"] / positive - 1, np.float32)
     at_border = [_at_border(box, labels.shape) for box in boxes]
     beside_missing = [image is not None and any(one.beside_missing) for one in chunks]
-    return {**values, "edge": np.logical_or(at_border, beside_missing)}
+    valid = np.array([sum(np.isfinite(values).sum() for values in one.on) for one in chunks], np.int64)
+    return {**values, "edge": np.logical_or(at_border, beside_missing), "valid": valid}
+
+
+def measure_map(
+    labels: npt.NDArray[np.int32], number: int, plane: FloatArray | Rows, chunk_pixels: int = CHUNK_PIXELS
+) -> dict[str, FloatArray]:
+    """Return `mean`, `median` and `std` of a further map over each filament, float32 `(number,)`.
+
+    In memory are its values in filaments, and no others. Pixels that are NaN do not count; where no other is left, all
+    three are NaN. The parameters are those of `measure_levels`.
+    """
+    values, owners = [np.empty(0, np.float32)], [np.empty(0, np.int32)]
+    for y0, y1 in row_chunks(labels.shape, chunk_pixels):
+        rows = rows_of(plane, y0, y1)
+        on = (labels[y0:y1] > 0) & np.isfinite(rows)
+        values.append(rows[on])
+        owners.append(labels[y0:y1][on])
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    ends = np.cumsum(np.bincount(owner, minlength=number + 1))
+    on_each = np.split(np.concatenate(values)[order], ends[:-1])[1:]
+    statistics: dict[str, Callable[[Float64Array], Any]] = {"mean": np.mean, "median": np.median, "std": np.std}
+    return {
+        name: np.array([_statistic(function, each.astype(np.float64)) for each in on_each], np.float32)
+        for name, function in statistics.items()
+    }
 
 
 class _Chunks(NamedTuple):
@@ -79,11 +109,12 @@ class _Chunks(NamedTuple):
     beside_missing: list[bool]
     """Whether a missing pixel lies within 2 pixels of the filament."""
 
-    def levels(self) -> tuple[float, float, float, float]:
-        """Return the mean and peak of the map, the background, and the mean probability; NaN where there is none."""
+    def levels(self) -> tuple[float, ...]:
+        """Return mean, median and peak of the map, the background, and the mean probability; NaN where undefined."""
         on, ring, probability = (_finite(chunks) for chunks in self[:3])
         return (
             _statistic(np.mean, on),
+            _statistic(np.median, on),
             _statistic(np.max, on),
             _statistic(np.median, ring),
             _statistic(np.mean, probability),
@@ -121,9 +152,8 @@ def _at_border(box: Box, shape: tuple[int, ...]) -> bool:
     return any(each.start < RING_PX[0] or each.stop > size - RING_PX[0] for each, size in zip(box, shape, strict=True))
 
 
-def _rows(plane: FloatArray | Rows | None, y0: int, y1: int, nx: int) -> FloatArray:
-    if plane is None:
-        return np.broadcast_to(np.float32(np.nan), (y1 - y0, nx))
+def rows_of(plane: FloatArray | Rows, y0: int, y1: int) -> FloatArray:
+    """Return rows y0 to y1 (exclusive) of a plane, `(y1 - y0, nx)`."""
     return plane(y0, y1) if callable(plane) else plane[y0:y1]
 
 

@@ -1,10 +1,12 @@
 """Pixels of filaments + WCS -> orientations, and lengths and areas on the sky."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
-from bigsf.filaments.spine import Pixels, Points, Spine
+from bigsf.filaments.spine import Pixels, Points
 from bigsf.maps.wcs import galactic_lb, sky_coordinates
 
 NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -62,21 +64,27 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
     return axes
 
 
+def positions(points: Points, wcs: WCS | None) -> dict[str, Float64Array]:
+    """Return `x`, `y` and Galactic `l`, `b` of points (y, x), each `(n,)`; NaN off the sky or without a WCS."""
+    sky = np.full(points.shape, np.nan) if wcs is None else galactic_lb(wcs, points)
+    return {"x": points[:, 1], "y": points[:, 0], "l": sky[:, 0], "b": sky[:, 1]}
+
+
 def pixel_areas(axes: Float64Array) -> Float64Array:
     """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky; NaN off the sky."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.abs(np.linalg.det(axes)))
 
 
-def arcmin_per_pixel(wcs: WCS, spines: list[Spine]) -> Float64Array:
-    """Return the length of each path on the sky over its length in pixels, `(n,)`.
+def arcmin_per_pixel(wcs: WCS, paths: Sequence[Points]) -> Float64Array:
+    """Return the length of each path of points (y, x) on the sky over its length in pixels, `(n,)`.
 
     It is 0 for a path of one point, and NaN for a path that leaves the sky.
     """
-    owner = np.repeat(np.arange(len(spines)), [len(spine.path) for spine in spines])
-    points = np.concatenate([spine.path for spine in spines] or [np.empty((0, 2))])
+    owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
+    points = np.concatenate([*paths, np.empty((0, 2))])
     sky = sky_coordinates(wcs, points)
     steps = {"sky": sky[1:].separation(sky[:-1]).arcmin, "pixels": np.hypot(*np.diff(points, axis=0).T)}
-    same = owner[1:] == owner[:-1]  # a step from one spine to the next does not count
-    sums = {name: np.bincount(owner[1:][same], step[same], len(spines)) for name, step in steps.items()}
-    return np.divide(sums["sky"], sums["pixels"], out=np.zeros(len(spines)), where=sums["pixels"] > 0)
+    same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
+    sums = {name: np.bincount(owner[1:][same], step[same], len(paths)) for name, step in steps.items()}
+    return np.divide(sums["sky"], sums["pixels"], out=np.zeros(len(paths)), where=sums["pixels"] > 0)

@@ -1,5 +1,6 @@
 """The mask of one filament -> its skeleton, the longest path through it, and the length of that path."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,11 +33,24 @@ class Spine(NamedTuple):
 
     Of a ring: its circumference.
     """
+    chain: npt.NDArray[np.intp]
+    """The pixels of the skeleton along the line, as indices, in order, `(m,)`; each once."""
+
+    @property
+    def is_ring(self) -> bool:
+        """Whether the line is closed."""
+        return len(self.path) > 1 and bool((self.path[0] == self.path[-1]).all())
 
     @property
     def middle(self) -> Points:
         """The point (y, x) half-way along the path."""
-        return _at(self.path, 0.5 * _along(self.path)[-1])
+        return _at(self.path, 0.5 * along_path(self.path)[-1])
+
+    @property
+    def straightness(self) -> float:
+        """The distance between the ends of the path over its length: 0 for a ring, NaN for a path of one point."""
+        length = along_path(self.path)[-1]
+        return float(np.hypot(*(self.path[-1] - self.path[0])) / length) if length > 0 else np.nan
 
 
 def skeleton_of(mask: BoolArray) -> BoolArray:
@@ -83,13 +97,13 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     graph = _graph(skeleton)
     chain = _longest_path(graph)
     if len(back := _way_back(graph, chain, skeleton)):
-        path = _smooth_ring(skeleton[np.append(chain, back)].astype(np.float64))
-        return Spine(path, float(_along(path)[-1]))
-    path = _smooth(skeleton[chain].astype(np.float64))
-    along = _along(path)
+        path = smooth_ring(skeleton[np.append(chain, back)])
+        return Spine(path, float(along_path(path)[-1]), np.append(chain, back[:-1]))
+    path = smooth(skeleton[chain])
+    along = along_path(path)
     total = along[-1]
     if len(path) < 3:
-        return Spine(path, float(total))
+        return Spine(path, float(total), chain)
     omitted = min(len(pixels) / (2 * len(skeleton)), total / 4)  # at each end, about half a width
     place = np.full(len(skeleton), np.nan)  # position along the path; NaN for branches
     place[chain] = along
@@ -107,25 +121,29 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
         direction /= np.hypot(*direction)
         to_border = ((pixels[tip] - start) @ direction).max(initial=0) + 0.5  # 0.5: from the pixel's centre to its edge
         length += to_border - half_width
-    return Spine(path, max(0.0, float(length)))
+    return Spine(path, max(0.0, float(length)), chain)
+
+
+def neighbours(pixels: Pixels, steps: Sequence[tuple[int, int]]) -> npt.NDArray[np.intp]:
+    """Return the index of the pixel at each step (y, x) from each pixel, `(steps, n)`; -1 where there is none."""
+    shifted = pixels - pixels.min(axis=0, initial=0) + 1
+    width = int(shifted[:, 1].max(initial=0)) + 2
+    flat = shifted[:, 0].astype(np.int64) * width + shifted[:, 1]
+    order = np.argsort(flat)
+    found = np.full((len(steps), len(flat)), -1, np.intp)
+    for number, (dy, dx) in enumerate(steps if len(flat) else ()):
+        neighbour = flat + dy * width + dx
+        at = order[np.minimum(np.searchsorted(flat, neighbour, sorter=order), len(flat) - 1)]
+        found[number] = np.where(flat[at] == neighbour, at, -1)
+    return found
 
 
 def _graph(skeleton: Pixels) -> csr_array:
     """Return the distances between neighbouring pixels of a skeleton, each pair once."""
     n = len(skeleton)
-    pixels = skeleton - skeleton.min(axis=0) + 1
-    width = int(pixels[:, 1].max()) + 2
-    flat = pixels[:, 0].astype(np.int64) * width + pixels[:, 1]
-    order = np.argsort(flat)
-    edges = []
-    for dy, dx in _STEPS:
-        neighbour = flat + dy * width + dx
-        found = np.minimum(np.searchsorted(flat, neighbour, sorter=order), n - 1)
-        has_neighbour = np.flatnonzero(flat[order[found]] == neighbour)
-        lengths = np.full(len(has_neighbour), np.hypot(dy, dx))
-        edges.append((lengths, has_neighbour, order[found[has_neighbour]]))
-    length, start, end = (np.concatenate(parts) for parts in zip(*edges, strict=True))
-    return csr_array((length, (start, end)), shape=(n, n))
+    number, start = np.nonzero((found := neighbours(skeleton, _STEPS)) >= 0)
+    length = np.hypot(*np.array(_STEPS).T)[number]
+    return csr_array((length, (start, found[number, start])), shape=(n, n))
 
 
 def _longest_path(graph: csr_array) -> npt.NDArray[np.intp]:
@@ -161,31 +179,38 @@ def _way_back(graph: csr_array, chain: npt.NDArray[np.intp], skeleton: Pixels) -
     if len(chain) < 3 or not np.isfinite(distance[first]):
         return np.array([], np.intp)
     back = _chain(previous, last, first)[1:]
-    y, x = skeleton[np.append(chain[:-1], np.append(first, back[:-1]))].T
+    ring = skeleton[np.append(chain[:-1], np.append(first, back[:-1]))]
+    return back if pixels_inside(ring) > 0 else np.array([], np.intp)
+
+
+def pixels_inside(ring: Pixels) -> int:
+    """Return how many pixels a chain of neighbouring pixels (y, x) encloses, by its area (Pick 1899)."""
+    y, x = ring.T
     doubled = abs(int((x * np.roll(y, 1) - y * np.roll(x, 1)).sum()))
-    enclosed = (doubled - len(x)) // 2 + 1  # pixels inside of a polygon by its area (Pick 1899)
-    return back if enclosed > 0 else np.array([], np.intp)
+    return (doubled - len(x)) // 2 + 1
 
 
-def _smooth_ring(path: Points) -> Points:
+def smooth_ring(path: Points | Pixels) -> Points:
     """Return a closed path, whose last point is its first, smoothed along its length."""
+    path = path.astype(np.float64)
     spread = min(_SMOOTHING_PX, len(path) / 30)  # smoothing shrinks a ring that is not much larger than its spread
-    smooth = gaussian_filter1d(path[:-1], spread, axis=0, mode="wrap")
-    return np.concatenate([smooth, smooth[:1]])
+    smoothed = gaussian_filter1d(path[:-1], spread, axis=0, mode="wrap")
+    return np.concatenate([smoothed, smoothed[:1]])
 
 
-def _smooth(path: Points) -> Points:
+def smooth(path: Points | Pixels) -> Points:
     """Return a path smoothed along its length. Its ends stay, because it is continued by its mirror image there."""
+    path = path.astype(np.float64)
     reach = min(len(path) - 1, 6)
     if reach < 2:
         return path
     before, after = 2 * path[0] - path[reach:0:-1], 2 * path[-1] - path[-2 : -reach - 2 : -1]
     longer = np.concatenate([before, path, after])
-    smooth: Points = gaussian_filter1d(longer, _SMOOTHING_PX, axis=0, mode="nearest")[reach : reach + len(path)]
-    return smooth
+    smoothed: Points = gaussian_filter1d(longer, _SMOOTHING_PX, axis=0, mode="nearest")[reach : reach + len(path)]
+    return smoothed
 
 
-def _along(path: Points) -> Float64Array:
+def along_path(path: Points) -> Float64Array:
     """Return the length of the path from its first point to each point, `(n,)`."""
     steps = np.hypot(*np.diff(path, axis=0).T)
     return np.concatenate([[0.0], np.cumsum(steps)])
@@ -193,5 +218,5 @@ def _along(path: Points) -> Float64Array:
 
 def _at(path: Points, length: float) -> Points:
     """Return the point (y, x) at a length along a path."""
-    along = _along(path)
+    along = along_path(path)
     return np.array([np.interp(length, along, axis) for axis in path.T])

@@ -1,9 +1,12 @@
 """YAML or options -> how a map is segmented."""
 
+import math
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ByteSize,
     Field,
@@ -12,14 +15,18 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from typing_extensions import override
 
+from bigsf.config import ConfigPath, matching
 from bigsf.config.messages import nearest
 from bigsf.filaments.cleaning import BORDER_PX, Cleaning
 from bigsf.maps.config import MapConfig
 from bigsf.models.device import Precision
 from bigsf.models.network import Scales
 
-Product = Literal["prob", "mask", "std", "scale", "skeleton", "catalog", "votable", "mrt", "regions", "moc"]
+Product = Literal[
+    "prob", "mask", "std", "scale", "skeleton", "labels", "catalog", "votable", "mrt", "regions", "spines", "moc"
+]
 """What a segmentation can write."""
 
 PRODUCTS: tuple[Product, ...] = get_args(Product)
@@ -27,7 +34,7 @@ PRODUCTS: tuple[Product, ...] = get_args(Product)
 OF_CATALOGUE: frozenset[Product] = frozenset({"catalog", "votable", "mrt"})
 """Products that are the catalogue of filaments."""
 
-OF_FILAMENTS: frozenset[Product] = OF_CATALOGUE | {"skeleton", "regions", "moc"}
+OF_FILAMENTS: frozenset[Product] = OF_CATALOGUE | {"skeleton", "labels", "regions", "spines", "moc"}
 """Products that are made of MASK as a whole."""
 
 
@@ -87,6 +94,26 @@ def _to_products(value: object) -> object:
     return names
 
 
+def _check_distance(value: object) -> object:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return value
+    if not 0 < number < math.inf:
+        raise ValueError(f"found {value!r}, expected a distance in kpc above 0, or a FITS map of distances.")
+    return number
+
+
+def _check_names(value: dict[str, Path]) -> dict[str, Path]:
+    for name in value:
+        if not (name.isascii() and name.isidentifier()):
+            raise ValueError(f"found {name!r}, expected a name of letters, digits and _, such as T in T=dust.fits.")
+    names = [name.lower() for name in value]
+    if twice := next((name for name in value if names.count(name.lower()) > 1), None):
+        raise ValueError(f"the name {twice!r} is given twice, and column names differ by more than their case.")
+    return value
+
+
 class SegmentConfig(MapConfig):
     """How `bigsf segment` reads a map, runs the models on it, and what it writes."""
 
@@ -137,10 +164,23 @@ class SegmentConfig(MapConfig):
 
     products: Annotated[list[Product], BeforeValidator(_to_products)] | None = None
     """Any of prob (always written), mask, std, scale (the factor by which the map was binned where its probability was
-    taken from), skeleton, catalog (ECSV table), votable and mrt (the catalogue as a VOTable and as a machine-readable
-    table of the AAS), regions (for DS9) and moc (the sky that MASK covers, which needs mocpy), as a list or as one text
-    with commas; by default prob, mask and, with several models, std. Those from skeleton on need memory for the mask
-    and its filaments: about 10 bytes per pixel of the map."""
+    taken from), skeleton and labels (the ids of filaments on their skeletons and on all their pixels), catalog (ECSV
+    table), votable and mrt (the catalogue as a VOTable and as a machine-readable table of the AAS), regions (outlines
+    for DS9), spines (tables of the points along the skeletons, of branches and of hubs, and lines for DS9) and moc (the
+    sky that MASK covers, which needs mocpy), as a list or as one text with commas; by default prob, mask and, with
+    several models, std. Those from skeleton on need memory for the mask and its filaments: about 15 bytes per pixel of
+    the map, and 25 with spines, where a tenth of the pixels is marked."""
+
+    prefix: Annotated[str, matching("[A-Za-z][A-Za-z0-9_-]*", "an acronym of letters, digits, - and _")] | None = None
+    """Acronym of the catalogue, with which its designations begin: BSF makes `BSF G332.196-00.105`."""
+
+    distance: Annotated[float | ConfigPath, BeforeValidator(_check_distance)] | None = None
+    """Distance of the filaments in kpc, or a FITS map of distances on the same grid, of which the median over each
+    filament counts. The catalogue then has lengths in pc and masses. The map must be a column density."""
+
+    measure: Annotated[dict[str, ConfigPath], AfterValidator(_check_names)] = {}
+    """Further FITS maps on the same grid by name: the catalogue has the mean, median and standard deviation of each
+    over each filament. `T: dust.fits` makes the columns T_mean, T_median and T_std."""
 
     @model_validator(mode="after")
     def _cleans_a_product(self) -> Self:
@@ -152,6 +192,28 @@ class SegmentConfig(MapConfig):
                 f"{', '.join(self.products or ())}. Add mask to the products."
             )
         return self
+
+    @model_validator(mode="after")
+    def _makes_a_catalogue(self) -> Self:
+        asked = [f"--{key}" for key in ("prefix", "distance", "measure") if getattr(self, key) not in (None, {})]
+        if asked and OF_CATALOGUE.isdisjoint(self.products or ()):
+            raise ValueError(
+                f"{' and '.join(asked)} would do nothing: the products leave out the catalogue. Add catalog to the "
+                "products."
+            )
+        return self
+
+    @property
+    @override
+    def inputs(self) -> list[Path]:
+        """The files that are read, besides that of the map."""
+        return [*super().inputs, *self.further_maps.values()]
+
+    @property
+    def further_maps(self) -> dict[str, Path]:
+        """Maps that the catalogue measures, by what they are."""
+        maps = {f"measure {name}": path for name, path in self.measure.items()}
+        return maps | {"distance": self.distance} if isinstance(self.distance, Path) else maps
 
     @property
     def makes_mask(self) -> bool:

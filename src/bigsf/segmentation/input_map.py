@@ -10,12 +10,13 @@ from typing import NamedTuple
 from bigsf.errors import BigsfWarning, UsageError
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fingerprint import recognise
-from bigsf.maps.fits_image import open_planes
+from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import OddValue, check_map
 from bigsf.maps.planes import FitsMap, MapSource
 from bigsf.maps.shapes.region_cut import region_cut
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.further_maps import FurtherMaps, further_maps
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.training_maps import fingerprints
 
@@ -27,6 +28,8 @@ class InputMap(NamedTuple):
     """The map."""
     odd_values: list[OddValue]
     """Values of the first channel that stand apart from all others, of which there was a warning."""
+    further: FurtherMaps
+    """What the catalogue measures besides the map and its probability."""
 
 
 @contextmanager
@@ -45,14 +48,18 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
     """
     if path.suffix in (".h5", ".hdf5"):
         _refuse_options_of_planes(path, config)
-        yield InputMap(PatchFile(path), [])
+        with ExitStack() as stack:
+            opened = {role: stack.enter_context(FitsImage(file)) for role, file in config.further_maps.items()}
+            patches = PatchFile(path)
+            yield InputMap(patches, [], further_maps(path.name, patches, opened, config))
         return
     with ExitStack() as stack:
-        files, masks = [path, *config.channels], {"valid": config.valid_mask}
+        files, masks = [path, *config.channels], {"valid": config.valid_mask, **config.further_maps}
         cut = partial(region_cut, config.region) if config.region else None
         images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cut)
         source = FitsMap(images, opened.get("valid"))
-        yield InputMap(source, check_map(source))
+        further = further_maps(source.name, source, opened, config)
+        yield InputMap(source, check_map(source), further)
 
 
 def _refuse_options_of_planes(path: Path, config: SegmentConfig) -> None:

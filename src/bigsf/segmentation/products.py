@@ -5,27 +5,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
+from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import write_moc
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.tiling import row_chunks
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
+from bigsf.segmentation.ds9_regions import write_regions, write_spines
+from bigsf.segmentation.further_maps import FurtherMaps
 
 PLANES: dict[Product, tuple[str, str]] = {
     "prob": ("PRIMARY", "f4"),
     "mask": ("MASK", "u1"),
     "std": ("STD", "f4"),
     "scale": ("SCALE", "u1"),
-    "skeleton": ("SKELETON", "u1"),
+    "skeleton": ("SKELETON", "i4"),
+    "labels": ("LABELS", "i4"),
 }
 """From a product to the name and dtype of its plane in the FITS file."""
 
@@ -37,6 +42,9 @@ FILES: dict[Product, str] = {
     "moc": ".moc.fits",
 }
 """From a product to the ending of its file."""
+
+SPINE_FILES = ("_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg")
+"""The endings of the files of the product `spines`."""
 
 
 def resolve_products(products: Sequence[Product] | None, models: int, several_scales: bool) -> list[Product]:
@@ -74,6 +82,7 @@ def resolve_products(products: Sequence[Product] | None, models: int, several_sc
 def output_files(output: Path, products: Sequence[Product]) -> list[Path]:
     """Return all files that a segmentation writes: the FITS file, the files beside it, and the quicklook last."""
     sidecars = [output.with_suffix(FILES[product]) for product in products if product in FILES]
+    sidecars += [output.with_name(output.stem + ending) for ending in SPINE_FILES if "spines" in products]
     return [output, *sidecars, output.with_suffix(".png")]
 
 
@@ -134,7 +143,12 @@ class SegmentReport:
 
 
 def write_filaments(
-    mask: BoolArray, report: SegmentReport, source: MapSource, writer: FitsWriter, files: Mapping[Path, Path]
+    mask: BoolArray,
+    report: SegmentReport,
+    source: MapSource,
+    further: FurtherMaps,
+    writer: FitsWriter,
+    files: Mapping[Path, Path],
 ) -> list[Points]:
     """Write the products that are made of filaments, count the filaments in the report, and return their outlines.
 
@@ -146,11 +160,13 @@ def write_filaments(
         Names the products and files.
     source
         The map.
+    further
+        What the catalogue measures besides the map and its probability.
     writer
-        Of the FITS file, for its plane SKELETON and its table CATALOG.
+        Of the FITS file, for its planes SKELETON and LABELS and its table CATALOG.
     files
-        From each output to the file to write: the catalogue, the regions, the MOC, and the FITS file as far as it is
-        written, whose primary HDU is the probability.
+        From each output to the file to write: the catalogue, the regions, the spines, the MOC, and the FITS file as far
+        as it is written, whose primary HDU is the probability.
 
     Returns
     -------
@@ -164,9 +180,11 @@ def write_filaments(
     filaments = Filaments(mask)
     report.filaments = len(filaments)
     if "skeleton" in report.products:
-        writer.write("SKELETON", 0, filaments.skeleton())
+        _write_plane(writer, "SKELETON", filaments.skeleton())
+    if "labels" in report.products:
+        _write_plane(writer, "LABELS", filaments.labels)
     if not OF_CATALOGUE.isdisjoint(report.products):
-        table = _catalogue(filaments, report, source, files[report.output])
+        table = _catalogue(filaments, report, source, further, files[report.output])
         writer.append(catalogue_hdu(table))
         for product, write in WRITERS.items():
             if product in report.products:
@@ -174,12 +192,31 @@ def write_filaments(
     outlines = filaments.outlines()
     if "regions" in report.products:
         write_regions(file("regions"), outlines, source.wcs)
+    if "spines" in report.products:
+        paths = [files[report.output.with_name(report.output.stem + ending)] for ending in SPINE_FILES]
+        _write_spines(paths, filaments.branches, source.wcs)
     if "moc" in report.products:
         write_moc(file("moc"), mask, source.wcs)
     return outlines
 
 
-def _catalogue(filaments: Filaments, report: SegmentReport, source: MapSource, probability: Path) -> Table:
+def _write_plane(writer: FitsWriter, name: str, plane: npt.NDArray[np.int32]) -> None:
+    """Write a plane by bands of rows, which are copied one at a time."""
+    for y0, y1 in row_chunks(plane.shape):
+        writer.write(name, y0, plane[y0:y1])
+
+
+def _write_spines(paths: Sequence[Path], branches: Branches, wcs: WCS | None) -> None:
+    """Write the files of `SPINE_FILES`."""
+    *tables, regions = paths
+    for path, table in zip(tables, (branches.points(wcs), branches.table(wcs), branches.hubs(wcs)), strict=True):
+        table.write(path, format="ascii.ecsv", overwrite=True)
+    write_spines(regions, branches.paths, (branches.owners + 1).tolist(), wcs)
+
+
+def _catalogue(
+    filaments: Filaments, report: SegmentReport, source: MapSource, further: FurtherMaps, probability: Path
+) -> Table:
     """Return the catalogue of a map, whose probability is the primary HDU of a FITS file."""
     with FitsImage(probability) as written:
 
@@ -187,36 +224,7 @@ def _catalogue(filaments: Filaments, report: SegmentReport, source: MapSource, p
             """Return rows of the map, NaN where it has no probability."""
             return np.where(np.isfinite(written.read(y0, y1)), source.read_rows(y0, y1)[0], np.float32(np.nan))
 
-        table = filaments.catalog(image, written.read, source.wcs, source.unit)
+        prefix = report.config.prefix or ""
+        table = filaments.catalog(image, written.read, source.wcs, source.unit, prefix=prefix, **further._asdict())
     table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
     return table
-
-
-_DS9_HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"
-
-
-def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None) -> None:
-    """Write outlines as a region file for SAOImage DS9: one polygon per filament, labelled with its number from 1.
-
-    Parameters
-    ----------
-    path
-        The file, e.g. `map_segmented.reg`.
-    outlines
-        Closed polygons of points (y, x) in pixels from 0, `(n, 2)` each; points off the sky are left out.
-    wcs
-        A celestial WCS: the polygons are written in Galactic coordinates in degrees. Without one they are written in
-        the image coordinates of DS9, whose first pixel is 1.
-    """
-    # The package regions would take about 100 s to write 100,000 polygons; this takes about 4 s.
-    lengths = np.cumsum([len(outline) - 1 for outline in outlines])[:-1]
-    points = np.concatenate([outline[:-1] for outline in outlines] or [np.empty((0, 2))])
-    corners = galactic_lb(wcs, points) if wcs is not None else points[:, ::-1] + 1
-    digits = 6 if wcs is not None else 2
-    lines = ["galactic" if wcs is not None else "image"]
-    for number, polygon in enumerate(np.split(corners, lengths) if len(outlines) else [], 1):
-        polygon = polygon[np.isfinite(polygon).all(axis=1)]
-        if len(polygon) > 2:
-            text = ",".join(f"{value:.{digits}f}" for value in polygon.ravel())
-            lines.append(f"polygon({text}) # text={{{number}}}")
-    path.write_text(_DS9_HEADER + "\n".join(lines) + "\n", encoding="utf-8")

@@ -27,6 +27,7 @@ from bigsf.provenance import provenance
 from bigsf.segmentation.comparison import resolve_scales, warn_if_unlike
 from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
+from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
 from bigsf.segmentation.result_checks import check_numbers, warn_of_result
@@ -83,10 +84,11 @@ def segment(
         The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
         (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
         (float32, the standard deviation of the models), SCALE (uint8, the factor by which the map was binned where the
-        probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (uint8, 1 on the skeleton of
-        MASK), and the table PROVENANCE. The catalogue has one row per filament with the columns of
-        `bigsf.filaments.catalogue.COLUMNS`: in `<output>.ecsv`, `.vot` or `.mrt`, and in the table CATALOG.
-        `<output>.reg` has the outlines for DS9, `<output>.moc.fits` the MOC of MASK, and `<output>.png` is a quicklook.
+        probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (int32, the id of the
+        filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
+        catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
+        `.mrt`, and in the table CATALOG. `<output>.reg` has the outlines for DS9, `<output>_spines.ecsv` the points
+        along the filaments, `<output>.moc.fits` the MOC of MASK, and `<output>.png` is a quicklook.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def segment(
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
-    with open_map(image, config) as (source, odd_values):
+    with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
         if "moc" in products:
             check_moc(image.name, source.wcs)
@@ -137,7 +139,7 @@ def segment(
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
-        _write_outputs(outputs, report, image, source, predictor, ensemble)
+        _write_outputs(outputs, report, image, source, further, predictor, ensemble)
     report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
     warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
@@ -153,6 +155,7 @@ def _write_outputs(
     report: SegmentReport,
     image: Path,
     source: MapSource,
+    further: FurtherMaps,
     predictor: SlidingWindowPredictor,
     ensemble: Ensemble,
 ) -> None:
@@ -163,7 +166,7 @@ def _write_outputs(
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             outlines = []
             if mask is not None and report.has_filaments:
-                outlines = write_filaments(mask, report, source, writer, files)
+                outlines = write_filaments(mask, report, source, further, writer, files)
             writer.append(table)  # behind the catalogue: some programs open the first table alone
         save_figure(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),

@@ -17,17 +17,18 @@ SUFFIXES = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml
 _SKY = {("l", "b"): "galactic", ("glon", "glat"): "galactic", ("ra", "dec"): "icrs", ("raj2000", "dej2000"): "icrs"}
 _PIXELS = ("x", "y")
 _IDS = ("filament", "filament_id", "id", "spine")
+_BRANCH = "branch"
 
 
 def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
-    """Draw a line along the points of each spine, in the order of rows.
+    """Draw a line along the points of each spine, or of each branch of it, in the order of rows.
 
     Parameters
     ----------
     path
-        A table (ECSV, CSV or VOTable) with an id in a column `filament`, `filament_id`, `id` or `spine`, and with
-        positions in `l` and `b` (or `glon`, `glat`), `ra` and `dec`, or `x` and `y`. Positions on the sky are in
-        degrees where a column has no unit; pixels count from 0.
+        A table (ECSV, CSV or VOTable) with an id in a column `filament`, `filament_id`, `id` or `spine`, perhaps with
+        a second id in a column `branch`, and with positions in `l` and `b` (or `glon`, `glat`), `ra` and `dec`, or `x`
+        and `y`. Positions on the sky are in degrees where a column has no unit; pixels count from 0.
     canvas
         Where they are drawn.
     line_width_px
@@ -55,9 +56,10 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
             f"{path} has the columns {', '.join(table.colnames)}. Expected points along spines: an id in "
             f"{', '.join(_IDS[:-1])} or {_IDS[-1]}, and l and b, ra and dec, or x and y."
         )
-    order = np.argsort(np.asarray(columns[key]), kind="stable")
-    _, first = np.unique(np.asarray(columns[key])[order], return_index=True)
-    spines = np.split(order, first[1:])
+    ids = [np.asarray(columns[name]) for name in (key, _BRANCH) if name in columns]
+    order = np.lexsort(ids[::-1])
+    begins = np.any([values[order][1:] != values[order][:-1] for values in ids], axis=0)
+    spines = np.split(order, np.flatnonzero(begins) + 1)
     drawn = 0
     for rows in spines:
         if pair == _PIXELS:

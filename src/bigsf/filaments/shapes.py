@@ -1,0 +1,71 @@
+"""Pixels and spines of filaments + WCS -> positions, sizes and orientations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.wcs import WCS
+
+from bigsf.arrays import Float64Array
+from bigsf.filaments.levels import Box
+from bigsf.filaments.sky_geometry import (
+    NO_SKY,
+    arcmin_per_pixel,
+    orientations,
+    pixel_areas,
+    positions,
+    second_moments,
+    sky_axes,
+)
+from bigsf.filaments.spine import Pixels, Spine
+
+
+def measure_shapes(
+    pixels: Sequence[Pixels], boxes: Sequence[Box], spines: Sequence[Spine], wcs: WCS | None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of the catalogue that need no map, and `pixel_arcmin2`, the area of a pixel, each `(n,)`.
+
+    Parameters
+    ----------
+    pixels
+        The pixels (y, x) of each filament, `(n, 2)`.
+    boxes
+        The rows and columns that each spans.
+    spines
+        Its longest path.
+    wcs
+        A celestial WCS; without one, the columns on the sky are NaN.
+    """
+    number = len(pixels)
+    middle = np.array([spine.middle for spine in spines]).reshape(-1, 2)
+    moments = np.array([second_moments(each) for each in pixels]).reshape(-1, 2, 2)
+    box = np.array([(y.start, y.stop - 1, x.start, x.stop - 1) for y, x in boxes], np.int64).reshape(-1, 4)
+    area = np.array([len(each) for each in pixels], np.int64)
+    length = np.array([spine.length_px for spine in spines], np.float64)
+    axes, pixel, scale = NO_SKY, np.full(number, np.nan), np.full(number, np.nan)
+    if wcs is not None:
+        axes = sky_axes(wcs, middle)
+        pixel, scale = pixel_areas(axes), arcmin_per_pixel(wcs, [spine.path for spine in spines])
+    return {
+        "id": np.arange(1, number + 1),
+        **positions(middle, wcs),
+        **dict(zip(("y0", "y1", "x0", "x1"), box.T, strict=True)),
+        "length_px": length,
+        "length_arcmin": length * scale,
+        "width_px": _ratio(area, length),
+        "width_arcmin": _ratio(area * pixel, length * scale),
+        "straightness": np.array([spine.straightness for spine in spines], np.float64),
+        "ring": np.array([spine.is_ring for spine in spines], np.bool_),
+        "orientation": orientations(moments, axes),
+        "orientation_px": orientations(moments, NO_SKY),
+        "area_px": area,
+        "area_arcmin2": area * pixel,
+        "pixel_arcmin2": pixel,
+    }
+
+
+def _ratio(values: npt.NDArray[Any], by: Float64Array) -> Float64Array:
+    """Return values over others, NaN where these are not positive."""
+    ratio: Float64Array = np.divide(values, by, out=np.full(len(by), np.nan), where=by > 0)
+    return ratio
