@@ -92,15 +92,22 @@ def training_map(higal: MapRows, folder: Path) -> MapRows:
     return mosaic({(0, 0): higal, (0, ASIDE_PX): simulated_map(folder), (ASIDE_PX, 0): nothing()})
 
 
-def train(planes: MapRows, folder: Path, run: Mapping[str, dict[str, Any]], patch_px: int) -> bigsf.Trainer:
-    """Train the network on eight of ten folds of a map."""
+def train(
+    planes: MapRows, folder: Path, run: Mapping[str, dict[str, Any]], patch_px: int, again: Mapping[str, Any]
+) -> bigsf.Trainer:
+    """Train the network on eight of ten folds of a map; where there are keys `again`, once more with these."""
     files = {name: folder / f"{name}.fits" for name in planes}
     for name, path in files.items():
         fits.writeto(path, planes[name])
     bigsf.preprocess(bigsf.PreprocessConfig(**files, patch_size=patch_px, stride=8), folder / "map.h5")  # type: ignore[arg-type]
     places = {"data": {"path": folder / "map.h5"}, "trainer": {"output_dir": folder}}
-    trainer = bigsf.Trainer.from_config({block: keys | places.get(block, {}) for block, keys in run.items()})
+    config: dict[str, dict[str, Any]] = {block: keys | places.get(block, {}) for block, keys in run.items()}
+    trainer = bigsf.Trainer.from_config(config)
     trainer.train()
+    if again:
+        start = {"run_name": "again", "start_from": trainer.folder.path / "best.pt"}
+        trainer = bigsf.Trainer.from_config({**config, "trainer": {**config["trainer"], **again, **start}})
+        trainer.train()
     return trainer
 
 
@@ -142,6 +149,7 @@ def make(
     make_map: Callable[[MapRows, Path], MapRows],
     run: Mapping[str, dict[str, Any]],
     patch_px: int,
+    again: Mapping[str, Any] | None = None,
 ) -> None:
     """Read the options, train on the map that is made of the sample, and write the snapshot and its scores."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -152,7 +160,7 @@ def make(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         higal = sample(options.data)
-        trainer = train(make_map(higal, folder), folder, run, patch_px)
+        trainer = train(make_map(higal, folder), folder, run, patch_px, again or {})
         snapshot = slim(trainer.folder.path / "best.pt", options.output)
         print(json.dumps(held_out(options.output, folder, trainer, higal["image"].shape), indent=2))
     print(f"Wrote {options.output}: {options.output.stat().st_size / 1e6:.1f} MB")

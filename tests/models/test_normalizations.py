@@ -175,7 +175,7 @@ def test_robust_is_finite_where_nearly_nothing_differs() -> None:
     image[..., 30, 30] = 1e22
     result = RobustConfig(type="robust").build(1)(image, image.isfinite())
     assert result.isfinite().all()
-    assert result.max() == pytest.approx(math.asinh(1e12))
+    assert result.max() == pytest.approx(math.asinh(1000))
 
 
 def test_robust_takes_any_scale_and_zero_level_for_the_same() -> None:

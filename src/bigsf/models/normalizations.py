@@ -18,7 +18,9 @@ from typing_extensions import override
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import DataError
 
-_FARTHEST = 1e12  # spreads from the median, of which asinh is 28: a spread of nearly nothing makes no infinite value
+_FARTHEST = (
+    1000.0  # spreads from the median, of which asinh is 7.6: what is brighter, e.g. an odd pixel, counts as this
+)
 
 
 class Normalization(nn.Module):
@@ -95,10 +97,11 @@ class Asinh(Normalization):
 class Robust(Normalization):
     """Centre each patch and channel on its median, scale it with its quantiles, and compress what is far away.
 
-    The result is asinh((value - median) / spread). The spread is half of the range from the 16 % to the 84 % quantile:
-    the standard deviation, were the values Gaussian. Quantiles are those of means over 2 x 2 pixels. Where nearly all
-    values are equal, as on empty sky, it is a thousandth of the 99 % quantile of the distance from the median. A
-    constant patch becomes 0. Scale and zero level of the map make no difference, and neither do few odd pixels.
+    The result is asinh((value - median) / spread), where nothing counts as further than 1000 spreads. The spread is
+    half of the range from the 16 % to the 84 % quantile: the standard deviation, were the values Gaussian. Quantiles
+    are those of means over 2 x 2 pixels. Where nearly all values are equal, as on empty sky, the spread is a thousandth
+    of the 99 % quantile of the distance from the median. A constant patch becomes 0. Scale and zero level of the map
+    make no difference, and neither do few odd pixels.
     """
 
     @override
