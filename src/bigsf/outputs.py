@@ -36,7 +36,13 @@ class Outputs:
         self._journal = hidden_name(self._paths[main], ".unfinished")
         self._steps = hidden_name(self._paths[main], ".steps")
 
-    def check(self, inputs: Collection[Path] = (), overwrite: bool = False, remedy: str | None = None) -> None:
+    def check(
+        self,
+        inputs: Collection[Path] = (),
+        overwrite: bool = False,
+        remedy: str | None = None,
+        make_folders: bool = False,
+    ) -> None:
         """Refuse outputs that cannot be written, or must not be.
 
         Parameters
@@ -47,6 +53,8 @@ class Outputs:
             Whether outputs that exist may be replaced. Those that a killed command left unfinished always may.
         remedy
             What to do where an output exists, or its folder is read-only; by default the options of the commands.
+        make_folders
+            Whether folders above that of an output may be made; in a path that a user has typed they are a mistake.
 
         Raises
         ------
@@ -62,19 +70,19 @@ class Outputs:
                 raise UsageError(
                     f"{path} is read by this command ({same}), so it is not replaced. Name another output."
                 )
-        self._check_places(remedy or "Pass -o to write elsewhere.")
+        self._check_places(remedy or "Pass -o to write elsewhere.", make_folders)
         if not overwrite:
             self._check_absent(remedy or "Pass --overwrite to replace it, or -o to write another file.")
 
-    def _check_places(self, remedy: str) -> None:
+    def _check_places(self, remedy: str, make_folders: bool) -> None:
         for path, target in self._paths.items():
             if target.is_dir():
                 raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
             folder = next(parent for parent in target.absolute().parents if parent.exists())
             if not folder.is_dir():
                 raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
-            if folder not in (target.absolute().parent, target.absolute().parent.parent):
-                above = target.absolute().parent.parent
+            above = target.absolute().parent.parent
+            if not make_folders and folder not in (target.absolute().parent, above):
                 raise UsageError(f"{path} cannot be written: the folder {above} does not exist. Make it first.")
             if not os.access(folder, os.W_OK):
                 raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you. {remedy}")

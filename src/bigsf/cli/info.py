@@ -1,5 +1,6 @@
 """`bigsf info`: files and folders of any kind -> what they are, how they were made, and what one can do next."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -170,8 +171,15 @@ def _compare(paths: list[Path]) -> None:
     differing = [key for key in keys if len({str(config.get(key)) for config in configs.values()}) > 1]
     hidden = {"trainer.run_name", "trainer.output_dir"}
     rows = [[heading, *(_shown(_scores_of(path).get(key)) for path in paths)] for heading, key in _COMPARED.items()]
-    rows += [[key, *(str(configs[path].get(key, "-")) for path in paths)] for key in differing if key not in hidden]
-    show_table(["", *map(str, paths)], rows)
+    rows += [[key, *(_short(configs[path].get(key, "-")) for path in paths)] for key in differing if key not in hidden]
+    above = os.path.commonpath([path.absolute() for path in paths])
+    show_table(["", *(os.path.relpath(path.absolute(), above) for path in paths)], rows)
+
+
+def _short(value: object) -> str:
+    """Return a value as a text of at most 24 characters."""
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:23]}…"
 
 
 def _shown(value: float | None) -> str:

@@ -208,7 +208,7 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
         return load_folds(path, patch_file, config, write)
     outputs, image = folds_outputs(path), path.with_suffix(".fits")
     former = image.exists() and _is_image_of_folds(image)  # of a folds file that was removed, to make it anew
-    outputs.check([patch_file.path], former, "Name another folds file with split.path.")
+    outputs.check([patch_file.path], former, "Name another folds file with split.path.", make_folders=True)
     folds = Folds.make(patch_file, config)
     if write:
         write_folds(folds, path)
