@@ -35,7 +35,7 @@ COLUMNS = {
     "spine_contrast": (None, "mean of the map on the skeleton / background - 1", "stat.value;arith.ratio"),
     "mask_width_px": (
         "pix",
-        "mean width: that of a band along the skeleton which has the area of the filament",
+        "mean width: that of a band of this area along the skeleton",
         "phys.size;stat.mean",
     ),
     "completeness": (
@@ -96,7 +96,7 @@ class KFoldCatalogue(NamedTuple):
     def reliability(self) -> dict[str, Reliability]:
         """Return how well the expected purity agrees with the target, and with the ground truth where it is known."""
         kinds = {
-            "catalogue": ("expected_purity_catalogue", "target_fraction"),
+            "whole": ("expected_purity_catalogue", "target_fraction"),
             "truth": ("expected_purity", "truth_fraction"),
         }
         found = {
@@ -150,7 +150,8 @@ def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]
         values[name] = _fraction(components, plane)
         values[purity], values[f"{purity}_error"] = expected_purity(_column(table, "probability"), values[name], fold)
     for name, (unit, meaning, ucd) in COLUMNS.items():
-        table[name] = Column(values[name], unit=unit, description=meaning, meta={"ucd": ucd})
+        rounded = values[name] if values[name].dtype == np.bool_ else values[name].round(6)
+        table[name] = Column(rounded, unit=unit, description=meaning, meta={"ucd": ucd})
     table.meta |= {"out of fold": str(out_of_fold), "data": str(file.path), "cleaning": str(CLEANING), **_NOTES}
     return KFoldCatalogue(table, components, fold)
 

@@ -275,7 +275,7 @@ class KFoldSummary(Record):
     """The same for filaments of Plummer-like profile (p = 2) and other widths, which no augmentation adds. None in
     files of former versions."""
     reliability: dict[str, Reliability] = {}
-    """The expected purity against "catalogue" and "truth", where it is known; empty in files of former versions."""
+    """Of the expected purity against "whole" and, where it is known, "truth". Empty in files of former versions."""
     added_widths_px: list[tuple[float, float]] | None = None
     """Range of the widths of the filaments that each augmentation `filaments` added to the training patches; empty
     where there was no such augmentation. None in files of former versions."""
