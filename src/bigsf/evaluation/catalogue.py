@@ -19,6 +19,7 @@ from bigsf.filaments.cleaning import BORDER_PX, CONNECTED, Cleaning
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import row_chunks
+from bigsf.patches.patch_file import PatchFile
 
 CLEANING = Cleaning(min_skeleton=5, border=BORDER_PX)
 """How the mask is cleaned: as `bigsf segment` does by default."""
@@ -77,8 +78,8 @@ _NOTES = {
     f"that hold at least {LEAST_ROWS} rows and are pooled until they rise. A row belongs to the fold of most of its "
     "pixels. Errors are those of the mean; a single row scatters more.",
     "injected": "The completeness is that of filaments that were injected into this map, of the family with the "
-    "nearest widths, interpolated over the logarithm of their contrast. It is NaN beyond the contrasts and widths that "
-    "were injected.",
+    "nearest widths, interpolated over the logarithm of their contrast. The mask was not cleaned for it. It is NaN "
+    "beyond the contrasts and widths that were injected.",
 }
 """What the meta of the table says about its columns."""
 
@@ -109,6 +110,44 @@ class KFoldCatalogue(NamedTuple):
         return {kind: values for kind, values in found.items() if values is not None}
 
 
+class Measured(NamedTuple):
+    """The filaments of a mask."""
+
+    table: Table
+    """The catalogue that `bigsf.Filaments` makes."""
+    components: Components
+    """The filaments on the map, in the order of the rows."""
+    width_px: Float64Array
+    """Mean width of each, `(rows,)`."""
+    spine_contrast: Float64Array
+    """Mean excess of the map on the skeleton of each over its background, `(rows,)`; NaN without a positive one."""
+
+
+def measure_filaments(mask: BoolArray, file: PatchFile, probability: FitsImage) -> Measured:
+    """Return the filaments of a mask, with the width and the contrast by which injected filaments are told apart.
+
+    Parameters
+    ----------
+    mask
+        True on filaments, `(ny, nx)`.
+    file
+        The map.
+    probability
+        The out-of-fold map. Pixels without a probability count as missing.
+    """
+
+    def image(y0: int, y1: int) -> FloatArray:
+        return np.where(np.isfinite(probability.read(y0, y1)), file.read_rows(y0, y1)[0], np.float32(np.nan))
+
+    filaments = Filaments(mask)
+    table = filaments.catalog(image, probability.read, file.wcs, file.unit)
+    components, skeleton = Components(*label(mask, CONNECTED)), filaments.skeleton()
+    spine = components.mean(lambda y0, y1: np.where(skeleton[y0:y1] > 0, image(y0, y1), np.float32(np.nan)))
+    background = _column(table, "background")
+    contrast = spine / np.where(background > 0, background, np.nan) - 1
+    return Measured(table, components, components.widths(skeleton), contrast)
+
+
 def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]) -> KFoldCatalogue:
     """Return the catalogue of an out-of-fold map.
 
@@ -123,25 +162,17 @@ def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]
     families
         Completeness of injected filaments against contrast.
     """
+    file = folds.patch_file
     with FitsImage(out_of_fold) as probability, FitsImage(out_of_fold, "MASK") as marked:
-        mask, file = _cleaned(marked, probability), folds.patch_file
-
-        def image(y0: int, y1: int) -> FloatArray:
-            """Return rows of the map, NaN where it has no probability."""
-            return np.where(np.isfinite(probability.read(y0, y1)), file.read_rows(y0, y1)[0], np.float32(np.nan))
-
-        filaments = Filaments(mask)
-        table = filaments.catalog(image, probability.read, file.wcs, file.unit)
-        components, skeleton = Components(*label(mask, CONNECTED)), filaments.skeleton()
-        spine = components.mean(lambda y0, y1: np.where(skeleton[y0:y1] > 0, image(y0, y1), np.float32(np.nan)))
+        table, components, width_px, contrast = measure_filaments(_cleaned(marked, probability), file, probability)
     fold = components.folds(folds)
     values: dict[str, npt.NDArray[Any]] = {
         "probability_std": _spread(components, folds, out_of_fold),
-        "spine_contrast": spine / _column(table, "background") - 1,
-        "mask_width_px": components.widths(skeleton),
+        "spine_contrast": contrast,
+        "mask_width_px": width_px,
         "area_border": components.on_seams(folds),
     }
-    completeness = expected_completeness(values["spine_contrast"], values["mask_width_px"], families)
+    completeness = expected_completeness(contrast, width_px, families)
     values["completeness"], values["completeness_error"] = completeness
     for name, plane, purity in (
         ("target_fraction", file.labels()[0], "expected_purity_catalogue"),
