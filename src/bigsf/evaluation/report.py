@@ -100,7 +100,7 @@ def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: O
         )
         + html_image(lambda: bins_figure(summary.by, against), "completeness and purity"),
         "Injected filaments": injected_section(summary),
-        "Catalogue": _catalogue_section(summary),
+        "Catalogue": catalogue_section(summary),
         "Runs": _runs_table(summary),
         "Folds": _folds_table(summary) + html_image(lambda: folds_figure(folds), "folds"),
         "The map": html_image(lambda: contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
@@ -231,7 +231,7 @@ def _training_with_filaments(summary: KFoldSummary) -> str:
     return f"{said} What trainer.start_from ({summary.start_from}) was trained with before is not counted here."
 
 
-def _catalogue_section(summary: KFoldSummary) -> str:
+def catalogue_section(summary: KFoldSummary) -> str:
     """Return how well the expected purity of the catalogue's rows agrees with the measured one."""
     if not summary.reliability:
         return "<p>The catalogue has too few rows to learn their purity from.</p>"
