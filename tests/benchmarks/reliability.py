@@ -5,7 +5,8 @@
 
 The folders are finished k-folds on maps with a ground truth. Their rows are pooled. Each table has bins of rows:
 
-- purity: the fraction of a row's pixels that are true (or target), expected by `catalog.ecsv` and measured;
+- purity: the fraction of a row's pixels that are true (or target) by its probability, expected by `catalog.ecsv` and
+  measured;
 - completeness: the marked fraction of true filaments by their contrast, expected of injected filaments of that contrast
   and width, as `catalog.ecsv` does, and measured. A filament is a component of the ground truth.
 
@@ -60,7 +61,7 @@ def compare(folder: Path) -> dict[str, Compared]:
         raise SystemExit(f"{file.path} holds no ground truth. Give k-folds of simulated maps.")
     found = {}
     for name, fraction in (("expected_purity", "truth_fraction"), ("expected_purity_catalogue", "target_fraction")):
-        columns = (name, name, f"{name}_error", fraction)
+        columns = ("probability", name, f"{name}_error", fraction)
         found[name] = Compared(*(np.asarray(table[column], np.float64) for column in columns))
     families = [family for family in (summary.injected, summary.injected_plummer) if family is not None]
     with (

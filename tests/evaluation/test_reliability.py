@@ -80,7 +80,7 @@ def test_what_is_expected_is_what_is_measured_within_the_errors() -> None:
     probability = generator.uniform(0.5, 1, 800)
     purity = generator.binomial(12, probability**2) / 12
     expected = expected_purity(probability, purity, generator.integers(1, 9, 800))
-    found = reliability(expected, purity)
+    found = reliability(probability, expected, purity)
     assert found is not None
     assert sum(found.rows) == 800
     difference = np.subtract(found.expected, found.measured)
@@ -90,7 +90,8 @@ def test_what_is_expected_is_what_is_measured_within_the_errors() -> None:
 
 
 def test_reliability_needs_rows_that_are_known() -> None:
-    assert reliability(Expected(np.array([NAN, 0.5]), np.array([NAN, 0.1])), np.array([0.5, NAN])) is None
+    expected = Expected(np.array([NAN, 0.5]), np.array([NAN, 0.1]))
+    assert reliability(np.array([0.7, 0.8]), expected, np.array([0.5, NAN])) is None
 
 
 def test_completeness_is_interpolated_over_the_logarithm_of_the_contrast() -> None:

@@ -36,24 +36,24 @@ SURE, LABELLED, UNSURE, MISSED, NEAR = (10, 10, 20), (10, 60, 20), (25, 10, 20),
 
 
 def three_kinds(folder: Path) -> tuple[Table, list[Points]]:
-    """A sure filament without a label, one with a label, an unsure one, a label that was not found, and a near one."""
+    """A sure filament without a label, one with a label, two that are less sure, and a label that was not found."""
     probability = np.full((NY, NX), 0.2)
     for place, value in ((SURE, 0.95), (LABELLED, 0.95), (UNSURE, 0.6), (MISSED, 0.1), (NEAR, 0.9)):
         probability[bars(place) > 0] = value
-    target = bars(LABELLED, MISSED) + bars((44, 10, 20))  # one free row below the near one
+    target = bars(LABELLED, MISSED) + bars((44, 10, 20))  # one free row below the last
     return review(folder, bars(SURE, LABELLED, UNSURE, NEAR), target, probability)
 
 
 def test_candidates_are_ranked_by_the_pixels_at_stake(tmp_path: Path) -> None:
     table, outlines = three_kinds(tmp_path)
-    assert table["kind"].tolist() == ["unlabelled", "missed", "uncertain"]
-    assert table["rank"].tolist() == [1, 2, 3]
-    np.testing.assert_allclose(table["score"], [54, 48, 48])  # 60 pixels times 0.9, 0.8 and 0.8
-    np.testing.assert_allclose(table["probability"], [0.95, 0.1, 0.6], rtol=1e-5)
-    assert table["area_px"].tolist() == [60, 60, 60]
-    assert table["y"].tolist() == [11, 26, 26]
-    assert table["id"].tolist() == [1, 2, 3]  # of the catalogue, of the target's components, of the catalogue
-    assert [outline.mean(axis=0).round().tolist()[0] for outline in outlines] == [11, 26, 26]
+    assert table["kind"].tolist() == ["missed", "unlabelled", "uncertain", "uncertain"]
+    assert table["rank"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(table["score"], [48, 45, 45, 15])  # 60 pixels times 0.8, 0.75, 0.75 and 0.25
+    np.testing.assert_allclose(table["probability"], [0.1, 0.95, 0.6, 0.9], rtol=1e-5)
+    assert table["area_px"].tolist() == [60] * 4
+    assert table["y"].tolist() == [26, 11, 26, 41]
+    assert table["id"].tolist() == [2, 1, 3, 4]  # the first is a component of the target
+    assert [outline.mean(axis=0).round().tolist()[0] for outline in outlines] == [26, 11, 26, 41]
     assert list(table.colnames) == list(COLUMNS)
     assert all(parse_ucd(table[name].meta["ucd"], check_controlled_vocabulary=True) for name in COLUMNS)
 
@@ -77,7 +77,7 @@ def test_a_map_without_candidates_gives_empty_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_sky", [True, False])
 def test_the_regions_come_back_as_labels(on_sky: bool, tmp_path: Path) -> None:
-    """A person keeps two of three candidates; preprocess marks their pixels."""
+    """A person keeps two of four candidates; preprocess marks their pixels."""
     pytest.importorskip("regions", reason="reading regions takes regions: pip install 'bigsf[shapes]'")
     table, outlines = three_kinds(tmp_path)
     fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), galactic_header(NX, NY))
@@ -85,11 +85,12 @@ def test_the_regions_come_back_as_labels(on_sky: bool, tmp_path: Path) -> None:
     write_candidates(tmp_path / "review.reg", table, outlines, wcs if on_sky else None)
     lines = (tmp_path / "review.reg").read_text().splitlines()
     assert [line.partition(" # ")[2] for line in lines[3:]] == [
-        "color=green text={1 unlabelled}",
-        "color=red text={2 missed}",
+        "color=red text={1 missed}",
+        "color=green text={2 unlabelled}",
         "color=yellow text={3 uncertain}",
+        "color=yellow text={4 uncertain}",
     ]
-    (tmp_path / "checked.reg").write_text("\n".join([*lines[:4], lines[5]]) + "\n")
+    (tmp_path / "checked.reg").write_text("\n".join([*lines[:3], *lines[4:6]]) + "\n")
     preprocess(
         PreprocessConfig(image=tmp_path / "map.fits", target=tmp_path / "checked.reg", patch_size=16),
         tmp_path / "checked.h5",

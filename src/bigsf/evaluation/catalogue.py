@@ -102,6 +102,7 @@ class KFoldCatalogue(NamedTuple):
         }
         found = {
             kind: reliability(
+                _column(self.table, "probability"),
                 Expected(_column(self.table, purity), _column(self.table, f"{purity}_error")),
                 _column(self.table, fraction),
             )

@@ -205,7 +205,7 @@ class Recovery(Record):
 
 
 class Reliability(Record):
-    """Expected and measured purity of the catalogue's rows, in bins of about equally many rows."""
+    """Expected and measured purity of the catalogue's rows, in bins of their probability."""
 
     rows: list[int]
     """Rows in each bin."""

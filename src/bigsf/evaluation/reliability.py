@@ -134,12 +134,22 @@ def _nearest(width_px: Float64Array, families: Sequence[Recovery]) -> list[tuple
     return [((nearest == number) & included[number], family) for number, family in enumerate(families)]
 
 
-def reliability(expected: Expected, purity: Float64Array) -> Reliability | None:
-    """Return expected and measured purity in bins of about equally many rows; None where no row has both."""
+def reliability(probability: Float64Array, expected: Expected, purity: Float64Array) -> Reliability | None:
+    """Return expected and measured purity in bins of probability with equally many rows; None where no row has both.
+
+    Bins of the expected purity itself would mislead: what the other folds tell is high where the own fold is impure.
+
+    Parameters
+    ----------
+    probability, purity
+        As for `expected_purity`.
+    expected
+        What that returns.
+    """
     known = np.flatnonzero(np.isfinite(expected.value) & np.isfinite(purity))
     if not len(known):
         return None
-    order = known[np.argsort(expected.value[known], kind="stable")]
+    order = known[np.argsort(probability[known], kind="stable")]
     bins = np.array_split(order, max(1, min(_DIAGRAM_BINS, len(order) // LEAST_ROWS)))
     measured = [float(purity[rows].mean()) for rows in bins]
     return Reliability(

@@ -242,7 +242,7 @@ def catalogue_section(summary: KFoldSummary) -> str:
     ]
     text = (
         "The fraction of true pixels that catalog.ecsv expects in each row, learnt from rows of other folds, and the "
-        f"fraction that is true. {' '.join(means)}"
+        f"fraction that is true, in bins of their probability. {' '.join(means)}"
     )
     return html_note(text) + html_image(lambda: reliability_figure(summary.reliability), "reliability of the catalogue")
 

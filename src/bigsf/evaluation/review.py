@@ -2,12 +2,13 @@
 
 There are three kinds of candidates:
 
-- `unlabelled`: a filament of the catalogue with a high probability, and no target pixel within 2 pixels;
-- `missed`: a component of the target with a low probability, and no filament of the catalogue within 2 pixels;
-- `uncertain`: a filament of the catalogue whose probability is near the threshold.
+- `unlabelled`: one of the surer half of the catalogue's filaments, with no target pixel within 2 pixels;
+- `missed`: a component of the target whose probability is below the threshold, with no filament within 2 pixels;
+- `uncertain`: one of the less sure half of the catalogue's filaments, whose probabilities are near the threshold.
 
-The score is the number of pixels of a candidate times the strength of the case, from 0 to 1: how far the probability is
-from the threshold, towards 1 for `unlabelled` and towards 0 for `missed`; or how near it is, for `uncertain`.
+Filaments are ordered by how far their mean probability p is above the threshold t, (p - t) / (1 - t). With q, the
+fraction of the filaments that are less sure, the score is the number of pixels times q, 1 - p / t or 1 - 2 q for the
+three kinds.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from astropy.table import Column, Table, vstack
 from astropy.wcs import WCS
 from scipy.ndimage import label
+from scipy.stats import rankdata
 
 from bigsf.arrays import Float64Array
 from bigsf.evaluation.catalogue import KFoldCatalogue
@@ -45,7 +47,11 @@ COLUMNS = {
     "b": ("deg", "Galactic latitude of the middle of the spine", "pos.galactic.lat"),
     "probability": (None, "mean probability out of fold", "stat.probability;stat.mean"),
     "area_px": ("pix2", "pixels", "phys.area"),
-    "score": ("pix2", "pixels times the strength of the case, from 0 to 1", "stat.rank"),
+    "score": (
+        "pix2",
+        "pixels times the strength of the case, from 0 to 1: what a look is worth",
+        "stat.rank",
+    ),
 }
 """Unit, meaning and UCD of each column of the table of candidates."""
 
@@ -78,15 +84,16 @@ def make_review(
     target, of_fold = folds.patch_file.labels()[0], _threshold_of_fold(folds, thresholds)
     found, labelled = catalogue.components, Components(*label(target > 0, CONNECTED))
     threshold = of_fold[catalogue.fold]
-    certainty = ((np.asarray(catalogue.table["probability"], np.float64) - threshold) / (1 - threshold)).clip(0)
-    unlabelled = (certainty >= 0.5) & ~found.beside(target)
+    certainty = (np.asarray(catalogue.table["probability"], np.float64) - threshold) / (1 - threshold)
+    less_sure = (rankdata(certainty) - 0.5) / max(1, len(certainty))
+    unlabelled = (less_sure >= 0.5) & ~found.beside(target)
     with FitsImage(out_of_fold) as plane:
         missing = 1 - labelled.mean(plane.read) / of_fold[labelled.folds(folds)]
         missed = (missing > 0) & ~labelled.beside(found.labels)
         scores = {
-            "unlabelled": found.pixels * np.where(unlabelled, certainty, 0),
+            "unlabelled": found.pixels * np.where(unlabelled, less_sure, 0),
             "missed": labelled.pixels * np.where(missed, missing, 0),
-            "uncertain": found.pixels * np.where(certainty < 0.5, 1 - certainty, 0),
+            "uncertain": found.pixels * np.clip(1 - 2 * less_sure, 0, None),
         }
         least = np.sort(np.concatenate([*scores.values(), np.zeros(MOST_CANDIDATES)]))[-MOST_CANDIDATES]
         parts = []
