@@ -2,18 +2,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 
 from bigsf.arrays import FloatArray, MaskArray
-from bigsf.evaluation.catalogue import CLEANING, COLUMNS, make_catalogue
+from bigsf.evaluation.catalogue import CLEANING, COLUMNS, make_catalogue, measure_filaments
+from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.injection import Filament, InjectedPlanes, inject
 from bigsf.evaluation.records import Recovery
+from bigsf.evaluation.reliability import binomial_error, expected_completeness
 from bigsf.filaments import catalogue as filaments_catalogue
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
+from bigsf.maps.fits_image import FitsImage
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.config import SegmentConfig
-from conftest import galactic_header, write_patch_file
+from conftest import ArrayMap, StubModel, galactic_header, write_patch_file
 
 NY, NX = 64, 128
 CURVE = Recovery(
@@ -116,6 +122,43 @@ def test_the_mask_is_cleaned_as_segment_does(tmp_path: Path) -> None:
     folds = folds_of(tmp_path / "map.h5", mask, np.ones((NY, NX), np.float32))
     path = write_out_of_fold(tmp_path / "out_of_fold.fits", mask, np.full((NY, NX), 0.5, np.float32))
     assert len(make_catalogue(folds, path, []).table) == 8 * 2  # eight columns of two filaments
+
+
+@pytest.mark.parametrize("width_px", [3.0, 5.0])
+def test_contrast_and_width_are_those_of_an_injected_filament(width_px: float, tmp_path: Path) -> None:
+    """A straight spine of 60 pixels, at 0.6 times the background above it."""
+    path = np.stack([np.full(121, 32.0), np.linspace(30, 90, 121)], axis=1)
+    flat = np.full((NY, NX), 100, np.float32)
+    image, ids = inject(flat, [Filament(path, 0.6, width_px, 60.0)])
+    file = write_patch_file(tmp_path / "map.h5", image[None], 8, 4)
+    out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", (ids > 0).astype(np.uint8), flat)
+    with FitsImage(out_of_fold) as probability:
+        found = measure_filaments(ids > 0, file, probability)
+    np.testing.assert_allclose(found.spine_contrast, [0.6], rtol=0.05)
+    np.testing.assert_allclose(found.width_px, [width_px], rtol=0.1)
+
+
+def test_rows_are_as_complete_as_injected_filaments_let_expect(tmp_path: Path) -> None:
+    """On a noisy map, a model that marks all above a level is measured on some filaments, and checked on others."""
+    shape = 256, 384
+    noise = np.random.default_rng(3).normal(100, 8, (1, *shape)).astype(np.float32)
+    predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.sigmoid(image - 120))], 32)
+    empty = write_out_of_fold(tmp_path / "empty.fits", np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
+    curve = measure_recovery(InjectedPlanes(ArrayMap(noise), seed=1), predictor, [0.5], empty)
+    others = InjectedPlanes(ArrayMap(noise), seed=2)
+    image, true = others.read_rows(0, shape[0]), others.ids(0, shape[0]) > 0
+    file = write_patch_file(tmp_path / "map.h5", image, 8, 4)
+    with FitsImage(empty) as probability:
+        found = measure_filaments(true, file, probability)
+    expected = expected_completeness(found.spine_contrast, found.width_px, [curve])
+    measured = found.components.mean(lambda y0, y1: image[0, y0:y1] >= 120)
+    order = np.argsort(found.spine_contrast)
+    known = order[np.isfinite(expected.value[order])]
+    assert len(known) > 20
+    assert np.corrcoef(expected.value[known], measured[known])[0, 1] > 0.8
+    for rows in np.array_split(known, 3):
+        error = np.hypot(expected.error[rows].mean(), binomial_error(measured[rows].mean(), len(rows)))
+        assert abs(expected.value[rows].mean() - measured[rows].mean()) < 2 * error
 
 
 def test_every_column_has_a_ucd_and_the_file_says_how_it_was_calibrated(trained_kfold: Path) -> None:

@@ -78,8 +78,9 @@ _NOTES = {
     f"that hold at least {LEAST_ROWS} rows and are pooled until they rise. A row belongs to the fold of most of its "
     "pixels. Errors are those of the mean; a single row scatters more.",
     "injected": "The completeness is that of filaments that were injected into this map, of the family with the "
-    "nearest widths, interpolated over the logarithm of their contrast. The mask was not cleaned for it. It is NaN "
-    "beyond the contrasts and widths that were injected.",
+    "nearest widths, interpolated over the logarithm of their contrast; the mask was not cleaned for it. It is NaN "
+    "beyond the contrasts and widths that were injected. They have one contrast all along and lie away from known "
+    "structures: of clumpy or crowded filaments of the same mean contrast, less is marked.",
 }
 """What the meta of the table says about its columns."""
 
