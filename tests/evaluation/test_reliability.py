@@ -112,10 +112,13 @@ def test_completeness_is_not_extrapolated() -> None:
     assert np.isnan(expected_completeness(np.array([0.5]), np.array([4.0]), [empty]).value).all()
 
 
-def test_the_family_with_the_nearest_widths_is_taken() -> None:
-    families = [family([0.1, 1], [0.9, 0.9], (2, 6)), family([0.1, 1], [0.3, 0.3], (2, 12), "plummer")]
-    found = expected_completeness(np.full(4, 0.5), np.array([2, 5.4, 5.6, 12]), families)
-    np.testing.assert_allclose(found.value, [0.9, 0.9, 0.3, 0.3])
+def test_families_that_include_a_row_are_averaged_and_the_error_holds_how_far_they_differ() -> None:
+    families = [family([0.1, 1], [0.9, 0.9], (2, 6)), family([0.1, 2], [0.3, 0.3], (2, 12), "plummer")]
+    found = expected_completeness(np.array([0.1, 0.1, 2]), np.array([4, 7, 4]), families)
+    np.testing.assert_allclose(found.value, [0.6, 0.3, 0.3])
+    alone = [float(binomial_error(fraction, 10)) for fraction in (0.9, 0.3)]
+    both = np.sqrt(np.mean(np.square(alone)) + 0.3**2)
+    np.testing.assert_allclose(found.error, [both, alone[1], alone[1]])
 
 
 def test_a_curve_of_one_bin_holds_at_its_contrast_alone() -> None:

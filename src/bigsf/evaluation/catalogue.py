@@ -46,7 +46,7 @@ COLUMNS = {
     ),
     "completeness_error": (
         None,
-        "standard error of completeness, binomial over injected filaments",
+        "standard error of completeness: binomial over injected filaments, and how far their profiles differ",
         "stat.error;stat.probability",
     ),
     "target_fraction": (None, f"{_FRACTION} target", "stat.value;arith.ratio"),
@@ -77,10 +77,11 @@ _NOTES = {
     "calibration": "Expected purities of the rows of a fold come from rows of all other folds, in bins of probability "
     f"that hold at least {LEAST_ROWS} rows and are pooled until they rise. A row belongs to the fold of most of its "
     "pixels. Errors are those of the mean; a single row scatters more.",
-    "injected": "The completeness is that of filaments that were injected into this map, of the family with the "
-    "nearest widths, interpolated over the logarithm of their contrast; the mask was not cleaned for it. It is NaN "
-    "beyond the contrasts and widths that were injected. They have one contrast all along and lie away from known "
-    "structures: of clumpy or crowded filaments of the same mean contrast, less is marked.",
+    "injected": "The completeness is that of filaments that were injected into this map, interpolated over the "
+    "logarithm of their contrast, and averaged over the families of profiles that have the width. It is NaN beyond the "
+    "contrasts and widths that were injected. The mask was not cleaned for it. Injected filaments have one contrast "
+    "all along and lie away from known structures: of clumpy or crowded filaments of the same mean contrast, less is "
+    "marked.",
 }
 """What the meta of the table says about its columns."""
 
@@ -185,7 +186,7 @@ def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]
     for name, (unit, meaning, ucd) in COLUMNS.items():
         rounded = values[name] if values[name].dtype == np.bool_ else values[name].round(6)
         table[name] = Column(rounded, unit=unit, description=meaning, meta={"ucd": ucd})
-    table.meta |= {"out of fold": str(out_of_fold), "data": str(file.path), "cleaning": str(CLEANING), **_NOTES}
+    table.meta |= {"data": str(file.path), "data identity": file.identity, "cleaning": str(CLEANING), **_NOTES}
     return KFoldCatalogue(table, components, fold)
 
 

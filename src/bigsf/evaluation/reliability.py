@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bigsf.arrays import BoolArray, Float64Array, IntArray
+from bigsf.arrays import Float64Array, IntArray
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import Recovery, Reliability
 
@@ -89,8 +89,8 @@ def _calibrated(probability: Float64Array, purity: Float64Array, asked: Float64A
 def expected_completeness(contrast: Float64Array, width_px: Float64Array, families: Sequence[Recovery]) -> Expected:
     """Return how complete injected filaments of the contrast and width of each row are.
 
-    Of the families of injected filaments whose widths include that of the row, the one with the nearest middle width is
-    taken. Its completeness is interpolated linearly in the logarithm of the contrast.
+    It is the mean over the families of injected filaments whose widths and contrasts include those of the row. Their
+    profiles differ, and which one a real filament has is not known: the error holds how far the families differ, too.
 
     Parameters
     ----------
@@ -104,34 +104,37 @@ def expected_completeness(contrast: Float64Array, width_px: Float64Array, famili
     Returns
     -------
     Expected
-        NaN beyond the mean contrasts of the first and the last bin, and beyond the widths of all families.
+        NaN beyond the mean contrasts of the first and the last bin, and beyond the widths, of all families.
     """
+    total, squares, number = np.zeros((3, len(contrast)))
+    for family in families:
+        value, error = _interpolated(contrast, width_px, family)
+        known = np.isfinite(value)
+        number += known
+        total += np.where(known, value, 0)
+        squares += np.where(known, value**2 + error**2, 0)
+    count = np.where(number > 0, number, np.nan)
+    mean = total / count
+    return Expected(mean, np.sqrt(squares / count - mean**2))
+
+
+def _interpolated(contrast: Float64Array, width_px: Float64Array, family: Recovery) -> Expected:
+    """Return the completeness of one family, linear in the logarithm of the contrast between its bins."""
     value, error = np.full((2, len(contrast)), np.nan)
-    for rows, family in _nearest(width_px, [family for family in families if family.filaments]):
-        centres = np.log(family.contrast)
-        completeness = np.array(family.completeness[MODEL])
-        variance = binomial_error(completeness, family.filaments) ** 2
-        within = rows & (contrast >= family.contrast[0]) & (contrast <= family.contrast[-1])
-        at = np.log(contrast[within])
-        value[within] = np.interp(at, centres, completeness)
-        above = np.searchsorted(centres, at).clip(min(1, len(centres) - 1), len(centres) - 1)
-        below = np.maximum(above - 1, 0)
-        with np.errstate(invalid="ignore"):  # a curve of one bin
-            weight = np.nan_to_num((at - centres[below]) / (centres[above] - centres[below]))
-        error[within] = np.sqrt((1 - weight) ** 2 * variance[below] + weight**2 * variance[above])
+    if not family.filaments:
+        return Expected(value, error)
+    low, high = family.width_px
+    within = (width_px >= low) & (width_px <= high)
+    within &= (contrast >= family.contrast[0]) & (contrast <= family.contrast[-1])
+    completeness, centres = np.array(family.completeness[MODEL]), np.log(family.contrast)
+    variance = binomial_error(completeness, family.filaments) ** 2
+    at = np.log(contrast[within])
+    above = np.searchsorted(centres, at)
+    below = np.maximum(above - 1, 0)
+    weight = (at - centres[below]) / np.where(above > 0, centres[above] - centres[below], 1)
+    value[within] = (1 - weight) * completeness[below] + weight * completeness[above]
+    error[within] = np.sqrt((1 - weight) ** 2 * variance[below] + weight**2 * variance[above])
     return Expected(value, error)
-
-
-def _nearest(width_px: Float64Array, families: Sequence[Recovery]) -> list[tuple[BoolArray, Recovery]]:
-    """Return, for each family, the rows whose width it includes and for which its middle width is the nearest."""
-    if not families:
-        return []
-    low, high = np.array([family.width_px for family in families]).T[:, :, None]
-    with np.errstate(invalid="ignore"):
-        included = (width_px >= low) & (width_px <= high)
-    distance = np.where(included, abs(width_px - (low + high) / 2), np.inf)
-    nearest = distance.argmin(axis=0)
-    return [((nearest == number) & included[number], family) for number, family in enumerate(families)]
 
 
 def reliability(probability: Float64Array, expected: Expected, purity: Float64Array) -> Reliability | None:
