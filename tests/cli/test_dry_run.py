@@ -3,6 +3,7 @@ import pytest
 from torch import Tensor
 
 from bigsf.cli.dry_run import count_windows, describe_kfold
+from bigsf.evaluation.summary import OUTPUTS
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -47,3 +48,4 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
     )
     assert f"# 2 epochs of 4 runs take about 0 s, and {2 * validated} s of validation" in printed
     assert f"# the out-of-fold map takes about {tested} s (see out_of_fold), its report more" in printed
+    assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(OUTPUTS)}.")

@@ -27,7 +27,7 @@ def test_summary_with_the_old_names_of_its_keys_is_read(
 def test_summary_of_a_version_with_one_scale_of_baselines_and_one_family_is_read(
     stored: dict[str, Any], tmp_path: Path
 ) -> None:
-    for key in ("baseline_scales", "injected_plummer", "added_widths_px", "start_from"):
+    for key in ("baseline_scales", "injected_plummer", "reliability", "added_widths_px", "start_from"):
         del stored[key]
     for key in ("profile", "width_px"):
         del stored["injected"][key]
@@ -41,7 +41,7 @@ def test_summary_of_a_version_with_one_scale_of_baselines_and_one_family_is_read
     assert summary.out_of_fold["ridge filter"] == stored["out_of_fold"]["ridge filter"]
     assert (summary.injected.profile, summary.injected.width_px) == ("gaussian", (2, 6))
     assert (summary.injected_plummer, summary.added_widths_px) == (None, None)
-    assert (summary.baseline_scales, summary.runs["split_1"].baseline_scales) == ({}, {})
+    assert (summary.baseline_scales, summary.runs["split_1"].baseline_scales, summary.reliability) == ({}, {}, {})
 
 
 def test_what_is_read_and_saved_is_the_same_file(stored: dict[str, Any], trained_kfold: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from bigsf.evaluation.baselines import BASELINES
-from bigsf.evaluation.records import KFoldSummary
-from bigsf.evaluation.report import injected_section
+from bigsf.evaluation.records import KFoldSummary, Reliability
+from bigsf.evaluation.report import catalogue_section, injected_section
 
 
 class Page(HTMLParser):
@@ -111,3 +111,20 @@ def test_page_says_what_its_numbers_hide(text: str, trained_kfold: Path) -> None
         row = cells.index(name)
         assert cells[row + 1] == f"{used['whole']:.4f}"
         assert cells[row + 3] == f"{summary['runs'][name]['thresholds']['whole']:.4f}"
+
+
+def test_the_reliability_of_the_catalogue_is_a_figure_with_its_means(trained_kfold: Path) -> None:
+    """Of 40 rows, half are expected to be 0.4 pure, and half 0.8."""
+    summary = KFoldSummary.load(trained_kfold / "summary.json")
+    bins = Reliability(
+        rows=[20, 20],
+        expected=[0.4, 0.8],
+        expected_error=[0.06, 0.08],
+        measured=[0.5, 0.6],
+        measured_error=[0.08, 0.06],
+    )
+    section = catalogue_section(summary.model_copy(update={"reliability": {"truth": bins}}))
+    assert "expected 0.600 ± 0.050, measured 0.550 ± 0.050 (mean of 40 rows)" in section
+    assert "against the ground truth" in section
+    assert section.count("data:image/png") == 1
+    assert "too few rows" in catalogue_section(summary.model_copy(update={"reliability": {}}))

@@ -8,7 +8,7 @@ import torch
 from astropy.io import fits
 
 from bigsf.evaluation.records import KFoldSummary, RunScores
-from bigsf.evaluation.summary import summarise_kfold
+from bigsf.evaluation.summary import OUTPUTS, summarise_kfold
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
 from bigsf.folds.splits import Split
@@ -56,8 +56,7 @@ def test_the_folder_holds_the_map_the_summary_and_the_report(
     summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
 ) -> None:
     summary = summarise(load_folds(folds_path, patch_file))
-    names = {"out_of_fold.fits", "out_of_fold.png", "report.html", "summary.json"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == set(OUTPUTS)
     stored = KFoldSummary.load(tmp_path / "summary.json")
     assert stored.model_dump_json() == summary.model_dump_json()
     assert list(stored.runs) == ["split_1", "split_2", "split_3", "split_4"]

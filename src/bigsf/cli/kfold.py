@@ -46,7 +46,9 @@ def kfold(
 
 def run_kfold(runs: "KFold", only: int | None = None, overwrite: bool = False) -> None:
     """Run a k-fold and print its scores, once all splits are trained."""
+    from bigsf.evaluation.summary import OUTPUTS
+
     summary = runs.run(only, overwrite)
     if summary is not None:
         print_summary(summary)
-        print_line(f"Wrote {runs.path}: out_of_fold.fits, out_of_fold.png, summary.json, report.html.")
+        print_line(f"Wrote {runs.path}: {', '.join(OUTPUTS)}.")

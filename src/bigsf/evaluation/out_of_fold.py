@@ -14,7 +14,7 @@ from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.map_scores import MapScores
-from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold
+from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold, models_of_fold
 from bigsf.figures import save_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.leakage import covered
@@ -80,7 +80,7 @@ def write_out_of_fold(
     entries = {"data identity": file.identity, "config": config_yaml}
     header, table = provenance(file.output_header(), "Out-of-fold probability of a filament", entries)
     kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
-    if _most_models(folds) > 1:
+    if models_of_fold(folds).max() > 1:
         kinds["STD"] = np.float32
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
@@ -118,12 +118,6 @@ def write_out_of_fold(
             png.name,
         )
     return result
-
-
-def _most_models(folds: Folds) -> int:
-    """Return the largest number of models that predict one pixel."""
-    numbers = range(1, int(folds.grid.max()) + 1)
-    return max(sum(fold in split.test for split in folds.splits) for fold in numbers)
 
 
 def mask_of_test_folds(folds: Folds) -> PixelMask:

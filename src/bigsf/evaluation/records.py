@@ -204,6 +204,21 @@ class Recovery(Record):
     """The same in the map without injected filaments: what is marked by chance."""
 
 
+class Reliability(Record):
+    """Expected and measured purity of the catalogue's rows, in bins of their probability."""
+
+    rows: list[int]
+    """Rows in each bin."""
+    expected: list[float]
+    """Mean expected purity of each bin. It was learnt from rows of other folds."""
+    expected_error: list[float]
+    """Mean standard error of the expected purity."""
+    measured: list[float]
+    """Mean fraction of a row's pixels that are true."""
+    measured_error: list[float]
+    """Binomial standard error of the measured purity."""
+
+
 class KFoldSummary(Record):
     """All numbers of a k-fold: summary.json, from which report.html is made."""
 
@@ -259,6 +274,8 @@ class KFoldSummary(Record):
     injected_plummer: Recovery | None = None
     """The same for filaments of Plummer-like profile (p = 2) and other widths, which no augmentation adds. None in
     files of former versions."""
+    reliability: dict[str, Reliability] = {}
+    """Of the expected purity against "whole" and, where it is known, "truth". Empty in files of former versions."""
     added_widths_px: list[tuple[float, float]] | None = None
     """Range of the widths of the filaments that each augmentation `filaments` added to the training patches; empty
     where there was no such augmentation. None in files of former versions."""

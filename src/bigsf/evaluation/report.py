@@ -1,11 +1,9 @@
 """The summary of a k-fold -> report.html: one file with all tables and figures, which needs no network to be read."""
 
-import base64
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,16 +18,14 @@ from bigsf.evaluation.report_figures import (
     completeness_figure,
     curves_figure,
     family_name,
+    reliability_figure,
 )
-from bigsf.figures import png_of
+from bigsf.evaluation.report_html import html_image, html_note, html_number, html_table
 from bigsf.files import write_text
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.quicklook import contours_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -89,25 +85,26 @@ def write_report(path: Path, summary: KFoldSummary, folds: Folds, out_of_fold: O
     against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
     with FitsImage(path.with_name("out_of_fold.fits")) as probability:
         areas = summary.worst_areas
-        worst = _image(lambda: areas_figure(areas, folds, probability), "the worst areas") if areas else "<p>None.</p>"
+        drawn = html_image(lambda: areas_figure(areas, folds, probability), "the worst areas") if areas else ""
     sections = {
         "What was done": _facts(summary, folds),
         **{_KINDS[kind]: _scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
         "Scales of the baselines": _scales_table(summary),
-        "Scores against threshold": _image(lambda: curves_figure(summary.curves), "precision, recall and Dice"),
-        "Calibration": _note("The fraction of true pixels in each range of probability.")
-        + _image(lambda: calibration_figure(summary.curves.calibration), "calibration"),
+        "Scores against threshold": html_image(lambda: curves_figure(summary.curves), "precision, recall and Dice"),
+        "Calibration": html_note("The fraction of true pixels in each range of probability.")
+        + html_image(lambda: calibration_figure(summary.curves.calibration), "calibration"),
         "Thresholds": _thresholds_table(summary),
-        "Where the map is good": _note(
+        "Where the map is good": html_note(
             f"{_KINDS[against]}; each map at its own threshold of best Dice. Bins of column density hold equal numbers "
             "of valid pixels, and bins of local contrast equal numbers of true pixels."
         )
-        + _image(lambda: bins_figure(summary.by, against), "completeness and purity"),
+        + html_image(lambda: bins_figure(summary.by, against), "completeness and purity"),
         "Injected filaments": injected_section(summary),
+        "Catalogue": catalogue_section(summary),
         "Runs": _runs_table(summary),
-        "Folds": _folds_table(summary) + _image(lambda: folds_figure(folds), "folds"),
-        "The map": _image(lambda: contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
-        "The ten areas that differ most from the target": _areas_table(areas) + worst,
+        "Folds": _folds_table(summary) + html_image(lambda: folds_figure(folds), "folds"),
+        "The map": html_image(lambda: contours_figure(out_of_fold.subsampled, out_of_fold.header), "map with outlines"),
+        "The ten areas that differ most from the target": _areas_table(areas) + drawn,
         "Configuration": f"<details><summary>YAML</summary><pre>{escape(config_yaml)}</pre></details>",
     }
     name = escape(path.parent.name)
@@ -132,28 +129,28 @@ def _facts(summary: KFoldSummary, folds: Folds) -> str:
         f"Folds share {summary.shared_pixels:,} pixels. At least {clear} clear pixels lie between training and test "
         f"patches. {summary.labelled_uncovered:,} labelled pixels lie outside all patches that are completely inside "
         "one area.",
-        f"Seam contrast: across the seams between models, neighbouring pixels differ by {_number(seams.across)} in "
-        f"probability on average, and next to the seams by {_number(seams.beside)} ({seams.pairs:,} pairs of pixels "
-        "across seams).",
+        f"Seam contrast: across the seams between models, neighbouring pixels differ by {html_number(seams.across)} in "
+        f"probability on average, and next to the seams by {html_number(seams.beside)} ({seams.pairs:,} pairs of "
+        "pixels across seams).",
     ]
     return f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>"
 
 
 def _scores_section(summary: KFoldSummary, kind: str) -> str:
     """Return the tables of scores on "labelled" pixels, on the "whole" map, or against the ground "truth"."""
-    pixels = _note(_NOTES[kind]) + _score_table(_SCORES, summary.out_of_fold, kind)
+    pixels = html_note(_NOTES[kind]) + _score_table(_SCORES, summary.out_of_fold, kind)
     if kind == "labelled":
         return pixels
     note = (
         "Skeletons at the same thresholds. Completeness and purity count the pixels of one skeleton within the given "
         "distance from the other."
     )
-    return pixels + _note(note) + _score_table(_SKELETON_SCORES, summary.skeletons, kind)
+    return pixels + html_note(note) + _score_table(_SKELETON_SCORES, summary.skeletons, kind)
 
 
 def _score_table(columns: Mapping[str, str], scores: ScoreTable, kind: str) -> str:
-    rows = [[name, *(_number(kinds[kind][column]) for column in columns)] for name, kinds in scores.items()]
-    return _table(["map", *columns.values()], rows)
+    rows = [[name, *(html_number(kinds[kind][column]) for column in columns)] for name, kinds in scores.items()]
+    return html_table(["map", *columns.values()], rows)
 
 
 def _scales_table(summary: KFoldSummary) -> str:
@@ -168,12 +165,12 @@ def _scales_table(summary: KFoldSummary) -> str:
         for scale in dict.fromkeys(sorted(of_split, key=of_split.count, reverse=True))
         if len(BASELINES[name]) > 1
     ]
-    return _note(note) + _table(["baseline", "scale", "splits"], rows)
+    return html_note(note) + html_table(["baseline", "scale", "splits"], rows)
 
 
 def _thresholds_table(summary: KFoldSummary) -> str:
     rows = [
-        [_KINDS[kind], *map(_number, (cost.dice, cost.best_dice, cost.cost, cost.best_threshold))]
+        [_KINDS[kind], *map(html_number, (cost.dice, cost.best_dice, cost.cost, cost.best_threshold))]
         for kind, cost in summary.thresholds.items()
     ]
     note = (
@@ -184,7 +181,7 @@ def _thresholds_table(summary: KFoldSummary) -> str:
     )
     columns = ["", "Dice at the thresholds of validation", "best Dice", "difference", "best threshold"]
     models = [
-        [name, *map(_number, (used.whole, used.labelled, run.thresholds.whole, run.thresholds.labelled))]
+        [name, *map(html_number, (used.whole, used.labelled, run.thresholds.whole, run.thresholds.labelled))]
         for (name, run), used in zip(summary.runs.items(), summary.mask_thresholds.values(), strict=True)
     ]
     note_on_models = (
@@ -193,7 +190,7 @@ def _thresholds_table(summary: KFoldSummary) -> str:
         "predicts by default."
     )
     kinds = [f"{kind}, {where}" for where in ("this map", "snapshot") for kind in ("whole", "labelled")]
-    return _note(note) + _table(columns, rows) + _note(note_on_models) + _table(["run", *kinds], models)
+    return html_note(note) + html_table(columns, rows) + html_note(note_on_models) + html_table(["run", *kinds], models)
 
 
 def injected_section(summary: KFoldSummary) -> str:
@@ -211,9 +208,9 @@ def injected_section(summary: KFoldSummary) -> str:
         f"the map as the model, {families[0].marked:.1%}."
     )
     return (
-        _note(note)
-        + _note(_training_with_filaments(summary))
-        + _image(lambda: completeness_figure(*families), "completeness against contrast")
+        html_note(note)
+        + html_note(_training_with_filaments(summary))
+        + html_image(lambda: completeness_figure(*families), "completeness against contrast")
     )
 
 
@@ -234,13 +231,35 @@ def _training_with_filaments(summary: KFoldSummary) -> str:
     return f"{said} What trainer.start_from ({summary.start_from}) was trained with before is not counted here."
 
 
+def catalogue_section(summary: KFoldSummary) -> str:
+    """Return how well the expected purity of the catalogue's rows agrees with the measured one."""
+    if not summary.reliability:
+        return "<p>The catalogue has too few rows to learn their purity from.</p>"
+    means = [
+        f"{_KINDS[kind]}: expected {_mean(each.expected, each.expected_error, each.rows)}, measured "
+        f"{_mean(each.measured, each.measured_error, each.rows)} (mean of {sum(each.rows)} rows)."
+        for kind, each in summary.reliability.items()
+    ]
+    text = (
+        "The fraction of true pixels that catalog.ecsv expects in each row, learnt from rows of other folds, and the "
+        f"fraction that is true, in bins of their probability. {' '.join(means)}"
+    )
+    return html_note(text) + html_image(lambda: reliability_figure(summary.reliability), "reliability of the catalogue")
+
+
+def _mean(values: Sequence[float], errors: Sequence[float], rows: Sequence[int]) -> str:
+    """Return the mean over all rows of what is known in bins, and the standard error of independent bins."""
+    weights = np.array(rows) / sum(rows)
+    return f"{weights @ values:.3f} ± {np.sqrt((weights**2) @ np.square(errors)):.3f}"
+
+
 def _runs_table(summary: KFoldSummary) -> str:
     runs = summary.runs
     names = list(dict.fromkeys(name for run in runs.values() for name in run.test))
     rows = [
         [
             f"{name}: test folds {run.split.test}, epoch {run.best_epoch}",
-            *(_number(run.test.get(score, math.nan)) for score in names),
+            *(html_number(run.test.get(score, math.nan)) for score in names),
         ]
         for name, run in runs.items()
     ]
@@ -248,7 +267,7 @@ def _runs_table(summary: KFoldSummary) -> str:
         "mean ± standard deviation",
         *(_spread([run.test.get(name, math.nan) for run in runs.values()]) for name in names),
     ]
-    return _table(["run", *(name.replace("_", " ") for name in names)], [*rows, spread])
+    return html_table(["run", *(name.replace("_", " ") for name in names)], [*rows, spread])
 
 
 def _spread(scores: Sequence[Score]) -> str:
@@ -260,7 +279,7 @@ def _folds_table(summary: KFoldSummary) -> str:
     columns = list(next(iter(summary.folds.values())))
     rows = [[str(fold), *(f"{counts[name]:,}" for name in columns)] for fold, counts in summary.folds.items()]
     splits = [[str(number), *map(str, split)] for number, split in enumerate(summary.splits, 1)]
-    return _table(["fold", *(column.replace("_", " ") for column in columns)], rows) + _table(
+    return html_table(["fold", *(column.replace("_", " ") for column in columns)], rows) + html_table(
         ["split", "train", "valid", "test"], splits
     )
 
@@ -269,32 +288,8 @@ def _areas_table(areas: Sequence[AreaScores]) -> str:
     rows = [
         [
             *map(str, (number, list(area.x), list(area.y), area.fold)),
-            *(f"{area.missed:,}", f"{area.false:,}", _number(area.dice)),
+            *(f"{area.missed:,}", f"{area.false:,}", html_number(area.dice)),
         ]
         for number, area in enumerate(areas, 1)
     ]
-    return _table(["", "x", "y", "fold", "missed px", "false px", "Dice"], rows)
-
-
-def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr{' class=ours' if row[0] == MODEL else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _note(text: str) -> str:
-    return f"<p class=note>{escape(text)}</p>"
-
-
-def _number(value: Score) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
-
-
-def _image(draw: Callable[[], "Figure"], name: str) -> str:
-    content = png_of(draw, f"The figure of {name}")
-    if content is None:
-        return f"<p>The figure of {escape(name)} could not be drawn.</p>"
-    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+    return html_table(["", "x", "y", "fold", "missed px", "false px", "Dice"], rows)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
-from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery
+from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
 from bigsf.figures import new_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
@@ -75,6 +75,26 @@ def calibration_figure(calibration: Mapping[str, Calibration]) -> "Figure":
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
+    return figure
+
+
+def reliability_figure(reliability: Mapping[str, Reliability]) -> "Figure":
+    """Return the measured purity of rows of the catalogue against the expected one, with standard errors."""
+    figure = new_figure(5.5, 4.2)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", label="perfect")
+    for kind, each in reliability.items():
+        axes.errorbar(
+            each.expected,
+            each.measured,
+            each.measured_error,
+            each.expected_error,
+            "o",
+            label=_KINDS[kind],
+        )
+    axes.set(xlabel="expected purity", ylabel="measured purity", xlim=(0, 1), ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
     return figure
 
 

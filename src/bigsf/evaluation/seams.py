@@ -18,6 +18,11 @@ def ensemble_of_fold(folds: Folds) -> IntArray:
     return np.array([numbers[ensemble] for ensemble in models])
 
 
+def models_of_fold(folds: Folds) -> IntArray:
+    """Return how many models predict each fold, `(256,)`; index 0 is for pixels of no fold."""
+    return np.array([sum(fold in split.test for split in folds.splits) for fold in range(256)])
+
+
 class SeamContrast:
     """Compares neighbouring pixels across seams, where the models change, with the nearest neighbours that do not.
 

@@ -1,4 +1,4 @@
-"""The trained models of a k-fold -> out_of_fold.fits, summary.json and report.html."""
+"""The trained models of a k-fold -> out-of-fold map, catalogue, candidates for a review, summary and report."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bigsf.arrays import MaskArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
+from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import TILE_PX, InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
@@ -13,11 +14,25 @@ from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.report import write_report
+from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
+
+OUTPUTS = (
+    "out_of_fold.fits",
+    "out_of_fold.png",
+    "catalog.ecsv",
+    "review.ecsv",
+    "review.reg",
+    "summary.json",
+    "report.html",
+)
+"""What a k-fold writes once its models are trained: the out-of-fold map and its quicklook, the catalogue of its
+filaments, the candidates for a person's look as a table and as regions, all scores, and the report."""
 
 
 def summarise_kfold(
@@ -32,7 +47,7 @@ def summarise_kfold(
 ) -> KFoldSummary:
     """Predict the out-of-fold map of a k-fold, score it, and write both.
 
-    The folder then holds out_of_fold.fits and its quicklook out_of_fold.png, summary.json and report.html.
+    The folder then holds the files of `OUTPUTS`.
 
     Parameters
     ----------
@@ -74,6 +89,9 @@ def summarise_kfold(
     def recovery(injected: InjectedPlanes) -> Recovery:
         return measure_recovery(injected, predictor, whole, fits_path, tested, scales)
 
+    families = recovery(InjectedPlanes(file, known)), recovery(_plummer_filaments(file, known))
+    catalogue = make_catalogue(folds, fits_path, families)
+    _write_tables(path, folds, catalogue, whole)
     summary = KFoldSummary(
         bigsf=__version__,
         data=str(file.path),
@@ -97,14 +115,25 @@ def summarise_kfold(
         curves=scores.curves(),
         by=masks.by_bin(),
         worst_areas=masks.worst_areas(),
-        injected=recovery(InjectedPlanes(file, known)),
-        injected_plummer=recovery(_plummer_filaments(file, known)),
+        injected=families[0],
+        injected_plummer=families[1],
+        reliability=catalogue.reliability(),
         added_widths_px=list(added_widths_px),
         start_from=start_from,
     )
     summary.save(path / "summary.json")
     write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)
     return summary
+
+
+def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:
+    """Write the catalogue, and the candidates for a person's look as a table and as regions; all of them or none."""
+    names = catalog, review, regions = [path / name for name in OUTPUTS[2:5]]
+    candidates, outlines = make_review(folds, path / "out_of_fold.fits", catalogue, thresholds)
+    with Outputs(*names, follow_links=False).writing() as files:
+        catalogue.table.write(files[catalog], format="ascii.ecsv", overwrite=True)
+        candidates.write(files[review], format="ascii.ecsv", overwrite=True)
+        write_candidates(files[regions], candidates, outlines, folds.patch_file.wcs)
 
 
 def _plummer_filaments(file: PatchFile, known: MaskArray) -> InjectedPlanes:

@@ -207,7 +207,7 @@ class KFold:
         return self.config.model_copy(update={"split": split, "trainer": trainer})
 
     def summarise(self) -> KFoldSummary:
-        """Write the out-of-fold map, summary.json and report.html from the trained models; return the summary.
+        """Predict the out-of-fold map with the trained models and write all that follows from it; return the summary.
 
         Raises
         ------
