@@ -13,7 +13,7 @@ from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from conftest import galactic_header
-from evaluation.test_catalogue import NX, NY, folds_of, write_out_of_fold
+from evaluation.test_kfold_catalogue import NX, NY, folds_of, write_out_of_fold
 
 THRESHOLDS = [0.5] * 4
 
