@@ -13,10 +13,10 @@ from scipy.ndimage import binary_dilation, binary_erosion, label
 from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
 from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.ds9_regions import write_regions
 from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
-from bigsf.segmentation.ds9_regions import write_regions
 from bigsf.segmentation.products import SegmentReport
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 

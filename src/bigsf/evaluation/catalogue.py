@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Column, Table
-from scipy.ndimage import label
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
 from bigsf.evaluation.catalogue_rows import Components
@@ -15,13 +14,13 @@ from bigsf.evaluation.records import Recovery, Reliability
 from bigsf.evaluation.reliability import LEAST_ROWS, Expected, expected_completeness, expected_purity, reliability
 from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
-from bigsf.filaments.cleaning import BORDER_PX, CONNECTED, Cleaning
+from bigsf.filaments.cleaning import BORDER_PX, MIN_SKELETON_PX, Cleaning
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import row_chunks
 from bigsf.patches.patch_file import PatchFile
 
-CLEANING = Cleaning(min_skeleton=5, border=BORDER_PX)
+CLEANING = Cleaning(min_skeleton=MIN_SKELETON_PX, border=BORDER_PX)
 """How the mask is cleaned: as `bigsf segment` does by default."""
 
 _FRACTION = "fraction of the pixels that are"
@@ -144,7 +143,7 @@ def measure_filaments(mask: BoolArray, file: PatchFile, probability: FitsImage) 
 
     filaments = Filaments(mask)
     table = filaments.catalog(image, probability.read, file.wcs, file.unit)
-    components, skeleton = Components(*label(mask, CONNECTED)), filaments.skeleton()
+    components, skeleton = Components(filaments.labels, len(filaments)), filaments.skeleton()
     spine = components.mean(lambda y0, y1: np.where(skeleton[y0:y1] > 0, image(y0, y1), np.float32(np.nan)))
     background = _column(table, "background")
     contrast = spine / np.where(background > 0, background, np.nan) - 1

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,11 @@ from scipy.ndimage import label
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.filaments.cleaning import CONNECTED
+from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.shapes.region_cut import region_cut
+from bigsf.maps.shapes.region_cut import cut_of
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.patches.labelled_map import LabelledMap
@@ -107,12 +107,8 @@ def score(
     with ExitStack() as stack:
         planes = open_compared(paths, image, against, background, truth, config, stack)
         rows = planes.read(0, planes.source.shape[0])
-        found = {
-            name: _mask_of(plane, values, threshold)
-            for (name, plane), values in zip(
-                zip(paths, planes.source.images[1:], strict=True), rows.map.image[1:], strict=True
-            )
-        }
+        values = rows.map.image[1:]
+        masks = [_mask_of(*each, threshold) for each in zip(planes.source.images[1:], values, strict=True)]
     where = rows.map.valid
     kinds: dict[str, tuple[BoolArray, BoolArray]] = {}
     if rows.target is not None and rows.background is not None:
@@ -125,9 +121,10 @@ def score(
         raise DataError(f"{image}: there is nothing to score against. Give a target, or a truth.")
     if not where.any():
         raise DataError(f"No pixel of {image} has a value in all maps that are compared.")
+    lines = {kind: skeleton_of(true & counted) for kind, (counted, true) in kinds.items() if kind != "labelled"}
     return [
-        _scores(name, kind, values, found[name], counted, true)
-        for name, values in zip(paths, rows.map.image[1:], strict=True)
+        _scores(name, kind, each, mask, counted, true, lines.get(kind))
+        for name, each, mask in zip(paths, values, masks, strict=True)
         for kind, (counted, true) in kinds.items()
     ]
 
@@ -152,7 +149,7 @@ def open_compared(
         stack,
         config.hdu,
         config.blank,
-        find_cut=partial(region_cut, config.region) if config.region else None,
+        find_cut=cut_of(config),
     )
 
 
@@ -181,8 +178,15 @@ def _is_mask(values: FloatArray) -> bool:
 
 
 def _scores(
-    name: str, kind: str, values: FloatArray, mask: BoolArray | None, where: BoolArray, true: BoolArray
+    name: str,
+    kind: str,
+    values: FloatArray,
+    mask: BoolArray | None,
+    where: BoolArray,
+    true: BoolArray,
+    true_line: BoolArray | None,
 ) -> MapScore:
+    """Return the scores of one map; without the skeleton of what is true, those of lines and objects are NaN."""
     curve = ThresholdCurve(quantile_edges(values[where]))
     curve.update(values[where], true[where])
     several = not _is_mask(values[where])
@@ -192,9 +196,9 @@ def _scores(
     if mask is not None:
         scores["dice"] = _ratio(2 * (mask & true & where).sum(), (mask & where).sum() + (true & where).sum())
         scores["marked"] = _ratio((mask & where).sum(), where.sum())
-        if kind != "labelled":
+        if true_line is not None:
             skeletons = SkeletonScore([RADIUS_PX])
-            skeletons.update(mask & where, true & where, where)
+            skeletons.update(mask & where, true & where, where, true_line)
             table = skeletons.table()
             scores |= {part: table[f"{part}_{RADIUS_PX:g}px"] for part in ("completeness", "purity")}
             scores["cldice"] = table["cldice"]

@@ -26,10 +26,10 @@ from bigsf.evaluation.catalogue_rows import REACH_PX, Components
 from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import CONNECTED
+from bigsf.filaments.ds9_regions import write_regions
 from bigsf.filaments.spine import Points
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.wcs import galactic_lb
 
 MOST_CANDIDATES = 200
 
@@ -136,11 +136,5 @@ def write_candidates(path: Path, table: Table, outlines: Sequence[Points], wcs: 
         A celestial WCS: the polygons are written in Galactic coordinates in degrees. Without one they are written in
         the image coordinates of DS9, whose first pixel is 1.
     """
-    lines = ["# Region file format: DS9 version 4.1", "global width=1 fixed=0", "image" if wcs is None else "galactic"]
-    for row, outline in zip(table, outlines, strict=True):
-        corners = outline[:-1, ::-1] + 1 if wcs is None else galactic_lb(wcs, outline[:-1])
-        corners = corners[np.isfinite(corners).all(axis=1)]
-        if len(corners) > 2:
-            points = ",".join(f"{value:.6f}" for value in corners.ravel())
-            lines.append(f"polygon({points}) # color={_COLOURS[row['kind']]} text={{{row['rank']} {row['kind']}}}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    properties = [f"color={_COLOURS[row['kind']]} text={{{row['rank']} {row['kind']}}}" for row in table]
+    write_regions(path, outlines, wcs, properties)

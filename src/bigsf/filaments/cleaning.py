@@ -16,6 +16,9 @@ from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 CONNECTED = np.ones((3, 3), np.bool_)
 """Pixels of a filament are connected to all eight neighbours."""
 
+MIN_SKELETON_PX = 5
+"""By default, components whose skeleton has fewer pixels are no filaments."""
+
 BORDER_PX = 3
 """How far the statistics of a border reach into a map: noisy, raised or ragged rows at the edge of a cut-out."""
 
@@ -27,8 +30,8 @@ class Cleaning:
     """Which connected components of a mask are kept. Each is kept or removed as a whole.
 
     All conditions are off by default, because they remove filaments that are faint, thin or short. Components must
-    meet all conditions that are on. `bigsf segment` has `min_skeleton` and `border` on; the masks of a k-fold are not
-    cleaned.
+    meet all conditions that are on. `bigsf segment` has `min_skeleton` and `border` on, and so has the catalogue of
+    a k-fold; the MASK of its out-of-fold map is not cleaned.
     """
 
     hysteresis: float | None = None

@@ -18,9 +18,7 @@ from typing_extensions import override
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import DataError
 
-_FARTHEST = (
-    1000.0  # spreads from the median, of which asinh is 7.6: what is brighter, e.g. an odd pixel, counts as this
-)
+_FARTHEST = 1000.0  # spreads from the median, of which asinh is 7.6: an odd pixel is no brighter
 
 
 class Normalization(nn.Module):

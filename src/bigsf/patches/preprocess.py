@@ -5,7 +5,6 @@ import resource
 import sys
 import time
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,7 +21,7 @@ from bigsf.files import sha256
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.planes import FitsMap
-from bigsf.maps.shapes.region_cut import region_cut
+from bigsf.maps.shapes.region_cut import cut_of
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.outputs import Outputs
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
@@ -156,8 +155,7 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
         "truth": config.truth,
     }
     images = [config.image, *config.channels]
-    cut = partial(region_cut, config.region) if config.region else None
-    how = config.hdu, config.blank, config.target_threshold, config.line_width, cut
+    how = config.hdu, config.blank, config.target_threshold, config.line_width, cut_of(config)
     planes = LabelledMap.open(images, masks, stack, *how)
     if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
         raise UsageError("--keep labelled would do nothing: there is no target. Pass --target, or --keep valid.")

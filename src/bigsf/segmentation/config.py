@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from bigsf.config import ConfigPath, matching
 from bigsf.config.messages import nearest
-from bigsf.filaments.cleaning import BORDER_PX, Cleaning
+from bigsf.filaments.cleaning import BORDER_PX, MIN_SKELETON_PX, Cleaning
 from bigsf.maps.config import MapConfig
 from bigsf.models.device import Precision
 from bigsf.models.network import Scales
@@ -131,7 +131,7 @@ class SegmentConfig(MapConfig):
     min_area: PositiveInt = 1
     """Leave out of MASK the components of fewer pixels."""
 
-    min_skeleton: PositiveInt = 5
+    min_skeleton: PositiveInt = MIN_SKELETON_PX
     """Leave out of MASK the components whose skeleton has fewer pixels: single pixels and round spots, which are no
     filaments. 1 keeps all of them."""
 

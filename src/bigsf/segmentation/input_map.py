@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import OddValue, check_map
 from bigsf.maps.planes import FitsMap, MapSource
-from bigsf.maps.shapes.region_cut import region_cut
+from bigsf.maps.shapes.region_cut import cut_of
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps, further_maps
@@ -55,7 +54,7 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
         return
     with ExitStack() as stack:
         files, masks = [path, *config.channels], {"valid": config.valid_mask, **config.further_maps}
-        cut = partial(region_cut, config.region) if config.region else None
+        cut = cut_of(config)
         images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cut)
         source = FitsMap(images, opened.get("valid"))
         further = further_maps(source.name, source, opened, config)

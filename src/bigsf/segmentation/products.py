@@ -13,6 +13,7 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.ds9_regions import write_regions, write_spines
 from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
@@ -21,7 +22,6 @@ from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
-from bigsf.segmentation.ds9_regions import write_regions, write_spines
 from bigsf.segmentation.further_maps import FurtherMaps
 
 PLANES: dict[Product, tuple[str, str]] = {

@@ -17,9 +17,7 @@ LINE_WIDTH_PX = 3.0
 
 def is_drawn(path: Path) -> bool:
     """Tell whether a file holds labels that are to be drawn: regions, spines or a MOC, and no image."""
-    return path.suffix.lower() in (*region_file.SUFFIXES, *spine_table.SUFFIXES, *moc_file.SUFFIXES) or _is_fits_moc(
-        path
-    )
+    return has_lines(path) or path.suffix.lower() in moc_file.SUFFIXES or _is_fits_moc(path)
 
 
 def has_lines(path: Path) -> bool:
@@ -44,6 +42,8 @@ class DrawnMask:
         The file of the labels.
     contents
         What was drawn, for a report.
+    mask
+        True on the labels, `(ny, nx)`.
     """
 
     def __init__(self, path: Path, grid: OnGrid, line_width_px: float = LINE_WIDTH_PX) -> None:
@@ -56,7 +56,7 @@ class DrawnMask:
             self.contents = spine_table.draw_spines(path, canvas, line_width_px)
         else:
             self.contents = moc_file.draw_moc(path, canvas)
-        self._mask = canvas.mask
+        self.mask = canvas.mask
 
     @property
     def name(self) -> str:
@@ -66,9 +66,9 @@ class DrawnMask:
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) in pixels."""
-        ny, nx = self._mask.shape
+        ny, nx = self.mask.shape
         return ny, nx
 
     def read(self, y0: int, y1: int, columns: slice = slice(None)) -> FloatArray:
         """Return rows y0 to y1 (exclusive), 1 on the labels and 0 elsewhere, float32 `(rows, columns)`."""
-        return self._mask[y0:y1, columns].astype(np.float32)
+        return self.mask[y0:y1, columns].astype(np.float32)

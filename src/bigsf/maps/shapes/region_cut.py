@@ -1,5 +1,7 @@
 """A part of the sky -> the rectangle of pixels of a map that holds it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +9,18 @@ from astropy.coordinates import SkyCoord
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import DataError
-from bigsf.maps.config import SkyBox
+from bigsf.maps.config import MapConfig, SkyBox
 from bigsf.maps.fits_image import Cut, FitsImage
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.shapes.drawn_mask import DrawnMask
 
 _STEP_PX = 64
 _POINTS = 400  # on each side of a box on the sky
+
+
+def cut_of(config: MapConfig) -> Callable[[FitsImage], Cut] | None:
+    """Return how the part of a map that a configuration asks for is found; None where it asks for the whole."""
+    return None if config.region is None else partial(region_cut, config.region)
 
 
 def region_cut(region: SkyBox | Path, image: FitsImage) -> Cut:
@@ -35,8 +42,9 @@ def region_cut(region: SkyBox | Path, image: FitsImage) -> Cut:
         Where the map has no celestial WCS or does not show the part, or the file cannot be read.
     """
     if isinstance(region, Path):
-        y, x = np.nonzero(DrawnMask(region, image).read(0, image.shape[0]))
-        low, high = np.array([y.min(), x.min()]), np.array([y.max(), x.max()])
+        mask = DrawnMask(region, image).mask
+        marked = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+        low, high = (np.array([each[end] for each in marked]) for end in (0, -1))
     else:
         low, high = _extent(region, image)
     first = np.floor(np.maximum(low, 0) / _STEP_PX).astype(int) * _STEP_PX

@@ -12,7 +12,9 @@ from bigsf.maps.wcs import galactic_lb
 _HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"
 
 
-def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None) -> None:
+def write_regions(
+    path: Path, outlines: Sequence[Points], wcs: WCS | None = None, properties: Sequence[str] | None = None
+) -> None:
     """Write outlines as a region file for SAOImage DS9: one polygon per filament, labelled with its number from 1.
 
     Parameters
@@ -24,9 +26,11 @@ def write_regions(path: Path, outlines: Sequence[Points], wcs: WCS | None = None
     wcs
         A celestial WCS: the polygons are written in Galactic coordinates in degrees. Without one they are written in
         the image coordinates of DS9, whose first pixel is 1.
+    properties
+        What DS9 is to know of each polygon in place of its number, e.g. `color=red text={missed}`.
     """
     corners = [outline[:-1] for outline in outlines]
-    _write(path, "polygon({}) # text={{{}}}", corners, range(1, len(outlines) + 1), 3, wcs)
+    _write(path, "polygon", corners, properties or _texts(range(1, len(outlines) + 1)), 3, wcs)
 
 
 def write_spines(path: Path, lines: Sequence[Points], ids: Sequence[int], wcs: WCS | None = None) -> None:
@@ -43,10 +47,16 @@ def write_spines(path: Path, lines: Sequence[Points], ids: Sequence[int], wcs: W
     wcs
         As in `write_regions`.
     """
-    _write(path, "# segment({}) text={{{}}}", lines, ids, 2, wcs)
+    _write(path, "# segment", lines, _texts(ids), 2, wcs)
 
 
-def _write(path: Path, form: str, shapes: Sequence[Points], ids: Sequence[int], least: int, wcs: WCS | None) -> None:
+def _texts(ids: Sequence[int]) -> list[str]:
+    return [f"text={{{number}}}" for number in ids]
+
+
+def _write(
+    path: Path, kind: str, shapes: Sequence[Points], properties: Sequence[str], least: int, wcs: WCS | None
+) -> None:
     """Write shapes of at least so many points."""
     # The package regions would take about 100 s to write 100,000 polygons; this takes about 4 s.
     ends = np.cumsum([len(shape) for shape in shapes])[:-1]
@@ -54,9 +64,10 @@ def _write(path: Path, form: str, shapes: Sequence[Points], ids: Sequence[int], 
     corners = galactic_lb(wcs, points) if wcs is not None else points[:, ::-1] + 1
     digits = 6 if wcs is not None else 2
     lines = ["galactic" if wcs is not None else "image"]
-    for number, shape in zip(ids, np.split(corners, ends), strict=len(ids) > 0):
+    sign = "" if kind.startswith("#") else "# "  # DS9 reads kinds of its own from comments
+    for each, shape in zip(properties, np.split(corners, ends), strict=len(properties) > 0):
         shape = shape[np.isfinite(shape).all(axis=1)]
         if len(shape) >= least:
             text = ",".join(f"{value:.{digits}f}" for value in shape.ravel())
-            lines.append(form.format(text, number))
+            lines.append(f"{kind}({text}) {sign}{each}")
     path.write_text(_HEADER + "\n".join(lines) + "\n", encoding="utf-8")
