@@ -92,6 +92,15 @@ def test_a_file_of_regions(tmp_path: Path) -> None:
         assert region_cut(region, whole) == Cut(64, 192, 256, 384)
 
 
+def test_what_is_no_region_is_an_error(tmp_path: Path) -> None:
+    with FitsImage(written(tmp_path, header())) as whole:
+        for name in ("0 0.3 -0.2 0.9 1", "map.fits"):
+            with pytest.raises(
+                DataError, match=rf"The region {name} is neither four numbers, as in 359 1 -0\.5 0\.5, nor"
+            ):
+                region_cut(tmp_path / name, whole)
+
+
 def test_a_region_off_the_map_is_an_error(tmp_path: Path) -> None:
     with FitsImage(written(tmp_path, header())) as whole:
         with pytest.raises(DataError, match=r"does not show the region l = 30 to 31, b = -1 to 1\."):

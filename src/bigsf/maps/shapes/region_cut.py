@@ -12,7 +12,7 @@ from bigsf.errors import DataError
 from bigsf.maps.config import MapConfig, SkyBox
 from bigsf.maps.fits_image import Cut, FitsImage
 from bigsf.maps.shapes.canvas import Canvas
-from bigsf.maps.shapes.drawn_mask import DrawnMask
+from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
 
 _STEP_PX = 64
 _POINTS = 400  # on each side of a box on the sky
@@ -42,6 +42,11 @@ def region_cut(region: SkyBox | Path, image: FitsImage) -> Cut:
         Where the map has no celestial WCS or does not show the part, or the file cannot be read.
     """
     if isinstance(region, Path):
+        if not is_drawn(region):
+            raise DataError(
+                f"The region {region.name} is neither four numbers, as in 359 1 -0.5 0.5, nor a file of regions, "
+                "spines or a MOC."
+            )
         mask = DrawnMask(region, image).mask
         marked = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
         low, high = (np.array([each[end] for each in marked]) for end in (0, -1))
