@@ -17,6 +17,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 from torch import nn
+from torch.distributed import HashStore
 
 from bigsf.errors import (
     BigsfError,
@@ -28,15 +29,16 @@ from bigsf.errors import (
     TrainingError,
     UsageError,
 )
-from bigsf.interrupts import Stop
+from bigsf.interrupts import Interrupted, Stop
+from bigsf.lock import lock_folder
 from bigsf.metrics.metric import State
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import Parts, build_run
 from bigsf.training.checks import check_states
 from bigsf.training.components.losses import LossSum
 from bigsf.training.dataset import PatchDataset
-from bigsf.training.distributed import World, join_world
-from bigsf.training.lock import lock_folder
+from bigsf.training.distributed import World
+from bigsf.training.launcher import join_world
 from bigsf.training.resume import warn_if_elsewhere
 from bigsf.training.run_config import RunConfig
 from bigsf.training.sent_array import SentArray
@@ -197,8 +199,13 @@ def test_what_another_process_sends_is_never_run(sent: str, tmp_path: Path, monk
     pickled = pickle.dumps(Hostile(tmp_path / "made"))
     content = pickled if sent == "pickle" else sent.encode(errors="surrogateescape")
     monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(content))
+    notes = HashStore()
+    notes.set("0/0", content)  # type: ignore[arg-type]  # its stub takes text alone
+    for ask in (World(1, 2, notes=notes).first, World(1, 2, notes=notes).each):
+        with pytest.raises(LostProcessError, match=r"Process 0 of 2 sent what no process of this run sends: "):
+            ask(lambda: None)
     with pytest.raises(LostProcessError, match=r"Process 0 of 2 sent what no process of this run sends: "):
-        World(1, 2).first(lambda: None)
+        World(1, 2).gather(None, TypeAdapter(tuple[str, int] | None))
     assert not (tmp_path / "made").exists()
     pickle.loads(pickled)
     assert (tmp_path / "made").exists(), "it would have worked"
@@ -235,27 +242,60 @@ class OddDataError(DataError):
         (OddDataError("odd"), DataError),
     ],
 )
-def test_an_error_of_the_first_process_is_raised_in_the_others(
-    error: BigsfError, kind: type[BigsfError], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[bytes] = []
-
-    def note(received: list[torch.Tensor], own: torch.Tensor) -> None:
-        sent.append(own.numpy().tobytes())
-        for place in received:
-            place.copy_(own)
-
+def test_an_error_of_a_process_is_raised_in_the_others(error: BigsfError, kind: type[BigsfError]) -> None:
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(torch.distributed, "all_gather", note)
-    with pytest.raises(kind) as first:
-        World(0, 2).first(fail)
-    assert first.value is error
-    monkeypatch.setattr(torch.distributed, "all_gather", SentFirst(sent[-1]))
-    with pytest.raises(kind, match=re.escape(str(error))) as other:
-        World(1, 2).first(fail)
-    assert (type(other.value), other.value.exit_code) == (kind, error.exit_code)
+    for work in ("first", "each"):
+        notes = HashStore()
+        with pytest.raises(kind) as first:
+            getattr(World(0, 2, notes=notes), work)(fail)
+        assert first.value is error
+        with pytest.raises(kind, match=re.escape(str(error))) as other:
+            getattr(World(1, 2, notes=notes), work)(lambda: None)
+        assert (type(other.value), other.value.exit_code) == (kind, error.exit_code)
+
+
+def test_a_process_that_is_stopped_or_breaks_down_does_not_let_the_others_wait() -> None:
+    def ended(by: BaseException) -> World:
+        """Return the other process's world, once the first has ended by an exception."""
+
+        def end() -> None:
+            raise by
+
+        notes = HashStore()
+        with pytest.raises(type(by)):
+            World(0, 2, notes=notes).first(end)
+        return World(1, 2, notes=notes)
+
+    with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM\.$"):
+        ended(Interrupted(Stop("SIGTERM", 143))).first(lambda: None)
+    with pytest.raises(LostProcessError, match=r"^Process 0 of 2 has failed: see what it says\.$"):
+        ended(ZeroDivisionError()).first(lambda: None)
+
+
+WAITING = """
+import sys, time
+from datetime import timedelta
+from unittest import mock
+from torch import distributed
+from bigsf.training.launcher import join_world
+
+init = distributed.init_process_group
+with mock.patch.object(distributed, "init_process_group", lambda *a, **k: init(*a, **k, timeout=timedelta(seconds=1))):
+    with join_world("cpu") as world:
+        world.first(lambda: time.sleep(3))
+        world.each(lambda: time.sleep(3 * world.rank))
+        print(int(world.sums([world.rank])[0]), "of", world.size)
+"""
+
+
+def test_no_collective_waits_for_work(tmp_path: Path) -> None:
+    script = tmp_path / "waiting.py"
+    script.write_text(WAITING)
+    done = run_program([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["1 of 2", "1 of 2"]
 
 
 def test_all_processes_stop_for_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:

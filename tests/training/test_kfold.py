@@ -16,13 +16,13 @@ from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
+from bigsf.lock import lock_folder
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
 from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
-from bigsf.training.lock import lock_folder
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot

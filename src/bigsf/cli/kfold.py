@@ -26,8 +26,8 @@ def kfold(
 
     Splits that are done are kept, and splits that were interrupted are resumed.
     """
-    from bigsf.training.distributed import join_world
     from bigsf.training.kfold import KFold, check_only
+    from bigsf.training.launcher import join_world
     from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
 

@@ -39,8 +39,8 @@ def resume(
 
 
 def _resume_kfold(path: Path, device: str | None, time_limit_s: float | None, trust: bool, dry_run: bool) -> None:
-    from bigsf.training.distributed import join_world
     from bigsf.training.kfold import KFold
+    from bigsf.training.launcher import join_world
     from bigsf.training.trainer import Trainer
 
     if dry_run:
@@ -62,7 +62,7 @@ def _resume_run(
     trust: bool,
     dry_run: bool,
 ) -> None:
-    from bigsf.training.distributed import join_world
+    from bigsf.training.launcher import join_world
     from bigsf.training.trainer import Trainer
 
     with join_world(device) as world:

@@ -35,7 +35,7 @@ def train(
     schema: Schema = False,
 ) -> None:
     """Train one model on one split of the folds, and score it on the test folds."""
-    from bigsf.training.distributed import join_world
+    from bigsf.training.launcher import join_world
     from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
 

@@ -13,6 +13,7 @@ from bigsf.errors import DataError
 from bigsf.files import sha256
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.masks import OnGrid, read_mask
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import beam_px, pixel_scale_deg, sky_coordinates
 
 
@@ -27,6 +28,11 @@ class MapRows(Protocol):
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing."""
         ...
+
+
+def read_tile(planes: MapRows, tile: Tile) -> FloatArray:
+    """Return a part of a map `(c, rows, columns)`, raw values, NaN = missing."""
+    return planes.read_rows(tile.y0, tile.y1)[:, :, tile.x0 : tile.x1]
 
 
 class MapOnSky(MapRows, Protocol):

@@ -1,6 +1,8 @@
 """Shape of a map -> chunks of rows, windows and their weights: pure geometry, in pixels."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,34 @@ READ_PIXELS = 1_000_000
 
 BLOCK_PIXELS = 1 << 18
 """Pixels that are worked on at a time, a part of a chunk: what the caches of a processor hold."""
+
+
+class Tile(NamedTuple):
+    """A part of a map: rows y0 to y1 and columns x0 to x1, the ends exclusive."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int]) -> Self:
+        """Return the whole of a map `(ny, nx)`."""
+        return cls(0, shape[0], 0, shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the part."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+
+def tiles_of(shape: tuple[int, int], rows: int, columns: int) -> list[list[Tile]]:
+    """Return the rows of tiles of a map `(ny, nx)`; all have at most so many rows and columns, and about as many."""
+    y_edges, x_edges = (
+        np.linspace(0, size, -(-size // most) + 1).round().astype(int).tolist()
+        for size, most in zip(shape, (rows, columns), strict=True)
+    )
+    return [[Tile(y0, y1, x0, x1) for x0, x1 in pairwise(x_edges)] for y0, y1 in pairwise(y_edges)]
 
 
 def window_starts(length: int, window: int, stride: int) -> IntArray:
@@ -101,3 +131,17 @@ def count_in_windows(mask: BoolArray, window: int, y: IntArray, x: IntArray) -> 
     across = np.zeros((len(y), mask.shape[1] + 1), np.int32)
     np.cumsum(columns, axis=1, dtype=np.int32, out=across[:, 1:])
     return across[:, x + window] - across[:, x]
+
+
+def extended(plane: FloatArray, height: int) -> FloatArray:
+    """Return a plane `(m, rows, nx)` with rows of zeros added below, up to a height."""
+    missing = max(0, height - plane.shape[1])
+    return np.pad(plane, ((0, 0), (0, missing), (0, 0)))
+
+
+def padded(band: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """Return a band `(c, rows, nx)` with missing pixels added below and to the right, up to a shape."""
+    below, right = shape[0] - band.shape[1], shape[1] - band.shape[2]
+    if not below and not right:
+        return band
+    return np.pad(band, ((0, 0), (0, below), (0, right)), constant_values=np.nan)

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
 from bigsf.maps.planes import MapRows
+from bigsf.maps.tiling import Tile
 
 Kind = TypeVar("Kind", bound=np.generic)
 
@@ -80,31 +81,39 @@ def squares(planes: npt.NDArray[Kind], n: int, fill: Any) -> npt.NDArray[Kind]:
     return np.asarray(blocks.swapaxes(-2, -3)).reshape(*blocks.shape[:-3], (nx + right) // n, n * n)
 
 
-def enlarged(level: FloatArray, n: int, y0: int, y1: int, nx: int) -> FloatArray:
-    """Return rows y0 to y1 (exclusive) of a map from its binned one, bilinear over valid squares.
+def squares_beside(tile: Tile, n: int, shape: tuple[int, int]) -> Tile:
+    """Return the squares in and beside a part of a map, of the `shape` (ny, nx) that the binned map has."""
+    y0, x0 = max(0, tile.y0 // n - 1), max(0, tile.x0 // n - 1)
+    return Tile(y0, min(shape[0], (tile.y1 - 1) // n + 2), x0, min(shape[1], (tile.x1 - 1) // n + 2))
+
+
+def enlarged(level: FloatArray, held: Tile, n: int, tile: Tile, shape: tuple[int, int]) -> FloatArray:
+    """Return a part of a map from its binned one, bilinear over valid squares.
 
     Parameters
     ----------
     level
-        The binned map `(m, ny / n, nx / n)`, NaN where missing.
+        A part of the binned map, `(m, y, x)`, NaN where missing.
+    held
+        Which part that is: `squares_beside` the tile, or more.
     n
         Side of the squares.
-    y0, y1
-        Rows of the map.
-    nx
-        Its columns.
+    tile
+        The part of the map.
+    shape
+        (ny, nx) of the whole binned map.
 
     Returns
     -------
     ndarray
-        float32 `(m, y1 - y0, nx)`; NaN where no square beside a pixel is valid.
+        float32 `(m, y, x)`; NaN where no square beside a pixel is valid.
     """
-    total = np.zeros((len(level), y1 - y0, nx), np.float32)
+    total = np.zeros((len(level), *tile.shape), np.float32)
     weight = np.zeros_like(total)
-    for rows, of_rows in _neighbours(np.arange(y0, y1), n, level.shape[1]):
-        part = level[:, rows].astype(np.float32)
-        for columns, of_columns in _neighbours(np.arange(nx), n, level.shape[2]):
-            values = part[:, :, columns]
+    for rows, of_rows in _neighbours(np.arange(tile.y0, tile.y1), n, shape[0]):
+        part = level[:, rows - held.y0].astype(np.float32)
+        for columns, of_columns in _neighbours(np.arange(tile.x0, tile.x1), n, shape[1]):
+            values = part[:, :, columns - held.x0]
             share = (of_rows[:, None] * of_columns).astype(np.float32) * np.isfinite(values)
             total += share * np.nan_to_num(values)
             weight += share

@@ -13,11 +13,11 @@ from scipy.ndimage import maximum_filter
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
 from bigsf.errors import ConfigError
-from bigsf.maps.planes import MapRows
-from bigsf.maps.tiling import blend_weight, count_in_windows, row_chunks, window_starts
+from bigsf.maps.planes import MapRows, read_tile
+from bigsf.maps.tiling import Tile, blend_weight, count_in_windows, extended, padded, row_chunks, window_starts
 from bigsf.models.device import autocast
 from bigsf.models.positions import position_lookup
-from bigsf.models.pyramid import BinnedMap, LargestScale, enlarged, squares
+from bigsf.models.pyramid import BinnedMap, LargestScale, enlarged, squares, squares_beside
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
@@ -99,16 +99,13 @@ class SlidingWindowPredictor:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
-        for y0, y1, probability, _ in self._predict_scales(planes, pixel_mask, advance):
+        for y0, y1, probability, _ in self.predict_tile(Tile.whole(planes.shape), planes, pixel_mask, advance):
             yield y0, y1, probability
 
     def predict_scales(
         self, planes: MapRows, advance: Callable[[int], None] = lambda _: None
     ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
         """Yield the bands of `predict_bands`, and the factor by which the map was binned for the probability.
-
-        It is the factor at which the mean over the models is largest; of equal ones the smallest. The probability of
-        each model is its own largest.
 
         Parameters
         ----------
@@ -117,86 +114,115 @@ class SlidingWindowPredictor:
 
         Yields
         ------
+        y0, y1, probability, scale
+            As `predict_tile` does.
+        """
+        return self.predict_tile(Tile.whole(planes.shape), planes, None, advance)
+
+    def predict_tile(
+        self,
+        tile: Tile,
+        planes: MapRows,
+        pixel_mask: PixelMask | None = None,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
+        """Yield the bands of rows of a part of a map; its pixels are those of the whole map's prediction.
+
+        The factor of a pixel is that at which the mean over the models is largest; of equal ones the smallest. The
+        probability of each model is its own largest.
+
+        Parameters
+        ----------
+        tile
+            The part.
+        planes, pixel_mask, advance
+            As for `predict_bands`.
+
+        Yields
+        ------
         y0, y1 : int
             The rows.
         probability : ndarray
-            float32 `(models, y1 - y0, nx)`; NaN where the map is missing.
+            float32 `(models, y1 - y0, columns of the tile)`; NaN as for `predict_bands`.
         scale : ndarray
-            uint8 `(y1 - y0, nx)`; 0 where the probability is NaN, or no square of a binned map is valid.
+            uint8 `(y1 - y0, columns of the tile)`: the factor by which the map was binned where the probability was
+            taken from; 0 where it is NaN, or no square of a binned map is valid.
         """
-        return self._predict_scales(planes, None, advance)
-
-    def _predict_scales(
-        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
-    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
-        levels = {n: self._binned_level(planes, n, pixel_mask) for n in self.scales if n > 1}
+        levels = [_Level(self, planes, n, tile, pixel_mask) for n in self.scales if n > 1]
         bands = self._predict_level if 1 in self.scales else self._zeros
-        for y0, y1, probability in bands(planes, pixel_mask, advance):
+        for y0, y1, probability in bands(planes, pixel_mask, advance, tile):
             wanted = ~np.isnan(probability)
             largest = LargestScale(np.asarray(wanted.any(axis=0)))
             if 1 in self.scales:
                 largest.add(1, probability)
-            for n, level in levels.items():
-                coarse = enlarged(level, n, y0, y1, planes.shape[1])
+            for level in levels:
+                coarse = level.enlarged(tile._replace(y0=y0, y1=y1))
                 np.fmax(probability, coarse, out=probability, where=wanted)
-                largest.add(n, coarse)
+                largest.add(level.n, coarse)
             yield y0, y1, probability, largest.scale
 
     def _zeros(
-        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
+        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None], tile: Tile
     ) -> Iterator[tuple[int, int, FloatArray]]:
         """Yield bands that are 0 where a pixel is to be predicted and NaN elsewhere."""
-        for y0, y1 in row_chunks(planes.shape):
-            wanted = self._wanted(planes.read_rows(y0, y1), pixel_mask, y0, y1, planes.shape[1])
-            yield y0, y1, np.where(wanted, np.float32(0), np.float32(np.nan))
-            advance(y1 - y0)
-
-    def _binned_level(self, planes: MapRows, n: int, pixel_mask: PixelMask | None) -> FloatArray:
-        """Return the probability of a binned map as a whole, `(models, ny / n, nx / n)` in float16."""
-        ny = planes.shape[0]
-
-        def wanted(y0: int, y1: int) -> BoolArray:
-            assert pixel_mask is not None
-            top = max(0, y0 - 1)
-            mask = squares(pixel_mask(n * top, min(n * (y1 + 1), ny)), n, False).any(axis=-1)
-            return np.asarray(maximum_filter(mask, (1, 3, 3))[:, y0 - top :][:, : y1 - y0])
-
-        bands = self._predict_level(BinnedMap(planes, n), wanted if pixel_mask else None, lambda _: None, n)
-        return np.concatenate([probability.astype(np.float16) for _, _, probability in bands], axis=1)
+        for top, bottom in row_chunks(tile.shape):
+            band = tile._replace(y0=tile.y0 + top, y1=tile.y0 + bottom)
+            wanted = self._wanted(read_tile(planes, band), pixel_mask, band)
+            yield band.y0, band.y1, np.where(wanted, np.float32(0), np.float32(np.nan))
+            advance(bottom - top)
 
     def _predict_level(
-        self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None], n: int = 1
+        self,
+        planes: MapRows,
+        pixel_mask: PixelMask | None,
+        advance: Callable[[int], None],
+        tile: Tile,
+        n: int = 1,
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield the bands of a map that is binned by n."""
-        ny, nx = planes.shape
-        starts_y = window_starts(ny, self.window, self.stride)
-        starts_x = window_starts(nx, self.window, self.stride)
+        """Yield the bands of a part of a map that is binned by n."""
+        (ny, nx), window = planes.shape, self.window
+        starts_y, starts_x = (
+            starts[(starts < end) & (starts + window > first)]
+            for starts, first, end in (
+                (window_starts(ny, window, self.stride), tile.y0, tile.y1),
+                (window_starts(nx, window, self.stride), tile.x0, tile.x1),
+            )
+        )
+        left = int(starts_x[0])
+        width, columns = int(starts_x[-1]) + window - left, slice(tile.x0 - left, tile.x1 - left)
         group = max(1, self.batch_size // len(starts_x))  # rows of windows that fill a batch
-        sums = weights = np.zeros((len(self.models), 0, max(nx, self.window)), np.float32)
-        top = 0
+        sums = weights = np.zeros((len(self.models), 0, width), np.float32)
+        top = int(starts_y[0])
         for first in range(0, len(starts_y), group):
             y = starts_y[first : first + group]
             done = int(y[0]) - top
-            top, height = int(y[0]), int(y[-1] - y[0]) + self.window
-            sums, weights = (_extended(plane[:, done:], height) for plane in (sums, weights))
-            band = _padded(planes.read_rows(top, min(top + height, ny)), (height, sums.shape[2]))
-            wanted = self._wanted(band, pixel_mask, top, min(top + height, ny), nx)
+            top, height = int(y[0]), int(y[-1] - y[0]) + window
+            sums, weights = (extended(plane[:, done:], height) for plane in (sums, weights))
+            seen = Tile(top, min(top + height, ny), left, min(left + width, nx))
+            band = padded(read_tile(planes, seen), (height, width))
+            wanted = self._wanted(band, pixel_mask, seen)
+            wanted[:, : max(0, tile.y0 - top)] = wanted[:, max(0, tile.y1 - top) :] = False
+            wanted[:, :, : columns.start] = wanted[:, :, columns.stop :] = False
             for number in range(len(self.models)):
-                self._predict(number, band, wanted[number], (top, n), y - top, starts_x, sums[number], weights[number])
+                self._predict(number, band, wanted[number], seen, n, y, starts_x, sums[number], weights[number])
             last = first + group >= len(starts_y)
-            end = ny if last else int(starts_y[first + group])
-            rows = slice(0, end - top)
+            start, end = max(top, tile.y0), tile.y1 if last else min(int(starts_y[first + group]), tile.y1)
+            if start >= end:
+                continue
+            rows = slice(start - top, end - top)
             with np.errstate(invalid="ignore"):
-                mean = sums[:, rows, :nx] / weights[:, rows, :nx]
-            yield top, end, np.where(wanted[:, rows, :nx], mean, np.float32(np.nan))
-            advance(end - top)
+                mean = sums[:, rows, columns] / weights[:, rows, columns]
+            yield start, end, np.where(wanted[:, rows, columns], mean, np.float32(np.nan))
+            advance(end - start)
 
-    def _wanted(self, band: FloatArray, pixel_mask: PixelMask | None, y0: int, y1: int, nx: int) -> BoolArray:
+    def _wanted(self, band: FloatArray, pixel_mask: PixelMask | None, seen: Tile) -> BoolArray:
+        """Return which model predicts which pixel of a band, whose pixels beyond those of `seen` are missing."""
         valid = np.isfinite(band).all(axis=0, keepdims=True)
         wanted: BoolArray = np.repeat(valid, len(self.models), axis=0)
         if pixel_mask is not None:
-            wanted[:, : y1 - y0, :nx] &= pixel_mask(y0, y1)
+            ny, nx = seen.shape
+            wanted[:, :ny, :nx] &= pixel_mask(seen.y0, seen.y1)[:, :, seen.x0 : seen.x1]
         return wanted
 
     def _predict(
@@ -204,19 +230,21 @@ class SlidingWindowPredictor:
         model: int,
         band: FloatArray,
         wanted: BoolArray,
-        level: tuple[int, int],
+        seen: Tile,
+        n: int,
         starts_y: IntArray,
         starts_x: IntArray,
         sums: FloatArray,
         weights: FloatArray,
     ) -> None:
-        top, n = level
+        starts_y, starts_x = starts_y - seen.y0, starts_x - seen.x0
         row, column = np.nonzero(count_in_windows(wanted, self.window, starts_y, starts_x))
         y, x = starts_y[row], starts_x[column]
         windows = sliding_window_view(band, (self.window, self.window), axis=(1, 2))
         for start in range(0, len(y), self.batch_size):
             ys, xs = y[start : start + self.batch_size], x[start : start + self.batch_size]
-            centre = n * (np.stack([ys + top, xs], axis=1) + self.window / 2) - 0.5
+            corner = np.stack([ys + seen.y0, xs + seen.x0], axis=1)
+            centre: Float64Array = n * (corner + self.window / 2) - 0.5
             probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
             for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
                 place = np.s_[y0 : y0 + self.window, x0 : x0 + self.window]
@@ -231,6 +259,30 @@ class SlidingWindowPredictor:
         with autocast(self.device, self.dtype):
             probability = self._predict_windows(self._folded[model], batch, position)
         return np.asarray(probability[:, 0].cpu().numpy())
+
+
+class _Level:
+    """The probability of a part of a map that is predicted on the map binned by n; held in float16."""
+
+    def __init__(
+        self, predictor: SlidingWindowPredictor, planes: MapRows, n: int, tile: Tile, pixel_mask: PixelMask | None
+    ) -> None:
+        binned, ny = BinnedMap(planes, n), planes.shape[0]
+        self.n, self._shape = n, binned.shape
+        self._held = squares_beside(tile, n, binned.shape)
+
+        def wanted(y0: int, y1: int) -> BoolArray:
+            assert pixel_mask is not None
+            top = max(0, y0 - 1)
+            mask = squares(pixel_mask(n * top, min(n * (y1 + 1), ny)), n, False).any(axis=-1)
+            return np.asarray(maximum_filter(mask, (1, 3, 3))[:, y0 - top :][:, : y1 - y0])
+
+        bands = predictor._predict_level(binned, wanted if pixel_mask else None, lambda _: None, self._held, n)
+        self._probability = np.concatenate([band.astype(np.float16) for _, _, band in bands], axis=1)
+
+    def enlarged(self, tile: Tile) -> FloatArray:
+        """Return the probability `(models, y, x)` of a part of the map, on its grid."""
+        return enlarged(self._probability, self._held, self.n, tile, self._shape)
 
 
 def _predict_once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
@@ -248,17 +300,3 @@ def _predict_in_all_orientations(
             probability = model.probabilities(view.flip(3) if mirrored else view, position)
             total += (probability.flip(3) if mirrored else probability).rot90(-turns, (2, 3))
     return total / 8
-
-
-def _extended(plane: FloatArray, height: int) -> FloatArray:
-    """Return the plane `(m, rows, nx)` with rows of zeros added below, up to a height."""
-    missing = max(0, height - plane.shape[1])
-    return np.pad(plane, ((0, 0), (0, missing), (0, 0)))
-
-
-def _padded(band: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Return the band `(c, rows, nx)` with missing pixels added below and to the right."""
-    below, right = shape[0] - band.shape[1], shape[1] - band.shape[2]
-    if not below and not right:
-        return band
-    return np.pad(band, ((0, 0), (0, below), (0, right)), constant_values=np.nan)

@@ -4,35 +4,25 @@ What they exchange is data and never code: tensors of numbers, and JSON text tha
 joins the run can end or spoil it, but runs nothing in the other processes.
 """
 
-import ctypes
-import os
-import re
-import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
 from typing import NamedTuple, Self, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import distributed, nn
 
-from bigsf import console
-from bigsf.errors import BigsfError, ConfigError, InterruptedRunError, LostProcessError
-from bigsf.interrupts import Stop
+from bigsf.errors import BigsfError, InterruptedRunError, LostProcessError
+from bigsf.interrupts import Interrupted, Stop
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-_LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
-_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-
-_LAUNCHERS = {
-    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
-}
-"""The environment variables of each launcher: rank, number of processes, and rank on the node."""
+_POLL_S = 0.05  # between two looks for a note
 
 
 class _Failure(NamedTuple):
@@ -77,12 +67,16 @@ class World:
         Number of this process on its node, and of its GPU.
     device
         Where tensors lie that processes exchange: that GPU, or the memory of the CPU.
+    notes
+        Where processes leave notes for each other; None: there is one process.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     device: str = "cpu"
+    notes: distributed.Store | None = None
+    _turns: Iterator[int] = field(default_factory=count, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -114,16 +108,18 @@ class World:
         """
         if self.size == 1:
             return [item]
-        items = []
-        for rank, text in enumerate(self._gather_bytes(kind.dump_json(item))):
-            try:
-                items.append(kind.validate_json(text))
-            except ValidationError as error:
-                raise LostProcessError(
-                    f"Process {rank} of {self.size} sent what no process of this run sends: "
-                    f"{error.errors()[0]['msg']}. Is it of the same version of BigSF, and yours?"
-                ) from None
-        return items
+        texts = self._gather_bytes(kind.dump_json(item))
+        return [self._validated(text, rank, kind) for rank, text in enumerate(texts)]
+
+    def _validated(self, text: bytes, rank: int, kind: TypeAdapter[Item]) -> Item:
+        """Return what another process has sent as JSON text."""
+        try:
+            return kind.validate_json(text)
+        except ValidationError as error:
+            raise LostProcessError(
+                f"Process {rank} of {self.size} sent what no process of this run sends: {error.errors()[0]['msg']}. "
+                "Is it of the same version of BigSF, and yours?"
+            ) from None
 
     def _gather_bytes(self, content: bytes) -> list[bytes]:
         """Return the bytes that each process gives; first their numbers, as all must send tensors of one length."""
@@ -137,7 +133,7 @@ class World:
         return [each[: int(n)].cpu().numpy().tobytes() for each, n in zip(received, lengths, strict=True)]
 
     def first(self, work: Callable[[], Result]) -> Result | None:
-        """Let the first process work while the others wait.
+        """Let the first process work while the others wait; the work may take any time.
 
         Returns
         -------
@@ -149,17 +145,60 @@ class World:
         BigsfError
             An error of the work, in all processes.
         """
-        error: BigsfError | None = None
-        result: Result | None = None
+        turn = next(self._turns)
         if self.is_first:
-            try:
-                result = work()
-            except BigsfError as raised:
-                error = raised
-        failure = self.gather(_Failure.of(error) if error else None, _FAILURE)[0]
+            with self._reporting(turn):
+                return work()
+        self._raise_failure(turn, 0)
+        return None
+
+    def each(self, work: Callable[[], object]) -> None:
+        """Let all processes work, and wait until the last has ended; the work may take any time.
+
+        Raises
+        ------
+        BigsfError
+            An error of any of them, in all processes.
+        """
+        turn = next(self._turns)
+        with self._reporting(turn):
+            work()
+        for rank in range(self.size):
+            self._raise_failure(turn, rank)
+
+    @contextmanager
+    def _reporting(self, turn: int) -> Iterator[None]:
+        """Leave a note for the others how the work in a `with` block has ended."""
+        failure: _Failure | None = None
+        try:
+            yield
+        except BigsfError as error:
+            failure = _Failure.of(error)
+            raise
+        except Interrupted as interrupted:
+            stop = interrupted.stop
+            failure = _Failure(InterruptedRunError.__name__, f"Stopped by {stop.by}.", stop.exit_code)
+            raise
+        except BaseException:
+            failure = _Failure.of(LostProcessError(f"Process {self.rank} of {self.size} has failed: see what it says."))
+            raise
+        finally:
+            if self.notes is not None:
+                self.notes.set(f"{turn}/{self.rank}", _FAILURE.dump_json(failure))
+
+    def _raise_failure(self, turn: int, rank: int) -> None:
+        """Wait for the note of a process, and raise its failure.
+
+        This is no collective operation: such a one ends the run where it waits for longer than the time limit of the
+        process group, 10 or 30 minutes.
+        """
+        if rank == self.rank or self.notes is None:
+            return
+        while not self.notes.check([f"{turn}/{rank}"]):
+            time.sleep(_POLL_S)
+        failure = self._validated(self.notes.get(f"{turn}/{rank}"), rank, _FAILURE)
         if failure is not None:
-            raise error or failure.error()
-        return result
+            raise failure.error()
 
     def agree(self, stop: Stop | None) -> Stop | None:
         """Return why all processes stop now, or None; a signal to any of them stops all, and so does a time limit."""
@@ -170,102 +209,10 @@ class World:
 
     def wait(self) -> None:
         """Wait for all processes."""
-        if self.size > 1:
-            distributed.barrier()
+        self.each(lambda: None)
 
     def share_buffers(self, module: nn.Module) -> None:
         """Copy the buffers of the first process, e.g. the running statistics of batch norm, to all others."""
         if self.size > 1:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)
-
-
-def _ranks() -> tuple[int, int, int]:
-    """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone.
-
-    Raises
-    ------
-    ConfigError
-        Where variables are missing, are no numbers, or do not fit together.
-    """
-    if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
-        names = _LAUNCHERS["torchrun"]
-    elif "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        names = _LAUNCHERS["srun"]
-    else:
-        return 0, 1, 0
-    remedy = (
-        f"{', '.join(names)} must be set together, each to a number, as torchrun and srun do; for one process "
-        f"alone, unset {names[0]} and {names[1]}."
-    )
-    rank, size, local_rank = (_number(name, remedy) for name in names)
-    if rank >= size:
-        raise ConfigError(
-            f"{names[0]}={rank} and {names[1]}={size}: processes are numbered from 0, so {names[0]} must be below "
-            f"{names[1]}."
-        )
-    return rank, size, local_rank
-
-
-def _number(name: str, remedy: str) -> int:
-    """Return an environment variable as a number from 0 on; a launcher need not set LOCAL_RANK."""
-    text = os.environ.get(name, "0" if name == "LOCAL_RANK" else "")
-    if not re.fullmatch("[0-9]{1,9}", text):
-        found = f"{name}={text!r}" if text else f"no {name}"
-        raise ConfigError(f"The environment has {found}. {remedy}")
-    return int(text)
-
-
-def _end_with_parent() -> None:
-    """Let the end of the launcher, however it comes, stop this process in order. Only Linux knows how."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _connection_lost(error: RuntimeError) -> bool:
-    """Say whether an error means that another process is gone; gloo and nccl have no class of their own for it."""
-    return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
-
-
-@contextmanager
-def join_world(device: str | None = None) -> Iterator[World]:
-    """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
-
-    Raises
-    ------
-    ConfigError
-        Where several processes do not know where to meet.
-    LostProcessError
-        Where another process has died.
-    """
-    rank, size, local_rank = _ranks()
-    if size == 1:
-        yield World()
-        return
-    if "MASTER_ADDR" not in os.environ:
-        raise ConfigError(
-            f"This is process {rank} of {size} but MASTER_ADDR is not set, so they cannot meet. Under srun: export "
-            "MASTER_ADDR=$(scontrol show hostnames | head -n 1) MASTER_PORT=29500."
-        )
-    os.environ.setdefault("MASTER_PORT", "29500")
-    _number("MASTER_PORT", "Set it to the number of a free port, e.g. 29500.")
-    _end_with_parent()
-    on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
-    exchange = f"cuda:{local_rank}" if on_gpu else "cpu"
-    if on_gpu:
-        torch.cuda.set_device(exchange)
-    if rank:
-        console.configure_output(quiet=True)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
-    try:
-        yield World(rank, size, local_rank, exchange)
-    except RuntimeError as error:
-        if not _connection_lost(error):
-            raise
-        raise LostProcessError(
-            f"Process {rank} of {size} lost its connection to another, which has likely died: see what that one said, "
-            "and which is the first that torchrun or srun names as failed (a process killed with signal 9 often had no "
-            "memory). Go on with bigsf resume and the folder of the run."
-        ) from error
-    finally:
-        distributed.destroy_process_group()

@@ -13,6 +13,7 @@ from bigsf.evaluation.summary import summarise_kfold
 from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
+from bigsf.lock import lock_folder
 from bigsf.models.device import pick_device, resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
@@ -21,7 +22,6 @@ from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, warn_of_untested_folds
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
-from bigsf.training.lock import lock_folder
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder

@@ -15,12 +15,12 @@ from bigsf.evaluation.map_scores import baseline_scores
 from bigsf.evaluation.records import RunScores
 from bigsf.files import make_folder
 from bigsf.interrupts import StopRequest, stopping
+from bigsf.lock import lock_folder
 from bigsf.models.device import deterministic
 from bigsf.training.build import Parts, build_run
 from bigsf.training.callbacks import Callback, Checkpoints, Tracking
 from bigsf.training.components.trackers import CSVConfig, Tracker
 from bigsf.training.distributed import World
-from bigsf.training.lock import lock_folder
 from bigsf.training.resume import NewerSnapshots, build_resumed_run, set_newer_aside
 from bigsf.training.run import TrainingRun
 from bigsf.training.run_config import RunConfig

@@ -1,0 +1,156 @@
+"""The probability of a map, predicted tile by tile into a folder: by several processes, and in several sittings.
+
+A tile is a file that is there as a whole or not at all, so that the files tell what is done. The tiles, and the windows
+of each, are the same whoever predicts them: so is the result.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bigsf.arrays import FloatArray, MaskArray
+from bigsf.console import logger
+from bigsf.files import atomic_path, make_folder, refuse_link, write_text
+from bigsf.maps.planes import MapRows
+from bigsf.maps.tiling import Tile, row_chunks, tiles_of
+from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+
+TILE_ROWS, TILE_COLUMNS = 1024, 2048
+"""Largest tile. Windows that reach from one tile into the next are predicted in both: 5 % of them at half overlap."""
+
+_IDENTITY = "identity.json"
+
+
+class PredictedBand(NamedTuple):
+    """Some rows of a prediction."""
+
+    y0: int
+    y1: int
+    """The rows, the end exclusive."""
+    probability: FloatArray
+    """float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False."""
+    scale: MaskArray
+    """uint8 `(y1 - y0, nx)`: the factor by which the map was binned, see `SlidingWindowPredictor.predict_tile`."""
+
+
+class StoredPrediction:
+    """The probability of a map in a folder.
+
+    Parameters
+    ----------
+    folder
+        The folder; it holds nothing else.
+    identity
+        A text that changes with all that changes the prediction. Tiles of another identity are not used.
+    predictor
+        The models.
+    planes
+        The map.
+    pixel_mask
+        Which model predicts which pixel; by default each model predicts all.
+
+    Examples
+    --------
+    >>> prediction = StoredPrediction(Path("parts"), "map 1", predictor, planes)  # doctest: +SKIP
+    >>> prediction.open()  # doctest: +SKIP
+    >>> prediction.predict()  # doctest: +SKIP
+    >>> for y0, y1, probability, scale in prediction.bands(): ...  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: str,
+        predictor: SlidingWindowPredictor,
+        planes: MapRows,
+        pixel_mask: PixelMask | None = None,
+    ) -> None:
+        self.folder, self.identity = folder, identity
+        self.predictor, self.planes, self._pixel_mask = predictor, planes, pixel_mask
+        self._rows = tiles_of(planes.shape, TILE_ROWS, TILE_COLUMNS)
+        self._tiles = [tile for row in self._rows for tile in row]
+        self._models = len(predictor.models)
+
+    def open(self) -> None:
+        """Make the folder; what another prediction has left in it is removed. For one process alone."""
+        refuse_link(self.folder)
+        identity = self.folder / _IDENTITY
+        if self.folder.exists():
+            same = identity.is_file() and identity.read_text(encoding="utf-8", errors="replace") == self.identity
+            done = sum(map(self._is_done, self._tiles))
+            if same and done:
+                logger.info("%d of %d parts of the map are predicted already.", done, len(self._tiles))
+            if same:
+                return
+            if done:
+                logger.info("The map is predicted anew: the parts in %s are of other inputs or options.", self.folder)
+            self.remove()
+        make_folder(self.folder)
+        write_text(identity, self.identity)
+
+    def predict(self, rank: int = 0, size: int = 1, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Predict the tiles of one of several processes that are not there yet.
+
+        Parameters
+        ----------
+        rank, size
+            Number of this process, and of all.
+        advance
+            Called with numbers of pixels done; together they are those of the tiles of this process.
+
+        Raises
+        ------
+        UsageError
+            Where a tile cannot be written.
+        """
+        for tile in self._tiles[rank::size]:
+            if self._is_done(tile):
+                advance(tile.shape[0] * tile.shape[1])
+            else:
+                self._predict(tile, advance)
+
+    def pixels(self, rank: int = 0, size: int = 1) -> int:
+        """Return the pixels of the tiles of one of several processes."""
+        return sum(tile.shape[0] * tile.shape[1] for tile in self._tiles[rank::size])
+
+    def bands(self) -> Iterator[PredictedBand]:
+        """Yield bands of rows, top to bottom, that together are the whole map. All tiles must have been predicted."""
+        for row in self._rows:
+            y0, nx = row[0].y0, self.planes.shape[1]
+            for top, bottom in row_chunks((row[0].shape[0], nx * self._models)):
+                parts = [self._read(tile, top, bottom) for tile in row]
+                values = np.concatenate(parts, axis=2).swapaxes(0, 1)
+                probability = np.ascontiguousarray(values[: self._models])
+                yield PredictedBand(y0 + top, y0 + bottom, probability, values[-1].astype(np.uint8))
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, tile: Tile) -> Path:
+        return self.folder / f"{tile.y0}_{tile.x0}.f4"
+
+    def _is_done(self, tile: Tile) -> bool:
+        path = self._file(tile)
+        return path.is_file() and path.stat().st_size == 4 * (self._models + 1) * tile.shape[0] * tile.shape[1]
+
+    def _predict(self, tile: Tile, advance: Callable[[int], None]) -> None:
+        """Write the values of a tile as float32 `(rows, models + 1, columns)`; the last plane is the scale."""
+
+        def advance_rows(rows: int) -> None:
+            advance(rows * tile.shape[1])
+
+        bands = self.predictor.predict_tile(tile, self.planes, self._pixel_mask, advance_rows)
+        with atomic_path(self._file(tile)) as temporary, temporary.open("wb") as file:
+            for _, _, probability, scale in bands:
+                values = np.concatenate([probability, scale[None].astype(np.float32)])
+                file.write(np.ascontiguousarray(values.swapaxes(0, 1)).data)
+
+    def _read(self, tile: Tile, top: int, bottom: int) -> FloatArray:
+        """Return rows of a tile, counted from its first, `(rows, models + 1, columns)`."""
+        size = (self._models + 1) * tile.shape[1]
+        values = np.fromfile(self._file(tile), np.float32, (bottom - top) * size, offset=4 * top * size)
+        return values.reshape(bottom - top, self._models + 1, tile.shape[1])

@@ -1,0 +1,117 @@
+"""The environment of torchrun or srun -> the world of this process."""
+
+import ctypes
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import distributed
+
+from bigsf import console
+from bigsf.errors import ConfigError, LostProcessError
+from bigsf.training.distributed import World
+
+_LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
+
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+
+_LAUNCHERS = {
+    "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+}
+"""The environment variables of each launcher: rank, number of processes, and rank on the node."""
+
+
+def _ranks() -> tuple[int, int, int]:
+    """Return (rank, size, local rank) from the environment of torchrun or srun; (0, 1, 0) for one process alone.
+
+    Raises
+    ------
+    ConfigError
+        Where variables are missing, are no numbers, or do not fit together.
+    """
+    if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        names = _LAUNCHERS["torchrun"]
+    elif "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        names = _LAUNCHERS["srun"]
+    else:
+        return 0, 1, 0
+    remedy = (
+        f"{', '.join(names)} must be set together, each to a number, as torchrun and srun do; for one process "
+        f"alone, unset {names[0]} and {names[1]}."
+    )
+    rank, size, local_rank = (_number(name, remedy) for name in names)
+    if rank >= size:
+        raise ConfigError(
+            f"{names[0]}={rank} and {names[1]}={size}: processes are numbered from 0, so {names[0]} must be below "
+            f"{names[1]}."
+        )
+    return rank, size, local_rank
+
+
+def _number(name: str, remedy: str) -> int:
+    """Return an environment variable as a number from 0 on; a launcher need not set LOCAL_RANK."""
+    text = os.environ.get(name, "0" if name == "LOCAL_RANK" else "")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        found = f"{name}={text!r}" if text else f"no {name}"
+        raise ConfigError(f"The environment has {found}. {remedy}")
+    return int(text)
+
+
+def _end_with_parent() -> None:
+    """Let the end of the launcher, however it comes, stop this process in order. Only Linux knows how."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _connection_lost(error: RuntimeError) -> bool:
+    """Say whether an error means that another process is gone; gloo and nccl have no class of their own for it."""
+    return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
+
+
+@contextmanager
+def join_world(device: str | None = None) -> Iterator[World]:
+    """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
+
+    Raises
+    ------
+    ConfigError
+        Where several processes do not know where to meet.
+    LostProcessError
+        Where another process has died.
+    """
+    rank, size, local_rank = _ranks()
+    if size == 1:
+        yield World()
+        return
+    if "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"This is process {rank} of {size} but MASTER_ADDR is not set, so they cannot meet. Under srun: export "
+            "MASTER_ADDR=$(scontrol show hostnames | head -n 1) MASTER_PORT=29500."
+        )
+    os.environ.setdefault("MASTER_PORT", "29500")
+    _number("MASTER_PORT", "Set it to the number of a free port, e.g. 29500.")
+    _end_with_parent()
+    on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
+    exchange = f"cuda:{local_rank}" if on_gpu else "cpu"
+    if on_gpu:
+        torch.cuda.set_device(exchange)
+    if rank:
+        console.configure_output(quiet=True)
+    store, _, _ = next(distributed.rendezvous("env://", rank, size))
+    distributed.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
+    try:
+        yield World(rank, size, local_rank, exchange, distributed.PrefixStore("notes", store))
+    except RuntimeError as error:
+        if not _connection_lost(error):
+            raise
+        raise LostProcessError(
+            f"Process {rank} of {size} lost its connection to another, which has likely died: see what that one said, "
+            "and which is the first that torchrun or srun names as failed (a process killed with signal 9 often had no "
+            "memory). Go on with bigsf resume and the folder of the run."
+        ) from error
+    finally:
+        distributed.destroy_process_group()
