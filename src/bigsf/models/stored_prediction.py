@@ -6,6 +6,7 @@ of each, are the same whoever predicts them: so is the result.
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.console import logger
 from bigsf.files import atomic_path, make_folder, refuse_link, write_text
+from bigsf.lock import lock_folder
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, row_chunks, tiles_of
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
@@ -55,9 +57,10 @@ class StoredPrediction:
     Examples
     --------
     >>> prediction = StoredPrediction(Path("parts"), "map 1", predictor, planes)  # doctest: +SKIP
-    >>> prediction.open()  # doctest: +SKIP
-    >>> prediction.predict()  # doctest: +SKIP
-    >>> for y0, y1, probability, scale in prediction.bands(): ...  # doctest: +SKIP
+    >>> with prediction.opened():  # doctest: +SKIP
+    ...     prediction.predict()
+    ...     maps = [band.probability for band in prediction.bands()]
+    >>> prediction.remove()  # doctest: +SKIP
     """
 
     def __init__(
@@ -74,22 +77,31 @@ class StoredPrediction:
         self._tiles = [tile for row in self._rows for tile in row]
         self._models = len(predictor.models)
 
-    def open(self) -> None:
-        """Make the folder; what another prediction has left in it is removed. For one process alone."""
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder, and keep other commands out of it inside a `with` block; for the first process alone.
+
+        What another prediction has left in it is removed.
+
+        Raises
+        ------
+        UsageError
+            Where the folder cannot be made, or is in use by another command.
+        """
         refuse_link(self.folder)
-        identity = self.folder / _IDENTITY
-        if self.folder.exists():
+        make_folder(self.folder)
+        with lock_folder(self.folder):
+            identity = self.folder / _IDENTITY
             same = identity.is_file() and identity.read_text(encoding="utf-8", errors="replace") == self.identity
             done = sum(map(self._is_done, self._tiles))
-            if same and done:
-                logger.info("%d of %d parts of the map are predicted already.", done, len(self._tiles))
-            if same:
-                return
+            if not same:
+                for path in self.folder.glob("*"):
+                    path.unlink()
+                write_text(identity, self.identity)
             if done:
-                logger.info("The map is predicted anew: the parts in %s are of other inputs or options.", self.folder)
-            self.remove()
-        make_folder(self.folder)
-        write_text(identity, self.identity)
+                found = f"{done} of {len(self._tiles)} parts of the map are predicted already"
+                logger.info("%s%s.", found, "" if same else ", from other inputs or options: all are predicted anew")
+            yield
 
     def predict(self, rank: int = 0, size: int = 1, advance: Callable[[int], None] = lambda _: None) -> None:
         """Predict the tiles of one of several processes that are not there yet.

@@ -13,7 +13,8 @@ from torch import nn
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.figures import save_figure
-from bigsf.files import sha256
+from bigsf.files import hidden_name, sha256
+from bigsf.interrupts import stopping
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.planes import MapSource
@@ -22,6 +23,7 @@ from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.positions import warn_if_elsewhere
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 from bigsf.segmentation.comparison import resolve_scales, warn_if_unlike
@@ -32,6 +34,9 @@ from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
 from bigsf.segmentation.result_checks import check_numbers, warn_of_result
 from bigsf.training.checks import takes_logarithm
+from bigsf.training.distributed import World
+from bigsf.training.shared_prediction import predicted_by
+from bigsf.version import __version__
 
 _PRECISIONS: dict[torch.dtype, Precision] = {
     torch.float32: "fp32",
@@ -51,6 +56,8 @@ def segment(
     trust: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    world: World | None = None,
+    time_limit_s: float | None = None,
     **options: Any,
 ) -> SegmentReport:
     """Write the probability of filaments on the grid and WCS of a map, a mask, and the products that are asked for.
@@ -75,6 +82,10 @@ def segment(
         Replace existing outputs.
     dry_run
         Read and check everything, write nothing.
+    world
+        The processes that predict the map together; the first writes. By default this one alone.
+    time_limit_s
+        Stop once this many seconds have passed; the same call then goes on.
     **options
         Keys of `SegmentConfig`, e.g. `tta=True`; they override those of `config`.
 
@@ -100,12 +111,14 @@ def segment(
         Where the map cannot be read, or has other image planes than the models take.
     UsageError
         Where an output exists already or cannot be written.
+    InterruptedRunError
+        At the time limit. What is predicted is kept beside the output, as it is where the process is killed.
 
     Examples
     --------
     >>> report = segment("best.pt", "map.fits", "found.fits", tta=True)  # doctest: +SKIP
     """
-    config = _with_options(config, options)
+    config, world = _with_options(config, options), world or World()
     ensemble = Ensemble.load(models)
     threshold = ensemble.threshold(config.threshold)
     config.cleaning.check(threshold)
@@ -116,7 +129,7 @@ def segment(
     products = resolve_products(config.products, len(ensemble), several_scales)
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
-    torch_device = pick_device(device)
+    torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
         if "moc" in products:
@@ -139,7 +152,13 @@ def segment(
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         if dry_run:
             return report
-        _write_outputs(outputs, report, image, source, further, predictor, ensemble)
+        identity = _identity([image, *config.inputs], report, predictor)
+        prediction = StoredPrediction(hidden_name(output, ".parts"), identity, predictor, source)
+        with (
+            stopping(time_limit_s, "What is predicted is kept: run the same command again to go on."),
+            predicted_by(world, {f"segment {image.name}": prediction}),
+        ):
+            world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, ensemble))
     report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
     warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
     return report
@@ -156,14 +175,14 @@ def _write_outputs(
     image: Path,
     source: MapSource,
     further: FurtherMaps,
-    predictor: SlidingWindowPredictor,
+    prediction: StoredPrediction,
     ensemble: Ensemble,
 ) -> None:
-    """Predict the map and write all outputs; they appear together, once the last one is written."""
+    """Write all outputs of a map that is predicted; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
     with outputs.writing() as files:
         with FitsWriter(files[report.output], report.shape, header, report.planes) as writer:
-            mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
+            mask, subsampled = _write_bands(report, image.name, source, prediction, writer)
             outlines = []
             if mask is not None and report.has_filaments:
                 outlines = write_filaments(mask, report, source, further, writer, files)
@@ -173,6 +192,19 @@ def _write_outputs(
             files[report.quicklook],
             report.quicklook.name,
         )
+
+
+def _identity(inputs: Sequence[Path], report: SegmentReport, predictor: SlidingWindowPredictor) -> str:
+    """Return a text that changes with all that changes the prediction."""
+    statuses = [path.stat() for path in inputs]
+    entries = {
+        "versions": [__version__, torch.__version__],
+        "inputs": [(str(path), s.st_size, s.st_mtime_ns) for path, s in zip(inputs, statuses, strict=True)],
+        "models": [sha256(path) for path in report.models],
+        "predicted": report.config.model_dump_json(include=PREDICTION_KEYS),
+        "device": predictor.device.type,
+    }
+    return json.dumps(entries)
 
 
 def _explain_threshold(config: SegmentConfig, ensemble: Ensemble, scales: list[int]) -> None:
@@ -204,9 +236,9 @@ def _provenance(
 
 
 def _write_bands(
-    report: SegmentReport, name: str, source: MapSource, predictor: SlidingWindowPredictor, writer: FitsWriter
+    report: SegmentReport, name: str, source: MapSource, prediction: StoredPrediction, writer: FitsWriter
 ) -> tuple[BoolArray | None, SubsampledPlanes]:
-    """Predict the map by bands of rows, write its planes, and count in the report.
+    """Write the planes of a map by bands of rows, and count in the report.
 
     Returns
     -------
@@ -217,24 +249,23 @@ def _write_bands(
     """
     whole_mask = _WholeMask(report) if report.config.mask_planes else None
     subsampled = SubsampledPlanes(report.shape)
-    with console.progress(f"segment {name}", report.shape[0], "rows") as advance:
-        for y0, y1, probability, scale in predictor.predict_scales(source, advance):
-            mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
-            check_numbers(mean, planes, name, y0, y1)
-            raw, marked = planes[0], mean >= report.threshold
-            writer.write("PRIMARY", y0, mean)
-            if "std" in report.products:
-                writer.write("STD", y0, probability.std(axis=0))
-            if "scale" in report.products:
-                writer.write("SCALE", y0, scale)
-            if whole_mask:
-                whole_mask.add(y0, y1, mean)
-            elif "mask" in report.products:
-                writer.write("MASK", y0, marked)
-            report.valid += int(np.isfinite(mean).sum())
-            report.reached += int(marked.sum())
-            report.not_positive += int((raw <= 0).sum())
-            subsampled.add(y0, image=raw, probability=mean)
+    for y0, y1, probability, scale in prediction.bands():
+        mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
+        check_numbers(mean, planes, name, y0, y1)
+        raw, marked = planes[0], mean >= report.threshold
+        writer.write("PRIMARY", y0, mean)
+        if "std" in report.products:
+            writer.write("STD", y0, probability.std(axis=0))
+        if "scale" in report.products:
+            writer.write("SCALE", y0, scale)
+        if whole_mask:
+            whole_mask.add(y0, y1, mean)
+        elif "mask" in report.products:
+            writer.write("MASK", y0, marked)
+        report.valid += int(np.isfinite(mean).sum())
+        report.reached += int(marked.sum())
+        report.not_positive += int((raw <= 0).sum())
+        subsampled.add(y0, image=raw, probability=mean)
     report.marked = report.reached
     if whole_mask is None:
         return None, subsampled
