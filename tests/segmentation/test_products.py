@@ -164,6 +164,29 @@ def test_every_plane_has_the_wcs(segmented: Segmented, other_map: Path, trained_
                 assert hdu.header[key] == expected[key]
 
 
+# --- the spread of the probability ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_std_and_the_catalogue_say_what_the_spread_is_taken_over(
+    segmented: Segmented, other_map: Path, trained_kfold: Path, several: bool
+) -> None:
+    options: dict[str, Any] = {"models": trained_kfold} if several else {"tta": True}
+    report, out = segmented(other_map, threshold=0.4, products="std,labels,catalog", **options)
+    over = f"{len(report.models)} models" if several else "8 views of test-time augmentation"
+    assert fits.getheader(report.output, "STD")["BTYPE"] == f"standard deviation over {over}"
+    assert "BTYPE" not in fits.getheader(report.output, "LABELS")
+    np.testing.assert_array_equal(np.isnan(out["STD"]), np.isnan(out["PRIMARY"]))
+    _, table = read_products(report)
+    assert table["probability_std"].description == f"standard deviation over {over}, mean over the filament"
+    assert table.colnames.index("probability_std") == table.colnames.index("probability") + 1
+    for row in table:
+        assert row["probability_std"] == pytest.approx(out["STD"][out["LABELS"] == row["id"]].mean(), rel=1e-5)
+    _, plain = segmented(other_map, name="plain.fits", threshold=0.4, products="labels,catalog", **options)
+    np.testing.assert_array_equal(plain["PRIMARY"], out["PRIMARY"])
+    assert "probability_std" not in Table.read(report.output.with_name("plain.ecsv")).colnames
+
+
 # --- further maps and distances ---------------------------------------------------------------------------------------
 
 
@@ -325,7 +348,7 @@ def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Pa
         ConfigError, match="unknown 'catalogue'; did you mean 'catalog'\\? Allowed: prob, mask, std, scale"
     ):
         segmented(other_map, products="mask,catalogue")
-    with pytest.raises(ConfigError, match="std is the standard deviation of several models, and one model was given"):
+    with pytest.raises(ConfigError, match=r"standard deviation .* one model was given without --tta\. Give several"):
         segmented(other_map, products="std")
     with pytest.raises(ConfigError, match=r"scale tells which of several factors .* one factor was given\. Give"):
         segmented(other_map, products="scale", scales=[2])

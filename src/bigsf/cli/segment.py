@@ -112,11 +112,12 @@ def segment(
     products: Annotated[
         str | None,
         typer.Option(
-            help="Any of prob (always written), mask, std, scale (the factor of binning that the probability was taken "
-            "from), skeleton and labels (ids on skeletons and on all pixels of filaments), catalog (ECSV table), "
-            "votable and mrt (other formats of it), regions (for DS9), spines (tables of points, branches and hubs), "
-            "moc (the sky that MASK covers), with commas; those from skeleton on take 15 to 25 bytes of memory per "
-            "pixel of the map. [default: prob,mask and, with several models, std]"
+            help="Any of prob (always written), mask, std (standard deviation over several models, or over the views "
+            "of --tta of one), scale (the factor of binning that the probability was taken from), skeleton and labels "
+            "(ids on skeletons and on all pixels of filaments), catalog (ECSV table), votable and mrt (other formats "
+            "of it), regions (for DS9), spines (tables of points, branches and hubs), moc (the sky that MASK covers), "
+            "with commas; those from skeleton on take 15 to 25 bytes of memory per pixel of the map. "
+            "[default: prob,mask and, with several models, std]"
         ),
     ] = None,
     prefix: Annotated[

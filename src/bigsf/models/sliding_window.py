@@ -4,6 +4,7 @@ Windows overlap, are predicted in batches, and are blended with a smooth weight.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,38 @@ from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import blend_weight, count_in_windows, row_chunks, window_starts
 from bigsf.models.device import autocast
+from bigsf.models.orientations import VIEWS, mean_and_views
 from bigsf.models.positions import position_lookup
 from bigsf.models.pyramid import BinnedMap, LargestScale, enlarged, squares
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
 """A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
+
+
+class PredictedBand(NamedTuple):
+    """A band of rows of a predicted map."""
+
+    y0: int
+    """The first row."""
+    y1: int
+    """The row after the last one."""
+    probability: FloatArray
+    """float32 `(models, y1 - y0, nx)`; NaN where the map is missing."""
+    scale: MaskArray
+    """The factor by which the map was binned where the mean probability was taken from, uint8 `(y1 - y0, nx)`; 0 where
+    the probability is NaN, or no square of a binned map is valid."""
+    views: FloatArray
+    """What each view of test-time augmentation alone gives, float32 `(8, y1 - y0, nx)`; `(0, y1 - y0, nx)` where they
+    are not kept apart."""
+
+    def spread(self) -> FloatArray:
+        """Return the standard deviation over the views where they are kept apart, else over the models, `(rows, nx)`.
+
+        It is NaN where the probability is.
+        """
+        spread: FloatArray = (self.views if len(self.views) else self.probability).std(axis=0)
+        return spread
 
 
 class SlidingWindowPredictor:
@@ -47,11 +74,16 @@ class SlidingWindowPredictor:
     scales
         Factors by which the map is binned before it is predicted. The probability of a pixel is the largest of those of
         the binned maps, brought back to the grid.
+    views
+        Keep the eight views of the test-time augmentation of one model apart too, so that `PredictedBand` has them. It
+        does not change the probability, and takes eight more planes of a band, and of each binned map, in memory.
 
     Raises
     ------
     ConfigError
         Where windows at such a stride would leave gaps.
+    ValueError
+        Where views are to be kept apart of several models, or without test-time augmentation.
     """
 
     def __init__(
@@ -65,7 +97,10 @@ class SlidingWindowPredictor:
         wcs: WCS | None = None,
         tta: bool = False,
         scales: Sequence[int] = (1,),
+        views: bool = False,
     ) -> None:
+        if views and not (tta and len(models) == 1):
+            raise ValueError("Views are kept apart of one model with test-time augmentation alone.")
         stride = max(1, window // 2) if stride is None else stride
         if not 1 <= stride <= window:
             raise ConfigError(f"A stride of {stride} pixels does not cover a map: use one from 1 to {window}.")
@@ -74,7 +109,7 @@ class SlidingWindowPredictor:
         self.device, self.dtype, self.scales = device or torch.device("cpu"), dtype, sorted(set(scales))
         self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
-        self._predict_windows = _predict_in_all_orientations if tta else _predict_once
+        self._tta, self._views = tta, VIEWS if views else 0
         self._weight = blend_weight(window)
 
     def predict_bands(
@@ -99,36 +134,28 @@ class SlidingWindowPredictor:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
-        for y0, y1, probability, _ in self._predict_scales(planes, pixel_mask, advance):
-            yield y0, y1, probability
+        for band in self._predict_scales(planes, pixel_mask, advance):
+            yield band.y0, band.y1, band.probability
 
     def predict_scales(
         self, planes: MapRows, advance: Callable[[int], None] = lambda _: None
-    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
-        """Yield the bands of `predict_bands`, and the factor by which the map was binned for the probability.
+    ) -> Iterator[PredictedBand]:
+        """Yield the bands of `predict_bands`, with the factor by which the map was binned, and the views.
 
         It is the factor at which the mean over the models is largest; of equal ones the smallest. The probability of
-        each model is its own largest.
+        each model, and of each view, is its own largest.
 
         Parameters
         ----------
         planes, advance
             As for `predict_bands`; each model predicts all pixels.
-
-        Yields
-        ------
-        y0, y1 : int
-            The rows.
-        probability : ndarray
-            float32 `(models, y1 - y0, nx)`; NaN where the map is missing.
-        scale : ndarray
-            uint8 `(y1 - y0, nx)`; 0 where the probability is NaN, or no square of a binned map is valid.
         """
         return self._predict_scales(planes, None, advance)
 
     def _predict_scales(
         self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
-    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
+    ) -> Iterator[PredictedBand]:
+        number = len(self.models)
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
         levels = {n: self._binned_level(planes, n, pixel_mask) for n in self.scales if n > 1}
         bands = self._predict_level if 1 in self.scales else self._zeros
@@ -136,24 +163,25 @@ class SlidingWindowPredictor:
             wanted = ~np.isnan(probability)
             largest = LargestScale(np.asarray(wanted.any(axis=0)))
             if 1 in self.scales:
-                largest.add(1, probability)
+                largest.add(1, probability[:number])
             for n, level in levels.items():
                 coarse = enlarged(level, n, y0, y1, planes.shape[1])
                 np.fmax(probability, coarse, out=probability, where=wanted)
-                largest.add(n, coarse)
-            yield y0, y1, probability, largest.scale
+                largest.add(n, coarse[:number])
+            yield PredictedBand(y0, y1, probability[:number], largest.scale, probability[number:])
 
     def _zeros(
         self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None]
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield bands that are 0 where a pixel is to be predicted and NaN elsewhere."""
+        """Yield bands `(models + views, rows, nx)` that are 0 where a pixel is to be predicted and NaN elsewhere."""
         for y0, y1 in row_chunks(planes.shape):
             wanted = self._wanted(planes.read_rows(y0, y1), pixel_mask, y0, y1, planes.shape[1])
-            yield y0, y1, np.where(wanted, np.float32(0), np.float32(np.nan))
+            zeros = np.where(wanted, np.float32(0), np.float32(np.nan))
+            yield y0, y1, np.repeat(zeros, 1 + self._views, axis=0)
             advance(y1 - y0)
 
     def _binned_level(self, planes: MapRows, n: int, pixel_mask: PixelMask | None) -> FloatArray:
-        """Return the probability of a binned map as a whole, `(models, ny / n, nx / n)` in float16."""
+        """Return the probability of a binned map as a whole, `(models + views, ny / n, nx / n)` in float16."""
         ny = planes.shape[0]
 
         def wanted(y0: int, y1: int) -> BoolArray:
@@ -168,12 +196,13 @@ class SlidingWindowPredictor:
     def _predict_level(
         self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None], n: int = 1
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield the bands of a map that is binned by n."""
+        """Yield the bands `(models + views, rows, nx)` of a map that is binned by n."""
         ny, nx = planes.shape
         starts_y = window_starts(ny, self.window, self.stride)
         starts_x = window_starts(nx, self.window, self.stride)
         group = max(1, self.batch_size // len(starts_x))  # rows of windows that fill a batch
-        sums = weights = np.zeros((len(self.models), 0, max(nx, self.window)), np.float32)
+        weights = np.zeros((len(self.models), 0, max(nx, self.window)), np.float32)
+        sums = np.repeat(weights, 1 + self._views, axis=0)
         top = 0
         for first in range(0, len(starts_y), group):
             y = starts_y[first : first + group]
@@ -183,7 +212,8 @@ class SlidingWindowPredictor:
             band = _padded(planes.read_rows(top, min(top + height, ny)), (height, sums.shape[2]))
             wanted = self._wanted(band, pixel_mask, top, min(top + height, ny), nx)
             for number in range(len(self.models)):
-                self._predict(number, band, wanted[number], (top, n), y - top, starts_x, sums[number], weights[number])
+                own = sums[number : number + 1 + self._views]
+                self._predict(number, band, wanted[number], (top, n), y - top, starts_x, own, weights[number])
             last = first + group >= len(starts_y)
             end = ny if last else int(starts_y[first + group])
             rows = slice(0, end - top)
@@ -219,7 +249,7 @@ class SlidingWindowPredictor:
             centre = n * (np.stack([ys + top, xs], axis=1) + self.window / 2) - 0.5
             probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
             for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
-                place = np.s_[y0 : y0 + self.window, x0 : x0 + self.window]
+                place = np.s_[..., y0 : y0 + self.window, x0 : x0 + self.window]
                 sums[place] += self._weight * probability[i]
                 weights[place] += self._weight
 
@@ -228,26 +258,13 @@ class SlidingWindowPredictor:
         locate = self._locate[model]
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        folded = self._folded[model]
         with autocast(self.device, self.dtype):
-            probability = self._predict_windows(self._folded[model], batch, position)
-        return np.asarray(probability[:, 0].cpu().numpy())
-
-
-def _predict_once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
-    return model.probabilities(image, position)
-
-
-def _predict_in_all_orientations(
-    model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None
-) -> torch.Tensor:
-    """Return the mean of the probabilities over the eight orientations of square windows."""
-    total = torch.zeros_like(image[:, :1])
-    for turns in range(4):
-        for mirrored in (False, True):
-            view = image.rot90(turns, (2, 3))
-            probability = model.probabilities(view.flip(3) if mirrored else view, position)
-            total += (probability.flip(3) if mirrored else probability).rot90(-turns, (2, 3))
-    return total / 8
+            if self._tta:
+                probability = mean_and_views(lambda view: folded.probabilities(view, position), batch)
+            else:
+                probability = folded.probabilities(batch, position)
+        return np.asarray(probability[:, : 1 + self._views].cpu().numpy())
 
 
 def _extended(plane: FloatArray, height: int) -> FloatArray:

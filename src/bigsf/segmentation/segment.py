@@ -83,7 +83,8 @@ def segment(
     SegmentReport
         The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
         (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
-        (float32, the standard deviation of the models), SCALE (uint8, the factor by which the map was binned where the
+        (float32, the standard deviation over the models, or over the views of test-time augmentation of one model, as
+        its BTYPE says), SCALE (uint8, the factor by which the map was binned where the
         probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (int32, the id of the
         filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
         catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
@@ -113,7 +114,7 @@ def segment(
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
     several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
-    products = resolve_products(config.products, len(ensemble), several_scales)
+    products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
     outputs = Outputs(*output_files(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
@@ -162,7 +163,7 @@ def _write_outputs(
     """Predict the map and write all outputs; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
     with outputs.writing() as files:
-        with FitsWriter(files[report.output], report.shape, header, report.planes) as writer:
+        with FitsWriter(files[report.output], report.shape, header, report.planes, kinds=report.kinds) as writer:
             mask, subsampled = _write_bands(report, image.name, source, predictor, writer)
             outlines = []
             if mask is not None and report.has_filaments:
@@ -218,15 +219,16 @@ def _write_bands(
     whole_mask = _WholeMask(report) if report.config.mask_planes else None
     subsampled = SubsampledPlanes(report.shape)
     with console.progress(f"segment {name}", report.shape[0], "rows") as advance:
-        for y0, y1, probability, scale in predictor.predict_scales(source, advance):
-            mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
+        for band in predictor.predict_scales(source, advance):
+            y0, y1, mean = band.y0, band.y1, band.probability.mean(axis=0)
+            planes = source.read_rows(y0, y1)
             check_numbers(mean, planes, name, y0, y1)
             raw, marked = planes[0], mean >= report.threshold
             writer.write("PRIMARY", y0, mean)
             if "std" in report.products:
-                writer.write("STD", y0, probability.std(axis=0))
+                writer.write("STD", y0, band.spread())
             if "scale" in report.products:
-                writer.write("SCALE", y0, scale)
+                writer.write("SCALE", y0, band.scale)
             if whole_mask:
                 whole_mask.add(y0, y1, mean)
             elif "mask" in report.products:
