@@ -113,7 +113,8 @@ def segment(
         str | None,
         typer.Option(
             help="Any of prob (always written), mask, std (standard deviation over several models, or over the views "
-            "of --tta of one), scale (the factor of binning that the probability was taken from), skeleton and labels "
+            "of --tta of one), scale (the factor of binning that the probability was taken from), hips "
+            "(the probability as a folder of tiles for Aladin), skeleton and labels "
             "(ids on skeletons and on all pixels of filaments), catalog (ECSV table), votable and mrt (other formats "
             "of it), regions (for DS9), spines (tables of points, branches and hubs), moc (the sky that MASK covers), "
             "with commas; those from skeleton on take 15 to 25 bytes of memory per pixel of the map. "

@@ -19,6 +19,7 @@ from bigsf.filaments.levels import measure_map
 from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.hips import PROPERTIES
 from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
@@ -45,6 +46,9 @@ FILES: dict[Product, str] = {
     "moc": ".moc.fits",
 }
 """From a product to the ending of its file."""
+
+HIPS_FOLDER = "_hips"
+"""The ending of the folder of the product `hips`."""
 
 SPINE_FILES = ("_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg")
 """The endings of the files of the product `spines`."""
@@ -86,10 +90,16 @@ def resolve_products(products: Sequence[Product] | None, models: int, tta: bool,
 
 
 def output_files(output: Path, products: Sequence[Product]) -> list[Path]:
-    """Return all files that a segmentation writes: the FITS file, the files beside it, and the quicklook last."""
+    """Return all that a segmentation writes: the FITS file, the files and folders beside it, the quicklook last."""
     sidecars = [output.with_suffix(FILES[product]) for product in products if product in FILES]
     sidecars += [output.with_name(output.stem + ending) for ending in SPINE_FILES if "spines" in products]
+    sidecars += list(output_folders(output, products))
     return [output, *sidecars, output.with_suffix(".png")]
+
+
+def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]:
+    """Return those of the outputs that are folders, and the name of a file by which each is known."""
+    return {output.with_name(output.stem + HIPS_FOLDER): PROPERTIES} if "hips" in products else {}
 
 
 @dataclass

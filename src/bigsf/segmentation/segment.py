@@ -14,8 +14,9 @@ from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.figures import save_figure
 from bigsf.files import sha256
-from bigsf.maps.fits_image import stem_of
+from bigsf.maps.fits_image import FitsImage, stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
+from bigsf.maps.hips import check_hips, write_hips
 from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.shapes.moc_file import check_moc
@@ -29,7 +30,13 @@ from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
-from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
+from bigsf.segmentation.products import (
+    SegmentReport,
+    output_files,
+    output_folders,
+    resolve_products,
+    write_filaments,
+)
 from bigsf.segmentation.result_checks import check_numbers, warn_of_result
 from bigsf.training.checks import takes_logarithm
 
@@ -89,7 +96,8 @@ def segment(
         filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
         catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
         `.mrt`, and in the table CATALOG. `<output>.reg` has the outlines for DS9, `<output>_spines.ecsv` the points
-        along the filaments, `<output>.moc.fits` the MOC of MASK, and `<output>.png` is a quicklook.
+        along the filaments, `<output>.moc.fits` the MOC of MASK, the folder `<output>_hips` the tiles of the
+        probability (HiPS), and `<output>.png` is a quicklook.
 
     Raises
     ------
@@ -115,13 +123,15 @@ def segment(
     check_fits_name(output, "output")
     several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
     products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
-    outputs = Outputs(*output_files(output, products))
+    outputs = Outputs(*output_files(output, products), folders=output_folders(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device)
     with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
         if "moc" in products:
             check_moc(image.name, source.wcs)
+        if "hips" in products:
+            check_hips(image.name, source.wcs)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         predictor = ensemble.predictor(source, config, torch_device, scales, network, trust)
@@ -169,11 +179,20 @@ def _write_outputs(
             if mask is not None and report.has_filaments:
                 outlines = write_filaments(mask, report, source, further, writer, files)
             writer.append(table)  # behind the catalogue: some programs open the first table alone
+        _write_hips(report, source, files)
         save_figure(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),
             files[report.quicklook],
             report.quicklook.name,
         )
+
+
+def _write_hips(report: SegmentReport, source: MapSource, files: Mapping[Path, Path]) -> None:
+    """Write the HiPS of the probability, where it is a product, in the place of its temporary file."""
+    for folder in output_folders(report.output, report.products):
+        files[folder].unlink()
+        with FitsImage(files[report.output]) as probability:
+            write_hips(files[folder], probability, source.wcs, folder.name)
 
 
 def _explain_threshold(config: SegmentConfig, ensemble: Ensemble, scales: list[int]) -> None:
