@@ -18,6 +18,7 @@ from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.segment import segment
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
 
@@ -108,6 +109,34 @@ def test_a_moc_without_a_wcs_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"flat\.fits has no celestial WCS\. Leave moc out of the products\."):
         segmented(tmp_path / "flat.fits", products="moc", dry_run=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat.fits", "other.fits"]
+
+
+def test_a_hips_is_a_folder_that_is_replaced_only_where_it_is_one(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("reproject.hips", reason="a HiPS takes reproject: pip install 'bigsf[mosaic]'")
+    folder = tmp_path / "out_hips"
+    report, _ = segmented(other_map, products="mask", name="plain.fits")
+    dry = segment(report.models, other_map, tmp_path / "out.fits", products="hips", dry_run=True)
+    assert dry.outputs == [tmp_path / "out.fits", folder, tmp_path / "out.png"]
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "precious.txt").write_text("precious")
+    with pytest.raises(UsageError, match=r"out_hips is to be a folder that holds a file 'properties', and there is"):
+        segmented(other_map, products="hips", overwrite=True)
+    (folder / "precious.txt").rename(folder / "properties")
+    with pytest.raises(UsageError, match=r"out_hips exists already\. Pass --overwrite"):
+        segmented(other_map, products="hips")
+    _, out = segmented(other_map, products="hips", overwrite=True)
+    assert "hips_order" in (folder / "properties").read_text()
+    values = [np.nanmax(fits.getdata(path)) for path in (folder / "Norder4").rglob("*.fits")]
+    assert max(values) == np.nanmax(out["PRIMARY"])
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("plain")) == [
+        "other.fits",
+        "out.fits",
+        "out.png",
+        "out_hips",
+    ]
 
 
 def test_the_quicklook_gets_the_outlines_of_products_of_filaments(

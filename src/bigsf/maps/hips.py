@@ -51,7 +51,7 @@ def check_hips(name: str, wcs: WCS | None) -> None:
     try:
         import reproject.hips  # noqa: F401
     except ImportError:
-        raise ConfigError("To write a HiPS takes reproject. pip install 'bigsf[mosaic]'") from None
+        raise ConfigError("To write a HiPS takes reproject 0.15 or newer. pip install 'bigsf[mosaic]'") from None
 
 
 def write_hips(folder: Path, plane: FitsImage, wcs: WCS, title: str) -> None:
