@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigsf.errors import UsageError
-from bigsf.files import hidden_name, this_process
+from bigsf.files import hidden_name, remove, this_process
 from bigsf.outputs import Outputs
 
 CONTENT = {"map.fits": "planes", "map.png": "figure", "map.ecsv": "table"}
@@ -223,3 +223,48 @@ def test_the_folder_of_an_output_is_made_but_none_above_it(tmp_path: Path) -> No
         UsageError, match=r"map.fits cannot be written: the folder .*absent does not exist. Make it first"
     ):
         outputs.check()
+
+
+def write_tiles(outputs: Outputs, tile: str) -> None:
+    with outputs.writing() as files:
+        main, folder = (files[path] for path in outputs.named)
+        main.write_text(tile)
+        folder.unlink()
+        (folder / "Norder3").mkdir(parents=True)
+        (folder / "properties").write_text("hips")
+        (folder / "Norder3" / tile).write_text(tile)
+
+
+def tiles(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "Norder3").iterdir()]
+
+
+def test_a_folder_is_written_whole_and_replaces_only_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, folder = tmp_path / "map.fits", tmp_path / "map_hips"
+    outputs = Outputs(main, folder, folders={folder: "properties"})
+    outputs.check()
+    write_tiles(outputs, "first")
+    with pytest.raises(UsageError, match="map_hips exists already"):
+        Outputs(tmp_path / "other.fits", folder, folders={folder: "properties"}).check()
+    with pytest.raises(UsageError, match=r"map_hips is read by this command \(.*first\)"):
+        outputs.check([folder / "Norder3" / "first"], overwrite=True)
+    outputs.check(overwrite=True)
+    write_tiles(outputs, "second")
+    assert tiles(folder) == ["second"]
+
+    for renames in (1, 2, 3, 4):  # of the five: the journal, the two former outputs set aside, the two new ones
+        with monkeypatch.context() as patch:
+            kill_after(renames, patch)
+            patch.setattr("bigsf.files.shutil.rmtree", lambda *_: None)
+            with pytest.raises(Killed):
+                write_tiles(outputs, "third")
+        write_tiles(outputs, "fourth")
+        assert (tiles(folder), main.read_text()) == (["fourth"], "fourth")
+        for left in tmp_path.glob(".*.tmp"):  # this process is still alive, so its temporary files are
+            remove(left)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["map.fits", "map_hips"]
+
+    remove(folder)
+    folder.write_text("precious")
+    with pytest.raises(UsageError, match="map_hips is to be a folder that holds a file 'properties'"):
+        outputs.check(overwrite=True)

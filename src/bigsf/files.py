@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -129,7 +130,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """Make a new file beside `path`, and yield its path; in the end it is removed, unless it was renamed.
+    """Make a new file beside `path`, and yield its path; in the end what is there is removed, unless it was renamed.
 
     Raises
     ------
@@ -146,7 +147,15 @@ def temporary_file(path: Path) -> Iterator[Path]:
             yield temporary
     finally:
         with suppress(OSError):  # the error that matters is raised already
-            temporary.unlink()
+            remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -163,7 +172,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def flush(path: Path) -> None:
-    """Flush the content of a file to disk, before it is published.
+    """Flush the content of a file, or of all files in a folder, to disk, before it is published.
 
     Raises
     ------
@@ -172,8 +181,9 @@ def flush(path: Path) -> None:
     """
     for lost in tuple(_lost):
         lost.check()
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    for each in filter(Path.is_file, path.rglob("*")) if path.is_dir() else [path]:
+        with each.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _error_number(error: OSError | RuntimeError) -> int | None:
@@ -215,7 +225,7 @@ def _remove_stale_files(path: Path) -> None:
     start = f"{hidden_name(path, '').name}."
     for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
         if is_alive(".".join(stale.name.removeprefix(start).split(".")[:2])) is False:
-            stale.unlink(missing_ok=True)
+            remove(stale)
 
 
 def make_folder(path: Path) -> None:

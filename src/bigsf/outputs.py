@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from bigsf.errors import UsageError
-from bigsf.files import flush, hidden_name, is_alive, sync_folder, temporary_file, this_process, write_text
+from bigsf.files import flush, hidden_name, is_alive, remove, sync_folder, temporary_file, this_process, write_text
 
 
 class Outputs:
@@ -23,6 +23,9 @@ class Outputs:
     follow_links
         Write the file that a link in the place of an output points to, as for a path that the user has named. Otherwise
         the link is replaced, as in a folder that may come from somebody else.
+    folders
+        The outputs beside the main one that are folders, and the name of a file by which a folder of that kind is
+        known. No other folder is replaced.
 
     Examples
     --------
@@ -30,9 +33,12 @@ class Outputs:
     >>> outputs.check(inputs=[Path("map.fits")], overwrite=False)
     """
 
-    def __init__(self, main: Path, *beside: Path, follow_links: bool = True) -> None:
+    def __init__(
+        self, main: Path, *beside: Path, follow_links: bool = True, folders: Mapping[Path, str] | None = None
+    ) -> None:
         self.named = (main, *beside)
         self._paths = {path: path.resolve() if follow_links and path.is_symlink() else path for path in self.named}
+        self._folders = folders or {}
         self._journal = hidden_name(self._paths[main], ".unfinished")
         self._steps = hidden_name(self._paths[main], ".steps")
 
@@ -65,7 +71,7 @@ class Outputs:
             listing = ", ".join(map(str, self.named))
             raise UsageError(f"The outputs {listing} would be written to one file. Name the first with another ending.")
         for path, target in self._paths.items():
-            same = next((each for each in inputs if _is_same_file(each, target)), None)
+            same = next((each for each in inputs if _is_same_file(each, target) or _is_within(each, target)), None)
             if same is not None:
                 raise UsageError(
                     f"{path} is read by this command ({same}), so it is not replaced. Name another output."
@@ -76,8 +82,7 @@ class Outputs:
 
     def _check_places(self, remedy: str, make_folders: bool) -> None:
         for path, target in self._paths.items():
-            if target.is_dir():
-                raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
+            self._check_kind(path, target)
             folder = next(parent for parent in target.absolute().parents if parent.exists())
             if not folder.is_dir():
                 raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
@@ -86,6 +91,17 @@ class Outputs:
                 raise UsageError(f"{path} cannot be written: the folder {above} does not exist. Make it first.")
             if not os.access(folder, os.W_OK):
                 raise UsageError(f"{path} cannot be written: the folder {folder} is read-only for you. {remedy}")
+
+    def _check_kind(self, path: Path, target: Path) -> None:
+        """Refuse a folder in the place of a file, and anything but a folder of its kind in the place of a folder."""
+        mark = self._folders.get(path)
+        if mark is None and target.is_dir():
+            raise UsageError(f"{path} is a folder. Name a file to write, e.g. one in that folder.")
+        if mark is not None and target.exists() and not (target / mark).is_file():
+            raise UsageError(
+                f"{path} is to be a folder that holds a file {mark!r}, and there is something else of that name. It is "
+                "not replaced: move it away, or pass -o to write elsewhere."
+            )
 
     def _check_absent(self, remedy: str) -> None:
         left = self._left()
@@ -115,9 +131,10 @@ class Outputs:
     def writing(self) -> Iterator[dict[Path, Path]]:
         """Yield a temporary file for each output, by the output's name; publish them on success.
 
-        An output whose temporary file is removed is left out. On any exception all temporary files are removed, and
-        previous outputs stay as they were. The same holds where the process is killed: what it left is put right
-        before the next command writes these outputs.
+        A folder takes the place of the temporary file of an output that is one. An output whose temporary file is
+        removed is left out. On any exception all temporary files are removed, and previous outputs stay as they were.
+        The same holds where the process is killed: what it left is put right before the next command writes these
+        outputs.
 
         Raises
         ------
@@ -156,7 +173,7 @@ class Outputs:
         if not left:
             return
         for path in self._unfinished():
-            path.unlink()
+            remove(path)
         if not self._is_complete(left):
             for path in left:
                 previous = hidden_name(path, ".previous")
@@ -166,7 +183,7 @@ class Outputs:
 
     def _tidy(self, paths: Iterable[Path]) -> None:
         for path in paths:
-            hidden_name(path, ".previous").unlink(missing_ok=True)
+            remove(hidden_name(path, ".previous"))
         self._journal.unlink(missing_ok=True)
 
     def _unfinished(self) -> set[Path]:
@@ -224,3 +241,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return False
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents

@@ -7,6 +7,7 @@ import pytest
 import torch
 from astropy.io import fits
 
+from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import OUTPUTS, summarise_kfold
 from bigsf.folds.folds import Folds
@@ -15,6 +16,8 @@ from bigsf.folds.splits import Split
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
+from bigsf.training.distributed import World
+from bigsf.training.shared_prediction import predicted_by
 from conftest import StubModel
 
 
@@ -47,7 +50,9 @@ def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
         model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
         predictor = SlidingWindowPredictor([model] * len(folds.splits), folds.patch_file.patch_size)
         runs = {f"split_{number}": run_scores(split, number) for number, split in enumerate(folds.splits, 1)}
-        return summarise_kfold(tmp_path, predictor, folds, runs, 3, "a: 1")
+        predictions = KFoldPredictions.of(tmp_path, "identity", predictor, folds)
+        with predicted_by(World(), predictions.named()):
+            return summarise_kfold(tmp_path, predictions, folds, runs, 3, "a: 1")
 
     return summarise
 

@@ -201,6 +201,52 @@ def test_mean_over_orientations_turns_with_the_map(unet: SegmentationModel) -> N
         assert same == tta
 
 
+def rows_of_windows(image: Tensor, _: Tensor | None = None) -> Tensor:
+    """Return the image times the row in its window / 16: what a pixel gets depends on how the window is turned."""
+    rows = torch.arange(image.shape[2], dtype=torch.float32)[:, None].expand(image.shape[2:]) / 16
+    return image.nan_to_num() * rows
+
+
+def test_the_spread_of_one_model_is_that_over_its_eight_views() -> None:
+    image = np.ones((9, 9), np.float32)
+    image[0, 0] = np.nan
+    predictor = SlidingWindowPredictor([StubModel(rows_of_windows)], 9, tta=True, views=True)
+    (band,) = predictor.predict_scales(ArrayMap(image[None]))
+    y, x = np.indices((9, 9)).astype(np.float32)
+    expected = np.stack([np.where(np.isnan(image), np.nan, row / 16) for row in (y, 8 - y, x, 8 - x)])
+    assert band.views.shape == (8, 9, 9)
+    np.testing.assert_allclose(np.sort(band.views, axis=0), np.sort(np.repeat(expected, 2, axis=0), axis=0), atol=1e-6)
+    np.testing.assert_allclose(band.probability, np.where(np.isnan(image), np.nan, 0.25)[None], atol=1e-6)
+    spread = np.sqrt(((y - 4) ** 2 + (x - 4) ** 2) / 2) / 16
+    np.testing.assert_allclose(band.spread(), np.where(np.isnan(image), np.nan, spread), atol=1e-6)
+
+
+@pytest.mark.parametrize("scales", [[1], [1, 2], [2]])
+def test_views_that_are_kept_apart_do_not_change_the_probability(scales: list[int]) -> None:
+    image, model = random_map(37, 29, 0.1), StubModel(rows_of_windows)
+    bands = [
+        list(SlidingWindowPredictor([model], 8, 4, 5, tta=True, scales=scales, views=views).predict_scales(map_))
+        for views, map_ in ((False, ArrayMap(image[None])), (True, ArrayMap(image[None])))
+    ]
+    for plain, apart in zip(*bands, strict=True):
+        np.testing.assert_array_equal(plain.probability, apart.probability)
+        np.testing.assert_array_equal(plain.scale, apart.scale)
+        assert len(plain.views) == 0
+        np.testing.assert_array_equal(np.isnan(apart.views), np.isnan(plain.probability).repeat(8, axis=0))
+        assert np.nanmax(apart.spread()) > 0.01
+        if scales in ([1], [2]):  # of several scales each view takes its own largest
+            np.testing.assert_allclose(apart.views.mean(axis=0), plain.probability[0], atol=1e-3)
+
+
+def test_the_spread_of_several_models_is_that_over_the_models() -> None:
+    models = [StubModel(lambda image, _: 0 * image + 0.25), StubModel(lambda image, _: 0 * image + 0.75)]
+    (band,) = SlidingWindowPredictor(models, 8, tta=True).predict_scales(ArrayMap(np.ones((1, 8, 8), np.float32)))
+    np.testing.assert_allclose(band.spread(), 0.25, rtol=1e-6)
+    for tta, of in ((True, models), (False, models[:1])):
+        with pytest.raises(ValueError, match="Views are kept apart of one model with test-time augmentation alone"):
+            SlidingWindowPredictor(of, 8, tta=tta, views=True)
+
+
 def test_each_scale_is_brought_back_to_the_grid_and_the_largest_counts() -> None:
     image = np.zeros((30, 41), np.float32)
     image[8:12, 16:24] = 0.8
@@ -234,7 +280,7 @@ def test_a_model_predicts_its_pixels_alone_at_each_scale() -> None:
 def scales_of(predictor: SlidingWindowPredictor, image: FloatArray) -> tuple[FloatArray, MaskArray]:
     """Return the probabilities `(models, ny, nx)` of a map `(ny, nx)`, and the factors of binning `(ny, nx)`."""
     bands = list(predictor.predict_scales(ArrayMap(image[None])))
-    return np.concatenate([band[2] for band in bands], axis=1), np.concatenate([band[3] for band in bands])
+    return np.concatenate([band.probability for band in bands], axis=1), np.concatenate([band.scale for band in bands])
 
 
 def test_the_scale_is_the_factor_of_binning_at_which_the_probability_is_largest() -> None:

@@ -58,6 +58,19 @@ def test_several_models_give_their_mean_and_each(trained_kfold: Path, sky: Sky) 
     assert repr(model).startswith(f"<bigsf.Model {len(each)} models: unet, windows of 16 px, threshold 0.")
 
 
+def test_the_spread_is_that_of_the_plane_std(
+    model: bigsf.Model, trained_kfold: Path, segmented: Segmented, other_map: Path
+) -> None:
+    image = fits.getdata(other_map)
+    _, planes = segmented(other_map, products="std", tta=True, scales=[1, 2])
+    np.testing.assert_array_equal(model.spread(image, tta=True, scales=[1, 2], precision="fp32"), planes["STD"])
+    several = bigsf.load(trained_kfold, device="cpu")
+    expected = several.each(image, precision="fp32").std(axis=0)
+    np.testing.assert_array_equal(several.spread(image, precision="fp32"), expected)
+    with pytest.raises(ConfigError, match=r"The spread of one model .*: pass tta=True, or load several models"):
+        model.spread(image)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

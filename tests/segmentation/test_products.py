@@ -18,6 +18,7 @@ from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.segment import segment
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
 
@@ -110,6 +111,34 @@ def test_a_moc_without_a_wcs_is_refused_before_anything_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat.fits", "other.fits"]
 
 
+def test_a_hips_is_a_folder_that_is_replaced_only_where_it_is_one(
+    segmented: Segmented, other_map: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("reproject.hips", reason="a HiPS takes reproject: pip install 'bigsf[mosaic]'")
+    folder = tmp_path / "out_hips"
+    report, _ = segmented(other_map, products="mask", name="plain.fits")
+    dry = segment(report.models, other_map, tmp_path / "out.fits", products="hips", dry_run=True)
+    assert dry.outputs == [tmp_path / "out.fits", folder, tmp_path / "out.png"]
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "precious.txt").write_text("precious")
+    with pytest.raises(UsageError, match=r"out_hips is to be a folder that holds a file 'properties', and there is"):
+        segmented(other_map, products="hips", overwrite=True)
+    (folder / "precious.txt").rename(folder / "properties")
+    with pytest.raises(UsageError, match=r"out_hips exists already\. Pass --overwrite"):
+        segmented(other_map, products="hips")
+    _, out = segmented(other_map, products="hips", overwrite=True)
+    assert "hips_order" in (folder / "properties").read_text()
+    values = [np.nanmax(fits.getdata(path)) for path in (folder / "Norder4").rglob("*.fits")]
+    assert max(values) == np.nanmax(out["PRIMARY"])
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("plain")) == [
+        "other.fits",
+        "out.fits",
+        "out.png",
+        "out_hips",
+    ]
+
+
 def test_the_quicklook_gets_the_outlines_of_products_of_filaments(
     segmented: Segmented, other_map: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +191,29 @@ def test_every_plane_has_the_wcs(segmented: Segmented, other_map: Path, trained_
         for hdu in images:
             for key in ("CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CDELT1", "CDELT2"):
                 assert hdu.header[key] == expected[key]
+
+
+# --- the spread of the probability ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_std_and_the_catalogue_say_what_the_spread_is_taken_over(
+    segmented: Segmented, other_map: Path, trained_kfold: Path, several: bool
+) -> None:
+    options: dict[str, Any] = {"models": trained_kfold} if several else {"tta": True}
+    report, out = segmented(other_map, threshold=0.4, products="std,labels,catalog", **options)
+    over = f"{len(report.models)} models" if several else "8 views of test-time augmentation"
+    assert fits.getheader(report.output, "STD")["BTYPE"] == f"standard deviation over {over}"
+    assert "BTYPE" not in fits.getheader(report.output, "LABELS")
+    np.testing.assert_array_equal(np.isnan(out["STD"]), np.isnan(out["PRIMARY"]))
+    _, table = read_products(report)
+    assert table["probability_std"].description == f"standard deviation over {over}, mean over the filament"
+    assert table.colnames.index("probability_std") == table.colnames.index("probability") + 1
+    for row in table:
+        assert row["probability_std"] == pytest.approx(out["STD"][out["LABELS"] == row["id"]].mean(), rel=1e-5)
+    _, plain = segmented(other_map, name="plain.fits", threshold=0.4, products="labels,catalog", **options)
+    np.testing.assert_array_equal(plain["PRIMARY"], out["PRIMARY"])
+    assert "probability_std" not in Table.read(report.output.with_name("plain.ecsv")).colnames
 
 
 # --- further maps and distances ---------------------------------------------------------------------------------------
@@ -325,7 +377,7 @@ def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Pa
         ConfigError, match="unknown 'catalogue'; did you mean 'catalog'\\? Allowed: prob, mask, std, scale"
     ):
         segmented(other_map, products="mask,catalogue")
-    with pytest.raises(ConfigError, match="std is the standard deviation of several models, and one model was given"):
+    with pytest.raises(ConfigError, match=r"standard deviation .* one model was given without --tta\. Give several"):
         segmented(other_map, products="std")
     with pytest.raises(ConfigError, match=r"scale tells which of several factors .* one factor was given\. Give"):
         segmented(other_map, products="scale", scales=[2])

@@ -17,7 +17,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 from torch import nn
-from torch.distributed import HashStore
+from torch._C._distributed_c10d import HashStore
 
 from bigsf.errors import (
     BigsfError,

@@ -153,7 +153,7 @@ def test_the_summary_is_told_which_filaments_the_training_added(
     kfold = KFold.from_config(RunConfig.from_yaml(trained_kfold / "kfold.yaml", [augmentations]))
     told: list[Any] = []
     monkeypatch.setattr("bigsf.training.kfold.summarise_kfold", lambda *arguments: told.extend(arguments))
-    kfold.summarise()
+    kfold.summarise(kfold.predictions())
     assert told[-2:] == [[(3, 5), (2, 6)], None]
 
 
@@ -274,12 +274,12 @@ def test_models_of_another_patch_file_are_refused(trained_kfold: Path, kfold_of:
     for name in NAMES:
         snapshot.save(kfold.path / name / "best.pt")
     with pytest.raises(DataError, match=r"split_1 was trained on another patch file"):
-        kfold.summarise()
+        kfold.predictions()
 
 
 def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> None:
     with pytest.raises(SnapshotError, match=r"split_1/best\.pt does not exist"):
-        kfold_of().summarise()
+        kfold_of().predictions()
 
 
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(

@@ -17,11 +17,13 @@ from bigsf.cli.options import (
     Overwrite,
     Quiet,
     Region,
+    TimeLimit,
     Trust,
     Valid,
     config_from,
     named_paths,
     number_or_path,
+    seconds,
 )
 from bigsf.cli.scoring import Labels, Scoring
 from bigsf.errors import UsageError
@@ -112,11 +114,13 @@ def segment(
     products: Annotated[
         str | None,
         typer.Option(
-            help="Any of prob (always written), mask, std, scale (the factor of binning that the probability was taken "
-            "from), skeleton and labels (ids on skeletons and on all pixels of filaments), catalog (ECSV table), "
-            "votable and mrt (other formats of it), regions (for DS9), spines (tables of points, branches and hubs), "
-            "moc (the sky that MASK covers), with commas; those from skeleton on take 15 to 25 bytes of memory per "
-            "pixel of the map. [default: prob,mask and, with several models, std]"
+            help="Any of prob (always written), mask, std (standard deviation over several models, or over the views "
+            "of --tta of one), scale (the factor of binning that the probability was taken from), hips "
+            "(the probability as a folder of tiles for Aladin), skeleton and labels "
+            "(ids on skeletons and on all pixels of filaments), catalog (ECSV table), votable and mrt (other formats "
+            "of it), regions (for DS9), spines (tables of points, branches and hubs), moc (the sky that MASK covers), "
+            "with commas; those from skeleton on take 15 to 25 bytes of memory per pixel of the map. "
+            "[default: prob,mask and, with several models, std]"
         ),
     ] = None,
     prefix: Annotated[
@@ -150,6 +154,7 @@ def segment(
     config: OptionsFile = None,
     device: Device = None,
     trust: Trust = False,
+    time_limit: TimeLimit = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -189,14 +194,29 @@ def segment(
         "measure": named_paths("measure", measure or []),
     }
     resolved = config_from(SegmentConfig, options, config)
+    time_limit_s = seconds(time_limit)
     *first, image = paths
     scoring = Scoring(first, image, Labels(against, background, truth), resolved, output)
     scoring.check(overwrite)
-    if scoring.models:
-        from bigsf.segmentation.segment import segment as write_segmentation
+    if not scoring.models:
+        scoring.run(dry_run)
+        return
+    from bigsf.segmentation.segment import segment as write_segmentation
+    from bigsf.training.launcher import join_world
 
+    with join_world(device) as world:
         report = write_segmentation(
-            scoring.models, image, output, resolved, device=device, trust=trust, overwrite=overwrite, dry_run=dry_run
+            scoring.models,
+            image,
+            output,
+            resolved,
+            device=device,
+            trust=trust,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            world=world,
+            time_limit_s=time_limit_s,
         )
-        print_segmentation(report, image.name, dry_run)
-    scoring.run(dry_run)
+        if world.is_first:
+            print_segmentation(report, image.name, dry_run)
+            scoring.run(dry_run)

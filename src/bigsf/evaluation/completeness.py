@@ -14,14 +14,14 @@ from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
 from bigsf.evaluation.records import Recovery
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import in_bands
-from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.models.sliding_window import BandPredictor, PixelMask
 
 _BINS = 8  # of contrast
 
 
 def measure_recovery(
     injected: InjectedPlanes,
-    predictor: SlidingWindowPredictor,
+    predictor: BandPredictor,
     thresholds: Sequence[float],
     segmented: Path,
     pixel_mask: PixelMask | None = None,
@@ -60,10 +60,7 @@ def measure_recovery(
     scales = scales or first_scales(len(predictor.models))
     original = ScaledBaselines(injected.planes, scales, pixel_mask)
     added = original.of_changed(injected)
-
-    def on_filaments(y0: int, y1: int) -> BoolArray:
-        mask = np.repeat((injected.ids(y0, y1) > 0)[None], len(predictor.models), axis=0)
-        return mask if pixel_mask is None else mask & pixel_mask(y0, y1)
+    on_filaments = mask_of_filaments(injected, len(predictor.models), pixel_mask)
 
     with FitsImage(segmented) as probability, FitsImage(segmented, "MASK") as mask:
         levels, marked = _baseline_thresholds(original, probability, mask)
@@ -79,6 +76,16 @@ def measure_recovery(
             for name, after_and_before in marks.items():
                 found[name] += [np.bincount(ids[predicted & mark], minlength=bins) for mark in after_and_before]
     return _by_contrast(injected, pixels, found, marked)
+
+
+def mask_of_filaments(injected: InjectedPlanes, models: int, pixel_mask: PixelMask | None = None) -> PixelMask:
+    """Return the pixel mask that lets models predict the injected filaments alone, each of them its own pixels."""
+
+    def mask(y0: int, y1: int) -> BoolArray:
+        filaments = np.repeat((injected.ids(y0, y1) > 0)[None], models, axis=0)
+        return filaments if pixel_mask is None else filaments & pixel_mask(y0, y1)
+
+    return mask
 
 
 def _baseline_thresholds(

@@ -10,15 +10,13 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
-from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.models.sliding_window import BandPredictor, PixelMask
 
 MOST_PIXELS = 2_000_000
 """About this number of pixels of the validation folds of each model is enough to choose by."""
 
 
-def find_mask_thresholds(
-    predictor: SlidingWindowPredictor, folds: Folds, most_pixels: int = MOST_PIXELS
-) -> list[Thresholds]:
+def find_mask_thresholds(predictor: BandPredictor, folds: Folds, most_pixels: int = MOST_PIXELS) -> list[Thresholds]:
     """Return the thresholds of best Dice of each model on its validation folds.
 
     Training finds thresholds too, from one prediction of each window at half overlap. The mean over orientations and
@@ -34,12 +32,8 @@ def find_mask_thresholds(
         Where the validation folds of a split hold more pixels, a sample of them is predicted, see `sampled_areas`.
     """
     target, labelled = folds.patch_file.labels()
-    areas = sampled_areas(folds, folds.splits, most_pixels)
-
-    def pixel_mask(y0: int, y1: int) -> BoolArray:
-        return np.stack([folds.areas.rows(chosen, y0, y1) > 0 for chosen in areas]) & folds.areas.first_sky
-
-    curves = [{kind: ThresholdCurve() for kind in ("whole", "labelled")} for _ in areas]
+    curves = [{kind: ThresholdCurve() for kind in ("whole", "labelled")} for _ in folds.splits]
+    pixel_mask = mask_of_validation(folds, most_pixels)
     with console.progress("thresholds", folds.patch_file.shape[0], "rows") as advance:
         for y0, y1, probabilities in predictor.predict_bands(folds.patch_file, pixel_mask, advance):
             truth, known = target[y0:y1] > 0, labelled[y0:y1] > 0
@@ -48,6 +42,16 @@ def find_mask_thresholds(
                 for kind, where in (("whole", predicted), ("labelled", predicted & known)):
                     by_kind[kind].update(probability[where], truth[where])
     return [Thresholds(**{kind: curve.best_dice().threshold for kind, curve in each.items()}) for each in curves]
+
+
+def mask_of_validation(folds: Folds, most_pixels: int = MOST_PIXELS) -> PixelMask:
+    """Return the pixel mask that lets each model predict its validation folds, or the sample of them, alone."""
+    areas = sampled_areas(folds, folds.splits, most_pixels)
+
+    def mask(y0: int, y1: int) -> BoolArray:
+        return np.stack([folds.areas.rows(chosen, y0, y1) > 0 for chosen in areas]) & folds.areas.first_sky
+
+    return mask
 
 
 def sampled_areas(folds: Folds, splits: Sequence[Split], most_pixels: int) -> IntArray:

@@ -22,7 +22,7 @@ from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.thresholds import Thresholds
-from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.models.sliding_window import BandPredictor, PixelMask
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
@@ -45,7 +45,7 @@ class OutOfFold:
 
 def write_out_of_fold(
     path: Path,
-    predictor: SlidingWindowPredictor,
+    predictor: BandPredictor,
     folds: Folds,
     thresholds: Sequence[Thresholds],
     baselines: ScaledBaselines,

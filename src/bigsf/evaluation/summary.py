@@ -1,25 +1,23 @@
 """The trained models of a k-fold -> out-of-fold map, catalogue, candidates for a review, summary and report."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigsf.arrays import MaskArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
 from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
 from bigsf.evaluation.completeness import measure_recovery
-from bigsf.evaluation.injection import TILE_PX, InjectedPlanes
+from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
+from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.report import write_report
 from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.outputs import Outputs
-from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
 
 OUTPUTS = (
@@ -37,7 +35,7 @@ filaments, the candidates for a person's look as a table and as regions, all sco
 
 def summarise_kfold(
     path: Path,
-    predictor: SlidingWindowPredictor,
+    predictions: KFoldPredictions,
     folds: Folds,
     runs: dict[str, RunScores],
     clear_px: int | None,
@@ -45,7 +43,7 @@ def summarise_kfold(
     added_widths_px: Sequence[tuple[float, float]] = (),
     start_from: str | None = None,
 ) -> KFoldSummary:
-    """Predict the out-of-fold map of a k-fold, score it, and write both.
+    """Score the out-of-fold map of a k-fold, and write both.
 
     The folder then holds the files of `OUTPUTS`.
 
@@ -53,8 +51,8 @@ def summarise_kfold(
     ----------
     path
         The folder of the k-fold.
-    predictor
-        The model of each split.
+    predictions
+        The maps that the model of each split predicts; all parts of them are there.
     folds
         Folds of a patch file with labels.
     runs
@@ -75,21 +73,21 @@ def summarise_kfold(
     """
     file = folds.patch_file
     fits_path = path / "out_of_fold.fits"
-    thresholds = find_mask_thresholds(predictor, folds)
+    thresholds = find_mask_thresholds(predictions.thresholds, folds)
     scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
     baselines = ScaledBaselines(file, scales, tested)
-    out_of_fold = write_out_of_fold(fits_path, predictor, folds, thresholds, baselines, config_yaml)
+    out_of_fold = write_out_of_fold(fits_path, predictions.out_of_fold, folds, thresholds, baselines, config_yaml)
     scores = out_of_fold.scores
     masks = MaskScores(folds, scores.best_thresholds(), baselines)
     with FitsImage(fits_path) as probability:
         masks.add(probability)
-    known = file.labels()[0] if file.truth is None else file.truth
     whole = [each.whole for each in thresholds]
 
-    def recovery(injected: InjectedPlanes) -> Recovery:
-        return measure_recovery(injected, predictor, whole, fits_path, tested, scales)
+    def recovery(prediction: StoredPrediction) -> Recovery:
+        assert isinstance(prediction.planes, InjectedPlanes)
+        return measure_recovery(prediction.planes, prediction, whole, fits_path, tested, scales)
 
-    families = recovery(InjectedPlanes(file, known)), recovery(_plummer_filaments(file, known))
+    families = recovery(predictions.injected), recovery(predictions.injected_plummer)
     catalogue = make_catalogue(folds, fits_path, families)
     _write_tables(path, folds, catalogue, whole)
     summary = KFoldSummary(
@@ -121,6 +119,8 @@ def summarise_kfold(
         added_widths_px=list(added_widths_px),
         start_from=start_from,
     )
+    for prediction in predictions:
+        prediction.remove()  # before the summary, which tells that all is done
     summary.save(path / "summary.json")
     write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)
     return summary
@@ -134,11 +134,3 @@ def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, threshold
         catalogue.table.write(files[catalog], format="ascii.ecsv", overwrite=True)
         candidates.write(files[review], format="ascii.ecsv", overwrite=True)
         write_candidates(files[regions], candidates, outlines, folds.patch_file.wcs)
-
-
-def _plummer_filaments(file: PatchFile, known: MaskArray) -> InjectedPlanes:
-    """Return a map with filaments of the family that no augmentation adds, in every second tile, for speed."""
-    tiles = math.prod(-(-size // TILE_PX) for size in file.shape)
-    return InjectedPlanes(
-        file, known, 1, per_tile=12, most_tiles=min(200, -(-tiles // 2)), width_px=(2.0, 12.0), profile="plummer"
-    )

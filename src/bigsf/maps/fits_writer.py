@@ -34,6 +34,8 @@ class FitsWriter:
         The dtype of each plane by its name; the first plane is the primary HDU.
     tables
         Further HDUs, written after the planes.
+    kinds
+        What planes other than the first show, by their names; it becomes their BTYPE.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class FitsWriter:
         header: fits.Header,
         planes: Mapping[str, npt.DTypeLike],
         tables: Sequence[fits.BinTableHDU] = (),
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         self._nx = shape[1]
         self._start: dict[str, int] = {}
@@ -52,6 +55,8 @@ class FitsWriter:
         for number, (name, dtype) in enumerate(self._dtype.items()):
             data = np.broadcast_to(dtype.type(0), shape)  # only for the header: it takes no memory
             hdu = fits.ImageHDU(data, _grid_cards(header), name=name) if number else fits.PrimaryHDU(data, header)
+            if kinds and name in kinds:
+                hdu.header["BTYPE"] = kinds[name]
             headers[position] = hdu.header.tostring().encode("ascii")
             self._start[name] = position + len(headers[position])
             position = self._start[name] + _blocks(shape[0] * shape[1] * dtype.itemsize)

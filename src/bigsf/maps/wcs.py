@@ -86,6 +86,12 @@ def pixel_scale_deg(wcs: WCS) -> float:
     return float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
 
 
+def healpix_order(wcs: WCS) -> int:
+    """Return the order of the largest HEALPix cells that are no larger than a pixel (Gorski et al. 2005)."""
+    cells_per_side = np.sqrt(4 * np.pi / 12) / np.deg2rad(pixel_scale_deg(wcs))
+    return int(np.ceil(np.log2(cells_per_side)))
+
+
 def beam_px(header: fits.Header, wcs: WCS | None) -> float | None:
     """Return the FWHM of the beam along its longer axis in pixels: BMAJ, in degrees, over the side of a pixel.
 

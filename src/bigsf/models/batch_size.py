@@ -18,6 +18,7 @@ def batch_size_within(
     scales: Sequence[int] = (1,),
     mask_bytes: int = 0,
     most: int = 64,
+    views: int = 0,
 ) -> int:
     """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
 
@@ -39,6 +40,8 @@ def batch_size_within(
         What is held besides: masks of the whole map.
     most
         The largest number to return; more windows at a time do not make prediction faster.
+    views
+        Views of test-time augmentation that are kept apart.
 
     Raises
     ------
@@ -46,8 +49,8 @@ def batch_size_within(
         Where not even one window fits.
     """
     ny, nx = shape
-    band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models))
-    band += sum(2 * len(models) * (ny // n) * (nx // n) for n in scales if n > 1)
+    band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models) + views)
+    band += sum(2 * (len(models) + views) * (ny // n) * (nx // n) for n in scales if n > 1)
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
     each = max(model.output_bytes(image, position if model.coordinates else None) for model in models)
     if band + mask_bytes + each > memory_bytes:

@@ -4,6 +4,7 @@ Windows overlap, are predicted in batches, and are blended with a smooth weight.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,17 +12,34 @@ from astropy.wcs import WCS
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter
 
-from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows, read_tile
 from bigsf.maps.tiling import Tile, blend_weight, count_in_windows, extended, padded, row_chunks, window_starts
 from bigsf.models.device import autocast
+from bigsf.models.orientations import VIEWS, mean_and_views
 from bigsf.models.positions import position_lookup
+from bigsf.models.predicted_band import PredictedBand
 from bigsf.models.pyramid import BinnedMap, LargestScale, enlarged, squares, squares_beside
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 
 PixelMask = Callable[[int, int], BoolArray]
 """A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
+
+
+class BandPredictor(Protocol):
+    """What gives the probability of a map by bands of rows."""
+
+    @property
+    def models(self) -> Sequence[SegmentationModel]:
+        """The models that predict it."""
+        ...
+
+    def predict_bands(
+        self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[int, int, FloatArray]]:
+        """Yield bands of rows, see `SlidingWindowPredictor.predict_bands`."""
+        ...
 
 
 class SlidingWindowPredictor:
@@ -47,11 +65,16 @@ class SlidingWindowPredictor:
     scales
         Factors by which the map is binned before it is predicted. The probability of a pixel is the largest of those of
         the binned maps, brought back to the grid.
+    views
+        Keep the eight views of the test-time augmentation of one model apart too, so that `PredictedBand` has them. It
+        does not change the probability, and takes eight more planes of a band, and of each binned map, in memory.
 
     Raises
     ------
     ConfigError
         Where windows at such a stride would leave gaps.
+    ValueError
+        Where views are to be kept apart of several models, or without test-time augmentation.
     """
 
     def __init__(
@@ -65,7 +88,10 @@ class SlidingWindowPredictor:
         wcs: WCS | None = None,
         tta: bool = False,
         scales: Sequence[int] = (1,),
+        views: bool = False,
     ) -> None:
+        if views and not (tta and len(models) == 1):
+            raise ValueError("Views are kept apart of one model with test-time augmentation alone.")
         stride = max(1, window // 2) if stride is None else stride
         if not 1 <= stride <= window:
             raise ConfigError(f"A stride of {stride} pixels does not cover a map: use one from 1 to {window}.")
@@ -74,7 +100,7 @@ class SlidingWindowPredictor:
         self.device, self.dtype, self.scales = device or torch.device("cpu"), dtype, sorted(set(scales))
         self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
-        self._predict_windows = _predict_in_all_orientations if tta else _predict_once
+        self._tta, self.views = tta, VIEWS if views else 0
         self._weight = blend_weight(window)
 
     def predict_bands(
@@ -99,23 +125,18 @@ class SlidingWindowPredictor:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
-        for y0, y1, probability, _ in self.predict_tile(Tile.whole(planes.shape), planes, pixel_mask, advance):
-            yield y0, y1, probability
+        for band in self.predict_tile(Tile.whole(planes.shape), planes, pixel_mask, advance):
+            yield band.y0, band.y1, band.probability
 
     def predict_scales(
         self, planes: MapRows, advance: Callable[[int], None] = lambda _: None
-    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
-        """Yield the bands of `predict_bands`, and the factor by which the map was binned for the probability.
+    ) -> Iterator[PredictedBand]:
+        """Yield the bands of `predict_bands`, with the factor by which the map was binned, and the views.
 
         Parameters
         ----------
         planes, advance
             As for `predict_bands`; each model predicts all pixels.
-
-        Yields
-        ------
-        y0, y1, probability, scale
-            As `predict_tile` does.
         """
         return self.predict_tile(Tile.whole(planes.shape), planes, None, advance)
 
@@ -125,29 +146,20 @@ class SlidingWindowPredictor:
         planes: MapRows,
         pixel_mask: PixelMask | None = None,
         advance: Callable[[int], None] = lambda _: None,
-    ) -> Iterator[tuple[int, int, FloatArray, MaskArray]]:
+    ) -> Iterator[PredictedBand]:
         """Yield the bands of rows of a part of a map; its pixels are those of the whole map's prediction.
 
         The factor of a pixel is that at which the mean over the models is largest; of equal ones the smallest. The
-        probability of each model is its own largest.
+        probability of each model, and of each view, is its own largest.
 
         Parameters
         ----------
         tile
-            The part.
+            The part; the bands have its columns.
         planes, pixel_mask, advance
             As for `predict_bands`.
-
-        Yields
-        ------
-        y0, y1 : int
-            The rows.
-        probability : ndarray
-            float32 `(models, y1 - y0, columns of the tile)`; NaN as for `predict_bands`.
-        scale : ndarray
-            uint8 `(y1 - y0, columns of the tile)`: the factor by which the map was binned where the probability was
-            taken from; 0 where it is NaN, or no square of a binned map is valid.
         """
+        number = len(self.models)
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
         levels = [_Level(self, planes, n, tile, pixel_mask) for n in self.scales if n > 1]
         bands = self._predict_level if 1 in self.scales else self._zeros
@@ -155,21 +167,22 @@ class SlidingWindowPredictor:
             wanted = ~np.isnan(probability)
             largest = LargestScale(np.asarray(wanted.any(axis=0)))
             if 1 in self.scales:
-                largest.add(1, probability)
+                largest.add(1, probability[:number])
             for level in levels:
                 coarse = level.enlarged(tile._replace(y0=y0, y1=y1))
                 np.fmax(probability, coarse, out=probability, where=wanted)
-                largest.add(level.n, coarse)
-            yield y0, y1, probability, largest.scale
+                largest.add(level.n, coarse[:number])
+            yield PredictedBand(y0, y1, probability[:number], largest.scale, probability[number:])
 
     def _zeros(
         self, planes: MapRows, pixel_mask: PixelMask | None, advance: Callable[[int], None], tile: Tile
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield bands that are 0 where a pixel is to be predicted and NaN elsewhere."""
+        """Yield bands `(models + views, rows, nx)` that are 0 where a pixel is to be predicted and NaN elsewhere."""
         for top, bottom in row_chunks(tile.shape):
             band = tile._replace(y0=tile.y0 + top, y1=tile.y0 + bottom)
             wanted = self._wanted(read_tile(planes, band), pixel_mask, band)
-            yield band.y0, band.y1, np.where(wanted, np.float32(0), np.float32(np.nan))
+            zeros = np.where(wanted, np.float32(0), np.float32(np.nan))
+            yield band.y0, band.y1, np.repeat(zeros, 1 + self.views, axis=0)
             advance(bottom - top)
 
     def _predict_level(
@@ -180,7 +193,7 @@ class SlidingWindowPredictor:
         tile: Tile,
         n: int = 1,
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield the bands of a part of a map that is binned by n."""
+        """Yield the bands `(models + views, rows, columns)` of a part of a map that is binned by n."""
         (ny, nx), window = planes.shape, self.window
         starts_y, starts_x = (
             starts[(starts < end) & (starts + window > first)]
@@ -192,7 +205,8 @@ class SlidingWindowPredictor:
         left = int(starts_x[0])
         width, columns = int(starts_x[-1]) + window - left, slice(tile.x0 - left, tile.x1 - left)
         group = max(1, self.batch_size // len(starts_x))  # rows of windows that fill a batch
-        sums = weights = np.zeros((len(self.models), 0, width), np.float32)
+        weights = np.zeros((len(self.models), 0, width), np.float32)
+        sums = np.repeat(weights, 1 + self.views, axis=0)
         top = int(starts_y[0])
         for first in range(0, len(starts_y), group):
             y = starts_y[first : first + group]
@@ -205,7 +219,8 @@ class SlidingWindowPredictor:
             wanted[:, : max(0, tile.y0 - top)] = wanted[:, max(0, tile.y1 - top) :] = False
             wanted[:, :, : columns.start] = wanted[:, :, columns.stop :] = False
             for number in range(len(self.models)):
-                self._predict(number, band, wanted[number], seen, n, y, starts_x, sums[number], weights[number])
+                own = sums[number : number + 1 + self.views]
+                self._predict(number, band, wanted[number], seen, n, y, starts_x, own, weights[number])
             last = first + group >= len(starts_y)
             start, end = max(top, tile.y0), tile.y1 if last else min(int(starts_y[first + group]), tile.y1)
             if start >= end:
@@ -244,10 +259,10 @@ class SlidingWindowPredictor:
         for start in range(0, len(y), self.batch_size):
             ys, xs = y[start : start + self.batch_size], x[start : start + self.batch_size]
             corner = np.stack([ys + seen.y0, xs + seen.x0], axis=1)
-            centre: Float64Array = n * (corner + self.window / 2) - 0.5
+            centre = np.asarray(n * (corner + self.window / 2) - 0.5, np.float64)
             probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
             for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
-                place = np.s_[y0 : y0 + self.window, x0 : x0 + self.window]
+                place = np.s_[..., y0 : y0 + self.window, x0 : x0 + self.window]
                 sums[place] += self._weight * probability[i]
                 weights[place] += self._weight
 
@@ -256,9 +271,13 @@ class SlidingWindowPredictor:
         locate = self._locate[model]
         position = locate(centre).to(self.device) if locate else None
         batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        folded = self._folded[model]
         with autocast(self.device, self.dtype):
-            probability = self._predict_windows(self._folded[model], batch, position)
-        return np.asarray(probability[:, 0].cpu().numpy())
+            if self._tta:
+                probability = mean_and_views(lambda view: folded.probabilities(view, position), batch)
+            else:
+                probability = folded.probabilities(batch, position)
+        return np.asarray(probability[:, : 1 + self.views].cpu().numpy())
 
 
 class _Level:
@@ -283,20 +302,3 @@ class _Level:
     def enlarged(self, tile: Tile) -> FloatArray:
         """Return the probability `(models, y, x)` of a part of the map, on its grid."""
         return enlarged(self._probability, self._held, self.n, tile, self._shape)
-
-
-def _predict_once(model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
-    return model.probabilities(image, position)
-
-
-def _predict_in_all_orientations(
-    model: SegmentationModel, image: torch.Tensor, position: torch.Tensor | None
-) -> torch.Tensor:
-    """Return the mean of the probabilities over the eight orientations of square windows."""
-    total = torch.zeros_like(image[:, :1])
-    for turns in range(4):
-        for mirrored in (False, True):
-            view = image.rot90(turns, (2, 3))
-            probability = model.probabilities(view.flip(3) if mirrored else view, position)
-            total += (probability.flip(3) if mirrored else probability).rot90(-turns, (2, 3))
-    return total / 8

@@ -8,34 +8,22 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from bigsf.arrays import FloatArray, MaskArray
+from bigsf.arrays import FloatArray
 from bigsf.console import logger
 from bigsf.files import atomic_path, make_folder, refuse_link, write_text
 from bigsf.lock import lock_folder
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, row_chunks, tiles_of
+from bigsf.models.predicted_band import PredictedBand
 from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
 
 TILE_ROWS, TILE_COLUMNS = 1024, 2048
 """Largest tile. Windows that reach from one tile into the next are predicted in both: 5 % of them at half overlap."""
 
 _IDENTITY = "identity.json"
-
-
-class PredictedBand(NamedTuple):
-    """Some rows of a prediction."""
-
-    y0: int
-    y1: int
-    """The rows, the end exclusive."""
-    probability: FloatArray
-    """float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False."""
-    scale: MaskArray
-    """uint8 `(y1 - y0, nx)`: the factor by which the map was binned, see `SlidingWindowPredictor.predict_tile`."""
 
 
 class StoredPrediction:
@@ -73,9 +61,10 @@ class StoredPrediction:
     ) -> None:
         self.folder, self.identity = folder, identity
         self.predictor, self.planes, self._pixel_mask = predictor, planes, pixel_mask
+        self.models = predictor.models
         self._rows = tiles_of(planes.shape, TILE_ROWS, TILE_COLUMNS)
         self._tiles = [tile for row in self._rows for tile in row]
-        self._models = len(predictor.models)
+        self._planes = len(self.models) + predictor.views + 1
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -95,7 +84,7 @@ class StoredPrediction:
             same = identity.is_file() and identity.read_text(encoding="utf-8", errors="replace") == self.identity
             done = sum(map(self._is_done, self._tiles))
             if not same:
-                for path in self.folder.glob("*"):
+                for path in self.folder.glob("[!.]*"):
                     path.unlink()
                 write_text(identity, self.identity)
             if done:
@@ -132,11 +121,31 @@ class StoredPrediction:
         """Yield bands of rows, top to bottom, that together are the whole map. All tiles must have been predicted."""
         for row in self._rows:
             y0, nx = row[0].y0, self.planes.shape[1]
-            for top, bottom in row_chunks((row[0].shape[0], nx * self._models)):
+            for top, bottom in row_chunks((row[0].shape[0], nx * self._planes)):
                 parts = [self._read(tile, top, bottom) for tile in row]
                 values = np.concatenate(parts, axis=2).swapaxes(0, 1)
-                probability = np.ascontiguousarray(values[: self._models])
-                yield PredictedBand(y0 + top, y0 + bottom, probability, values[-1].astype(np.uint8))
+                probability, views = np.split(values[:-1], [len(self.models)])
+                scale = values[-1].astype(np.uint8)
+                yield PredictedBand(y0 + top, y0 + bottom, np.ascontiguousarray(probability), scale, views)
+
+    def predict_bands(
+        self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[int, int, FloatArray]]:
+        """Yield the bands as `SlidingWindowPredictor.predict_bands` does, without predicting anything.
+
+        Parameters
+        ----------
+        planes
+            The map of this prediction.
+        pixel_mask
+            It is not asked again: the one of this prediction counts.
+        advance
+            Called with the number of rows done.
+        """
+        assert planes is self.planes, "the stored prediction is of another map"
+        for band in self.bands():
+            yield band.y0, band.y1, band.probability
+            advance(band.y1 - band.y0)
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -147,22 +156,22 @@ class StoredPrediction:
 
     def _is_done(self, tile: Tile) -> bool:
         path = self._file(tile)
-        return path.is_file() and path.stat().st_size == 4 * (self._models + 1) * tile.shape[0] * tile.shape[1]
+        return path.is_file() and path.stat().st_size == 4 * self._planes * tile.shape[0] * tile.shape[1]
 
     def _predict(self, tile: Tile, advance: Callable[[int], None]) -> None:
-        """Write the values of a tile as float32 `(rows, models + 1, columns)`; the last plane is the scale."""
+        """Write the values of a tile as float32 `(rows, models + views + 1, columns)`; the last plane is the scale."""
 
         def advance_rows(rows: int) -> None:
             advance(rows * tile.shape[1])
 
         bands = self.predictor.predict_tile(tile, self.planes, self._pixel_mask, advance_rows)
         with atomic_path(self._file(tile)) as temporary, temporary.open("wb") as file:
-            for _, _, probability, scale in bands:
-                values = np.concatenate([probability, scale[None].astype(np.float32)])
+            for band in bands:
+                values = np.concatenate([band.probability, band.views, band.scale[None].astype(np.float32)])
                 file.write(np.ascontiguousarray(values.swapaxes(0, 1)).data)
 
     def _read(self, tile: Tile, top: int, bottom: int) -> FloatArray:
-        """Return rows of a tile, counted from its first, `(rows, models + 1, columns)`."""
-        size = (self._models + 1) * tile.shape[1]
+        """Return rows of a tile, counted from its first, in the form of its file."""
+        size = self._planes * tile.shape[1]
         values = np.fromfile(self._file(tile), np.float32, (bottom - top) * size, offset=4 * top * size)
-        return values.reshape(bottom - top, self._models + 1, tile.shape[1])
+        return values.reshape(bottom - top, self._planes, tile.shape[1])

@@ -25,7 +25,19 @@ from bigsf.models.device import Precision
 from bigsf.models.network import Scales
 
 Product = Literal[
-    "prob", "mask", "std", "scale", "skeleton", "labels", "catalog", "votable", "mrt", "regions", "spines", "moc"
+    "prob",
+    "mask",
+    "std",
+    "scale",
+    "hips",
+    "skeleton",
+    "labels",
+    "catalog",
+    "votable",
+    "mrt",
+    "regions",
+    "spines",
+    "moc",
 ]
 """What a segmentation can write."""
 
@@ -163,13 +175,15 @@ class SegmentConfig(MapConfig):
     """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
 
     products: Annotated[list[Product], BeforeValidator(_to_products)] | None = None
-    """Any of prob (always written), mask, std, scale (the factor by which the map was binned where its probability was
-    taken from), skeleton and labels (the ids of filaments on their skeletons and on all their pixels), catalog (ECSV
-    table), votable and mrt (the catalogue as a VOTable and as a machine-readable table of the AAS), regions (outlines
-    for DS9), spines (tables of the points along the skeletons, of branches and of hubs, and lines for DS9) and moc (the
-    sky that MASK covers, which needs mocpy), as a list or as one text with commas; by default prob, mask and, with
-    several models, std. Those from skeleton on need memory for the mask and its filaments: about 15 bytes per pixel of
-    the map, and 25 with spines, where a tenth of the pixels is marked."""
+    """Any of prob (always written), mask, std (the standard deviation over several models, or over the views of `tta`
+    of one), scale (the factor by which the map was binned where its probability was taken from), hips (a folder of
+    tiles of the probability for Aladin, which needs reproject), skeleton and labels (the ids of filaments on their
+    skeletons and on all their pixels), catalog (ECSV table), votable and mrt (the catalogue as a VOTable and as a
+    machine-readable table of the AAS), regions (outlines for DS9), spines (tables of the points along the skeletons, of
+    branches and of hubs, and lines for DS9) and moc (the sky that MASK covers, which needs mocpy), as a list or as one
+    text with commas; by default prob, mask and, with several models, std. Those from skeleton on need memory for the
+    mask and its filaments: about 15 bytes per pixel of the map, and 25 with spines, where a tenth of the pixels is
+    marked."""
 
     prefix: Annotated[str, matching("[A-Za-z][A-Za-z0-9_-]*", "an acronym of letters, digits, - and _")] | None = None
     """Acronym of the catalogue, with which its designations begin: BSF makes `BSF G332.196-00.105`."""
@@ -227,6 +241,11 @@ class SegmentConfig(MapConfig):
             return Cleaning()
         border = BORDER_PX if self.border == "auto" else self.border
         return Cleaning(self.hysteresis, self.reconstruct, self.min_area, self.min_skeleton, border)
+
+    def of_prediction(self) -> str:
+        """Return the keys that may change the probability or its spread, as JSON."""
+        others = {*_CLEANING, "threshold", "memory", "prefix", "distance", "measure", "products"}
+        return self.model_dump_json(exclude=others)
 
     @property
     def mask_planes(self) -> int:

@@ -17,6 +17,7 @@ from bigsf.maps.planes import MapOnSky
 from bigsf.models.batch_size import batch_size_within
 from bigsf.models.device import resolve_precision
 from bigsf.models.model_config import ModelConfig
+from bigsf.models.orientations import VIEWS
 from bigsf.models.pretrained import NAMES, snapshot_path
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.config import SegmentConfig
@@ -143,7 +144,8 @@ class Ensemble:
         source
             The map.
         config
-            Its stride, batch size, memory, precision and test-time augmentation are used.
+            Its stride, batch size, memory, precision and test-time augmentation are used. The views of the latter are
+            kept apart where its product `std` is their spread.
         device
             Where the networks run.
         scales
@@ -162,8 +164,16 @@ class Ensemble:
         """
         models = [snapshot.build_model(deepcopy(network), trust) for snapshot in self.snapshots]
         ny, nx = source.shape
+        views = len(self) == 1 and config.tta and "std" in (config.products or ())
         batch_size = config.batch_size or batch_size_within(
-            config.memory, models, self.window, source.channels, (ny, nx), scales, config.mask_planes * ny * nx
+            config.memory,
+            models,
+            self.window,
+            source.channels,
+            (ny, nx),
+            scales,
+            config.mask_planes * ny * nx,
+            views=VIEWS if views else 0,
         )
         return SlidingWindowPredictor(
             [model.to(device) for model in models],
@@ -175,4 +185,5 @@ class Ensemble:
             source.wcs,
             config.tta,
             scales,
+            views,
         )

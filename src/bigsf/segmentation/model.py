@@ -19,6 +19,7 @@ from bigsf.errors import ConfigError, DataError
 from bigsf.maps.planes import MapOnSky
 from bigsf.maps.wcs import celestial_wcs
 from bigsf.models.device import pick_device
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 
@@ -161,21 +162,59 @@ class Model:
         """Return the probability of each model, `(models, ny, nx)`; the rest is as for a call."""
         return self._predict(image, options)
 
+    def spread(self, image: Any, **options: Any) -> FloatArray:
+        """Return the standard deviation of the probability, as the plane STD of `bigsf.segment` has it.
+
+        It is taken over the models, or over the eight views of the test-time augmentation of one model.
+
+        Parameters
+        ----------
+        image, **options
+            As for a call. One model takes `tta=True`.
+
+        Returns
+        -------
+        ndarray
+            float32 `(ny, nx)`, NaN where the image is missing.
+
+        Raises
+        ------
+        DataError, ConfigError
+            As for a call; also where one model is to predict without test-time augmentation.
+        """
+        source, predictor = self._predictor(image, options, spread=True)
+        spread = np.empty(source.shape, np.float32)
+        with console.progress("predict", source.shape[0], "rows") as advance:
+            for band in predictor.predict_scales(source, advance):
+                spread[band.y0 : band.y1] = band.spread()
+        return spread
+
     def _predict(self, image: Any, options: dict[str, Any]) -> FloatArray:
-        if unknown := sorted(options.keys() - set(_OPTIONS)):
-            raise ConfigError(f"{', '.join(unknown)}: no option of a prediction. There are {', '.join(_OPTIONS)}.")
-        source = ImageInMemory(image)
-        self.ensemble.check_channels("the image", source.channels)
-        config = SegmentConfig.from_dict(options)
-        if config.scales == AUTO:
-            raise ConfigError("scales auto is for bigsf.segment; give numbers here, e.g. [1, 2].")
-        scales = config.scales or self.ensemble.scales
-        predictor = self.ensemble.predictor(source, config, self._device, scales, self._network, self._trust)
+        source, predictor = self._predictor(image, options)
         probability = np.empty((len(self.ensemble), *source.shape), np.float32)
         with console.progress("predict", source.shape[0], "rows") as advance:
             for y0, y1, band in predictor.predict_bands(source, advance=advance):
                 probability[:, y0:y1] = band
         return probability
+
+    def _predictor(
+        self, image: Any, options: dict[str, Any], spread: bool = False
+    ) -> tuple[ImageInMemory, SlidingWindowPredictor]:
+        """Return an image as a map, and what predicts it."""
+        if unknown := sorted(options.keys() - set(_OPTIONS)):
+            raise ConfigError(f"{', '.join(unknown)}: no option of a prediction. There are {', '.join(_OPTIONS)}.")
+        source = ImageInMemory(image)
+        self.ensemble.check_channels("the image", source.channels)
+        config = SegmentConfig.from_dict({**options, "products": ["std"] if spread else None})
+        if spread and len(self.ensemble) == 1 and not config.tta:
+            raise ConfigError(
+                "The spread of one model is that over the views of test-time augmentation: pass tta=True, or load "
+                "several models."
+            )
+        if config.scales == AUTO:
+            raise ConfigError("scales auto is for bigsf.segment; give numbers here, e.g. [1, 2].")
+        scales = config.scales or self.ensemble.scales
+        return source, self.ensemble.predictor(source, config, self._device, scales, self._network, self._trust)
 
     def __repr__(self) -> str:
         kinds = ", ".join(sorted({config.type for config in self.ensemble.model_configs}))

@@ -13,13 +13,17 @@ from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.columns import Field, column
 from bigsf.filaments.ds9_regions import write_regions, write_spines
+from bigsf.filaments.levels import measure_map
 from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.hips import PROPERTIES
 from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
+from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
@@ -43,11 +47,14 @@ FILES: dict[Product, str] = {
 }
 """From a product to the ending of its file."""
 
+HIPS_FOLDER = "_hips"
+"""The ending of the folder of the product `hips`."""
+
 SPINE_FILES = ("_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg")
 """The endings of the files of the product `spines`."""
 
 
-def resolve_products(products: Sequence[Product] | None, models: int, several_scales: bool) -> list[Product]:
+def resolve_products(products: Sequence[Product] | None, models: int, tta: bool, several_scales: bool) -> list[Product]:
     """Return the products that are written, in the order of `PRODUCTS`; the probability is always one of them.
 
     Parameters
@@ -56,20 +63,23 @@ def resolve_products(products: Sequence[Product] | None, models: int, several_sc
         Those that were asked for; None means the mask and, with several models, their standard deviation.
     models
         The number of models in the ensemble.
+    tta
+        Whether there is test-time augmentation.
     several_scales
         Whether the map is binned by several factors.
 
     Raises
     ------
     ConfigError
-        Where `std` is asked of one model, or `scale` of one factor.
+        Where `std` is asked of one model without test-time augmentation, or `scale` of one factor.
     """
     if products is None:
         products = ["mask", "std"] if models > 1 else ["mask"]
-    if "std" in products and models == 1:
+    if "std" in products and models == 1 and not tta:
         raise ConfigError(
-            "--products: std is the standard deviation of several models, and one model was given. Give several, or "
-            "the folder of a k-fold; or leave std out."
+            "--products: std is the standard deviation over several models, or over the views of test-time "
+            "augmentation of one, and one model was given without --tta. Give several, the folder of a k-fold, or "
+            "--tta; or leave std out."
         )
     if "scale" in products and not several_scales:
         raise ConfigError(
@@ -80,10 +90,16 @@ def resolve_products(products: Sequence[Product] | None, models: int, several_sc
 
 
 def output_files(output: Path, products: Sequence[Product]) -> list[Path]:
-    """Return all files that a segmentation writes: the FITS file, the files beside it, and the quicklook last."""
+    """Return all that a segmentation writes: the FITS file, the files and folders beside it, the quicklook last."""
     sidecars = [output.with_suffix(FILES[product]) for product in products if product in FILES]
     sidecars += [output.with_name(output.stem + ending) for ending in SPINE_FILES if "spines" in products]
+    sidecars += list(output_folders(output, products))
     return [output, *sidecars, output.with_suffix(".png")]
+
+
+def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]:
+    """Return those of the outputs that are folders, and the name of a file by which each is known."""
+    return {output.with_name(output.stem + HIPS_FOLDER): PROPERTIES} if "hips" in products else {}
 
 
 @dataclass
@@ -130,6 +146,16 @@ class SegmentReport:
     def planes(self) -> dict[str, str]:
         """From the name of each plane in the FITS file to its dtype."""
         return dict(PLANES[product] for product in self.products if product in PLANES)
+
+    @property
+    def spread_over(self) -> str:
+        """What the standard deviation STD is taken over."""
+        return f"{len(self.models)} models" if len(self.models) > 1 else f"{VIEWS} views of test-time augmentation"
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """From the name of a plane to what it shows, for its BTYPE."""
+        return {"STD": f"standard deviation over {self.spread_over}"} if "std" in self.products else {}
 
     @property
     def has_filaments(self) -> bool:
@@ -226,5 +252,11 @@ def _catalogue(
 
         prefix = report.config.prefix or ""
         table = filaments.catalog(image, written.read, source.wcs, source.unit, prefix=prefix, **further._asdict())
+    if "std" in report.products:
+        with FitsImage(probability, "STD") as std:
+            spread = measure_map(filaments.labels, len(filaments), std.read)["mean"]
+        meaning = f"standard deviation over {report.spread_over}, mean over the filament"
+        spreads = column("probability_std", Field(None, meaning, "stat.stdev;stat.probability"), spread)
+        table.add_column(spreads, table.index_column("probability") + 1)
     table.meta |= {"segmented": str(report.output), "threshold": report.threshold}
     return table

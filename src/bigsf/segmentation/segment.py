@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from astropy.io import fits
 from torch import nn
 
 from bigsf import console
-from bigsf.arrays import BoolArray, FloatArray
 from bigsf.figures import save_figure
 from bigsf.files import hidden_name, sha256
 from bigsf.interrupts import stopping
-from bigsf.maps.fits_image import stem_of
+from bigsf.maps.fits_image import FitsImage, stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
+from bigsf.maps.hips import check_hips, write_hips
+from bigsf.maps.odd_values import OddValue
 from bigsf.maps.planes import MapSource
-from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
+from bigsf.maps.quicklook import quicklook_figure
 from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.positions import warn_if_elsewhere
@@ -31,8 +31,15 @@ from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
-from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
-from bigsf.segmentation.result_checks import check_numbers, warn_of_result
+from bigsf.segmentation.planes_writer import write_bands
+from bigsf.segmentation.products import (
+    SegmentReport,
+    output_files,
+    output_folders,
+    resolve_products,
+    write_filaments,
+)
+from bigsf.segmentation.result_checks import warn_of_result
 from bigsf.training.checks import takes_logarithm
 from bigsf.training.distributed import World
 from bigsf.training.shared_prediction import predicted_by
@@ -94,12 +101,14 @@ def segment(
     SegmentReport
         The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
         (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
-        (float32, the standard deviation of the models), SCALE (uint8, the factor by which the map was binned where the
+        (float32, the standard deviation over the models, or over the views of test-time augmentation of one model, as
+        its BTYPE says), SCALE (uint8, the factor by which the map was binned where the
         probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (int32, the id of the
         filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
         catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
         `.mrt`, and in the table CATALOG. `<output>.reg` has the outlines for DS9, `<output>_spines.ecsv` the points
-        along the filaments, `<output>.moc.fits` the MOC of MASK, and `<output>.png` is a quicklook.
+        along the filaments, `<output>.moc.fits` the MOC of MASK, the folder `<output>_hips` the tiles of the
+        probability (HiPS), and `<output>.png` is a quicklook.
 
     Raises
     ------
@@ -126,14 +135,16 @@ def segment(
     output = Path(output) if output else Path(f"{stem_of(image)}_segmented.fits")
     check_fits_name(output, "output")
     several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
-    products = resolve_products(config.products, len(ensemble), several_scales)
-    outputs = Outputs(*output_files(output, products))
+    products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
+    outputs = Outputs(*output_files(output, products), folders=output_folders(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
         if "moc" in products:
             check_moc(image.name, source.wcs)
+        if "hips" in products:
+            check_hips(image.name, source.wcs)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         predictor = ensemble.predictor(source, config, torch_device, scales, network, trust)
@@ -159,9 +170,14 @@ def segment(
             predicted_by(world, {f"segment {image.name}": prediction}),
         ):
             world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, ensemble))
-    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
-    warn_of_result(report, image.name, any(map(takes_logarithm, ensemble.model_configs)))
+    if world.is_first:
+        _warn(report, image.name, odd_values, ensemble)
     return report
+
+
+def _warn(report: SegmentReport, name: str, odd_values: Sequence[OddValue], ensemble: Ensemble) -> None:
+    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
+    warn_of_result(report, name, any(map(takes_logarithm, ensemble.model_configs)))
 
 
 def _with_options(config: SegmentConfig | None, options: Mapping[str, Any]) -> SegmentConfig:
@@ -181,17 +197,19 @@ def _write_outputs(
     """Write all outputs of a map that is predicted; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
     with outputs.writing() as files:
-        with FitsWriter(files[report.output], report.shape, header, report.planes) as writer:
-            mask, subsampled = _write_bands(report, image.name, source, prediction, writer)
+        with FitsWriter(files[report.output], report.shape, header, report.planes, kinds=report.kinds) as writer:
+            mask, subsampled = write_bands(report, image.name, source, prediction, writer)
             outlines = []
             if mask is not None and report.has_filaments:
                 outlines = write_filaments(mask, report, source, further, writer, files)
             writer.append(table)  # behind the catalogue: some programs open the first table alone
+        _write_hips(report, source, files)
         save_figure(
             lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),
             files[report.quicklook],
             report.quicklook.name,
         )
+        prediction.remove()  # before the outputs appear: a killed command leaves none of it beside them
 
 
 def _identity(inputs: Sequence[Path], report: SegmentReport, predictor: SlidingWindowPredictor) -> str:
@@ -201,10 +219,19 @@ def _identity(inputs: Sequence[Path], report: SegmentReport, predictor: SlidingW
         "versions": [__version__, torch.__version__],
         "inputs": [(str(path), s.st_size, s.st_mtime_ns) for path, s in zip(inputs, statuses, strict=True)],
         "models": [sha256(path) for path in report.models],
-        "predicted": report.config.model_dump_json(include=PREDICTION_KEYS),
+        "predicted": report.config.of_prediction(),
+        "views": predictor.views,
         "device": predictor.device.type,
     }
     return json.dumps(entries)
+
+
+def _write_hips(report: SegmentReport, source: MapSource, files: Mapping[Path, Path]) -> None:
+    """Write the HiPS of the probability, where it is a product, in the place of its temporary file."""
+    for folder in output_folders(report.output, report.products):
+        files[folder].unlink()
+        with FitsImage(files[report.output]) as probability:
+            write_hips(files[folder], probability, source.wcs, folder.name)
 
 
 def _explain_threshold(config: SegmentConfig, ensemble: Ensemble, scales: list[int]) -> None:
@@ -233,71 +260,3 @@ def _provenance(
     entries["segment config"] = report.config.model_dump_json()
     entries["config"] = json.dumps(ensemble.snapshots[0].global_config)
     return provenance(source.output_header(), "Probability of a filament", entries)
-
-
-def _write_bands(
-    report: SegmentReport, name: str, source: MapSource, prediction: StoredPrediction, writer: FitsWriter
-) -> tuple[BoolArray | None, SubsampledPlanes]:
-    """Write the planes of a map by bands of rows, and count in the report.
-
-    Returns
-    -------
-    mask : ndarray or None
-        The mask `(ny, nx)`, where its products or its cleaning need it as a whole.
-    subsampled : SubsampledPlanes
-        The map and the probability for the quicklook.
-    """
-    whole_mask = _WholeMask(report) if report.config.mask_planes else None
-    subsampled = SubsampledPlanes(report.shape)
-    for y0, y1, probability, scale in prediction.bands():
-        mean, planes = probability.mean(axis=0), source.read_rows(y0, y1)
-        check_numbers(mean, planes, name, y0, y1)
-        raw, marked = planes[0], mean >= report.threshold
-        writer.write("PRIMARY", y0, mean)
-        if "std" in report.products:
-            writer.write("STD", y0, probability.std(axis=0))
-        if "scale" in report.products:
-            writer.write("SCALE", y0, scale)
-        if whole_mask:
-            whole_mask.add(y0, y1, mean)
-        elif "mask" in report.products:
-            writer.write("MASK", y0, marked)
-        report.valid += int(np.isfinite(mean).sum())
-        report.reached += int(marked.sum())
-        report.not_positive += int((raw <= 0).sum())
-        subsampled.add(y0, image=raw, probability=mean)
-    report.marked = report.reached
-    if whole_mask is None:
-        return None, subsampled
-    mask = whole_mask.cleaned()
-    report.marked = int(mask.sum())
-    if "mask" in report.products:
-        writer.write("MASK", 0, mask)
-    return mask, subsampled
-
-
-class _WholeMask:
-    """The mask of the whole map in memory, for its cleaning and for products that are made of filaments.
-
-    `SegmentConfig.mask_planes` counts its planes.
-    """
-
-    def __init__(self, report: SegmentReport) -> None:
-        self._cleaning, self._threshold = report.config.cleaning, report.threshold
-        hysteresis = self._cleaning.hysteresis
-        self._lowest = self._threshold if hysteresis is None else hysteresis
-        self._marked = np.zeros(report.shape, np.bool_)
-        self._certain = None if hysteresis is None else np.zeros(report.shape, np.bool_)
-        self._valid = np.zeros(report.shape, np.bool_) if self._cleaning.border else None
-
-    def add(self, y0: int, y1: int, probability: FloatArray) -> None:
-        """Take the probability `(y1 - y0, nx)` of rows y0 to y1."""
-        self._marked[y0:y1] = probability >= self._lowest
-        if self._certain is not None:
-            self._certain[y0:y1] = probability >= self._threshold
-        if self._valid is not None:
-            self._valid[y0:y1] = np.isfinite(probability)
-
-    def cleaned(self) -> BoolArray:
-        """Return the mask without the components that the cleaning leaves out."""
-        return self._cleaning(self._marked, self._certain, self._valid)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Self, TypeVar
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import distributed, nn
+from torch._C._distributed_c10d import Store
 
 from bigsf.errors import BigsfError, InterruptedRunError, LostProcessError
 from bigsf.interrupts import Interrupted, Stop
@@ -75,7 +76,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     device: str = "cpu"
-    notes: distributed.Store | None = None
+    notes: Store | None = None
     _turns: Iterator[int] = field(default_factory=count, compare=False, repr=False)
 
     @property

@@ -1,16 +1,20 @@
 """Configuration -> one trained model per split, the out-of-fold map, and their summary."""
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
 from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
+from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import summarise_kfold
-from bigsf.files import refuse_link, write_text
+from bigsf.files import refuse_link, sha256, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
 from bigsf.lock import lock_folder
@@ -25,9 +29,11 @@ from bigsf.training.distributed import World
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
+from bigsf.training.shared_prediction import predicted_by
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.trust import refuse_untrusted
+from bigsf.version import __version__
 
 
 def check_only(only: int | None, splits: int) -> None:
@@ -143,7 +149,9 @@ class KFold:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
         with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
-            return self.world.first(self.summarise)
+            predictions = self.predictions()
+            with predicted_by(self.world, predictions.named()):
+                return self.world.first(lambda: self.summarise(predictions))
 
     @property
     def _time_left_s(self) -> float | None:
@@ -206,25 +214,37 @@ class KFold:
         trainer = self.config.trainer.model_copy(update={"output_dir": self.path, "run_name": self.names[number - 1]})
         return self.config.model_copy(update={"split": split, "trainer": trainer})
 
-    def summarise(self) -> KFoldSummary:
-        """Predict the out-of-fold map with the trained models and write all that follows from it; return the summary.
+    def predictions(self) -> KFoldPredictions:
+        """Return what the trained models are to predict.
 
         Raises
         ------
         DataError
             Where a model was trained on another patch file or on other folds.
         """
-        snapshots = [Snapshot.load(self.path / name / "best.pt") for name in self.names]
+        paths = [self.path / name / "best.pt" for name in self.names]
+        snapshots = [Snapshot.load(path) for path in paths]
         for name, snapshot in zip(self.names, snapshots, strict=True):
             if snapshot.data_identity != self.patch_file.identity or snapshot.folds_identity != self.folds.identity:
                 raise DataError(
                     f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
                     "those of today. Train anew with --overwrite."
                 )
+        predictor = self._predictor(snapshots)
+        entries = {
+            "versions": [__version__, torch.__version__],
+            "models": [sha256(path) for path in paths],
+            "out_of_fold": self.config.out_of_fold.model_dump(),
+            "predicted": [predictor.stride, predictor.scales, str(predictor.dtype), predictor.device.type],
+        }
+        return KFoldPredictions.of(self.path, json.dumps(entries), predictor, self.folds)
+
+    def summarise(self, predictions: KFoldPredictions) -> KFoldSummary:
+        """Write all that follows from the predictions of the trained models; return the summary."""
         trainer = self.config.trainer
         return summarise_kfold(
             self.path,
-            self._predictor(snapshots),
+            predictions,
             self.folds,
             {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
             self._clear_px(),
@@ -241,7 +261,8 @@ class KFold:
         return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
 
     def _predictor(self, snapshots: Sequence[Snapshot]) -> SlidingWindowPredictor:
-        device, window = pick_device(self.device), self.patch_file.patch_size
+        device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
+        window = self.patch_file.patch_size
         return SlidingWindowPredictor(
             [snapshot.build_model(trust=self.config).to(device) for snapshot in snapshots],
             window,

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from bigsf import console
 from bigsf.errors import ConfigError, LostProcessError
@@ -101,10 +103,10 @@ def join_world(device: str | None = None) -> Iterator[World]:
         torch.cuda.set_device(exchange)
     if rank:
         console.configure_output(quiet=True)
-    store, _, _ = next(distributed.rendezvous("env://", rank, size))
+    store, _, _ = next(rendezvous("env://", rank, size))
     distributed.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
     try:
-        yield World(rank, size, local_rank, exchange, distributed.PrefixStore("notes", store))
+        yield World(rank, size, local_rank, exchange, PrefixStore("notes", store))
     except RuntimeError as error:
         if not _connection_lost(error):
             raise

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from bigsf import console
+from bigsf.errors import DataError, SnapshotError
 from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.training.distributed import World
 
 
 @contextmanager
 def predicted_by(world: World, predictions: Mapping[str, StoredPrediction]) -> Iterator[None]:
-    """Predict maps by all processes; in the `with` block all parts are there. On success their folders are removed.
+    """Predict maps by all processes; in the `with` block all parts are there, until `StoredPrediction.remove`.
 
-    On an error, and where the process is killed, the parts stay, and the same prediction goes on with them.
+    Where the work is stopped, killed or cannot be written, the parts stay, and the same prediction goes on with them.
 
     Parameters
     ----------
@@ -29,9 +31,13 @@ def predicted_by(world: World, predictions: Mapping[str, StoredPrediction]) -> I
     with ExitStack() as stack:
         world.first(lambda: [stack.enter_context(each.opened()) for each in predictions.values()])
         for name, prediction in predictions.items():
-            with console.progress(name, prediction.pixels(world.rank, world.size), "pixels") as advance:
-                world.each(lambda: prediction.predict(world.rank, world.size, advance))  # noqa: B023
-        yield
-    if world.is_first:
-        for prediction in predictions.values():
-            prediction.remove()
+            pixels = prediction.pixels(world.rank, world.size)
+            with console.progress(name, pixels, "pixels") as advance:
+                world.each(partial(prediction.predict, world.rank, world.size, advance))
+        try:
+            yield
+        except (DataError, SnapshotError):  # what is predicted is of no use
+            if world.is_first:
+                for prediction in predictions.values():
+                    prediction.remove()
+            raise

@@ -15,7 +15,7 @@ from bigsf.errors import ConfigError, DataError
 from bigsf.maps.fits_guard import quiet_astropy
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.tiling import READ_PIXELS, row_chunks
-from bigsf.maps.wcs import astropy_frame, pixel_scale_deg, sky_coordinates, sky_period_px
+from bigsf.maps.wcs import astropy_frame, healpix_order, sky_coordinates, sky_period_px
 
 SUFFIXES = (".moc", ".json")
 """Endings of a MOC that is no FITS file."""
@@ -110,19 +110,13 @@ def write_moc(path: Path, mask: BoolArray, wcs: WCS) -> None:
     """
     from mocpy import MOC
 
-    order = _order(wcs)
+    order = int(np.clip(healpix_order(wcs), _COARSER, 29))
     moc = MOC.new_empty(order)
     for cells in _covered_cells(mask, wcs, order):
         moc = moc.union(MOC.from_healpix_cells(cells, np.full(len(cells), order, np.uint8), order))
     content = io.BytesIO()  # the errors of mocpy where a disk is full have no number
     moc.serialize("fits").writeto(content)
     path.write_bytes(content.getvalue())
-
-
-def _order(wcs: WCS) -> int:
-    """Return the order of the largest HEALPix cells that are no larger than a pixel (Gorski et al. 2005)."""
-    cells_per_side = np.sqrt(4 * np.pi / 12) / np.deg2rad(pixel_scale_deg(wcs))
-    return int(np.clip(np.ceil(np.log2(cells_per_side)), _COARSER, 29))
 
 
 def _covered_cells(mask: BoolArray, wcs: WCS, order: int) -> Iterator[_Cells]:
