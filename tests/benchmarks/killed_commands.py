@@ -20,7 +20,7 @@ class Case:
     former: tuple[str, ...] = ()
     """The command that made what lies there already; none where it is empty."""
     processes: int = 1
-    """Of both commands; for trainings also 2."""
+    """Of both commands."""
 
     def after_a_kill(self, folder: Path) -> "Case":
         """Return the command to give after a kill."""
@@ -46,9 +46,8 @@ def make_cases(folder: Path) -> dict[str, Case]:
         "split --overwrite": Case((*split, "3", again), (*split, "4")),
         "mosaic": Case((*tiles, "16")),
         "mosaic --overwrite": Case((*tiles, "16", again), (*tiles, "8")),
-        "segment": Case((*segment, "prob,mask,skeleton,catalog,regions")),
-        "segment --overwrite": Case((*segment, "prob,mask,skeleton,catalog,regions", again), (*segment, "prob")),
     }
+    products = (*segment, "prob,mask,skeleton,catalog,regions")
     for processes, ending in ((1, ""), (2, ", 2 processes")):
         cases |= {
             f"train{ending}": Case(train, (), processes),
@@ -56,6 +55,8 @@ def make_cases(folder: Path) -> dict[str, Case]:
             f"resume{ending}": Case(("resume", "run"), (*train, "--time-limit", "0.001s"), processes),
             f"kfold{ending}": Case(kfold, (), processes),
             f"kfold --overwrite{ending}": Case((*kfold, again), kfold + other, processes),
+            f"segment{ending}": Case(products, (), processes),
+            f"segment --overwrite{ending}": Case((*products, again), (*segment, "prob"), processes),
         }
     return cases
 

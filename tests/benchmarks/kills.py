@@ -3,9 +3,10 @@
     python tests/benchmarks/kills.py --kills 200
 
 Every command is killed with SIGKILL just before one of its system calls. The kind of the call is drawn first, so that
-rare ones (renaming, removing) are hit as often as reading. Trainings run in one process, and in two that exchange
-gradients over gloo, of which one is killed. The other must then end by itself, with exit code 8 and its message; where
-the two have not met yet, it is killed too, as by torchrun and srun. Commands also replace outputs that are there.
+rare ones (renaming, removing) are hit as often as reading. Trainings, k-folds and segmentations run in one process, and
+in two that exchange data over gloo, of which one is killed. The other must then end by itself, with exit code 8 and its
+message; where the two have not met yet, it is killed too, as by torchrun and srun. Commands also replace outputs that
+are there.
 
 Then the same command runs again, or `bigsf resume` where a training has begun, and may be killed again. In the end its
 files must be those of an undisturbed command byte for byte, and no other file may be left; snapshots must hold the same
@@ -36,6 +37,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from bigsf import provenance
 from bigsf.cli import main as bigsf
+from bigsf.models import stored_prediction
 from bigsf.training import run_folder
 
 PATIENCE_S = 600
@@ -287,6 +289,7 @@ def kill_commands(kills: int, seed: int, names: Sequence[str] = ()) -> dict[str,
     """
     random.seed(seed)
     torch.set_num_threads(1)
+    stored_prediction.TILE_ROWS = stored_prediction.TILE_COLUMNS = 32  # several parts of a small map
     for module in LOADED:
         importlib.import_module(module)
     with tempfile.TemporaryDirectory() as name:

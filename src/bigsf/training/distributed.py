@@ -5,25 +5,22 @@ joins the run can end or spoil it, but runs nothing in the other processes.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import distributed, nn
-from torch._C._distributed_c10d import Store
 
 from bigsf.errors import BigsfError, InterruptedRunError, LostProcessError
-from bigsf.interrupts import Interrupted, Stop
+from bigsf.interrupts import Stop
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
-_POLL_S = 0.05  # between two looks for a note
+_POLL_S = 0.02  # between two looks whether all are here
 
 
 class _Failure(NamedTuple):
@@ -68,16 +65,15 @@ class World:
         Number of this process on its node, and of its GPU.
     device
         Where tensors lie that processes exchange: that GPU, or the memory of the CPU.
-    notes
-        Where processes leave notes for each other; None: there is one process.
+    meeting
+        The processes as a group of their own in which they wait for each other; None: there is one process.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     device: str = "cpu"
-    notes: Store | None = None
-    _turns: Iterator[int] = field(default_factory=count, compare=False, repr=False)
+    meeting: distributed.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -109,18 +105,16 @@ class World:
         """
         if self.size == 1:
             return [item]
-        texts = self._gather_bytes(kind.dump_json(item))
-        return [self._validated(text, rank, kind) for rank, text in enumerate(texts)]
-
-    def _validated(self, text: bytes, rank: int, kind: TypeAdapter[Item]) -> Item:
-        """Return what another process has sent as JSON text."""
-        try:
-            return kind.validate_json(text)
-        except ValidationError as error:
-            raise LostProcessError(
-                f"Process {rank} of {self.size} sent what no process of this run sends: {error.errors()[0]['msg']}. "
-                "Is it of the same version of BigSF, and yours?"
-            ) from None
+        items = []
+        for rank, text in enumerate(self._gather_bytes(kind.dump_json(item))):
+            try:
+                items.append(kind.validate_json(text))
+            except ValidationError as error:
+                raise LostProcessError(
+                    f"Process {rank} of {self.size} sent what no process of this run sends: "
+                    f"{error.errors()[0]['msg']}. Is it of the same version of BigSF, and yours?"
+                ) from None
+        return items
 
     def _gather_bytes(self, content: bytes) -> list[bytes]:
         """Return the bytes that each process gives; first their numbers, as all must send tensors of one length."""
@@ -146,12 +140,15 @@ class World:
         BigsfError
             An error of the work, in all processes.
         """
-        turn = next(self._turns)
-        if self.is_first:
-            with self._reporting(turn):
-                return work()
-        self._raise_failure(turn, 0)
-        return None
+        result: Result | None = None
+
+        def work_in_first() -> None:
+            nonlocal result
+            if self.is_first:
+                result = work()
+
+        self.each(work_in_first)
+        return result
 
     def each(self, work: Callable[[], object]) -> None:
         """Let all processes work, and wait until the last has ended; the work may take any time.
@@ -159,47 +156,27 @@ class World:
         Raises
         ------
         BigsfError
-            An error of any of them, in all processes.
+            An error of the work of any of them, in all processes.
         """
-        turn = next(self._turns)
-        with self._reporting(turn):
-            work()
-        for rank in range(self.size):
-            self._raise_failure(turn, rank)
-
-    @contextmanager
-    def _reporting(self, turn: int) -> Iterator[None]:
-        """Leave a note for the others how the work in a `with` block has ended."""
-        failure: _Failure | None = None
+        error: BigsfError | None = None
         try:
-            yield
-        except BigsfError as error:
-            failure = _Failure.of(error)
-            raise
-        except Interrupted as interrupted:
-            stop = interrupted.stop
-            failure = _Failure(InterruptedRunError.__name__, f"Stopped by {stop.by}.", stop.exit_code)
-            raise
-        except BaseException:
-            failure = _Failure.of(LostProcessError(f"Process {self.rank} of {self.size} has failed: see what it says."))
-            raise
-        finally:
-            if self.notes is not None:
-                self.notes.set(f"{turn}/{self.rank}", _FAILURE.dump_json(failure))
-
-    def _raise_failure(self, turn: int, rank: int) -> None:
-        """Wait for the note of a process, and raise its failure.
-
-        This is no collective operation: such a one ends the run where it waits for longer than the time limit of the
-        process group, 10 or 30 minutes.
-        """
-        if rank == self.rank or self.notes is None:
-            return
-        while not self.notes.check([f"{turn}/{rank}"]):
-            time.sleep(_POLL_S)
-        failure = self._validated(self.notes.get(f"{turn}/{rank}"), rank, _FAILURE)
-        if failure is not None:
+            work()
+        except BigsfError as raised:
+            error = raised
+        self._meet()
+        failures = self.gather(_Failure.of(error) if error else None, _FAILURE)
+        if error is not None:
+            raise error
+        for failure in filter(None, failures):
             raise failure.error()
+
+    def _meet(self) -> None:
+        """Wait until all processes are here; signals are heard meanwhile."""
+        if self.meeting is not None:
+            met = distributed.barrier(self.meeting, async_op=True)
+            while not met.is_completed():
+                time.sleep(_POLL_S)
+            met.wait()
 
     def agree(self, stop: Stop | None) -> Stop | None:
         """Return why all processes stop now, or None; a signal to any of them stops all, and so does a time limit."""

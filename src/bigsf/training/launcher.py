@@ -6,17 +6,20 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import torch
 from torch import distributed
-from torch._C._distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from bigsf import console
 from bigsf.errors import ConfigError, LostProcessError
 from bigsf.training.distributed import World
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
+
+_PATIENCE = timedelta(days=365)
+"""How long processes wait for the work of each other. Elsewhere they meet within seconds, and 10 or 30 minutes, the
+default, are enough. The death of a process ends the waiting of the others at once."""
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -103,10 +106,9 @@ def join_world(device: str | None = None) -> Iterator[World]:
         torch.cuda.set_device(exchange)
     if rank:
         console.configure_output(quiet=True)
-    store, _, _ = next(rendezvous("env://", rank, size))
-    distributed.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
-        yield World(rank, size, local_rank, exchange, PrefixStore("notes", store))
+        yield World(rank, size, local_rank, exchange, distributed.new_group(backend="gloo", timeout=_PATIENCE))
     except RuntimeError as error:
         if not _connection_lost(error):
             raise
