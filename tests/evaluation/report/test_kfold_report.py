@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.records import KFoldSummary, Reliability
-from bigsf.evaluation.report import catalogue_section, injected_section
+from bigsf.evaluation.report.kfold_scores import catalogue_section, injected_section
 
 
 class Page(HTMLParser):
