@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array, FloatArray
-from bigsf.figures import new_figure
+from bigsf.figures import PALETTE, new_figure
 from bigsf.maps.outlines import draw_outlines
 from bigsf.maps.wcs import celestial_wcs, lies_on_equator, recentred
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _MOST_PIXELS = 1500 * 1500
 """Pixels of a plane as it is drawn, at most: about as many as a figure shows."""
 
-TARGET_COLOUR = "#56b4e9"
+TARGET_COLOUR = PALETTE["sky blue"]
 """The colour of the outlines of the target; with that of the mask, the colour-blind tell them apart on grey."""
 
-_MARKED_COLOUR = "#e69f00"
+_MARKED_COLOUR = PALETTE["orange"]
 
 
 def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int:

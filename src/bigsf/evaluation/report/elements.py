@@ -99,14 +99,11 @@ def headline(score: str, where: str, model: Score, baselines: Mapping[str, Score
     """
     known = {name: value for name, value in baselines.items() if np.isfinite(value)}
     best = max(known, key=lambda name: known[name], default=None)
-    text, worse = f"{score} {_short(model)} on {where}", best is not None and not model >= known[best]
+    text, worse = f"{score} {_short(model)} on {where}", best is not None and not model > known[best]
     if best is not None:
         text += f"; the best baseline, {best}, has {_short(known[best])}"
     warning = " <em>So the model is no better than what needs no training.</em>" if worse else ""
-    return (
-        f"<li{' class=worse' if worse else ''}><strong>{_short(model)}</strong>{escape(text[0].upper() + text[1:])}."
-        f"{warning}</li>"
-    )
+    return f"<li{' class=worse' if worse else ''}><strong>{_short(model)}</strong>{escape(text)}.{warning}</li>"
 
 
 def _short(value: Score) -> str:

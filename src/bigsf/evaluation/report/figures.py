@@ -8,7 +8,7 @@ import numpy as np
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
 from bigsf.evaluation.report.words import KINDS
-from bigsf.figures import new_figure
+from bigsf.figures import PALETTE, new_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.quicklook import TARGET_COLOUR, stretched
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHOD_COLOURS = {
-    MODEL: "#0072b2",
-    "column density": "#000000",
-    "local contrast": "#e69f00",
-    "Sato filter": "#009e73",
-    "Frangi filter": "#cc79a7",
+    MODEL: PALETTE["blue"],
+    "column density": PALETTE["black"],
+    "local contrast": PALETTE["orange"],
+    "Sato filter": PALETTE["green"],
+    "Frangi filter": PALETTE["purple"],
 }
-"""The colour of each method in figures and tables: those of Okabe and Ito (2008), which the colour-blind tell apart."""
+"""The colour of each method in figures and tables."""
 
 _STYLES = ("-", "--", "-.", ":")  # of several curves of the model
 

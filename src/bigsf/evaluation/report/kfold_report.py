@@ -101,8 +101,8 @@ def _head(summary: KFoldSummary, folds: Folds, against: str, made: Mapping[str, 
         "Trained on": facts_of_machine(record),
     }
     return definitions(facts, "facts") + headlines(
-        ("average precision", where, summary.out_of_fold, against, "average_precision"),
-        ("best Dice", where, summary.out_of_fold, against, "best_dice"),
+        ("Average precision", where, summary.out_of_fold, against, "average_precision"),
+        ("Best Dice", where, summary.out_of_fold, against, "best_dice"),
         ("clDice of skeletons", where, summary.skeletons, against, "cldice"),
     )
 

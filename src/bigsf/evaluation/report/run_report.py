@@ -51,9 +51,9 @@ def write_run_report(path: Path, scores: RunScores, folds: Folds, record: RunRec
     }
     where = "all valid pixels of the test folds, against the target"
     in_words = headlines(
-        ("average precision", where, compared, "whole", "average_precision"),
-        ("best Dice", where, compared, "whole", "best_dice"),
-        ("best Dice", "the labelled pixels of the test folds", compared, "labelled", "best_dice"),
+        ("Average precision", where, compared, "whole", "average_precision"),
+        ("Best Dice", where, compared, "whole", "best_dice"),
+        ("Best Dice", "the labelled pixels of the test folds", compared, "labelled", "best_dice"),
     )
     write_page(
         path,
