@@ -23,7 +23,7 @@ PALETTE = {
     "sky blue": "#56b4e9",
     "black": "#000000",
 }
-"""The colours of curves and outlines: those that Okabe and Ito (2008) chose for the colour-blind, without the yellow."""
+"""The colours of curves and outlines: those that Okabe and Ito (2008) chose for the colour-blind."""
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -54,11 +54,10 @@ def test_the_page_has_learning_curves_folds_configuration_and_glossary(text: str
     assert text.count("<figcaption>") == 2
 
 
-def test_what_is_recorded_is_escaped_and_may_be_missing(trained: Path, folds_path: Path, tmp_path: Path) -> None:
-    scores, folds = (
-        RunScores.load(trained / "scores.json"),
-        load_folds(folds_path, PatchFile(folds_path.with_name("sky.h5"))),
-    )
+def test_what_is_recorded_is_escaped_and_may_be_missing(
+    trained: Path, folds_path: Path, patch_file: PatchFile, tmp_path: Path
+) -> None:
+    scores, folds = RunScores.load(trained / "scores.json"), load_folds(folds_path, patch_file)
     odd = "<i>odd</i>"
     record = RunRecord([], {"command": odd, "device": odd})
     path = tmp_path / odd.replace("/", "-") / "report.html"
