@@ -17,6 +17,8 @@ from bigsf.evaluation.report.kfold_scores import catalogue_section, injected_sec
 from bigsf.evaluation.report.run_report import RunRecord
 from bigsf.folds.folds_file import load_folds
 from bigsf.patches.patch_file import PatchFile
+from bigsf.training.kfold import KFold
+from conftest import Run
 
 
 class Page(HTMLParser):
@@ -45,6 +47,11 @@ class Page(HTMLParser):
             self.headings.append(data)
         if self.open and self.open[-1] == "td":
             self.cells.append(data)
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_of_runs() -> None:
+    """Draw all figures here."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,19 @@ def test_the_head_says_how_the_map_was_made_and_how_good_it_is(text: str, traine
         f"{precision[best]:.2f}"
     ) in head
     assert "clDice of skeletons" in head
+
+
+def test_a_page_that_is_lost_is_written_again_without_predicting(
+    text: str, trained_kfold: Path, bigsf_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / trained_kfold.name
+    shutil.copytree(trained_kfold, folder)
+    (folder / "report.html").unlink()
+    monkeypatch.setattr(KFold, "summarise", lambda _: pytest.fail("the map was predicted again"))
+    assert f"Wrote {folder}: report.html." in bigsf_command("resume", folder).out
+    old, new = (re.sub("<time>.*?</time>", "", page) for page in (text, (folder / "report.html").read_text()))
+    assert new == old.replace(str(trained_kfold.parent), str(tmp_path))
+    assert "Nothing was left to do." in bigsf_command("resume", folder).out
 
 
 def test_all_that_comes_from_files_is_escaped(

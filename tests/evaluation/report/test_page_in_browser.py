@@ -19,7 +19,8 @@ frame.onload = () => {{
   seen.needed = page.documentElement.scrollWidth;
   seen.ground = getComputedStyle(page.body).backgroundColor;
   seen.figure = getComputedStyle(page.querySelector("img")).backgroundColor;
-  const table = page.querySelector("table"), column = [...table.rows[0].cells].findIndex((c) => c.textContent == "AUC");
+  const table = page.querySelector("table"), heads = [...table.rows[0].cells];
+  const column = heads.findIndex((head) => head.textContent === "at threshold");
   const cells = () => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent);
   table.rows[0].cells[column].click();
   seen.falling = cells();
