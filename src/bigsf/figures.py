@@ -88,9 +88,10 @@ def _warn(name: str, error: Exception) -> None:
 @contextmanager
 def _default_style() -> Iterator[None]:
     import matplotlib
+    from matplotlib.rcsetup import cycler
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=PALETTE.values())
+        matplotlib.rcParams["axes.prop_cycle"] = cycler(color=PALETTE.values())
         matplotlib.rcParams["image.interpolation_stage"] = "data"  # of the colours would take three times the memory
         yield
