@@ -79,7 +79,8 @@ def summarise_kfold(
     """
     file = folds.patch_file
     fits_path, summary_path = path / "out_of_fold.fits", path / "summary.json"
-    summary_path.unlink(missing_ok=True)  # so that no other map is taken for the one of these scores
+    for former in (summary_path, path / REPORT):  # so that no other map is taken for the one of these scores
+        former.unlink(missing_ok=True)
     thresholds = find_mask_thresholds(predictor, folds)
     scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
     baselines = ScaledBaselines(file, scales, tested)
