@@ -186,7 +186,7 @@ def test_a_finished_kfold_is_left_as_it_is(trained_kfold: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@pytest.mark.parametrize("lost", ["out_of_fold.fits", "summary.json", "review.reg"])
+@pytest.mark.parametrize("lost", ["out_of_fold.fits", "review.reg"])
 def test_what_is_lost_of_a_finished_kfold_is_made_again(lost: str, kfold_copy: Path) -> None:
     before = (kfold_copy / "summary.json").read_text()
     (kfold_copy / lost).unlink()
