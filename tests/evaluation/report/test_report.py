@@ -130,7 +130,7 @@ def test_all_that_comes_from_files_is_escaped(
     write_kfold_report(path, changed, load_folds(folds_path, patch_file), {odd: record}, odd)
     text = path.read_text()
     assert "<i>" not in text
-    assert text.count("&lt;i&gt;odd&lt;/i&gt;") == 7
+    assert text.count("&lt;i&gt;odd&lt;/i&gt;") == 9
 
 
 def test_page_holds_the_scores_of_all_maps(text: str, trained_kfold: Path) -> None:
