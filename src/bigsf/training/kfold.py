@@ -9,7 +9,8 @@ from typing import Any, Self
 from bigsf.console import logger
 from bigsf.errors import ConfigError, DataError, UsageError
 from bigsf.evaluation.records import KFoldSummary, RunScores
-from bigsf.evaluation.summary import summarise_kfold
+from bigsf.evaluation.report.kfold_report import write_kfold_report
+from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, summarise_kfold
 from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
@@ -53,6 +54,11 @@ class KFold:
         Stop in order once this many seconds have passed.
     callbacks
         Work to do after each step and each epoch of every run.
+
+    Attributes
+    ----------
+    written
+        The files of the folder that the last `run` wrote, beside those of the splits: none where all was done.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class KFold:
         self.device, self.world, self.callbacks = device, world or World(), callbacks
         self.path = config.trainer.output_dir / config.trainer.run_name
         self.names = [f"split_{number}" for number in range(1, len(folds.splits) + 1)]
+        self.written: list[str] = []
         self._deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
 
     @classmethod
@@ -143,7 +150,22 @@ class KFold:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
         with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
-            return self.world.first(self.summarise)
+            return self.world.first(lambda: self._finish(overwrite))
+
+    def _finish(self, overwrite: bool) -> KFoldSummary:
+        """Write what is not there yet of the map, the summary and the report."""
+        settings = self.config.out_of_fold.model_dump(mode="json")
+        summary = None if overwrite else finished_summary(self.path, self._run_scores(), settings)
+        self.written = [] if summary else list(OUTPUTS)
+        if summary is None:
+            return self.summarise()
+        if not (self.path / REPORT).exists():
+            self.write_report(summary)
+            self.written = [REPORT]
+        return summary
+
+    def _run_scores(self) -> dict[str, RunScores]:
+        return {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names}
 
     @property
     def _time_left_s(self) -> float | None:
@@ -222,16 +244,23 @@ class KFold:
                     "those of today. Train anew with --overwrite."
                 )
         trainer = self.config.trainer
-        return summarise_kfold(
+        summary = summarise_kfold(
             self.path,
             self._predictor(snapshots),
             self.folds,
-            {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
+            self._run_scores(),
             self._clear_px(),
             self.config.to_yaml(),
             [each.width_px for each in trainer.augmentations if isinstance(each, FilamentsConfig)],
             None if trainer.start_from is None else str(trainer.start_from),
         )
+        self.write_report(summary)
+        return summary
+
+    def write_report(self, summary: KFoldSummary) -> None:
+        """Write the report of a summary from what lies in the folder, without predicting the map again."""
+        records = {name: RunFolder(self.path / name).record() for name in self.names}
+        write_kfold_report(self.path / REPORT, summary, self.folds, records, self.config.to_yaml())
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""
