@@ -24,7 +24,7 @@ from astropy.io import fits
 
 import bigsf
 from bigsf.evaluation.records import Recovery
-from bigsf.evaluation.report_figures import completeness_figure
+from bigsf.evaluation.report.figures import completeness_figure
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.ensemble import find_models
 

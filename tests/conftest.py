@@ -151,6 +151,12 @@ def run_in(patch_path: Path, folds_path: Path) -> Settings:
     return make
 
 
+@pytest.fixture(autouse=True)
+def _no_figures_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures in the reports of the runs that a test trains: that takes longer than to train."""
+    monkeypatch.setattr("bigsf.evaluation.report.run_report.figure", lambda *_: "")
+
+
 @pytest.fixture(name="settings")
 def run_in_tmp_path(run_in: Settings, tmp_path: Path) -> Settings:
     """Return the function that makes the dictionary of a run in tmp_path."""

@@ -14,6 +14,7 @@ ORDER = (
     "segmentation",
     "training",
     "training.components",
+    "evaluation.report",
     "evaluation",
     "metrics",
     "filaments",

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
 _DPI = 150
 
+PALETTE = {
+    "blue": "#0072b2",
+    "vermilion": "#d55e00",
+    "green": "#009e73",
+    "purple": "#cc79a7",
+    "orange": "#e69f00",
+    "sky blue": "#56b4e9",
+    "black": "#000000",
+}
+"""The colours of curves and outlines: those that Okabe and Ito (2008) chose for the colour-blind."""
+
 
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure of a width and height in inches."""
@@ -77,8 +88,10 @@ def _warn(name: str, error: Exception) -> None:
 @contextmanager
 def _default_style() -> Iterator[None]:
     import matplotlib
+    from matplotlib.rcsetup import cycler
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["axes.prop_cycle"] = cycler(color=PALETTE.values())
         matplotlib.rcParams["image.interpolation_stage"] = "data"  # of the colours would take three times the memory
         yield

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from bigsf.arrays import FloatArray
 from bigsf.figures import png_of
-from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
+from bigsf.maps.quicklook import SubsampledPlanes, contours_figure, quicklook_figure
 from conftest import galactic_header
 
 
@@ -105,3 +105,20 @@ def test_a_figure_takes_little_more_memory_than_its_thumbnails() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 15 * image.nbytes, "colours are interpolated instead of values"
+
+
+def test_contours_show_target_and_mask_on_the_map_and_the_probability_below() -> None:
+    image, target = column_density(20, 30), np.zeros((20, 30), np.uint8)
+    target[5:9, 5:25] = 1
+    subsampled = subsampled_planes(image)
+    subsampled.add(0, target=target, marked=np.zeros_like(target))
+    figure = contours_figure(subsampled, galactic_header(30, 20), "out-of-fold probability")
+    above, below = [axes for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(above.images[0].get_array(), np.log10(image))
+    np.testing.assert_array_equal(below.images[0].get_array(), subsampled.plane("probability"))
+    assert [axes.get_ylabel() for axes in figure.axes if not axes.images] == [
+        "log10 of the map",
+        "out-of-fold probability",
+    ]
+    assert len(above.collections) == 1  # nothing is marked, so that there is no outline of it
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["target", "marked"]

@@ -14,6 +14,8 @@ from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRunErr
 from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
+from bigsf.evaluation.records import KFoldSummary
+from bigsf.evaluation.summary import OUTPUTS
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.lock import lock_folder
@@ -36,7 +38,7 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
-    monkeypatch.setattr("bigsf.evaluation.summary.write_report", lambda *_: None)
+    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", lambda path, *_: path.touch())
 
 
 @pytest.fixture
@@ -55,6 +57,12 @@ def kfold_of(run_in: Settings, tmp_path: Path) -> Callable[..., KFold]:
         return KFold.from_config(config, callbacks=callbacks, time_limit_s=time_limit_s)
 
     return make
+
+
+@pytest.fixture
+def kfold_copy(trained_kfold: Path, tmp_path: Path) -> Path:
+    """Return the folder of a finished 4-fold that a test may change."""
+    return Path(shutil.copytree(trained_kfold, tmp_path / "results" / "run"))
 
 
 @pytest.fixture
@@ -153,6 +161,7 @@ def test_the_summary_is_told_which_filaments_the_training_added(
     kfold = KFold.from_config(RunConfig.from_yaml(trained_kfold / "kfold.yaml", [augmentations]))
     told: list[Any] = []
     monkeypatch.setattr("bigsf.training.kfold.summarise_kfold", lambda *arguments: told.extend(arguments))
+    monkeypatch.setattr(kfold, "write_report", lambda _: None)
     kfold.summarise(kfold.predictions())
     assert told[-2:] == [[(3, 5), (2, 6)], None]
 
@@ -165,6 +174,37 @@ def test_done_splits_are_not_trained_again(
     monkeypatch.setattr(Trainer, "train", lambda _: pytest.fail("a split was trained again"))
     assert kfold.run() is not None
     assert (trained_kfold / "summary.json").read_text() == before
+
+
+def test_a_finished_kfold_is_left_as_it_is(trained_kfold: Path) -> None:
+    kfold = KFold.from_folder(trained_kfold)
+    before = {path: path.stat().st_mtime_ns for path in trained_kfold.glob("*.*") if path.name != "kfold.yaml"}
+    summary = kfold.run()
+    assert summary is not None
+    assert summary.model_dump_json() == KFoldSummary.load(trained_kfold / "summary.json").model_dump_json()
+    assert kfold.written == []
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("lost", ["out_of_fold.fits", "review.reg"])
+def test_what_is_lost_of_a_finished_kfold_is_made_again(lost: str, kfold_copy: Path) -> None:
+    before = (kfold_copy / "summary.json").read_text()
+    (kfold_copy / lost).unlink()
+    kfold = KFold.from_folder(kfold_copy)
+    kfold.run()
+    assert kfold.written == list(OUTPUTS)
+    assert (kfold_copy / lost).exists()
+    assert (kfold_copy / "summary.json").read_text() == before
+
+
+def test_a_summary_that_is_damaged_or_of_other_runs_is_made_again(kfold_copy: Path) -> None:
+    before = (kfold_copy / "summary.json").read_text()
+    other = json.loads(before)
+    other["runs"]["split_1"]["epochs_run"] += 1
+    for content in ("{", json.dumps(other)):
+        (kfold_copy / "summary.json").write_text(content)
+        KFold.from_folder(kfold_copy).run()
+        assert (kfold_copy / "summary.json").read_text() == before
 
 
 class StopAfterAnEpoch(Callback):
@@ -294,17 +334,13 @@ def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map
     np.testing.assert_allclose(alone[where], out["PRIMARY"][where], atol=1e-6)
 
 
-def test_map_is_predicted_anew_as_asked_without_training(
-    trained_kfold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "results" / "run"
-    shutil.copytree(trained_kfold, folder)
-    before = planes(folder)["PRIMARY"]
+def test_map_is_predicted_anew_as_asked_without_training(kfold_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planes(kfold_copy)["PRIMARY"]
     monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("a split was trained again"))
-    config = KFold.from_folder(folder).config
+    config = KFold.from_folder(kfold_copy).config
     for change in ({"tta": True}, {"stride": 8}):
         KFold.from_config(config.model_copy(update={"out_of_fold": OutOfFoldConfig(**change)})).run()
-        now = planes(folder)["PRIMARY"]
+        now = planes(kfold_copy)["PRIMARY"]
         assert 0 < np.nanmax(abs(now - before)) < 0.5
         before = now
 

@@ -42,6 +42,7 @@ def test_run_folder_holds_what_is_promised(trained: Path) -> None:
         "environment.json",
         "curves.png",
         "scores.json",
+        "report.html",
     }
     assert [row["epoch"] for row in rows(trained)] == ["1", "2", "3", "4"]
     assert "epoch 4/4" in (trained / "train.log").read_text()

@@ -46,9 +46,10 @@ def kfold(
 
 def run_kfold(runs: "KFold", only: int | None = None, overwrite: bool = False) -> None:
     """Run a k-fold and print its scores, once all splits are trained."""
-    from bigsf.evaluation.summary import OUTPUTS
-
     summary = runs.run(only, overwrite)
     if summary is not None:
         print_summary(summary)
-        print_line(f"Wrote {runs.path}: {', '.join(OUTPUTS)}.")
+        if runs.written:
+            print_line(f"Wrote {runs.path}: {', '.join(runs.written)}.")
+        else:
+            print_line(f"Nothing was left to do. See {runs.path / 'report.html'}.")

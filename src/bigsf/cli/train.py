@@ -49,7 +49,7 @@ def train(
     with join_world(device) as world:
         trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)
         print_scores(trainer.train(time_limit_s))
-    names = ["best.pt", "last.pt", "metrics.csv", "curves.png", "scores.json"]
+    names = ["best.pt", "last.pt", "metrics.csv", "curves.png", "scores.json", "report.html"]
     written = [name for name in names if (trainer.folder.path / name).exists()]
     print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")
     print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")

@@ -112,7 +112,7 @@ class MapScores:
 
     def table(self) -> ScoreTable:
         """Return the scores of all maps, the model's first."""
-        return {name: {kind: _scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
+        return {name: {kind: curve_scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
 
     def best_thresholds(self) -> dict[str, dict[str, float]]:
         """Return the threshold of best Dice of each map, for each kind of score."""
@@ -143,7 +143,8 @@ class MapScores:
         )
 
 
-def _scores(curve: ThresholdCurve) -> dict[str, Score]:
+def curve_scores(curve: ThresholdCurve) -> dict[str, Score]:
+    """Return the scores of a map at every threshold, and those at its threshold of best Dice."""
     dice, threshold = curve.best_dice()
     scores = curve.at(threshold)
     return {

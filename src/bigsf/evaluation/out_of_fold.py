@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
 
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.errors import DataError
 from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold, models_of_fold
 from bigsf.figures import save_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.leakage import covered
+from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.tiling import in_bands
@@ -35,10 +36,6 @@ class OutOfFold:
     """Scores of the map and of the baselines."""
     seams: SeamContrast
     """How much the map changes where the models change."""
-    subsampled: SubsampledPlanes
-    """Small versions of the planes, for figures."""
-    header: fits.Header
-    """The header of the map."""
     seen: IntArray
     """Predicted pixels that a model learnt from before it predicted them, and how many of them have a label, `(2,)`."""
 
@@ -84,9 +81,8 @@ def write_out_of_fold(
         kinds["STD"] = np.float32
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
-    result = OutOfFold(
-        MapScores(folds, baselines), SeamContrast(), SubsampledPlanes(file.shape), header, np.zeros(2, np.int64)
-    )
+    result = OutOfFold(MapScores(folds, baselines), SeamContrast(), np.zeros(2, np.int64))
+    subsampled = SubsampledPlanes(file.shape)
     png = path.with_suffix(".png")
     with Outputs(path, png, follow_links=False).writing() as files:
         with (
@@ -108,16 +104,29 @@ def write_out_of_fold(
                 result.seams.update(mean, ensembles[fold])
                 seen = (np.isfinite(probabilities) & _learnt_from(folds, y0, y1)).any(axis=0)
                 result.seen += [seen.sum(), (seen & (file.labels()[1][y0:y1] > 0)).sum()]
-                result.subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean, marked=marked["whole"])
-                result.subsampled.add(y0, target=file.labels()[0][y0:y1])
+                subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean)
         title = f"{file.path.name}, out of fold"
         threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
         save_figure(
-            lambda: quicklook_figure(result.subsampled, header, title, threshold, "out-of-fold probability"),
+            lambda: quicklook_figure(subsampled, header, title, threshold, "out-of-fold probability"),
             files[png],
             png.name,
         )
     return result
+
+
+def read_provenance(path: Path) -> dict[str, str]:
+    """Return how an out-of-fold map was made, by name, from its table PROVENANCE.
+
+    Raises
+    ------
+    DataError
+        Where the file is no such map.
+    """
+    with open_fits(path) as hdus:
+        if "PROVENANCE" not in hdus:
+            raise DataError(f"{path} is no out-of-fold map of BigSF: it has no table PROVENANCE.")
+        return {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
 
 
 def mask_of_test_folds(folds: Folds) -> PixelMask:

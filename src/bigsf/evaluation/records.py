@@ -84,6 +84,8 @@ class RunScores(Record):
     """The thresholds that validation found, with one prediction of each window at half overlap."""
     test: dict[str, Score]
     """Scores of best.pt on the test folds, by name."""
+    table: dict[str, dict[str, Score]] = {}
+    """Scores of best.pt on the same pixels, as those of the baselines. Empty in files of former versions."""
     baselines: ScoreTable = {}
     """Scores of the baselines on the same pixels."""
     baseline_scales: dict[str, str] = {}
@@ -272,13 +274,11 @@ class KFoldSummary(Record):
     injected: Recovery
     """Completeness of injected filaments of Gaussian profile against their contrast."""
     injected_plummer: Recovery | None = None
-    """The same for filaments of Plummer-like profile (p = 2) and other widths, which no augmentation adds. None in
-    files of former versions."""
+    """The same for Plummer-like profiles (p = 2), which no augmentation adds. None in files of former versions."""
     reliability: dict[str, Reliability] = {}
     """Of the expected purity against "whole" and, where it is known, "truth". Empty in files of former versions."""
     added_widths_px: list[tuple[float, float]] | None = None
-    """Range of the widths of the filaments that each augmentation `filaments` added to the training patches; empty
-    where there was no such augmentation. None in files of former versions."""
+    """Range of the widths that each augmentation `filaments` adds; empty without. None in files of former versions."""
     start_from: str | None = None
     """What the training started from (`trainer.start_from`); None for random weights."""
 

@@ -1,18 +1,21 @@
-"""The trained models of a k-fold -> out-of-fold map, catalogue, candidates for a review, summary and report."""
+"""The trained models of a k-fold -> out-of-fold map, catalogue, candidates for a review, and summary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from bigsf.errors import DataError
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
 from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injection import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
-from bigsf.evaluation.out_of_fold import mask_of_test_folds, write_out_of_fold
+from bigsf.evaluation.out_of_fold import mask_of_test_folds, read_provenance, write_out_of_fold
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
-from bigsf.evaluation.report import write_report
 from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
@@ -20,6 +23,7 @@ from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.outputs import Outputs
 from bigsf.version import __version__
 
+REPORT = "report.html"
 OUTPUTS = (
     "out_of_fold.fits",
     "out_of_fold.png",
@@ -27,10 +31,10 @@ OUTPUTS = (
     "review.ecsv",
     "review.reg",
     "summary.json",
-    "report.html",
+    REPORT,
 )
 """What a k-fold writes once its models are trained: the out-of-fold map and its quicklook, the catalogue of its
-filaments, the candidates for a person's look as a table and as regions, all scores, and the report."""
+filaments, the candidates for a person's look as a table and as regions, all scores, and, last, the report of them."""
 
 
 def summarise_kfold(
@@ -45,7 +49,7 @@ def summarise_kfold(
 ) -> KFoldSummary:
     """Score the out-of-fold map of a k-fold, and write both.
 
-    The folder then holds the files of `OUTPUTS`.
+    The folder then holds the files of `OUTPUTS`, but for the report.
 
     Parameters
     ----------
@@ -60,7 +64,7 @@ def summarise_kfold(
     clear_px
         Least number of clear pixels between what training and test patches show.
     config_yaml
-        The configuration, for the provenance and the report.
+        The configuration, for the provenance.
     added_widths_px
         Range of the widths of the filaments that each augmentation `filaments` added to the training patches.
     start_from
@@ -72,7 +76,9 @@ def summarise_kfold(
         What summary.json holds.
     """
     file = folds.patch_file
-    fits_path = path / "out_of_fold.fits"
+    fits_path, summary_path = path / "out_of_fold.fits", path / "summary.json"
+    for former in (summary_path, path / REPORT):  # so that no other map is taken for the one of these scores
+        former.unlink(missing_ok=True)
     thresholds = find_mask_thresholds(predictions.thresholds, folds)
     scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
     baselines = ScaledBaselines(file, scales, tested)
@@ -121,9 +127,33 @@ def summarise_kfold(
     )
     for prediction in predictions:
         prediction.remove()  # before the summary, which tells that all is done
-    summary.save(path / "summary.json")
-    write_report(path / "report.html", summary, folds, out_of_fold, config_yaml)
+    summary.save(summary_path)
     return summary
+
+
+def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mapping[str, Any]) -> KFoldSummary | None:
+    """Return the summary in the folder of a k-fold where nothing is left to predict; otherwise None.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    runs
+        The scores of each run, as the folder holds them now.
+    settings
+        How the out-of-fold map is to be predicted: `out_of_fold` of the configuration.
+    """
+    if not all((path / name).exists() for name in OUTPUTS if not name.endswith((".png", ".html"))):
+        return None
+    try:
+        summary = KFoldSummary.load(path / "summary.json")
+        made = yaml.safe_load(read_provenance(path / "out_of_fold.fits")["config"])
+    except DataError:  # what is damaged is made again
+        return None
+    of_these = {name: run.model_dump_json() for name, run in summary.runs.items()} == {
+        name: run.model_dump_json() for name, run in runs.items()
+    }
+    return summary if of_these and made["out_of_fold"] == settings else None
 
 
 def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:

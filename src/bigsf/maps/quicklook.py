@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array, FloatArray
-from bigsf.figures import new_figure
+from bigsf.figures import PALETTE, new_figure
 from bigsf.maps.outlines import draw_outlines
 from bigsf.maps.wcs import celestial_wcs, lies_on_equator, recentred
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _MOST_PIXELS = 1500 * 1500
 """Pixels of a plane as it is drawn, at most: about as many as a figure shows."""
+
+TARGET_COLOUR = PALETTE["sky blue"]
+"""The colour of the outlines of the target; with that of the mask, the colour-blind tell them apart on grey."""
+
+_MARKED_COLOUR = PALETTE["orange"]
 
 
 def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int:
@@ -116,33 +121,40 @@ def quicklook_figure(
     return figure
 
 
-def contours_figure(subsampled: SubsampledPlanes, header: fits.Header) -> "Figure":
-    """Return a figure of the map in grey with the outlines of the target and of the predicted mask.
+def contours_figure(subsampled: SubsampledPlanes, header: fits.Header, label: str = "probability") -> "Figure":
+    """Return a figure of a map in grey with the outlines of the target and of the predicted mask, and its probability.
 
     Parameters
     ----------
     subsampled
-        The planes `image`, `target` and `marked`.
+        The planes `image`, `target`, `marked` and `probability`.
     header
         Header of the map. Its WCS labels the axes.
+    label
+        Label of the colour bar of the probability.
     """
     from matplotlib.lines import Line2D
 
     strips = _Strips(subsampled, header)
-    figure, new_axes = strips.figure(panels=1)
+    figure, new_axes = strips.figure(panels=2)
     scaled, name, low, high = stretched(subsampled.plane("image"))
-    outlines = {"target": "tab:cyan", "marked": "tab:orange"}
+    outlines = {"target": TARGET_COLOUR, "marked": _MARKED_COLOUR}
     for strip, (x0, x1) in enumerate(strips):
         axes = new_axes(strip, 0)
         shown = axes.imshow(scaled[:, x0:x1], origin="lower", aspect="equal", cmap="gray", vmin=low, vmax=high)
         for plane, colour in outlines.items():
             mask = subsampled.plane(plane)[:, x0:x1] > 0
             if mask.any() and not mask.all():
-                axes.contour(mask, levels=[0.5], colors=colour, linewidths=0.6)
+                axes.contour(mask, levels=[0.5], colors=colour, linewidths=0.8)
         figure.colorbar(shown, ax=axes, label=name, fraction=0.05, pad=0.01)
+        axes = new_axes(strip, 1)
+        probability = subsampled.plane("probability")[:, x0:x1]
+        shown = axes.imshow(probability, origin="lower", aspect="equal", cmap="viridis", vmin=0, vmax=1)
+        axes.set_facecolor("0.8")
+        figure.colorbar(shown, ax=axes, label=label, fraction=0.05, pad=0.01)
     figure.legend(
-        handles=[Line2D([], [], color=colour, label=label) for label, colour in outlines.items()],
-        loc="outside lower center",
+        handles=[Line2D([], [], color=colour, label=name) for name, colour in outlines.items()],
+        loc="outside upper center",
         ncols=2,
     )
     return figure

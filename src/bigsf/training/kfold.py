@@ -1,39 +1,35 @@
 """Configuration -> one trained model per split, the out-of-fold map, and their summary."""
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from bigsf.console import logger
-from bigsf.errors import ConfigError, DataError, UsageError
+from bigsf.errors import ConfigError, UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
-from bigsf.evaluation.summary import summarise_kfold
-from bigsf.files import refuse_link, sha256, write_text
+from bigsf.evaluation.report.kfold_report import write_kfold_report
+from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, summarise_kfold
+from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
 from bigsf.lock import lock_folder
-from bigsf.models.device import pick_device, resolve_precision
-from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.models.device import pick_device
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, warn_of_untested_folds
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
+from bigsf.training.kfold_predictions import predictions_of
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.shared_prediction import predicted_by
-from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.trust import refuse_untrusted
-from bigsf.version import __version__
 
 
 def check_only(only: int | None, splits: int) -> None:
@@ -59,6 +55,11 @@ class KFold:
         Stop in order once this many seconds have passed.
     callbacks
         Work to do after each step and each epoch of every run.
+
+    Attributes
+    ----------
+    written
+        The files of the folder that the last `run` wrote, beside those of the splits: none where all was done.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class KFold:
         self.device, self.world, self.callbacks = device, world or World(), callbacks
         self.path = config.trainer.output_dir / config.trainer.run_name
         self.names = [f"split_{number}" for number in range(1, len(folds.splits) + 1)]
+        self.written: list[str] = []
         self._deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
 
     @classmethod
@@ -149,9 +151,26 @@ class KFold:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
         with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
+            summary = self.world.first(lambda: self._finished(overwrite))
+            (found,) = self.world.sums([summary is not None])
+            if found:
+                return summary
             predictions = self.predictions()
             with predicted_by(self.world, predictions.named()):
                 return self.world.first(lambda: self.summarise(predictions))
+
+    def _finished(self, overwrite: bool) -> KFoldSummary | None:
+        """Return the summary of a k-fold that has ended, with its report written where it is not there; else None."""
+        settings = self.config.out_of_fold.model_dump(mode="json")
+        summary = None if overwrite else finished_summary(self.path, self._run_scores(), settings)
+        self.written = [] if summary else list(OUTPUTS)
+        if summary is not None and not (self.path / REPORT).exists():
+            self.write_report(summary)
+            self.written = [REPORT]
+        return summary
+
+    def _run_scores(self) -> dict[str, RunScores]:
+        return {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names}
 
     @property
     def _time_left_s(self) -> float | None:
@@ -215,43 +234,31 @@ class KFold:
         return self.config.model_copy(update={"split": split, "trainer": trainer})
 
     def predictions(self) -> KFoldPredictions:
-        """Return what the trained models are to predict.
-
-        Raises
-        ------
-        DataError
-            Where a model was trained on another patch file or on other folds.
-        """
-        paths = [self.path / name / "best.pt" for name in self.names]
-        snapshots = [Snapshot.load(path) for path in paths]
-        for name, snapshot in zip(self.names, snapshots, strict=True):
-            if snapshot.data_identity != self.patch_file.identity or snapshot.folds_identity != self.folds.identity:
-                raise DataError(
-                    f"{self.path / name} was trained on another patch file or other folds, so its test areas are not "
-                    "those of today. Train anew with --overwrite."
-                )
-        predictor = self._predictor(snapshots)
-        entries = {
-            "versions": [__version__, torch.__version__],
-            "models": [sha256(path) for path in paths],
-            "out_of_fold": self.config.out_of_fold.model_dump(),
-            "predicted": [predictor.stride, predictor.scales, str(predictor.dtype), predictor.device.type],
-        }
-        return KFoldPredictions.of(self.path, json.dumps(entries), predictor, self.folds)
+        """Return what the trained models are to predict, see `predictions_of`."""
+        folders = [self.path / name for name in self.names]
+        device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
+        return predictions_of(folders, self.config, self.folds, device)
 
     def summarise(self, predictions: KFoldPredictions) -> KFoldSummary:
         """Write all that follows from the predictions of the trained models; return the summary."""
         trainer = self.config.trainer
-        return summarise_kfold(
+        summary = summarise_kfold(
             self.path,
             predictions,
             self.folds,
-            {name: RunScores.load(RunFolder(self.path / name).scores) for name in self.names},
+            self._run_scores(),
             self._clear_px(),
             self.config.to_yaml(),
             [each.width_px for each in trainer.augmentations if isinstance(each, FilamentsConfig)],
             None if trainer.start_from is None else str(trainer.start_from),
         )
+        self.write_report(summary)
+        return summary
+
+    def write_report(self, summary: KFoldSummary) -> None:
+        """Write the report of a summary from what lies in the folder, without predicting the map again."""
+        records = {name: RunFolder(self.path / name).record() for name in self.names}
+        write_kfold_report(self.path / REPORT, summary, self.folds, records, self.config.to_yaml())
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""
@@ -259,21 +266,6 @@ class KFold:
         if clear is None or not self.config.data.straddle:
             return clear
         return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
-
-    def _predictor(self, snapshots: Sequence[Snapshot]) -> SlidingWindowPredictor:
-        device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
-        window = self.patch_file.patch_size
-        return SlidingWindowPredictor(
-            [snapshot.build_model(trust=self.config).to(device) for snapshot in snapshots],
-            window,
-            self.config.out_of_fold.stride_of(window),
-            batch_size=64,
-            device=device,
-            dtype=resolve_precision(self.config.trainer.precision, device),
-            wcs=self.patch_file.wcs,
-            tta=self.config.out_of_fold.tta,
-            scales=self.config.trainer.model.scales,
-        )
 
 
 def recorded_kfold(folder: Path) -> RunConfig:

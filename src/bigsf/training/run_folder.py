@@ -1,5 +1,6 @@
 """The folder of a run: its files, and what is written into it besides snapshots."""
 
+import csv
 import json
 import logging
 import os
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from bigsf.console import logger
-from bigsf.errors import UsageError
+from bigsf.errors import DataError, UsageError
+from bigsf.evaluation.records import RunScores
+from bigsf.evaluation.report.run_report import RunRecord, write_run_report
 from bigsf.files import atomic_path, refuse_link, write_text
+from bigsf.folds.folds import Folds
 from bigsf.provenance import command_line, now
 from bigsf.training.run_config import RunConfig
 
@@ -38,6 +42,7 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.scores = path / "scores.json"
         self.curves = path / "curves.png"
+        self.report = path / "report.html"
         self.log = path / "train.log"
         self.environment = path / "environment.json"
         self.superseded = path / "superseded"
@@ -56,7 +61,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of a run, and nothing else. What is left after a kill is not taken for a complete run."""
-        for file in (self.scores, self.last, self.best, self.metrics, self.curves, self.log, self.environment):
+        first = self.scores, self.last, self.best
+        for file in (*first, self.metrics, self.curves, self.report, self.log, self.environment):
             file.unlink(missing_ok=True)
         self._remove_superseded()
         self.config.unlink(missing_ok=True)
@@ -98,7 +104,7 @@ class RunFolder:
         """
         self.scores.unlink(missing_ok=True)  # first, so that no other snapshot is taken for the one of these scores
         save(self.last)
-        for file in (self.best, self.metrics, self.curves):
+        for file in (self.best, self.metrics, self.curves, self.report):
             file.unlink(missing_ok=True)
         self._remove_superseded()
         self._record(config, machine)
@@ -113,6 +119,30 @@ class RunFolder:
         self._record(config, machine)
         if still_to_train:
             self.scores.unlink(missing_ok=True)
+            self.report.unlink(missing_ok=True)
+
+    def finish(self, scores: RunScores, folds: Folds, config: RunConfig) -> None:
+        """Write the scores of the run, and then its report."""
+        scores.save(self.scores)
+        write_run_report(self.report, scores, folds, self.record(), config.to_yaml())
+
+    def record(self) -> RunRecord:
+        """Return what the run recorded beside its scores, for its report.
+
+        Raises
+        ------
+        DataError
+            Where metrics.csv or environment.json is missing or damaged.
+        """
+        try:
+            with self.metrics.open(newline="", encoding="utf-8") as file:
+                rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
+            return RunRecord(rows, json.loads(self.environment.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.path}: metrics.csv and environment.json, which the report of a run needs, could not be read: "
+                f"{error}. Train this run anew."
+            ) from error
 
     def set_aside(self, files: Iterable[Path], epochs: int) -> None:
         """Copy files that will be written anew to superseded/NAME_N_epochs."""

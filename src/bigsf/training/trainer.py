@@ -294,7 +294,7 @@ class Trainer:
 
         def add_baselines() -> RunScores:
             whole = scores.model_copy(update=baseline_scores(run.folds, run.split)._asdict())
-            whole.save(folder.scores)
+            folder.finish(whole, run.folds, run.config)
             return whole
 
         return run.world.first(add_baselines) or scores

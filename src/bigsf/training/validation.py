@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.evaluation.map_scores import curve_scores
 from bigsf.evaluation.records import RunScores
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import in_bands
@@ -200,6 +201,7 @@ def score_test_folds(run: TrainingRun, validator: Validator, thresholds: Thresho
             "marked_ratio_whole": evaluation.whole.at(thresholds.whole)["marked_ratio"],
             "marked_ratio_labelled": evaluation.whole.at(thresholds.labelled)["marked_ratio"],
         },
+        table={"labelled": curve_scores(evaluation.labelled), "whole": curve_scores(evaluation.whole)},
     )
 
 

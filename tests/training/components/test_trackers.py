@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bigsf.errors import BigsfWarning, ConfigError, UsageError
+from bigsf.evaluation.report.learning_curves import learning_curves
 from bigsf.figures import new_figure
-from bigsf.training.components.learning_curves import learning_curves
 from bigsf.training.components.trackers import (
     CSVConfig,
     CurvesConfig,

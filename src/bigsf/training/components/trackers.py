@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
+from bigsf.evaluation.report.learning_curves import learning_curves
 from bigsf.figures import png_of
 from bigsf.files import atomic_path, refuse_link, write_text
-from bigsf.training.components.learning_curves import learning_curves
 
 History = list[dict[str, Any]]
 """Logged quantities, one row per epoch."""

@@ -1,4 +1,4 @@
-"""The figures of the k-fold report."""
+"""Scores and maps -> the figures of a report. A method has one colour in all of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -7,29 +7,27 @@ import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
-from bigsf.figures import new_figure
+from bigsf.evaluation.report.words import KINDS
+from bigsf.figures import PALETTE, new_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.quicklook import stretched
+from bigsf.maps.quicklook import TARGET_COLOUR, stretched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = {
-    MODEL: "tab:blue",
-    "column density": "tab:gray",
-    "local contrast": "tab:orange",
-    "Sato filter": "tab:green",
-    "Frangi filter": "tab:red",
+METHOD_COLOURS = {
+    MODEL: PALETTE["blue"],
+    "column density": PALETTE["black"],
+    "local contrast": PALETTE["orange"],
+    "Sato filter": PALETTE["green"],
+    "Frangi filter": PALETTE["purple"],
 }
+"""The colour of each method in figures and tables."""
+
+_STYLES = ("-", "--", "-.", ":")  # of several curves of the model
 
 _PROFILE_STYLES = {"gaussian": "-", "plummer": "--"}
-
-_KINDS = {
-    "labelled": "labelled pixels",
-    "whole": "all valid pixels, against the target",
-    "truth": "all valid pixels, against the ground truth",
-}
 
 _QUANTITIES = {
     "longitude": "Galactic longitude [deg]",
@@ -49,12 +47,12 @@ def curves_figure(curves: Curves) -> "Figure":
     all_axes = figure.subplots(len(kinds), 2, squeeze=False)
     for (left, right), kind in zip(all_axes, kinds, strict=True):
         for name, by_kind in curves.precision_recall.items():
-            left.plot(by_kind[kind]["recall"], by_kind[kind]["precision"], color=_COLOURS[name], label=name)
+            left.plot(by_kind[kind]["recall"], by_kind[kind]["precision"], color=METHOD_COLOURS[name], label=name)
         left.set(xlabel="recall (completeness)", ylabel="precision (purity)", xlim=(0, 1), ylim=(0, 1.02))
-        left.set_title(_KINDS[kind], loc="left", fontsize="medium")
+        left.set_title(KINDS[kind], loc="left", fontsize="medium")
         scores = curves.by_threshold[kind]
-        for name in ("dice", "iou", "precision", "recall"):
-            right.plot(scores["threshold"], scores[name], label=name)
+        for name, style in zip(("dice", "iou", "precision", "recall"), _STYLES, strict=True):
+            right.plot(scores["threshold"], scores[name], style, color=METHOD_COLOURS[MODEL], label=name)
         right.set(xlabel=f"threshold on the probability of {MODEL}", xlim=(0, 1), ylim=(0, 1.02))
         for axes in (left, right):
             axes.grid(alpha=0.3)
@@ -67,9 +65,10 @@ def calibration_figure(calibration: Mapping[str, Calibration]) -> "Figure":
     figure = new_figure(11, 3.6)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", label="perfect")
-    for kind, values in calibration.items():
-        left.plot(values.probability, values.frequency, "o-", label=_KINDS[kind])
-        right.stairs(values.pixels, np.linspace(0, 1, len(values.pixels) + 1), label=_KINDS[kind])
+    for (kind, values), style in zip(calibration.items(), _STYLES, strict=False):
+        line = {"color": METHOD_COLOURS[MODEL], "linestyle": style, "label": KINDS[kind]}
+        left.plot(values.probability, values.frequency, marker="o", **line)
+        right.stairs(values.pixels, np.linspace(0, 1, len(values.pixels) + 1), **line)
     left.set(xlabel="mean probability", ylabel="fraction of true pixels", xlim=(0, 1), ylim=(0, 1))
     right.set(xlabel="probability", ylabel="pixels", yscale="log")
     for axes in (left, right):
@@ -83,14 +82,16 @@ def reliability_figure(reliability: Mapping[str, Reliability]) -> "Figure":
     figure = new_figure(5.5, 4.2)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", label="perfect")
-    for kind, each in reliability.items():
+    for (kind, each), marker in zip(reliability.items(), "os", strict=False):
         axes.errorbar(
             each.expected,
             each.measured,
             each.measured_error,
             each.expected_error,
-            "o",
-            label=_KINDS[kind],
+            marker,
+            color=METHOD_COLOURS[MODEL],
+            fillstyle="full" if marker == "o" else "none",
+            label=KINDS[kind],
         )
     axes.set(xlabel="expected purity", ylabel="measured purity", xlim=(0, 1), ylim=(0, 1))
     axes.grid(alpha=0.3)
@@ -114,7 +115,7 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
         above, below = all_axes[:, column]
         for name, scores in bins.against(against).items():
             for axes, values in ((above, scores.completeness), (below, scores.purity)):
-                axes.plot(bins.centre, values, "o-", ms=3, color=_COLOURS[name], label=name)
+                axes.plot(bins.centre, values, "o-", ms=3, color=METHOD_COLOURS[name], label=name)
         for axes, score in ((above, "completeness"), (below, "purity")):
             axes.set(ylim=(0, 1.02), ylabel=score if column == 0 else "")
             axes.grid(alpha=0.3)
@@ -135,8 +136,8 @@ def completeness_figure(*families: Recovery) -> "Figure":
     for axes, injected in zip(all_axes, families, strict=True):
         style = _PROFILE_STYLES[injected.profile]
         for name, completeness in injected.completeness.items():
-            axes.plot(injected.contrast, completeness, style, marker="o", ms=4, color=_COLOURS[name], label=name)
-            axes.plot(injected.contrast, injected.before[name], ":", color=_COLOURS[name])
+            axes.plot(injected.contrast, completeness, style, marker="o", ms=4, color=METHOD_COLOURS[name], label=name)
+            axes.plot(injected.contrast, injected.before[name], ":", color=METHOD_COLOURS[name])
         axes.set(xscale="log", xlabel="peak excess over the local background", ylim=(0, 1.02))
         axes.set_title(family_name(injected), loc="left", fontsize="medium")
         axes.grid(alpha=0.3)
@@ -172,6 +173,6 @@ def areas_figure(areas: Sequence[AreaScores], folds: Folds, out_of_fold: FitsIma
         true = target[y0:y1, x0:x1] > 0
         for axes in (above, below):
             if true.any() and not true.all():
-                axes.contour(true, levels=[0.5], colors="tab:cyan", linewidths=0.8)
+                axes.contour(true, levels=[0.5], colors=TARGET_COLOUR, linewidths=0.8)
         above.set_title(f"{number + 1}: x {x0}, y {y0}", fontsize="small")
     return figure

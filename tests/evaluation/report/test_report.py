@@ -1,6 +1,8 @@
 import base64
 import json
 import re
+import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,8 +10,15 @@ import pytest
 from matplotlib.image import imread
 
 from bigsf.evaluation.baselines import BASELINES
+from bigsf.evaluation.out_of_fold import read_provenance
 from bigsf.evaluation.records import KFoldSummary, Reliability
-from bigsf.evaluation.report import catalogue_section, injected_section
+from bigsf.evaluation.report.kfold_report import write_kfold_report
+from bigsf.evaluation.report.kfold_scores import catalogue_section, injected_section
+from bigsf.evaluation.report.run_report import RunRecord
+from bigsf.folds.folds_file import load_folds
+from bigsf.patches.patch_file import PatchFile
+from bigsf.training.kfold import KFold
+from conftest import Run
 
 
 class Page(HTMLParser):
@@ -21,12 +30,14 @@ class Page(HTMLParser):
         self.headings: list[str] = []
         self.cells: list[str] = []
         self.sources: list[str] = []
+        self.captions = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "img"):
             self.open.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.captions += tag == "figcaption"
+        self.sources += [value or "" for name, value in attrs if name == "src"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -38,6 +49,11 @@ class Page(HTMLParser):
             self.cells.append(data)
 
 
+@pytest.fixture(autouse=True)
+def _no_figures_of_runs() -> None:
+    """Draw all figures here."""
+
+
 @pytest.fixture(scope="module")
 def text(trained_kfold: Path) -> str:
     return (trained_kfold / "report.html").read_text()
@@ -46,13 +62,75 @@ def text(trained_kfold: Path) -> str:
 def test_page_is_whole_and_loads_nothing(text: str, tmp_path: Path) -> None:
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) == 7
+    assert len(page.sources) == page.captions == 11
     for number, source in enumerate(page.sources):
         kind, content = source.split(",", 1)
         assert kind == "data:image/png;base64"
         (tmp_path / f"{number}.png").write_bytes(base64.b64decode(content))
         assert min(imread(tmp_path / f"{number}.png").shape[:2]) > 100
-    assert not re.search(r"https?://|<script|@import", text)
+    assert not re.search(r"https?://|<script [^>]*src|<link|@import", text)
+
+
+def test_the_map_stands_first_and_the_scores_next(text: str) -> None:
+    first, *_, last = sections = re.findall("<h2 id=.*?>(.*?)</h2>", text)
+    assert first == "The out-of-fold map"
+    assert sections[1:3] == ["Labelled pixels", "Whole map, against the target"]
+    assert last == "Glossary"
+    alternatives = re.findall('<img alt="(.*?)"', text)
+    assert alternatives[0] == "the out-of-fold map"
+    assert {f"the learning curves of split_{number}" for number in range(1, 5)} <= set(alternatives)
+
+
+def test_the_head_says_how_the_map_was_made_and_how_good_it_is(text: str, trained_kfold: Path) -> None:
+    made = read_provenance(trained_kfold / "out_of_fold.fits")
+    summary = json.loads((trained_kfold / "summary.json").read_text())
+    head = unescape(text[: text.index("<nav>")])
+    assert f"{made['time']}, by bigsf {made['bigsf']}" in head
+    assert made["command"] in head
+    assert "sky.h5, 160 x 96 pixels (x, y)" in head
+    precision = {name: kinds["whole"]["average_precision"] for name, kinds in summary["out_of_fold"].items()}
+    ours = precision.pop("BigSF")
+    best = max(precision, key=lambda name: precision[name])
+    assert (
+        f"Average precision {ours:.2f} on the whole map, against the target; the best baseline, {best}, has "
+        f"{precision[best]:.2f}"
+    ) in head
+    assert "clDice of skeletons" in head
+
+
+def test_a_page_that_is_lost_is_written_again_without_predicting(
+    text: str, trained_kfold: Path, bigsf_command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / trained_kfold.name
+    shutil.copytree(trained_kfold, folder)
+    (folder / "report.html").unlink()
+    monkeypatch.setattr(KFold, "summarise", lambda _: pytest.fail("the map was predicted again"))
+    assert f"Wrote {folder}: report.html." in bigsf_command("resume", folder).out
+    old, new = (re.sub("<time>.*?</time>", "", page) for page in (text, (folder / "report.html").read_text()))
+    assert new == old.replace(str(trained_kfold.parent), str(tmp_path))
+    assert "Nothing was left to do." in bigsf_command("resume", folder).out
+
+
+def test_all_that_comes_from_files_is_escaped(
+    trained_kfold: Path, folds_path: Path, patch_file: PatchFile, tmp_path: Path
+) -> None:
+    shutil.copy(trained_kfold / "out_of_fold.fits", tmp_path)
+    summary = KFoldSummary.load(trained_kfold / "summary.json")
+    odd = "<i>odd</i>"
+    changed = summary.model_copy(
+        update={
+            "runs": {odd: summary.runs["split_1"].model_copy(update={"model": odd})},
+            "start_from": odd,
+            "mask_thresholds": {odd: summary.mask_thresholds["split_1"]},
+            "baseline_scales": {"Sato filter": [odd]},
+        }
+    )
+    record = RunRecord([{"epoch": 1}], {"device": odd})
+    path = tmp_path / "report.html"
+    write_kfold_report(path, changed, load_folds(folds_path, patch_file), {odd: record}, odd)
+    text = path.read_text()
+    assert "<i>" not in text
+    assert text.count("&lt;i&gt;odd&lt;/i&gt;") == 9
 
 
 def test_page_holds_the_scores_of_all_maps(text: str, trained_kfold: Path) -> None:

@@ -1,0 +1,66 @@
+"""The trained models of a k-fold -> what they are to predict."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bigsf.errors import DataError
+from bigsf.evaluation.predictions import KFoldPredictions
+from bigsf.files import sha256
+from bigsf.folds.folds import Folds
+from bigsf.models.device import resolve_precision
+from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.training.run_config import RunConfig
+from bigsf.training.snapshot import Snapshot
+from bigsf.version import __version__
+
+
+def predictions_of(folders: Sequence[Path], config: RunConfig, folds: Folds, device: torch.device) -> KFoldPredictions:
+    """Return the predictions of the models of a k-fold, none of which is made yet.
+
+    Parameters
+    ----------
+    folders
+        The folder of each run, one beside the other.
+    config
+        The configuration of the k-fold.
+    folds
+        Its folds.
+    device
+        Where the networks run.
+
+    Raises
+    ------
+    SnapshotError
+        Where a model cannot be loaded.
+    DataError
+        Where a model was trained on another patch file or on other folds.
+    """
+    file = folds.patch_file
+    snapshots = [Snapshot.load(folder / "best.pt") for folder in folders]
+    for folder, snapshot in zip(folders, snapshots, strict=True):
+        if snapshot.data_identity != file.identity or snapshot.folds_identity != folds.identity:
+            raise DataError(
+                f"{folder} was trained on another patch file or other folds, so its test areas are not those of today. "
+                "Train anew with --overwrite."
+            )
+    predictor = SlidingWindowPredictor(
+        [snapshot.build_model(trust=config).to(device) for snapshot in snapshots],
+        file.patch_size,
+        config.out_of_fold.stride_of(file.patch_size),
+        batch_size=64,
+        device=device,
+        dtype=resolve_precision(config.trainer.precision, device),
+        wcs=file.wcs,
+        tta=config.out_of_fold.tta,
+        scales=config.trainer.model.scales,
+    )
+    entries = {
+        "versions": [__version__, torch.__version__],
+        "models": [sha256(folder / "best.pt") for folder in folders],
+        "out_of_fold": config.out_of_fold.model_dump(),
+        "predicted": [predictor.stride, predictor.scales, str(predictor.dtype), device.type],
+    }
+    return KFoldPredictions.of(folders[0].parent, json.dumps(entries), predictor, folds)
