@@ -9,8 +9,9 @@ from torch import Tensor
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import ConfigError
 from bigsf.models.normalizations import MinMaxConfig
+from bigsf.models.predicted_band import PixelMask
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
 from conftest import ArrayMap, StubModel
 

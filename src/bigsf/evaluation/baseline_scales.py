@@ -14,7 +14,7 @@ from bigsf.folds.splits import Split
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
-from bigsf.models.sliding_window import PixelMask
+from bigsf.models.predicted_band import PixelMask
 
 _LEAST_ROWS = 128  # that are filtered at a time: with fewer, most of the work would be on the margins
 

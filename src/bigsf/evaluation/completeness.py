@@ -14,7 +14,7 @@ from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
 from bigsf.evaluation.records import Recovery
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import in_bands
-from bigsf.models.sliding_window import BandPredictor, PixelMask
+from bigsf.models.predicted_band import BandPredictor, PixelMask
 
 _BINS = 8  # of contrast
 

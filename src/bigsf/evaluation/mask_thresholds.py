@@ -10,7 +10,7 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
-from bigsf.models.sliding_window import BandPredictor, PixelMask
+from bigsf.models.predicted_band import BandPredictor, PixelMask
 
 MOST_PIXELS = 2_000_000
 """About this number of pixels of the validation folds of each model is enough to choose by."""

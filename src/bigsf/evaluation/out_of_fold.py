@@ -23,7 +23,7 @@ from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.tiling import in_bands
 from bigsf.metrics.thresholds import Thresholds
-from bigsf.models.sliding_window import BandPredictor, PixelMask
+from bigsf.models.predicted_band import BandPredictor, PixelMask
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 

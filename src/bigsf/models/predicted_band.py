@@ -1,8 +1,14 @@
-"""What a prediction gives for some rows of a map."""
+"""What a prediction gives for some rows of a map, what may be left out of it, and what gives it."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
-from bigsf.arrays import FloatArray, MaskArray
+from bigsf.arrays import BoolArray, FloatArray, MaskArray
+from bigsf.maps.planes import MapRows
+from bigsf.models.segmentation_model import SegmentationModel
+
+PixelMask = Callable[[int, int], BoolArray]
+"""A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
 
 
 class PredictedBand(NamedTuple):
@@ -28,3 +34,18 @@ class PredictedBand(NamedTuple):
         """
         spread: FloatArray = (self.views if len(self.views) else self.probability).std(axis=0)
         return spread
+
+
+class BandPredictor(Protocol):
+    """What gives the probability of a map by bands of rows."""
+
+    @property
+    def models(self) -> Sequence[SegmentationModel]:
+        """The models that predict it."""
+        ...
+
+    def predict_bands(
+        self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[int, int, FloatArray]]:
+        """Yield bands of rows, see `SlidingWindowPredictor.predict_bands`."""
+        ...

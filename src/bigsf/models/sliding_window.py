@@ -4,7 +4,6 @@ Windows overlap, are predicted in batches, and are blended with a smooth weight.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,27 +18,9 @@ from bigsf.maps.tiling import Tile, blend_weight, count_in_windows, extended, pa
 from bigsf.models.device import autocast
 from bigsf.models.orientations import VIEWS, mean_and_views
 from bigsf.models.positions import position_lookup
-from bigsf.models.predicted_band import PredictedBand
+from bigsf.models.predicted_band import PixelMask, PredictedBand
 from bigsf.models.pyramid import BinnedMap, LargestScale, enlarged, squares, squares_beside
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
-
-PixelMask = Callable[[int, int], BoolArray]
-"""A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
-
-
-class BandPredictor(Protocol):
-    """What gives the probability of a map by bands of rows."""
-
-    @property
-    def models(self) -> Sequence[SegmentationModel]:
-        """The models that predict it."""
-        ...
-
-    def predict_bands(
-        self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
-    ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield bands of rows, see `SlidingWindowPredictor.predict_bands`."""
-        ...
 
 
 class SlidingWindowPredictor:

@@ -17,8 +17,8 @@ from bigsf.files import atomic_path, make_folder, refuse_link, write_text
 from bigsf.lock import lock_folder
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, row_chunks, tiles_of
-from bigsf.models.predicted_band import PredictedBand
-from bigsf.models.sliding_window import PixelMask, SlidingWindowPredictor
+from bigsf.models.predicted_band import PixelMask, PredictedBand
+from bigsf.models.sliding_window import SlidingWindowPredictor
 
 TILE_ROWS, TILE_COLUMNS = 1024, 2048
 """Largest tile. Windows that reach from one tile into the next are predicted in both: 5 % of them at half overlap."""
