@@ -20,6 +20,7 @@ Pixels = npt.NDArray[np.integer[Any]]
 """Pixels (y, x), `(n, 2)`."""
 
 _SMOOTHING_PX = 1.5  # standard deviation: removes the stairs of pixels, and hardly changes the bends of a filament
+_REACH = 6  # pixels; gaussian_filter1d leaves out what is farther than four standard deviations
 _STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))  # to half of the eight neighbours; the other half are the same pairs
 
 
@@ -99,7 +100,7 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     if len(back := _way_back(graph, chain, skeleton)):
         path = smooth_ring(skeleton[np.append(chain, back)])
         return Spine(path, float(along_path(path)[-1]), np.append(chain, back[:-1]))
-    path = smooth(skeleton[chain])
+    (path,) = smooth([skeleton[chain]])
     along = along_path(path)
     total = along[-1]
     if len(path) < 3:
@@ -198,16 +199,32 @@ def smooth_ring(path: Points | Pixels) -> Points:
     return np.concatenate([smoothed, smoothed[:1]])
 
 
-def smooth(path: Points | Pixels) -> Points:
-    """Return a path smoothed along its length. Its ends stay, because it is continued by its mirror image there."""
-    path = path.astype(np.float64)
-    reach = min(len(path) - 1, 6)
-    if reach < 2:
-        return path
-    before, after = 2 * path[0] - path[reach:0:-1], 2 * path[-1] - path[-2 : -reach - 2 : -1]
-    longer = np.concatenate([before, path, after])
-    smoothed: Points = gaussian_filter1d(longer, _SMOOTHING_PX, axis=0, mode="nearest")[reach : reach + len(path)]
-    return smoothed
+def smooth(paths: Sequence[Points | Pixels]) -> list[Points]:
+    """Return paths smoothed along their length. Their ends stay: there, each is continued by its mirror image."""
+    if not paths:
+        return []
+    length = np.array([len(path) for path in paths])
+    points = np.concatenate(paths).astype(np.float64)
+    of_path = np.repeat(np.arange(len(paths)), length + 2 * _REACH)
+    continued = length + 2 * _REACH
+    along = np.arange(len(of_path)) - (np.cumsum(continued) - continued + _REACH)[of_path]
+    nearest = np.clip(along, 0, (length - 1)[of_path])
+    reach = np.minimum(length - 1, _REACH)[of_path]
+    mirrored = nearest + np.clip(nearest - along, -reach, reach)
+    start = (np.cumsum(length) - length)[of_path]
+    longer = 2 * points[start + nearest] - points[start + mirrored]
+    smoothed = gaussian_filter1d(longer, _SMOOTHING_PX, axis=0, mode="nearest")[nearest == along]
+    short = np.repeat(length < 3, length)
+    smoothed[short] = points[short]
+    return np.split(smoothed, np.cumsum(length)[:-1])
+
+
+def lengths_px(paths: Sequence[Points]) -> Float64Array:
+    """Return the length of each path from its first point to its last, `(paths,)`."""
+    owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
+    steps = np.hypot(*np.diff(np.concatenate([*paths, np.empty((0, 2))]), axis=0).T)
+    same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
+    return np.bincount(owner[1:][same], steps[same], len(paths))
 
 
 def along_path(path: Points) -> Float64Array:
