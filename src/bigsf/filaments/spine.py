@@ -22,6 +22,7 @@ Pixels = npt.NDArray[np.integer[Any]]
 _SMOOTHING_PX = 1.5  # standard deviation: removes the stairs of pixels, and hardly changes the bends of a filament
 _REACH = 6  # pixels; gaussian_filter1d leaves out what is farther than four standard deviations
 _STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))  # to half of the eight neighbours; the other half are the same pairs
+_STEP_PX = np.hypot(*np.array(_STEPS).T)
 
 
 class Spine(NamedTuple):
@@ -45,7 +46,8 @@ class Spine(NamedTuple):
     @property
     def middle(self) -> Points:
         """The point (y, x) half-way along the path."""
-        return _at(self.path, 0.5 * along_path(self.path)[-1])
+        along = along_path(self.path)
+        return _at(self.path, along, 0.5 * along[-1])
 
     @property
     def straightness(self) -> float:
@@ -117,8 +119,8 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
         (omitted, min(2 * omitted + half_width + 2, total / 2), place < omitted),
         (total - omitted, max(total - 2 * omitted - half_width - 2, total / 2), place > total - omitted),
     ):
-        start = _at(path, end)
-        direction = start - _at(path, inside)
+        start = _at(path, along, end)
+        direction = start - _at(path, along, inside)
         direction /= np.hypot(*direction)
         to_border = ((pixels[tip] - start) @ direction).max(initial=0) + 0.5  # 0.5: from the pixel's centre to its edge
         length += to_border - half_width
@@ -142,9 +144,10 @@ def neighbours(pixels: Pixels, steps: Sequence[tuple[int, int]]) -> npt.NDArray[
 def _graph(skeleton: Pixels) -> csr_array:
     """Return the distances between neighbouring pixels of a skeleton, each pair once."""
     n = len(skeleton)
-    number, start = np.nonzero((found := neighbours(skeleton, _STEPS)) >= 0)
-    length = np.hypot(*np.array(_STEPS).T)[number]
-    return csr_array((length, (start, found[number, start])), shape=(n, n))
+    found = neighbours(skeleton, _STEPS).T
+    exists = found >= 0
+    first = np.append(0, np.cumsum(exists.sum(axis=1)))
+    return csr_array((np.broadcast_to(_STEP_PX, exists.shape)[exists], found[exists], first), shape=(n, n))
 
 
 def _longest_path(graph: csr_array) -> npt.NDArray[np.intp]:
@@ -171,13 +174,16 @@ def _way_back(graph: csr_array, chain: npt.NDArray[np.intp], skeleton: Pixels) -
 
     A ring shares no other pixel with the path, and encloses pixels: corners of a skeleton are no rings.
     """
+    last, first = int(chain[0]), int(chain[-1])
+    ends = np.bincount(graph.indices, minlength=graph.shape[0])[[last, first]] + np.diff(graph.indptr)[[last, first]]
+    if len(chain) < 3 or ends.min() < 2:  # the path itself is all that leads to one of its ends
+        return np.array([], np.intp)
     free = np.ones(graph.shape[0])
     free[chain[1:-1]] = 0
-    last, first = int(chain[0]), int(chain[-1])
     kept = graph.multiply(free[:, None]).multiply(free).tocsr()
     kept.eliminate_zeros()
     distance, previous = dijkstra(kept, directed=False, indices=last, return_predecessors=True)
-    if len(chain) < 3 or not np.isfinite(distance[first]):
+    if not np.isfinite(distance[first]):
         return np.array([], np.intp)
     back = _chain(previous, last, first)[1:]
     ring = skeleton[np.append(chain[:-1], np.append(first, back[:-1]))]
@@ -233,7 +239,6 @@ def along_path(path: Points) -> Float64Array:
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def _at(path: Points, length: float) -> Points:
-    """Return the point (y, x) at a length along a path."""
-    along = along_path(path)
+def _at(path: Points, along: Float64Array, length: float) -> Points:
+    """Return the point (y, x) at a length along a path, whose points are `along` it."""
     return np.array([np.interp(length, along, axis) for axis in path.T])
