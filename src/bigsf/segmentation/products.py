@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -180,9 +181,9 @@ def write_filaments(
     filaments = Filaments(mask)
     report.filaments = len(filaments)
     if "skeleton" in report.products:
-        _write_plane(writer, "SKELETON", filaments.skeleton())
+        write_plane(writer, "SKELETON", filaments.skeleton())
     if "labels" in report.products:
-        _write_plane(writer, "LABELS", filaments.labels)
+        write_plane(writer, "LABELS", filaments.labels)
     if not OF_CATALOGUE.isdisjoint(report.products):
         table = _catalogue(filaments, report, source, further, files[report.output])
         writer.append(catalogue_hdu(table))
@@ -200,7 +201,7 @@ def write_filaments(
     return outlines
 
 
-def _write_plane(writer: FitsWriter, name: str, plane: npt.NDArray[np.int32]) -> None:
+def write_plane(writer: FitsWriter, name: str, plane: npt.NDArray[Any]) -> None:
     """Write a plane by bands of rows, which are copied one at a time."""
     for y0, y1 in row_chunks(plane.shape):
         writer.write(name, y0, plane[y0:y1])

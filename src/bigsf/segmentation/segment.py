@@ -29,7 +29,7 @@ from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
-from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments
+from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments, write_plane
 from bigsf.segmentation.result_checks import check_numbers, warn_of_result
 from bigsf.training.checks import takes_logarithm
 
@@ -241,7 +241,7 @@ def _write_bands(
     mask = whole_mask.cleaned()
     report.marked = int(mask.sum())
     if "mask" in report.products:
-        writer.write("MASK", 0, mask)
+        write_plane(writer, "MASK", mask)
     return mask, subsampled
 
 
