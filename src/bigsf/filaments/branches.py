@@ -123,6 +123,4 @@ def _part(skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spin
     for branch, filament in zip(graph.branches, owners, strict=True):
         hub_owners[[hub for hub in branch.hubs if hub >= 0]] = filament
     paths = [graph.branches[number].path for number in order]
-    return _Part(
-        paths, owners[order], lengths[order], ends[order], main[order], graph.hubs, graph.degrees, hub_owners
-    )
+    return _Part(paths, owners[order], lengths[order], ends[order], main[order], graph.hubs, graph.degrees, hub_owners)

@@ -109,7 +109,9 @@ def skeleton_graph(skeleton: Pixels, half_width: Float64Array) -> Graph:
         changed |= np.isin(traced.of_skeleton, traced.of_skeleton[bridges])
         first = on_hub[np.unique(traced.of_hub[on_hub], return_index=True)[1]]
         names = [*left[first].tolist(), -1]
-        hubs |= {name: hub for name, hub, pixel in zip(names[:-1], traced.hubs, first, strict=True) if not changed[pixel]}
+        hubs |= {
+            name: hub for name, hub, pixel in zip(names[:-1], traced.hubs, first, strict=True) if not changed[pixel]
+        }
         branches += [
             branch._replace(pixels=left[branch.pixels], hubs=(names[branch.hubs[0]], names[branch.hubs[1]]))
             for branch in traced.branches

@@ -230,7 +230,8 @@ def lengths_px(paths: Sequence[Points]) -> Float64Array:
     owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
     steps = np.hypot(*np.diff(np.concatenate([*paths, np.empty((0, 2))]), axis=0).T)
     same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
-    return np.bincount(owner[1:][same], steps[same], len(paths))
+    lengths: Float64Array = np.bincount(owner[1:][same], steps[same], len(paths))
+    return lengths
 
 
 def along_path(path: Points) -> Float64Array:

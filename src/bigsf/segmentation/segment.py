@@ -29,7 +29,14 @@ from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
-from bigsf.segmentation.products import SegmentReport, output_files, resolve_products, write_filaments, write_plane
+from bigsf.segmentation.products import (
+    SegmentReport,
+    check_memory,
+    output_files,
+    resolve_products,
+    write_filaments,
+    write_plane,
+)
 from bigsf.segmentation.result_checks import check_numbers, warn_of_result
 from bigsf.training.checks import takes_logarithm
 
@@ -137,6 +144,7 @@ def segment(
         )
         _explain_threshold(resolved, ensemble, predictor.scales)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
+        check_memory(report)
         if dry_run:
             return report
         _write_outputs(outputs, report, image, source, further, predictor, ensemble)
