@@ -60,6 +60,18 @@ def test_the_longest_path_of_a_bar_whose_end_is_forked_is_its_only_branch() -> N
     assert np.isnan(table["length_arcmin"]).all()
 
 
+def test_the_number_of_filaments_at_a_time_does_not_change_the_tables(
+    mask: BoolArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Filaments(mask).branches
+    monkeypatch.setattr("bigsf.filaments.branches._FILAMENTS", 1)
+    one_by_one = Filaments(mask).branches
+    for name in ("table", "hubs", "points"):
+        expected, found = getattr(whole, name)(), getattr(one_by_one, name)()
+        for column in expected.colnames:
+            np.testing.assert_array_equal(found[column], expected[column])
+
+
 def test_no_filament_has_tables_without_rows() -> None:
     branches = Filaments(np.zeros((9, 9))).branches
     for table in (branches.table(), branches.hubs(), branches.points(WCS(galactic_header(9, 9)))):

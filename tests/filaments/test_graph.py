@@ -153,3 +153,24 @@ def test_every_pixel_lies_on_one_branch_or_hub_and_hubs_join_three_branches(seed
         for branch in graph.branches:
             steps = np.abs(np.diff(skeleton[branch.pixels], axis=0)).max(axis=1, initial=0)
             assert (steps == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_graph_of_many_skeletons_is_that_of_each(seed: int) -> None:
+    mask = np.random.default_rng(seed).uniform(size=(60, 70)) < 0.45
+    components, number = label(mask, np.ones((3, 3)))
+    skeleton = np.argwhere(skeleton_of(mask))
+    half_width = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][tuple(skeleton.T)]
+    together = skeleton_graph(skeleton, half_width)
+    owner = components[tuple(skeleton.T)]
+    hubs = []
+    for filament in range(1, number + 1):
+        own = np.flatnonzero(owner == filament)
+        alone = skeleton_graph(skeleton[own], half_width[own])
+        found = [branch for branch in together.branches if owner[branch.pixels[0]] == filament]
+        for one, other in zip(found, alone.branches, strict=True):
+            np.testing.assert_array_equal(one.pixels, own[other.pixels])
+            np.testing.assert_array_equal(one.path, other.path)
+            assert one.length_px == other.length_px
+        hubs += alone.hubs.tolist()
+    assert sorted(together.hubs.tolist()) == sorted(hubs)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.ndimage import label
+from scipy.ndimage import gaussian_filter1d, label
 
 from bigsf.arrays import BoolArray
-from bigsf.filaments.spine import measure_spine, skeleton_of
+from bigsf.filaments.spine import lengths_px, measure_spine, skeleton_of, smooth
 from drawn_lines import Line, distance_map, line
 
 ANGLES = [0, 10, 22.5, 45, 61, 90, 120, 135, 163]
@@ -132,3 +132,22 @@ def test_a_line_with_a_loop_and_a_ring_with_a_tail_are_open(start: int, length: 
     spine = measure_spine(np.argwhere(mask), np.argwhere(skeleton_of(mask)))
     assert (spine.path[0] != spine.path[-1]).any()
     assert spine.length_px == pytest.approx(length, abs=6)
+
+
+def test_paths_are_smoothed_each_by_itself() -> None:
+    """Several paths at a time, of one to twenty points, become what scipy makes of each with its mirror images."""
+    generator = np.random.default_rng(3)
+    paths = [np.cumsum(generator.integers(0, 2, (n, 2)), axis=0) for n in (1, 2, 3, 6, 7, 8, 20)]
+    smoothed = smooth(paths)
+    for path, found in zip(paths, smoothed, strict=True):
+        reach = min(len(path) - 1, 6)
+        before, after = 2 * path[0] - path[reach:0:-1], 2 * path[-1] - path[::-1][1 : reach + 1]
+        longer = np.concatenate([before, path, after]).astype(float)
+        expected = gaussian_filter1d(longer, 1.5, axis=0, mode="nearest")[reach : reach + len(path)]
+        np.testing.assert_array_equal(found, expected if len(path) > 2 else path)
+    assert smooth([]) == []
+
+
+def test_lengths_are_of_each_path() -> None:
+    paths = [np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]), np.array([[9.0, 9.0]]), np.array([[0.0, 0.0], [0.0, 2.0]])]
+    assert lengths_px(paths).tolist() == [6, 0, 2]

@@ -133,3 +133,13 @@ def test_lines_of_the_machine_readable_table_keep_to_their_bytes(tmp_path: Path)
         "-" * 80,
     ]
     assert lines[14:] == [" 7 -0.25 1.50000000E+22 1", "12       2.00000000E+22 0"]
+
+
+def test_a_long_table_is_written_in_parts_as_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.segmentation.catalogue_files._ECSV_ROWS", 3)
+    table = Table(
+        {"id": np.arange(8), "l": np.append(np.nan, np.arange(7) / 3), "designation": [*"abc d", "", "f", "g"]}
+    )
+    write_ecsv(tmp_path / "parts.ecsv", table)
+    table.write(tmp_path / "whole.ecsv", format="ascii.ecsv")
+    assert (tmp_path / "parts.ecsv").read_text() == (tmp_path / "whole.ecsv").read_text()

@@ -17,7 +17,8 @@ from bigsf.filaments.ds9_regions import write_regions
 from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
-from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.products import SegmentReport, check_memory
 from bigsf.segmentation.segment import segment
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
@@ -450,3 +451,57 @@ def test_the_regions_package_reads_them(filaments: Filaments, tmp_path: Path) ->
     assert [str(region.meta["text"]) for region in found] == ["1", "2"]
     mask = found[0].to_pixel(wcs).to_mask(mode="center").to_image((20, 30))
     assert mask.sum() == 45
+
+
+@pytest.mark.parametrize(
+    ("options", "bytes_per_pixel"),
+    [
+        ({"border": 0, "min_skeleton": 1}, 0),
+        ({"products": "prob"}, 0),
+        ({}, 7),
+        ({"hysteresis": 0.2, "reconstruct": True}, 9),
+        ({"products": "labels"}, 10),
+        ({"products": "catalog"}, 13.5),
+        ({"products": "catalog,spines"}, 17.5),
+    ],
+)
+def test_the_memory_that_a_mask_and_its_products_need_is_known_before(
+    options: dict[str, Any], bytes_per_pixel: float
+) -> None:
+    report = SegmentReport(Path("out.fits"), (1800, 114000), [], 0.5, SegmentConfig.from_dict(options))
+    rows_at_a_time = 24 * 4_000_000 if bytes_per_pixel else 0
+    assert report.memory_bytes == bytes_per_pixel * 1800 * 114000 + rows_at_a_time
+    check_memory(report)  # no memory was given
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"products": "mask,catalog,spines"},
+            r"--memory 1\.0 GB is too little: the products catalog, spines must have the whole of MASK in memory, "
+            r"which takes about 3\.7 GB on a map of 114000 x 1800 pixels\. Allow that much; or leave them out; or",
+        ),
+        (
+            {"products": "mask"},
+            r"--memory 1\.0 GB is too little: the cleaning of MASK must .* 1\.5 GB .*--border 0 --min-skeleton 1",
+        ),
+    ],
+)
+def test_products_that_need_more_memory_than_was_given_are_refused(options: dict[str, Any], message: str) -> None:
+    def check(memory: str) -> None:
+        config = SegmentConfig.from_dict({**options, "memory": memory})
+        check_memory(SegmentReport(Path("out.fits"), (1800, 114000), [], 0.5, config))
+
+    check("4GB")
+    with pytest.raises(ConfigError, match=message):
+        check("1GB")
+
+
+def test_a_map_whose_products_need_too_much_memory_is_refused_before_it_is_predicted(
+    segmented: Segmented, other_map: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigsf.segmentation.products._SPINES_BYTES", 1e6)
+    monkeypatch.setattr("bigsf.segmentation.segment._write_outputs", lambda *_: pytest.fail("it was predicted"))
+    with pytest.raises(ConfigError, match=r"--memory 1\.0 GB is too little: the products spines must"):
+        segmented(other_map, products="spines", memory="1GB")

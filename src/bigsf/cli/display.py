@@ -244,6 +244,8 @@ def print_segmentation(report: "SegmentReport", name: str, dry_run: bool) -> Non
     *files, last = map(str, report.outputs if dry_run else filter(Path.exists, report.outputs))
     if dry_run:
         files[0] += f" ({decimal(report.bytes)})"
+        if report.memory_bytes:
+            print_line(f"  MASK and its products take up to about {decimal(report.memory_bytes)} of memory")
         print_line(f"Would write {', '.join(files)} and {last}.")
         return
     print_line(f"  {_share(report.marked, report.valid)} of valid pixels are marked")

@@ -103,7 +103,8 @@ def segment(
         str | None,
         typer.Option(
             help="Memory for map, mask and network, e.g. 4GB, besides up to 600 MB for Python, its libraries and the "
-            "figure; changes the speed, not the result. The cleaning of MASK takes about 8 bytes per pixel of the map. "
+            "figure; changes the speed, not the result. The cleaning of MASK takes about 7 bytes per pixel of the map, "
+            "and --products more (--dry-run tells): where they need more than is given here, the map is refused. "
             "[default: 2GB]"
         ),
     ] = None,
@@ -119,7 +120,7 @@ def segment(
             "(the probability as a folder of tiles for Aladin), skeleton and labels "
             "(ids on skeletons and on all pixels of filaments), catalog (ECSV table), votable and mrt (other formats "
             "of it), regions (for DS9), spines (tables of points, branches and hubs), moc (the sky that MASK covers), "
-            "with commas; those from skeleton on take 15 to 25 bytes of memory per pixel of the map. "
+            "with commas; those from skeleton on take 10 to 18 bytes of memory per pixel of the map. "
             "[default: prob,mask and, with several models, std]"
         ),
     ] = None,

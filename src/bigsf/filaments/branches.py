@@ -1,6 +1,7 @@
 """The skeletons of filaments -> tables of their branches, of the hubs where these meet, and of points along them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -11,6 +12,22 @@ from bigsf.filaments.columns import BRANCH_COLUMNS, HUB_COLUMNS, SPINE_COLUMNS, 
 from bigsf.filaments.graph import skeleton_graph
 from bigsf.filaments.sky_geometry import arcmin_per_pixel, positions
 from bigsf.filaments.spine import Pixels, Points, Spine
+
+_FILAMENTS = 500  # whose graphs are made at a time: a graph takes far more memory than its branches
+
+
+class _Part(NamedTuple):
+    """The branches of some filaments, `(branches,)` each, and their hubs, `(hubs,)`."""
+
+    paths: list[Points]
+    owners: IntArray
+    lengths: Float64Array
+    ends: IntArray
+    main: BoolArray
+    """Whether at least half of the pixels lie on the longest path."""
+    hubs: Points
+    degrees: IntArray
+    hub_owners: IntArray
 
 
 class Branches:
@@ -38,28 +55,17 @@ class Branches:
     def __init__(
         self, skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spines: Sequence[Spine]
     ) -> None:
-        owner = np.repeat(np.arange(len(skeletons)), [len(pixels) for pixels in skeletons])
-        none = np.empty((0, 2), np.int64)
-        graph = skeleton_graph(np.concatenate([*skeletons, none]), np.concatenate([*half_widths, none[:, 0]]))
-        lengths = np.array([branch.length_px for branch in graph.branches])
-        owners = np.array([owner[branch.pixels[0]] for branch in graph.branches], np.int64)
-        order = np.lexsort((-lengths, owners))
-        self._branches = [graph.branches[number] for number in order]
-        self._lengths, self.owners = lengths[order], owners[order]
-        self._main = self._on_longest_path(skeletons, spines)
-        self.paths: list[Points] = [branch.path for branch in self._branches]
-        self._hubs, self._degrees = graph.hubs, graph.degrees
-        self.hub_owners: IntArray = np.zeros(len(self._hubs), np.int64)
-        for branch, filament in zip(self._branches, self.owners, strict=True):
-            self.hub_owners[[hub for hub in branch.hubs if hub >= 0]] = filament
-
-    def _on_longest_path(self, skeletons: Sequence[Pixels], spines: Sequence[Spine]) -> BoolArray:
-        """Return which branches have at least half of their pixels on the longest path, `(branches,)`."""
-        on_path = [np.zeros(len(pixels), np.bool_) for pixels in skeletons]
-        for marked, spine in zip(on_path, spines, strict=True):
-            marked[spine.chain] = True
-        on_any = np.concatenate([*on_path, np.empty(0, np.bool_)])
-        return np.array([on_any[branch.pixels].mean() >= 0.5 for branch in self._branches], np.bool_)
+        starts = range(0, max(len(skeletons), 1), _FILAMENTS)
+        some = [slice(start, start + _FILAMENTS) for start in starts]
+        parts = [_part(skeletons[part], half_widths[part], spines[part]) for part in some]
+        self.paths: list[Points] = [path for part in parts for path in part.paths]
+        self.owners: IntArray = np.concatenate([n + part.owners for n, part in zip(starts, parts, strict=True)])
+        self.hub_owners: IntArray = np.concatenate([n + part.hub_owners for n, part in zip(starts, parts, strict=True)])
+        self._lengths = np.concatenate([part.lengths for part in parts])
+        self._ends = np.concatenate([part.ends for part in parts])
+        self._main = np.concatenate([part.main for part in parts])
+        self._hubs = np.concatenate([part.hubs for part in parts])
+        self._degrees = np.concatenate([part.degrees for part in parts])
 
     def table(self, wcs: WCS | None = None) -> Table:
         """Return a table with one row per branch, and the columns of `BRANCH_COLUMNS`."""
@@ -67,7 +73,7 @@ class Branches:
             "id": np.arange(1, len(self.paths) + 1),
             "filament": self.owners + 1,
             "length_px": self._lengths,
-            "ends": np.array([branch.ends for branch in self._branches], np.int64),
+            "ends": self._ends,
             "main": self._main,
         }
         if wcs is not None:
@@ -97,3 +103,24 @@ class Branches:
         }
         fields = {name: field for name, field in SPINE_COLUMNS.items() if wcs is not None or name not in ("l", "b")}
         return make_table(values, fields)
+
+
+def _part(skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spines: Sequence[Spine]) -> _Part:
+    """Return the branches and hubs of some filaments, in the order of `Branches`."""
+    owner = np.repeat(np.arange(len(skeletons)), [len(pixels) for pixels in skeletons])
+    none = np.empty((0, 2), np.int64)
+    graph = skeleton_graph(np.concatenate([*skeletons, none]), np.concatenate([*half_widths, none[:, 0]]))
+    owners = np.array([owner[branch.pixels[0]] for branch in graph.branches], np.int64)
+    lengths = np.array([branch.length_px for branch in graph.branches], np.float64)
+    order = np.lexsort((-lengths, owners))
+    on_path = [np.zeros(len(pixels), np.bool_) for pixels in skeletons]
+    for marked, spine in zip(on_path, spines, strict=True):
+        marked[spine.chain] = True
+    on_any = np.concatenate([*on_path, np.empty(0, np.bool_)])
+    main = np.array([on_any[branch.pixels].mean() >= 0.5 for branch in graph.branches], np.bool_)
+    ends = np.array([branch.ends for branch in graph.branches], np.int64)
+    hub_owners = np.zeros(len(graph.hubs), np.int64)
+    for branch, filament in zip(graph.branches, owners, strict=True):
+        hub_owners[[hub for hub in branch.hubs if hub >= 0]] = filament
+    paths = [graph.branches[number].path for number in order]
+    return _Part(paths, owners[order], lengths[order], ends[order], main[order], graph.hubs, graph.degrees, hub_owners)

@@ -128,7 +128,7 @@ class Filaments:
         DataError
             Where there is a distance, and the unit of the map is not that of a column density.
         """
-        pixels = [self._pixels(number) for number in range(len(self))]
+        pixels = map(self._pixels, range(len(self)))
         values = measure_shapes(pixels, self._boxes, self._spines, wcs)
         values |= measure_levels(self.labels, self._boxes, image, probability, chunk_pixels)
         values["branches"] = np.bincount(self.branches.owners, minlength=len(self))

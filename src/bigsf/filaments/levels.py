@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import maximum_filter
 
-from bigsf.arrays import Float64Array, FloatArray
-from bigsf.filaments.cleaning import CONNECTED
+from bigsf.arrays import BoolArray, Float64Array, FloatArray
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 
 Rows = Callable[[int, int], FloatArray]
@@ -51,25 +50,29 @@ def measure_levels(
         bool, True within 2 pixels of the border of the map or of missing pixels of the image; and `valid`, the pixels
         of the filament with a value of the image.
     """
-    chunks = [_Chunks([], [], [], []) for _ in boxes]
     nx = labels.shape[1]
     start, stop = (np.array([getattr(y, edge) for y, _ in boxes]) for edge in ("start", "stop"))
+    columns = np.full((len(boxes), len(_Levels._fields)), np.nan)
+    begun: dict[int, _Surroundings] = {}
     for y0, y1 in row_chunks(labels.shape, chunk_pixels):
         absent = np.broadcast_to(np.float32(np.nan), (y1 - y0, nx))
         rows_of_probability, rows_of_map = (
             absent if plane is None else rows_of(plane, y0, y1) for plane in (probability, image)
         )
         for number in np.flatnonzero((start - RING_PX[1] < y1) & (stop + RING_PX[1] > y0)).tolist():
-            _gather(chunks[number], labels, number, boxes[number], y0, y1, rows_of_map, rows_of_probability)
-    names = ("mean", "median", "peak", "background", "probability")
-    columns = np.array([one.levels() for one in chunks], np.float32).reshape(-1, len(names)).T
-    values: dict[str, FloatArray] = dict(zip(names, columns, strict=True))
+            surroundings = begun.pop(number, None) or _Surroundings(labels, number + 1, boxes[number])
+            surroundings.add(y0, y1, rows_of_map, rows_of_probability)
+            if surroundings.bottom <= y1:
+                columns[number] = surroundings.levels()
+            else:
+                begun[number] = surroundings
+    levels = _Levels(*columns.T)
+    values = {name: getattr(levels, name).astype(np.float32) for name in _Levels._fields[:5]}
     positive = np.where(values["background"] > 0, values["background"], np.nan)
     values["contrast"] = np.asarray(values["mean"] / positive - 1, np.float32)
     at_border = [_at_border(box, labels.shape) for box in boxes]
-    beside_missing = [image is not None and any(one.beside_missing) for one in chunks]
-    valid = np.array([sum(np.isfinite(values).sum() for values in one.on) for one in chunks], np.int64)
-    return {**values, "edge": np.logical_or(at_border, beside_missing), "valid": valid}
+    beside_missing = (levels.beside_missing > 0) & (image is not None)
+    return {**values, "edge": np.logical_or(at_border, beside_missing), "valid": levels.valid.astype(np.int64)}
 
 
 def measure_map(
@@ -97,55 +100,77 @@ def measure_map(
     }
 
 
-class _Chunks(NamedTuple):
-    """What was gathered for one filament, one array for each chunk of rows."""
+class _Levels(NamedTuple):
+    """What is measured of one filament, or of all; NaN where undefined."""
 
-    on: list[FloatArray]
-    """Values of the map on the filament."""
-    ring: list[FloatArray]
-    """Values of the map in the ring around it."""
-    probability: list[FloatArray]
-    """Probabilities on the filament."""
-    beside_missing: list[bool]
+    mean: Any
+    median: Any
+    peak: Any
+    background: Any
+    probability: Any
+    valid: Any
+    """Pixels of the filament with a value of the map."""
+    beside_missing: Any
     """Whether a missing pixel lies within 2 pixels of the filament."""
 
-    def levels(self) -> tuple[float, ...]:
-        """Return mean, median and peak of the map, the background, and the mean probability; NaN where undefined."""
-        on, ring, probability = (_finite(chunks) for chunks in self[:3])
-        return (
+
+class _Surroundings:
+    """The pixels of a filament and of the ring around it, and the values there, which are added from top to bottom.
+
+    Parameters
+    ----------
+    labels
+        The number of the filament of each pixel, `(ny, nx)`.
+    number
+        That of this filament.
+    box
+        The rows and columns that it spans.
+
+    Attributes
+    ----------
+    bottom
+        The last row (exclusive) that it needs.
+    """
+
+    def __init__(self, labels: npt.NDArray[np.int32], number: int, box: Box) -> None:
+        (y, x), reach = box, RING_PX[1]
+        self._top, self.bottom = max(y.start - reach, 0), min(y.stop + reach, len(labels))
+        self._columns = slice(max(x.start - reach, 0), min(x.stop + reach, labels.shape[1]))
+        around = labels[self._top : self.bottom, self._columns]
+        self._on = around == number
+        self._near = _dilated(self._on, RING_PX[0])
+        self._ring = _dilated(self._on, reach) & ~self._near & (around == 0)
+        self._values: tuple[list[FloatArray], ...] = ([], [], [])
+        self._beside_missing = False
+
+    def add(self, y0: int, y1: int, image: FloatArray, probability: FloatArray) -> None:
+        """Take the values of rows y0 to y1, which are these rows of the map and of the probability."""
+        low, high = max(self._top, y0), min(self.bottom, y1)
+        rows, place = slice(low - self._top, high - self._top), np.s_[low - y0 : high - y0, self._columns]
+        on, near, ring = (mask[rows] for mask in (self._on, self._near, self._ring))
+        on_map = image[place]
+        for values, each in zip(self._values, (on_map[on], on_map[ring], probability[place][on]), strict=True):
+            values.append(each)
+        self._beside_missing |= bool(np.isnan(on_map[near]).any())
+
+    def levels(self) -> _Levels:
+        """Return what the values say, once all rows are added."""
+        on, ring, probability = map(_finite, self._values)
+        return _Levels(
             _statistic(np.mean, on),
             _statistic(np.median, on),
             _statistic(np.max, on),
             _statistic(np.median, ring),
             _statistic(np.mean, probability),
+            len(on),
+            self._beside_missing,
         )
 
 
-def _gather(
-    chunks: _Chunks,
-    labels: npt.NDArray[np.int32],
-    number: int,
-    box: Box,
-    y0: int,
-    y1: int,
-    image: FloatArray,
-    probability: FloatArray,
-) -> None:
-    """Add what rows y0 to y1 hold of a filament and of the ring around it; `image` and `probability` are these rows."""
-    (y, x), reach = box, RING_PX[1]
-    (ny, nx), (low, high) = labels.shape, (max(y.start - reach, y0), min(y.stop + reach, y1))
-    top, bottom = max(low - reach, 0), min(high + reach, ny)  # filaments of these rows have their ring in y0 to y1
-    columns = slice(max(x.start - reach, 0), min(x.stop + reach, nx))
-    around = labels[top:bottom, columns]
-    on = around == number + 1
-    near = binary_dilation(on, CONNECTED, iterations=RING_PX[0])
-    ring = binary_dilation(near, CONNECTED, iterations=reach - RING_PX[0]) & ~near & (around == 0)
-    on, near, ring = (mask[low - top : high - top] for mask in (on, near, ring))
-    place = np.s_[low - y0 : high - y0, columns]
-    chunks.on.append(image[place][on])
-    chunks.ring.append(image[place][ring])
-    chunks.probability.append(probability[place][on])
-    chunks.beside_missing.append(bool(np.isnan(image[place][near]).any()))
+def _dilated(mask: BoolArray, distance_px: int) -> BoolArray:
+    """Return which pixels lie within a distance of a mask along rows, columns and diagonals."""
+    dilated: BoolArray = maximum_filter(mask, 2 * distance_px + 1, mode="constant")
+    return dilated
 
 
 def _at_border(box: Box, shape: tuple[int, ...]) -> bool:

@@ -1,6 +1,6 @@
 """Pixels and spines of filaments + WCS -> positions, sizes and orientations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,14 @@ from bigsf.filaments.spine import Pixels, Spine
 
 
 def measure_shapes(
-    pixels: Sequence[Pixels], boxes: Sequence[Box], spines: Sequence[Spine], wcs: WCS | None
+    pixels: Iterable[Pixels], boxes: Sequence[Box], spines: Sequence[Spine], wcs: WCS | None
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of the catalogue that need no map, and `pixel_arcmin2`, the area of a pixel, each `(n,)`.
 
     Parameters
     ----------
     pixels
-        The pixels (y, x) of each filament, `(n, 2)`.
+        The pixels (y, x) of each filament, `(n, 2)`; those of one are in memory at a time.
     boxes
         The rows and columns that each spans.
     spines
@@ -37,11 +37,12 @@ def measure_shapes(
     wcs
         A celestial WCS; without one, the columns on the sky are NaN.
     """
-    number = len(pixels)
+    number = len(spines)
     middle = np.array([spine.middle for spine in spines]).reshape(-1, 2)
-    moments = np.array([second_moments(each) for each in pixels]).reshape(-1, 2, 2)
+    measured = [(len(each), second_moments(each)) for each in pixels]
+    moments = np.array([moments for _, moments in measured]).reshape(-1, 2, 2)
     box = np.array([(y.start, y.stop - 1, x.start, x.stop - 1) for y, x in boxes], np.int64).reshape(-1, 4)
-    area = np.array([len(each) for each in pixels], np.int64)
+    area = np.array([area for area, _ in measured], np.int64)
     length = np.array([spine.length_px for spine in spines], np.float64)
     axes, pixel, scale = NO_SKY, np.full(number, np.nan), np.full(number, np.nan)
     if wcs is not None:

@@ -20,7 +20,9 @@ Pixels = npt.NDArray[np.integer[Any]]
 """Pixels (y, x), `(n, 2)`."""
 
 _SMOOTHING_PX = 1.5  # standard deviation: removes the stairs of pixels, and hardly changes the bends of a filament
+_REACH = 6  # pixels; gaussian_filter1d leaves out what is farther than four standard deviations
 _STEPS = ((0, 1), (1, -1), (1, 0), (1, 1))  # to half of the eight neighbours; the other half are the same pairs
+_STEP_PX = np.hypot(*np.array(_STEPS).T)
 
 
 class Spine(NamedTuple):
@@ -44,7 +46,8 @@ class Spine(NamedTuple):
     @property
     def middle(self) -> Points:
         """The point (y, x) half-way along the path."""
-        return _at(self.path, 0.5 * along_path(self.path)[-1])
+        along = along_path(self.path)
+        return _at(self.path, along, 0.5 * along[-1])
 
     @property
     def straightness(self) -> float:
@@ -99,7 +102,7 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
     if len(back := _way_back(graph, chain, skeleton)):
         path = smooth_ring(skeleton[np.append(chain, back)])
         return Spine(path, float(along_path(path)[-1]), np.append(chain, back[:-1]))
-    path = smooth(skeleton[chain])
+    (path,) = smooth([skeleton[chain]])
     along = along_path(path)
     total = along[-1]
     if len(path) < 3:
@@ -116,8 +119,8 @@ def measure_spine(pixels: Pixels, skeleton: Pixels) -> Spine:
         (omitted, min(2 * omitted + half_width + 2, total / 2), place < omitted),
         (total - omitted, max(total - 2 * omitted - half_width - 2, total / 2), place > total - omitted),
     ):
-        start = _at(path, end)
-        direction = start - _at(path, inside)
+        start = _at(path, along, end)
+        direction = start - _at(path, along, inside)
         direction /= np.hypot(*direction)
         to_border = ((pixels[tip] - start) @ direction).max(initial=0) + 0.5  # 0.5: from the pixel's centre to its edge
         length += to_border - half_width
@@ -141,9 +144,10 @@ def neighbours(pixels: Pixels, steps: Sequence[tuple[int, int]]) -> npt.NDArray[
 def _graph(skeleton: Pixels) -> csr_array:
     """Return the distances between neighbouring pixels of a skeleton, each pair once."""
     n = len(skeleton)
-    number, start = np.nonzero((found := neighbours(skeleton, _STEPS)) >= 0)
-    length = np.hypot(*np.array(_STEPS).T)[number]
-    return csr_array((length, (start, found[number, start])), shape=(n, n))
+    found = neighbours(skeleton, _STEPS).T
+    exists = found >= 0
+    first = np.append(0, np.cumsum(exists.sum(axis=1)))
+    return csr_array((np.broadcast_to(_STEP_PX, exists.shape)[exists], found[exists], first), shape=(n, n))
 
 
 def _longest_path(graph: csr_array) -> npt.NDArray[np.intp]:
@@ -170,13 +174,16 @@ def _way_back(graph: csr_array, chain: npt.NDArray[np.intp], skeleton: Pixels) -
 
     A ring shares no other pixel with the path, and encloses pixels: corners of a skeleton are no rings.
     """
+    last, first = int(chain[0]), int(chain[-1])
+    ends = np.bincount(graph.indices, minlength=graph.shape[0])[[last, first]] + np.diff(graph.indptr)[[last, first]]
+    if len(chain) < 3 or ends.min() < 2:  # the path itself is all that leads to one of its ends
+        return np.array([], np.intp)
     free = np.ones(graph.shape[0])
     free[chain[1:-1]] = 0
-    last, first = int(chain[0]), int(chain[-1])
     kept = graph.multiply(free[:, None]).multiply(free).tocsr()
     kept.eliminate_zeros()
     distance, previous = dijkstra(kept, directed=False, indices=last, return_predecessors=True)
-    if len(chain) < 3 or not np.isfinite(distance[first]):
+    if not np.isfinite(distance[first]):
         return np.array([], np.intp)
     back = _chain(previous, last, first)[1:]
     ring = skeleton[np.append(chain[:-1], np.append(first, back[:-1]))]
@@ -198,16 +205,33 @@ def smooth_ring(path: Points | Pixels) -> Points:
     return np.concatenate([smoothed, smoothed[:1]])
 
 
-def smooth(path: Points | Pixels) -> Points:
-    """Return a path smoothed along its length. Its ends stay, because it is continued by its mirror image there."""
-    path = path.astype(np.float64)
-    reach = min(len(path) - 1, 6)
-    if reach < 2:
-        return path
-    before, after = 2 * path[0] - path[reach:0:-1], 2 * path[-1] - path[-2 : -reach - 2 : -1]
-    longer = np.concatenate([before, path, after])
-    smoothed: Points = gaussian_filter1d(longer, _SMOOTHING_PX, axis=0, mode="nearest")[reach : reach + len(path)]
-    return smoothed
+def smooth(paths: Sequence[Points | Pixels]) -> list[Points]:
+    """Return paths smoothed along their length. Their ends stay: there, each is continued by its mirror image."""
+    if not paths:
+        return []
+    length = np.array([len(path) for path in paths])
+    points = np.concatenate(paths).astype(np.float64)
+    of_path = np.repeat(np.arange(len(paths)), length + 2 * _REACH)
+    continued = length + 2 * _REACH
+    along = np.arange(len(of_path)) - (np.cumsum(continued) - continued + _REACH)[of_path]
+    nearest = np.clip(along, 0, (length - 1)[of_path])
+    reach = np.minimum(length - 1, _REACH)[of_path]
+    mirrored = nearest + np.clip(nearest - along, -reach, reach)
+    start = (np.cumsum(length) - length)[of_path]
+    longer = 2 * points[start + nearest] - points[start + mirrored]
+    smoothed = gaussian_filter1d(longer, _SMOOTHING_PX, axis=0, mode="nearest")[nearest == along]
+    short = np.repeat(length < 3, length)
+    smoothed[short] = points[short]
+    return np.split(smoothed, np.cumsum(length)[:-1])
+
+
+def lengths_px(paths: Sequence[Points]) -> Float64Array:
+    """Return the length of each path from its first point to its last, `(paths,)`."""
+    owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
+    steps = np.hypot(*np.diff(np.concatenate([*paths, np.empty((0, 2))]), axis=0).T)
+    same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
+    lengths: Float64Array = np.bincount(owner[1:][same], steps[same], len(paths))
+    return lengths
 
 
 def along_path(path: Points) -> Float64Array:
@@ -216,7 +240,6 @@ def along_path(path: Points) -> Float64Array:
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def _at(path: Points, length: float) -> Points:
-    """Return the point (y, x) at a length along a path."""
-    along = along_path(path)
+def _at(path: Points, along: Float64Array, length: float) -> Points:
+    """Return the point (y, x) at a length along a path, whose points are `along` it."""
     return np.array([np.interp(length, along, axis) for axis in path.T])

@@ -1,5 +1,6 @@
 """A catalogue of filaments -> ECSV, VOTable, machine-readable table, and an extension of a FITS file."""
 
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from astropy.io import fits
 from astropy.io.votable.tree import CooSys, Info, VOTableFile
 from astropy.table import Column, Table
 
+from bigsf.maps.tiling import bands
 from bigsf.provenance import printable
 from bigsf.segmentation.config import Product
 
+_ECSV_ROWS = 20_000
 _MRT_LINE = "-" * 80
 _MRT_DIGITS = ".8"  # after the first one, for values that six decimals do not hold
 
@@ -37,8 +40,21 @@ def catalogue_hdu(table: Table) -> fits.BinTableHDU:
 
 
 def write_ecsv(path: Path, table: Table) -> None:
-    """Write a catalogue as ECSV, which holds all that astropy knows of it."""
-    table.write(path, format="ascii.ecsv", overwrite=True)
+    """Write a table as ECSV, which holds all that astropy knows of it.
+
+    Astropy holds the text of all that it writes at a time, about 500 bytes per row. So it is given a part of the rows.
+    """
+
+    def text_of(rows: Table) -> str:
+        buffer = io.StringIO()
+        rows.write(buffer, format="ascii.ecsv")
+        return buffer.getvalue()
+
+    header = text_of(table[:0])
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(header)
+        for start, stop in bands(len(table), _ECSV_ROWS):
+            file.write(text_of(table[start:stop]).removeprefix(header))
 
 
 def write_votable(path: Path, table: Table) -> None:

@@ -168,8 +168,9 @@ class SegmentConfig(MapConfig):
 
     memory: Annotated[ByteSize, BeforeValidator(_to_bytes)] = ByteSize(2_000_000_000)
     """Memory for the map, its mask and the network, e.g. 4GB; Python, its libraries and the figure take up to 600 MB
-    besides. It changes the speed, not the result. Once the map is predicted, the cleaning of MASK takes about 8 bytes
-    per pixel of the map; without one (`border: 0`, `min_skeleton: 1`), MASK is written by bands of rows."""
+    besides. It changes the speed, not the result. Once the map is predicted, the cleaning of MASK takes about 7 bytes
+    per pixel of the map; without one (`border: 0`, `min_skeleton: 1`), MASK is written by bands of rows.
+    Where it is given, a map whose cleaning or products need more is refused before the work begins."""
 
     precision: Precision = "auto"
     """fp32, bf16, fp16 or auto (bf16 where the device multiplies it in hardware)."""
@@ -182,8 +183,8 @@ class SegmentConfig(MapConfig):
     machine-readable table of the AAS), regions (outlines for DS9), spines (tables of the points along the skeletons, of
     branches and of hubs, and lines for DS9) and moc (the sky that MASK covers, which needs mocpy), as a list or as one
     text with commas; by default prob, mask and, with several models, std. Those from skeleton on need memory for the
-    mask and its filaments: about 15 bytes per pixel of the map, and 25 with spines, where a tenth of the pixels is
-    marked."""
+    mask and its filaments: about 10 bytes per pixel of the map, 14 with a catalogue and 18 with spines, where an eighth
+    of the pixels is marked; `--dry-run` says it."""
 
     prefix: Annotated[str, matching("[A-Za-z][A-Za-z0-9_-]*", "an acronym of letters, digits, - and _")] | None = None
     """Acronym of the catalogue, with which its designations begin: BSF makes `BSF G332.196-00.105`."""

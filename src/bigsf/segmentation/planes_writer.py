@@ -7,7 +7,7 @@ from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import SubsampledPlanes
 from bigsf.models.stored_prediction import StoredPrediction
-from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.products import SegmentReport, write_plane
 from bigsf.segmentation.result_checks import check_numbers
 
 
@@ -49,7 +49,7 @@ def write_bands(
     mask = whole_mask.cleaned()
     report.marked = int(mask.sum())
     if "mask" in report.products:
-        writer.write("MASK", 0, mask)
+        write_plane(writer, "MASK", mask)
     return mask, subsampled
 
 

@@ -34,6 +34,7 @@ from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.planes_writer import write_bands
 from bigsf.segmentation.products import (
     SegmentReport,
+    check_memory,
     output_files,
     output_folders,
     resolve_products,
@@ -161,6 +162,7 @@ def segment(
         )
         _explain_threshold(resolved, ensemble, predictor.scales)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
+        check_memory(report)
         if dry_run:
             return report
         identity = _identity([image, *config.inputs], report, predictor)
