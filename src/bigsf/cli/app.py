@@ -1,4 +1,4 @@
-"""The command line: six commands in the order of the data flow, a helper, and errors as messages with exit codes."""
+"""The command line: six commands in the order of the data flow, helpers, and errors as messages with exit codes."""
 
 import sys
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import typer
 
 from bigsf import console
 from bigsf.cli.info import info
+from bigsf.cli.init import init
 from bigsf.cli.kfold import kfold
 from bigsf.cli.options import with_homes
 from bigsf.cli.preprocess import preprocess
@@ -71,6 +72,7 @@ _add(train, "`bigsf train config.yaml --set trainer.epochs=20`")
 _add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
 _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
 _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+_add(init, "`bigsf init` or, for another recipe, `bigsf init --recipe catalogue`", panel="Helpers")
 _add(info, "`bigsf info results/experiment_1` or, to compare, `bigsf info results/*`", panel="Helpers")
 
 
