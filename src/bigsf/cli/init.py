@@ -182,8 +182,8 @@ def _only(paths: list[Path], kind: str) -> Path:
     """Return the only one of some files."""
     if not paths:
         raise UsageError(
-            "Found no patch file (*.h5), and no FITS map (*.fits) that its name does not call a mask. Name the folder of "
-            "your data, or the map: bigsf init map.fits."
+            "Found no patch file (*.h5), and no FITS map (*.fits) that its name does not call a mask. Name the folder "
+            "of your data, or the map: bigsf init map.fits."
         )
     if len(paths) > 1:
         raise UsageError(
