@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
@@ -49,12 +50,18 @@ P = ParamSpec("P")
 
 
 def _with_output(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn printing on before a command runs, with --quiet for warnings and errors alone; give it paths without `~`."""
+    """Turn printing on before a command runs, with --quiet for warnings and errors alone; give it paths without `~`.
+
+    An output that is a folder is refused here, before names of other files are made of it.
+    """
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         console.configure_output(bool(kwargs.get("quiet")))
-        command(*args, **{name: with_homes(value) for name, value in kwargs.items()})
+        with_home = {name: with_homes(value) for name, value in kwargs.items()}
+        if isinstance(output := with_home.get("output"), Path) and output.is_dir():
+            raise UsageError(f"{output} is a folder. Name a file to write, e.g. one in that folder.")
+        command(*args, **with_home)
 
     return run
 
