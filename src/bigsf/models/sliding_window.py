@@ -52,6 +52,12 @@ class SlidingWindowPredictor:
     ------
     ConfigError
         Where windows at such a stride would leave gaps.
+
+    Examples
+    --------
+    >>> model = bigsf.Snapshot.load("higal-small").build_model()
+    >>> bigsf.SlidingWindowPredictor([model], window=64).stride
+    32
     """
 
     def __init__(

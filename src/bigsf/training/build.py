@@ -50,7 +50,15 @@ _PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, 
 
 @dataclass(frozen=True)
 class Parts:
-    """Objects handed to a trainer in place of those that the configuration would build."""
+    """Objects handed to a trainer in place of those that the configuration would build.
+
+    Examples
+    --------
+    >>> parts = bigsf.Parts(optimizer=lambda weights: torch.optim.NAdam(weights, lr=2e-3))
+    >>> config = {"data": {"path": "galaxy.h5"}}
+    >>> type(bigsf.Trainer.from_config(config, parts=parts, dry_run=True).run.state.optimizer).__name__
+    'NAdam'
+    """
 
     network: nn.Module | None = None
     """A network, as `trainer.model` describes; a snapshot keeps its weights only."""

@@ -53,6 +53,13 @@ class KFold:
         Stop in order once this many seconds have passed.
     callbacks
         Work to do after each step and each epoch of every run.
+
+    Examples
+    --------
+    >>> kfold = bigsf.KFold.from_config(bigsf.RunConfig.from_dict({"data": {"path": "galaxy.h5"}}))
+    >>> kfold.names
+    ['split_1', 'split_2', 'split_3', 'split_4']
+    >>> summary = kfold.run()  # doctest: +SKIP
     """
 
     def __init__(
