@@ -246,8 +246,9 @@ def test_a_signal_at_the_start_is_not_lost(
 ) -> None:
     config = write_yaml(tmp_path / "run.yaml", run_dict(epochs=10_000))
     command = [sys.executable, "-m", "bigsf", "train", config]
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with started_program(command, preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL), **options) as train:
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    options["preexec_fn"] = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # nohup may have started the tests
+    with started_program(command, **options) as train:
         time.sleep(delay_s)
         train.send_signal(number)
         _, err = train.communicate(timeout=PATIENCE_S)

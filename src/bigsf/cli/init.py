@@ -108,7 +108,7 @@ def _for_patch_file(path: Path, name: RecipeName) -> str:
     patch_file, settings = PatchFile(path), recipe(name)
     patch_file.labels()
     folds, split_path = _folds(patch_file, SplitConfig.from_dict(settings["split"]), name)
-    split = {"k": folds.config.k, "k_train": len(folds.splits[0].train), "step": folds.config.step}
+    split: dict[str, Any] = {"k": folds.config.k, "k_train": len(folds.splits[0].train), "step": folds.config.step}
     split |= {"path": split_path} if split_path else {}
     changes = {"data": {"path": str(path)}, "split": split, "trainer": {"model": _model(patch_file, settings)}}
     straddle = settings["data"].get("straddle", True)
