@@ -158,3 +158,8 @@ def test_what_cannot_be_printed_is_dropped(monkeypatch: pytest.MonkeyPatch, stre
     console.logger.info("detail")
     with console.progress("work", 3, "patches") as advance:
         advance(3)
+
+
+def test_parts_are_wrapped_and_not_broken() -> None:
+    assert console.wrapped(["epoch 1/4", "loss 0.5", "dice 0.8"], width=20) == "epoch 1/4  loss 0.5\n  dice 0.8"
+    assert console.wrapped(["a longer part", "b"], width=4) == "a longer part\n  b"

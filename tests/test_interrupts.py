@@ -109,6 +109,33 @@ def test_a_signal_that_is_swallowed_stops_the_work_later() -> None:
         swallow(signal.SIGTERM)
 
 
+def test_a_signal_that_is_swallowed_stops_what_never_asks() -> None:
+    def work() -> None:
+        with stopping():
+            for _ in range(3):
+                swallow(signal.SIGTERM)
+            while True:
+                pass
+
+    with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM\.$"):
+        work()
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_a_signal_that_comes_while_an_error_is_handled_stops_what_follows() -> None:
+    def work() -> None:
+        with stopping():
+            try:
+                raise ImportError("an optional module")
+            except ImportError:
+                signal.raise_signal(signal.SIGTERM)
+            while True:
+                pass
+
+    with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM\.$"):
+        work()
+
+
 def test_a_signal_that_is_swallowed_before_a_training_is_noted_by_it() -> None:
     def train() -> None:
         with stopping():

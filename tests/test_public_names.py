@@ -1,9 +1,36 @@
 import ast
+import doctest
+import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import bigsf
+
+
+@pytest.fixture(scope="module")
+def galaxy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what the examples read: a simulated map and its patch file."""
+    folder = tmp_path_factory.mktemp("galaxy")
+    image = bigsf.simulate_galaxy(folder / "galaxy.fits", 256, 192, seed=1)
+    bigsf.preprocess(bigsf.PreprocessConfig(image=image, patch_size=32), folder / "galaxy.h5")
+    return folder
+
+
+@pytest.mark.parametrize("name", bigsf.__all__)
+def test_a_public_name_is_documented_and_its_example_runs(
+    name: str, galaxy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(galaxy)
+    documented = getattr(bigsf, name)
+    names = {"bigsf": bigsf, "np": np, "torch": torch, "Path": Path, **vars(inspect.getmodule(documented))}
+    text = inspect.getdoc(documented) or ""
+    example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    assert example.examples, f"{name} has no example"
+    report: list[str] = []
+    assert doctest.DocTestRunner().run(example, out=report.append).failed == 0, "".join(report)
 
 
 @pytest.mark.parametrize("name", bigsf.__all__)

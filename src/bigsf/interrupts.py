@@ -44,6 +44,9 @@ class Interrupted(BaseException):
 _pending: Stop | None = None
 """The stop that was raised as `Interrupted` and is not handled yet: a module that loads may swallow any exception."""
 
+_REPEAT_S = 0.02
+"""CPU time after which a stop that is still pending is raised again."""
+
 
 def _of_signal(number: int) -> Stop:
     """Return the stop that a signal asks for."""
@@ -79,7 +82,7 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
         yield
         return
     try:
-        with _caught(_raise), _alarm(time_limit_s):
+        with _repeated(), _caught(_raise), _alarm(time_limit_s):
             check()
             yield
             check()
@@ -93,9 +96,29 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
 def _raise(number: int, frame: FrameType | None) -> None:
     global _pending
     _pending = Stop("the time limit", _TRY_AGAIN) if number == signal.SIGALRM else _of_signal(number)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _REPEAT_S, _REPEAT_S)
+    _raise_pending(number, frame)
+
+
+def _raise_pending(number: int, frame: FrameType | None) -> None:
+    """Raise the pending stop, unless an error is being handled or a module is just being looked for."""
+    if _pending is None:  # the training has taken it over
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        return
     importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")  # it swallows exceptions
     if sys.exception() is None and not importing:  # an error ends the work already: its cleaning up is not disturbed
-        raise Interrupted(_pending)
+        check()
+
+
+@contextmanager
+def _repeated() -> Iterator[None]:
+    """Raise a pending stop again and again, as long as it is pending, inside a `with` block."""
+    previous = signal.signal(signal.SIGVTALRM, _raise_pending)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, previous)
 
 
 @contextmanager

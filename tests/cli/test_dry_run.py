@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from torch import Tensor
@@ -9,7 +11,8 @@ from bigsf.folds.splits import SplitConfig
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.trainer import Trainer
-from conftest import ArrayMap, Settings, StubModel
+from command_processes import write_yaml
+from conftest import ArrayMap, Ended, Settings, StubModel
 
 
 @pytest.mark.parametrize("scales", [[1], [2], [1, 2, 4]])
@@ -49,3 +52,24 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
     assert f"# 2 epochs of 4 runs take about 0 s, and {2 * validated} s of validation" in printed
     assert f"# the out-of-fold map takes about {tested} s (see out_of_fold), its report more" in printed
     assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(OUTPUTS)}.")
+
+
+def test_a_dry_run_ends_as_the_run_itself_would(
+    run_in: Settings, trained: Path, trained_kfold: Path, ended: Ended
+) -> None:
+    """The runs lie there already: they are refused, replaced, or gone on with."""
+    for folder, command in ((trained, "train"), (trained_kfold, "kfold")):
+        settings = run_in(folder.parents[1], epochs=3)
+        config = write_yaml(folder.parents[2] / f"{command}.yaml", settings)
+        refused = [ended(2, command, config, *dry).err for dry in ([], ["--dry-run"])]
+        assert refused[0].splitlines()[-1] == refused[1].splitlines()[-1]
+        assert "--overwrite" in refused[0]
+    assert f"Would write {trained}, in place of the run that lies there." in (
+        ended(0, "train", trained.parents[2] / "train.yaml", "--dry-run", "--overwrite").out
+    )
+    same = write_yaml(trained_kfold.parents[2] / "same.yaml", run_in(trained_kfold.parents[1]))
+    said = ended(0, "kfold", same, "--dry-run").out
+    assert "# split_1 is done\n" in said
+    assert f"Would write {trained_kfold}: {', '.join(OUTPUTS)}." in said
+    assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
+    assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out

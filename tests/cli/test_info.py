@@ -34,6 +34,8 @@ def test_runs_are_compared_by_scores_and_by_what_differs(ended: Ended, trained: 
 def test_runs_that_have_not_ended_say_how_they_go_on(ended: Ended, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
+    assert "and no run. Next: bigsf train run/config.yaml" in ended(0, "info", "run").out
+    (tmp_path / "run" / "environment.json").touch()
     assert "no snapshot yet. Next: bigsf resume run" in ended(0, "info", "run").out
     (tmp_path / "run" / "kfold.yaml").touch()
     assert "a k-fold that has not ended: 0 splits done" in ended(0, "info", "run").out

@@ -232,3 +232,29 @@ def test_a_signal_leaves_the_previous_output_and_no_litter(
     assert "Traceback" not in result.err
     assert output.read_text() == "previous"
     assert {path.name for path in tmp_path.iterdir()} == {output.name, "mark"}
+
+
+@pytest.mark.parametrize(
+    ("number", "delay_s"),
+    [
+        *((signal.SIGTERM, delay_s) for delay_s in (0.05, 0.3, 0.6, 1.0, 2.0, 3.0)),
+        *((number, 0.8) for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)),
+    ],
+)
+def test_a_signal_at_the_start_is_not_lost(
+    number: signal.Signals, delay_s: float, run_dict: RunDict, tmp_path: Path
+) -> None:
+    config = write_yaml(tmp_path / "run.yaml", run_dict(epochs=10_000))
+    command = [sys.executable, "-m", "bigsf", "train", config]
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    options["preexec_fn"] = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # nohup may have started the tests
+    with started_program(command, **options) as train:
+        time.sleep(delay_s)
+        train.send_signal(number)
+        _, err = train.communicate(timeout=PATIENCE_S)
+    if train.returncode == 128 + number:
+        assert f"Stopped by {number.name}" in err
+    else:  # Python itself was still starting
+        assert train.returncode == -number or "KeyboardInterrupt" in err
+    assert not list(tmp_path.rglob(".*.tmp"))
+    assert not list(tmp_path.rglob("scores.json"))

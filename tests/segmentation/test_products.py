@@ -18,7 +18,8 @@ from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.config import SegmentConfig
-from bigsf.segmentation.products import SegmentReport, check_memory
+from bigsf.segmentation.memory import check_memory
+from bigsf.segmentation.products import SegmentReport
 from bigsf.segmentation.segment import segment
 from conftest import OutputPlanes, Segmented, galactic_header, write_patch_file
 
@@ -471,7 +472,7 @@ def test_the_memory_that_a_mask_and_its_products_need_is_known_before(
     report = SegmentReport(Path("out.fits"), (1800, 114000), [], 0.5, SegmentConfig.from_dict(options))
     rows_at_a_time = 24 * 4_000_000 if bytes_per_pixel else 0
     assert report.memory_bytes == bytes_per_pixel * 1800 * 114000 + rows_at_a_time
-    check_memory(report)  # no memory was given
+    check_memory(report.config, report.shape)  # no memory was given
 
 
 @pytest.mark.parametrize(
@@ -491,7 +492,7 @@ def test_the_memory_that_a_mask_and_its_products_need_is_known_before(
 def test_products_that_need_more_memory_than_was_given_are_refused(options: dict[str, Any], message: str) -> None:
     def check(memory: str) -> None:
         config = SegmentConfig.from_dict({**options, "memory": memory})
-        check_memory(SegmentReport(Path("out.fits"), (1800, 114000), [], 0.5, config))
+        check_memory(config, (1800, 114000))
 
     check("4GB")
     with pytest.raises(ConfigError, match=message):

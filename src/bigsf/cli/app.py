@@ -1,14 +1,16 @@
-"""The command line: six commands in the order of the data flow, a helper, and errors as messages with exit codes."""
+"""The command line: six commands in the order of the data flow, helpers, and errors as messages with exit codes."""
 
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
 
 from bigsf import console
 from bigsf.cli.info import info
+from bigsf.cli.init import init
 from bigsf.cli.kfold import kfold
 from bigsf.cli.options import with_homes
 from bigsf.cli.preprocess import preprocess
@@ -48,12 +50,18 @@ P = ParamSpec("P")
 
 
 def _with_output(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn printing on before a command runs, with --quiet for warnings and errors alone; give it paths without `~`."""
+    """Turn printing on before a command runs, with --quiet for warnings and errors alone; give it paths without `~`.
+
+    An output that is a folder is refused here, before names of other files are made of it.
+    """
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         console.configure_output(bool(kwargs.get("quiet")))
-        command(*args, **{name: with_homes(value) for name, value in kwargs.items()})
+        with_home = {name: with_homes(value) for name, value in kwargs.items()}
+        if isinstance(output := with_home.get("output"), Path) and output.is_dir():
+            raise UsageError(f"{output} is a folder. Name a file to write, e.g. one in that folder.")
+        command(*args, **with_home)
 
     return run
 
@@ -71,6 +79,7 @@ _add(train, "`bigsf train config.yaml --set trainer.epochs=20`")
 _add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
 _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
 _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+_add(init, "`bigsf init` or, for another recipe, `bigsf init --recipe catalogue`", panel="Helpers")
 _add(info, "`bigsf info results/experiment_1` or, to compare, `bigsf info results/*`", panel="Helpers")
 
 

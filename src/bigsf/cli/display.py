@@ -41,8 +41,8 @@ def show_table(columns: list[str], rows: list[list[str]]) -> None:
     console.print_table(table)
 
 
-USUAL_MULTIPLE = 8
-"""Of sides of patches: a network of the default depth halves them three times."""
+USUAL_MULTIPLE = 16
+"""Of sides of patches: a network of the default depth halves them four times."""
 
 
 def print_mosaic(report: "MosaicReport", dry_run: bool) -> None:

@@ -17,18 +17,27 @@ from bigsf.maps.tiling import window_starts
 from bigsf.models.device import autocast
 from bigsf.models.segmentation_model import with_folded_norms
 from bigsf.training.checks import check_labels, warn_of_untested_folds
+from bigsf.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from bigsf.training.trainer import Trainer
 
 
 def describe_run(trainer: "Trainer") -> None:
-    """Print the resolved configuration of a run, its data, and what it costs."""
+    """Print the resolved configuration of a run, its data, and what it costs.
+
+    Raises
+    ------
+    UsageError
+        Where a run lies there that may not be replaced.
+    """
+    trainer.folder.check(trainer.overwrite)
     _describe(trainer, [trainer.run.config.split.use], seconds_per_window(trainer))
-    print_line(f"Would write {trainer.folder.path}.")
+    former = ", in place of the run that lies there" if trainer.folder.config.exists() else ""
+    print_line(f"Would write {trainer.folder.path}{former}.")
 
 
-def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
+def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool = False) -> None:
     """Print the same for the runs of a k-fold, or for `only` one of them.
 
     Parameters
@@ -37,12 +46,18 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
         Of any of the splits: all of its runs take about the same time.
     only
         The number of a split, from 1.
+    overwrite
+        Whether splits that are done are trained again.
     """
     folds, config = trainer.run.folds, trainer.run.config
     numbers = [only] if only else list(range(1, len(folds.splits) + 1))
     check_labels(config, folds, [folds.splits[number - 1] for number in numbers])
     window_s = seconds_per_window(trainer)
+    done = [n for n in numbers if RunFolder(trainer.folder.path / f"split_{n}").complete and not overwrite]
+    numbers = [number for number in numbers if number not in done]
     _describe(trainer, numbers, window_s)
+    for number in done:
+        print_line(f"# split_{number} is done")
     names = [f"split_{number}" for number in numbers]
     if not only:
         warn_of_untested_folds(folds)
@@ -52,7 +67,7 @@ def describe_kfold(trainer: "Trainer", only: int | None = None) -> None:
         seconds = window_s * windows * (8 if config.out_of_fold.tta else 1)
         print_line(f"# the out-of-fold map takes about {duration(seconds)} (see out_of_fold), its report more")
         names += OUTPUTS
-    print_line(f"Would write {trainer.folder.path}: {', '.join(names)}.")
+    print_line(f"Would write {trainer.folder.path}: {', '.join(names) or 'nothing'}.")
 
 
 def _describe(trainer: "Trainer", numbers: list[int], window_s: float) -> None:

@@ -130,6 +130,9 @@ def _of_run(folder: "RunFolder") -> Iterator[str]:
     from bigsf.training.snapshot import Snapshot
 
     newest = folder.newest_snapshot
+    if newest is None and not folder.environment.exists():
+        yield f"a folder with a configuration, and no run. Next: bigsf train {folder.config}"
+        return
     if newest is None:
         yield f"a run that has no snapshot yet. Next: bigsf resume {folder.path}"
         return

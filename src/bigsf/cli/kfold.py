@@ -26,7 +26,7 @@ def kfold(
 
     Splits that are done are kept, and splits that were interrupted are resumed.
     """
-    from bigsf.training.kfold import KFold, check_only
+    from bigsf.training.kfold import KFold
     from bigsf.training.launcher import join_world
     from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
@@ -36,9 +36,8 @@ def kfold(
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 
-        trainer = Trainer.from_config(run, device=device, dry_run=True)
-        check_only(only, len(trainer.run.folds.splits))
-        describe_kfold(trainer, only)
+        KFold.from_config(run, device, write_folds=False).check(only, overwrite)
+        describe_kfold(Trainer.from_config(run, device=device, dry_run=True), only, overwrite)
         return
     with join_world(device) as world:
         run_kfold(KFold.from_config(run, device, world, time_limit_s), only, overwrite)

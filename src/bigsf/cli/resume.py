@@ -46,8 +46,9 @@ def _resume_kfold(path: Path, device: str | None, time_limit_s: float | None, tr
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 
-        config = KFold.from_folder(path, device, trust=trust).config
-        describe_kfold(Trainer.from_config(config, device=device, dry_run=True))
+        runs = KFold.from_folder(path, device, trust=trust)
+        runs.check()
+        describe_kfold(Trainer.from_config(runs.config, device=device, dry_run=True))
         return
     with join_world(device) as world:
         run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust))

@@ -44,7 +44,7 @@ def train(
     if dry_run:
         from bigsf.cli.dry_run import describe_run
 
-        describe_run(Trainer.from_config(run, device=device, dry_run=True))
+        describe_run(Trainer.from_config(run, device=device, overwrite=overwrite, dry_run=True))
         return
     with join_world(device) as world:
         trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)

@@ -53,6 +53,13 @@ def measure_recovery(
     -------
     Recovery
         Completeness against contrast. The lists are empty where no filament was predicted.
+
+    Examples
+    --------
+    >>> injected = bigsf.InjectedPlanes(bigsf.PatchFile("galaxy.h5"))
+    >>> model = bigsf.Snapshot.load("best.pt").build_model()  # doctest: +SKIP
+    >>> predictor = bigsf.SlidingWindowPredictor([model], window=64)  # doctest: +SKIP
+    >>> bigsf.measure_recovery(injected, predictor, [0.5], Path("found.fits"))  # doctest: +SKIP
     """
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)

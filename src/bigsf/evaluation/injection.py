@@ -105,6 +105,14 @@ def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray
     ids : ndarray
         `(ny, nx)`: 1 for pixels within half a width of the spine of the first filament, 2 for the second and so on, 0
         elsewhere.
+
+    Examples
+    --------
+    >>> from bigsf.evaluation.injection import Filament
+    >>> spine = np.stack([np.full(81, 32.0), np.arange(12, 52.5, 0.5)], axis=1)
+    >>> image, ids = bigsf.inject(np.ones((64, 64), np.float32), [Filament(spine, 0.5, 3.0, 40.0)])
+    >>> round(float(image[32, 32]), 3), int(ids[32, 32])
+    (1.5, 1)
     """
     valid = np.isfinite(image)
     coverage = gaussian_filter(valid.astype(np.float64), _BACKGROUND_PX)
@@ -163,6 +171,12 @@ class InjectedPlanes(MapRows):
         All filaments, in the order of the numbers that `ids` returns.
     y_edges
         First row of each row of tiles, and the end of the last.
+
+    Examples
+    --------
+    >>> injected = bigsf.InjectedPlanes(bigsf.PatchFile("galaxy.h5"), seed=1)
+    >>> injected.read_rows(0, 64).shape
+    (1, 64, 256)
     """
 
     def __init__(

@@ -32,6 +32,11 @@ class Cleaning:
     All conditions are off by default, because they remove filaments that are faint, thin or short. Components must
     meet all conditions that are on. `bigsf segment` has `min_skeleton` and `border` on, and so has the catalogue of
     a k-fold; the MASK of its out-of-fold map is not cleaned.
+
+    Examples
+    --------
+    >>> str(bigsf.Cleaning(min_area=20, border=3))
+    'min-area 20, border 3'
     """
 
     hysteresis: float | None = None

@@ -66,6 +66,12 @@ class Folds:
         The area of each patch, and the fold of that area, `(n,)`.
     patch_fold
         The fold of each patch `(n,)`, 0 where it is dropped.
+
+    Examples
+    --------
+    >>> folds = bigsf.Folds.make(bigsf.PatchFile("galaxy.h5"), bigsf.SplitConfig(k=4, k_train=2))
+    >>> folds.splits[0]
+    Split(train=[1, 2], validation=[3], test=[4])
     """
 
     def __init__(

@@ -172,7 +172,8 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         listing = ", ".join(f"{key}: {_plain(there)} there, {_plain(now)} here" for key, (there, now) in differ.items())
         raise DataError(
             f"{path} was made with other parameters ({listing}). To use it as it is, leave all of split "
-            f"but path and use out of the configuration. {remedy}"
+            "but path and use out of the configuration. For other folds beside it, name their file with split.path. "
+            f"{remedy}"
         )
     areas = make_area_grid(resolved, patch_file)
     if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):

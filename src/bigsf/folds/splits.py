@@ -66,7 +66,13 @@ def make_splits(k: int, k_train: float | None = None, step: int = 1) -> list[Spl
 
 
 class SplitConfig(Config):
-    """How a map is split into folds."""
+    """How a map is split into folds.
+
+    Examples
+    --------
+    >>> bigsf.SplitConfig(k=4, k_train=2, gap=8).gap
+    8
+    """
 
     strategy: Annotated[StrategyConfig, default_tag("random")] = RandomStrategyConfig()
     """How areas are assigned to folds."""

@@ -26,6 +26,10 @@ class TorchMetric(Metric):
     ------
     ConfigError
         Where torchmetrics is not installed or has no such class.
+
+    Examples
+    --------
+    >>> metric = bigsf.TorchMetric("BinaryF1Score")  # doctest: +SKIP
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:

@@ -56,6 +56,12 @@ class SlidingWindowPredictor:
         Where windows at such a stride would leave gaps.
     ValueError
         Where views are to be kept apart of several models, or without test-time augmentation.
+
+    Examples
+    --------
+    >>> model = bigsf.Snapshot.load("higal-small").build_model()
+    >>> bigsf.SlidingWindowPredictor([model], window=64).stride
+    32
     """
 
     def __init__(

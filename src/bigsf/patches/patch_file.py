@@ -76,6 +76,12 @@ class PatchFile(MapSource):
         SHA-256 of planes (without the ground truth), positions and patch size.
     header
         The FITS header of the map.
+
+    Examples
+    --------
+    >>> file = bigsf.PatchFile("galaxy.h5")
+    >>> file.shape, file[0].image.shape
+    ((192, 256), (1, 32, 32))
     """
 
     def __init__(self, path: str | Path, in_memory: bool = False) -> None:

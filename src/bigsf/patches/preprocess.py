@@ -33,7 +33,13 @@ __all__ = ["PreprocessConfig", "PreprocessReport", "preprocess"]
 
 
 class PreprocessConfig(MapConfig):
-    """The planes of a map, and the patches to take from it."""
+    """The planes of a map, and the patches to take from it.
+
+    Examples
+    --------
+    >>> bigsf.PreprocessConfig(image="galaxy.fits", patch_size=32).stride_px
+    8
+    """
 
     image: ConfigPath
     """FITS file of the map, e.g. H2 column density in cm^-2."""
@@ -116,6 +122,13 @@ def preprocess(
         Where the planes do not fit together, or no patch would be kept.
     UsageError
         Where the output exists, or an option does nothing for these planes.
+
+    Examples
+    --------
+    >>> config = bigsf.PreprocessConfig(image="galaxy.fits", patch_size=32)
+    >>> report = bigsf.preprocess(config, "patches.h5")
+    >>> report.kept > 0
+    True
     """
     output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
     if output.suffix not in (".h5", ".hdf5"):

@@ -127,7 +127,13 @@ def _check_names(value: dict[str, Path]) -> dict[str, Path]:
 
 
 class SegmentConfig(MapConfig):
-    """How `bigsf segment` reads a map, runs the models on it, and what it writes."""
+    """How `bigsf segment` reads a map, runs the models on it, and what it writes.
+
+    Examples
+    --------
+    >>> bigsf.SegmentConfig(threshold=0.4, tta=True).threshold
+    0.4
+    """
 
     threshold: Annotated[Literal["whole", "labelled"] | float, BeforeValidator(_check_threshold)] = "whole"
     """Threshold of MASK: a probability, or a threshold of best Dice that validation found, on all valid pixels

@@ -73,7 +73,13 @@ def _models_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """One trained model or more; the mean of their probabilities is the result."""
+    """One trained model or more; the mean of their probabilities is the result.
+
+    Examples
+    --------
+    >>> bigsf.Ensemble.load("higal-small").window
+    64
+    """
 
     paths: list[Path]
     """The snapshot files."""

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
-from rich.filesize import decimal
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
@@ -24,11 +23,12 @@ from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.hips import PROPERTIES
 from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import write_moc
-from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.maps.tiling import row_chunks
 from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu, write_ecsv
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
+from bigsf.segmentation.memory import mask_bytes
 
 PLANES: dict[Product, tuple[str, str]] = {
     "prob": ("PRIMARY", "f4"),
@@ -54,17 +54,6 @@ HIPS_FOLDER = "_hips"
 
 SPINE_FILES = ("_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg")
 """The endings of the files of the product `spines`."""
-
-_CLEANING_BYTES = 7
-"""The cleaning of MASK takes so many bytes per pixel of the map, besides the planes of `hysteresis` and `reconstruct`:
-the mask before and after it, the valid pixels, and the numbers of the components."""
-
-_FILAMENT_BYTES, _BRANCHES_BYTES, _SPINES_BYTES = 10.0, 3.5, 4.0
-"""Bytes per pixel of the map, measured where an eighth of it is marked: of the mask, its labels, and a plane of
-skeletons or outlines; of the branches, which the catalogue counts; and of the tables of the product `spines`."""
-
-_CHUNK_BYTES = 24
-"""The catalogue and the cleaning take so many bytes per pixel of the rows that they read at a time."""
 
 
 def resolve_products(products: Sequence[Product] | None, models: int, tta: bool, several_scales: bool) -> list[Product]:
@@ -178,41 +167,12 @@ class SegmentReport:
     @property
     def memory_bytes(self) -> int:
         """About what MASK and its products take of memory at most, beside Python; 0 where MASK is written by bands."""
-        config, (ny, nx) = self.config, self.shape
-        if not config.mask_planes:
-            return 0
-        each = _CLEANING_BYTES + (config.hysteresis is not None) + config.reconstruct if config.cleaning else 1.0
-        if self.has_filaments:
-            has_spines = "spines" in self.products
-            has_branches = has_spines or not OF_CATALOGUE.isdisjoint(self.products)
-            each = max(each, _FILAMENT_BYTES + _BRANCHES_BYTES * has_branches + _SPINES_BYTES * has_spines)
-        return int(each * ny * nx + _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS))
+        return mask_bytes(self.config, self.shape)
 
     @property
     def bytes(self) -> int:
         """Size of the planes in the FITS file."""
         return self.shape[0] * self.shape[1] * sum(np.dtype(dtype).itemsize for dtype in self.planes.values())
-
-
-def check_memory(report: SegmentReport) -> None:
-    """Raise `ConfigError` where MASK and its products need more memory than `memory` was set to."""
-    config, (ny, nx) = report.config, report.shape
-    if "memory" not in config.model_fields_set or report.memory_bytes <= config.memory:
-        return
-    whole = [product for product in report.products if product in OF_FILAMENTS]
-    needs, way = (
-        (f"the products {', '.join(whole)}", "leave them out")
-        if whole
-        else (
-            "the cleaning of MASK",
-            "leave it out (--border 0 --min-skeleton 1)",
-        )
-    )
-    raise ConfigError(
-        f"--memory {decimal(config.memory)} is too little: {needs} must have the whole of MASK in memory, which takes "
-        f"about {decimal(report.memory_bytes)} on a map of {nx} x {ny} pixels. Allow that much; or {way}; or segment "
-        "the map in parts (--region)."
-    )
 
 
 def write_filaments(

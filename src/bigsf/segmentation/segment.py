@@ -31,10 +31,10 @@ from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
+from bigsf.segmentation.memory import check_memory
 from bigsf.segmentation.planes_writer import write_bands
 from bigsf.segmentation.products import (
     SegmentReport,
-    check_memory,
     output_files,
     output_folders,
     resolve_products,
@@ -162,7 +162,7 @@ def segment(
         )
         _explain_threshold(resolved, ensemble, predictor.scales)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
-        check_memory(report)
+        check_memory(report.config, report.shape)
         if dry_run:
             return report
         identity = _identity([image, *config.inputs], report, predictor)

@@ -97,6 +97,11 @@ def simulate_galaxy(
     ValueError
         Where the seed is negative, where nx or ny is less than 1, and where the map is larger than the simulated plane
         (about 260000 columns and 16000 rows).
+
+    Examples
+    --------
+    >>> bigsf.simulate_galaxy("simulated.fits", nx=64, ny=32).name
+    'simulated.fits'
     """
     path = Path(path)
     if min(nx, ny) < 1 or seed < 0:

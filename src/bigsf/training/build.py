@@ -50,7 +50,15 @@ _PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, 
 
 @dataclass(frozen=True)
 class Parts:
-    """Objects handed to a trainer in place of those that the configuration would build."""
+    """Objects handed to a trainer in place of those that the configuration would build.
+
+    Examples
+    --------
+    >>> parts = bigsf.Parts(optimizer=lambda weights: torch.optim.NAdam(weights, lr=2e-3))
+    >>> config = {"data": {"path": "galaxy.h5"}}
+    >>> type(bigsf.Trainer.from_config(config, parts=parts, dry_run=True).run.state.optimizer).__name__
+    'NAdam'
+    """
 
     network: nn.Module | None = None
     """A network, as `trainer.model` describes; a snapshot keeps its weights only."""
@@ -126,7 +134,7 @@ def build_run(
     check_labels(config, folds, [split])
     warn_if_no_target(folds, split)
     dataset = _build_dataset(config, patch_file, folds, split, torch_device, world)
-    epochs = config.trainer.epochs or _default_epochs(dataset.samples)
+    epochs = config.trainer.epochs or default_epochs(dataset.samples)
     trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})
     config = config.model_copy(update={"trainer": trainer})
     torch.manual_seed(trainer.seed)
@@ -278,6 +286,6 @@ def _build_state(
     )
 
 
-def _default_epochs(samples: int) -> int:
+def default_epochs(samples: int) -> int:
     """Return the number of epochs of a run whose configuration does not say it, from the patches of an epoch."""
     return int(np.clip(math.ceil(_PATCHES_SEEN / samples), 4, 200))

@@ -60,6 +60,13 @@ class KFold:
     ----------
     written
         The files of the folder that the last `run` wrote, beside those of the splits: none where all was done.
+
+    Examples
+    --------
+    >>> kfold = bigsf.KFold.from_config(bigsf.RunConfig.from_dict({"data": {"path": "galaxy.h5"}}))
+    >>> kfold.names
+    ['split_1', 'split_2', 'split_3', 'split_4']
+    >>> summary = kfold.run()  # doctest: +SKIP
     """
 
     def __init__(
@@ -176,8 +183,17 @@ class KFold:
     def _time_left_s(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def _record_config(self, overwrite: bool, only: int | None) -> None:
-        """Record the configuration, or check that it is the one of the runs that lie there."""
+    def check(self, only: int | None = None, overwrite: bool = False) -> None:
+        """Check that the k-fold may be written into its folder, and go on with what lies there.
+
+        Raises
+        ------
+        ConfigError
+            Where there is no split of the number `only`.
+        UsageError
+            Where something else lies there, or a k-fold of another configuration that may not be replaced.
+        """
+        check_only(only, len(self.names))
         record = self.path / "kfold.yaml"
         # Looked for before the record: a process of another split may start now, and writes the record first.
         found = [path for path in self.path.glob("[!.]*") if path != record]
@@ -198,6 +214,10 @@ class KFold:
             raise UsageError(
                 f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
             )
+
+    def _record_config(self, overwrite: bool, only: int | None) -> None:
+        """Record the configuration, once it is checked against what lies there."""
+        self.check(only, overwrite)
         if overwrite and only is None:
             with ExitStack() as locks:
                 splits = list(self.path.glob("split_*"))
@@ -207,7 +227,7 @@ class KFold:
                     locks.enter_context(lock_folder(folder))
                 for folder in splits:
                     RunFolder(folder).clear()  # before the record: a kill never leaves old runs under a new record
-        write_text(record, self.config.to_yaml())
+        write_text(self.path / "kfold.yaml", self.config.to_yaml())
 
     def _train_split(self, number: int, overwrite: bool, to_resume: Path | None) -> None:
         """Train one split, or go on with it; a split that is done is left as it is."""

@@ -118,7 +118,13 @@ class OutOfFoldConfig(Config):
 
 
 class RunConfig(Config):
-    """The whole of a configuration file."""
+    """The whole of a configuration file.
+
+    Examples
+    --------
+    >>> bigsf.RunConfig.from_dict({"data": {"path": "galaxy.h5"}}, ["trainer.epochs=20"]).trainer.epochs
+    20
+    """
 
     data: DataConfig
     """Where patches come from."""

@@ -72,13 +72,13 @@ class RunFolder:
         if self.superseded.exists():
             shutil.rmtree(self.superseded)
 
-    def start(self, config: RunConfig, machine: dict[str, Any], overwrite: bool) -> None:
-        """Make the folder of a new run; a run that lies there is kept until `replace`.
+    def check(self, overwrite: bool) -> None:
+        """Check that a new run may be written here.
 
         Raises
         ------
         UsageError
-            Where a run lies there already and may not be replaced.
+            Where a k-fold lies there, or a run that may not be replaced.
         """
         if (self.path / "kfold.yaml").exists():
             raise UsageError(f"{self.path} holds a k-fold. Choose another trainer.run_name.")
@@ -87,6 +87,10 @@ class RunFolder:
                 f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
                 "trainer.run_name, or pass --overwrite to replace it."
             )
+
+    def start(self, config: RunConfig, machine: dict[str, Any], overwrite: bool) -> None:
+        """Make the folder of a new run; a run that lies there is kept until `replace`. Raises what `check` raises."""
+        self.check(overwrite)
         self.replaces = self.newest_snapshot is not None
         if not self.replaces:
             self.clear()

@@ -30,6 +30,11 @@ class Snapshot:
     """The state of a run that survives a restart, and a self-contained model.
 
     Randomness is a function of (seed, epoch, step), so that the state of no random generator is needed.
+
+    Examples
+    --------
+    >>> bigsf.Snapshot.load("higal-small").patch_size
+    64
     """
 
     model_state: dict[str, torch.Tensor]

@@ -251,12 +251,11 @@ class Trainer:
 
     def _log_epoch(self, quantities: dict[str, float], seconds: float, rate: float) -> None:
         run, state = self.run, self.run.state
-        numbers = "  ".join(f"{name} {number:.4f}" for name, number in quantities.items())
-        best = "  best" if state.is_best and run.best_by != "epoch" else ""
-        time_taken = console.duration(seconds)
-        logger.info(
-            "epoch %d/%d  %s  %s, %.0f patches/s%s", state.epochs_run, run.epochs, numbers, time_taken, rate, best
-        )
+        parts = [f"epoch {state.epochs_run}/{run.epochs}"]
+        parts += [f"{name} {number:.4f}" for name, number in quantities.items()]
+        parts.append(f"{console.duration(seconds)}, {rate:.0f} patches/s")
+        parts += ["best"] if state.is_best and run.best_by != "epoch" else []
+        logger.info("%s", console.wrapped(parts))
         if state.stopped_early:
             monitor = getattr(run.config.trainer.early_stopping, "monitor", "it")
             logger.info("Stopped early: %s has not become better.", monitor)

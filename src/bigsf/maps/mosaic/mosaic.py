@@ -123,6 +123,10 @@ def make_mosaic(
         Where tiles do not fit together, or the mosaic would be mostly empty or larger than the free disk space.
     UsageError
         Where the output exists, or a tile is given twice.
+
+    Examples
+    --------
+    >>> report = bigsf.make_mosaic(["left.fits", "right.fits"], "map.fits")  # doctest: +SKIP
     """
     paths = [Path(tile) for tile in tiles]
     output = Path(output) if output else default_mosaic_path(paths[0])

@@ -18,7 +18,13 @@ from bigsf.config import Component, CustomConfig, ignore_tag_case
 
 
 class LossSum(NamedTuple):
-    """A weighted sum of losses and the sum of its weights."""
+    """A weighted sum of losses and the sum of its weights.
+
+    Examples
+    --------
+    >>> bigsf.LossSum(torch.tensor(6.0), torch.tensor(3.0)).mean()
+    tensor(2.)
+    """
 
     total: Tensor
     """Sum of weight times loss, a scalar."""

@@ -1,0 +1,60 @@
+"""A configuration and the shape of a map -> the memory that MASK and its products take."""
+
+from rich.filesize import decimal
+
+from bigsf.errors import ConfigError
+from bigsf.maps.tiling import CHUNK_PIXELS
+from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, SegmentConfig
+
+_CLEANING_BYTES = 7
+"""The cleaning of MASK takes so many bytes per pixel of the map, besides the planes of `hysteresis` and `reconstruct`:
+the mask before and after it, the valid pixels, and the numbers of the components."""
+
+_FILAMENT_BYTES, _BRANCHES_BYTES, _SPINES_BYTES = 10.0, 3.5, 4.0
+"""Bytes per pixel of the map, measured where an eighth of it is marked: of the mask, its labels, and a plane of
+skeletons or outlines; of the branches, which the catalogue counts; and of the tables of the product `spines`."""
+
+_CHUNK_BYTES = 24
+"""The catalogue and the cleaning take so many bytes per pixel of the rows that they read at a time."""
+
+
+def mask_bytes(config: SegmentConfig, shape: tuple[int, int]) -> int:
+    """Return about what MASK and its products take at most, beside Python; 0 where MASK is written by bands.
+
+    Parameters
+    ----------
+    config
+        How the map is segmented; its products are those that are written.
+    shape
+        (ny, nx) of the map.
+    """
+    (ny, nx), products = shape, config.products or []
+    if not config.mask_planes:
+        return 0
+    each = _CLEANING_BYTES + (config.hysteresis is not None) + config.reconstruct if config.cleaning else 1.0
+    if not OF_FILAMENTS.isdisjoint(products):
+        has_spines = "spines" in products
+        has_branches = has_spines or not OF_CATALOGUE.isdisjoint(products)
+        each = max(each, _FILAMENT_BYTES + _BRANCHES_BYTES * has_branches + _SPINES_BYTES * has_spines)
+    return int(each * ny * nx + _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS))
+
+
+def check_memory(config: SegmentConfig, shape: tuple[int, int]) -> None:
+    """Raise `ConfigError` where MASK and its products need more memory than `memory` was set to."""
+    (ny, nx), needed = shape, mask_bytes(config, shape)
+    if "memory" not in config.model_fields_set or needed <= config.memory:
+        return
+    whole = [product for product in config.products or () if product in OF_FILAMENTS]
+    needs, way = (
+        (f"the products {', '.join(whole)}", "leave them out")
+        if whole
+        else (
+            "the cleaning of MASK",
+            "leave it out (--border 0 --min-skeleton 1)",
+        )
+    )
+    raise ConfigError(
+        f"--memory {decimal(config.memory)} is too little: {needs} must have the whole of MASK in memory, which takes "
+        f"about {decimal(needed)} on a map of {nx} x {ny} pixels. Allow that much; or {way}; or segment "
+        "the map in parts (--region)."
+    )
