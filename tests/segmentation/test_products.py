@@ -286,9 +286,9 @@ def test_a_further_map_may_name_its_hdu(
     np.testing.assert_array_equal(table["named_mean"], table["two_mean"])
     np.testing.assert_array_equal(table["first_mean"], table["one_mean"])
     with pytest.raises(DataError, match=r"cube\.fits has no HDU '7'; it has 0 PRIMARY \(\), 1 T \(.*2 T,2"):
-        segmented(other_map, products="catalog", measure={"T": f"{cube}[7]"}, dry_run=True)
+        segmented(other_map, products="catalog", measure={"T": f"{cube}[7]"}, overwrite=True)
     with pytest.raises(DataError, match=r"cube\.fits\[1\] is the map of --distance, and its unit \(BUNIT\) is K"):
-        segmented(other_map, products="catalog", distance=f"{cube}[T]", dry_run=True)
+        segmented(other_map, products="catalog", distance=f"{cube}[T]", overwrite=True)
     with pytest.raises(UsageError, match=r"cube\.fits is read by this command"):
         segment(trained / "best.pt", other_map, cube, products="catalog", measure={"T": f"{cube}[2]"}, overwrite=True)
 
