@@ -61,7 +61,7 @@ def test_filaments_touching_at_a_corner_are_one_and_are_numbered_by_rows() -> No
     assert len(filaments.outlines()[0]) > 6
 
 
-def test_outline_is_the_outer_border() -> None:
+def test_outline_reaches_round_its_holes() -> None:
     mask = np.zeros((30, 30))
     mask[5:25, 5:25] = 1
     mask[6:24, 6:24:2] = 0  # holes with more border than the outside has

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage, open_planes
-from bigsf.maps.hdus import find_planes
+from bigsf.maps.hdus import find_planes, split_hdu
 
 PLANE = np.arange(15, dtype=np.float32).reshape(3, 5)
 CUBE = np.stack([PLANE] * 2)
@@ -112,3 +112,34 @@ def test_the_file_of_a_mask_decides_over_two_extensions_of_the_map(tmp_path: Pat
         assert opened["target"].path == mask
         with pytest.raises(DataError, match="holds the target twice"):
             open_planes([image], {"target": None}, stack)
+
+
+@pytest.mark.parametrize(
+    ("given", "file", "hdu"),
+    [
+        ("a/dust.fits", "a/dust.fits", None),
+        ("a/dust.fits[2]", "a/dust.fits", "2"),
+        ("dust[1].fits.gz[SCI,2]", "dust[1].fits.gz", "SCI,2"),
+        ("dust[1].fits", "dust[1].fits", None),
+        ("dust.fits[]", "dust.fits[]", None),
+        ("a/[2]", "a/[2]", None),
+    ],
+)
+def test_a_path_may_name_its_hdu(given: str, file: str, hdu: str | None) -> None:
+    assert split_hdu(Path(given)) == (Path(file), hdu)
+
+
+def test_masks_and_channels_are_read_from_the_hdu_that_their_path_names(tmp_path: Path) -> None:
+    planes = [fits.ImageHDU(np.full((4, 5), n, np.float32), name=name, ver=n) for n, name in ((1, "VALID"), (2, "SCI"))]
+    path = written(tmp_path / "all.fits", *planes, primary=np.zeros((4, 5), np.float32))
+    named = {each: Path(f"{path}[{each}]") for each in ("0", "1", "sci,2")}
+    with ExitStack() as stack:
+        channels, masks = open_planes([path, named["sci,2"], named["1"]], {"valid": named["0"], "target": path}, stack)
+        assert [float(plane.read()[0, 0]) for plane in channels] == [0, 2, 1]
+        assert {role: float(mask.read()[0, 0]) for role, mask in masks.items()} == {"valid": 0, "target": 0}
+        assert [plane.path for plane in channels] == [path] * 3
+    with ExitStack() as stack, pytest.raises(DataError, match=r"all\.fits has no HDU 'T'; it has 0 PRIMARY"):
+        open_planes([path], {"valid": Path(f"{path}[T]")}, stack)
+    path.rename(tmp_path / "all.fits[1]")
+    with FitsImage(tmp_path / "all.fits[1]") as image:
+        assert (image.hdu, image.path.name) == (0, "all.fits[1]")

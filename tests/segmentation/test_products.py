@@ -270,6 +270,31 @@ def test_a_part_of_the_map_measures_that_part_of_further_maps(
     np.testing.assert_allclose(table["distance"], 3)
 
 
+def test_a_further_map_may_name_its_hdu(
+    segmented: Segmented, other_map: Path, dust: Path, tmp_path: Path, trained: Path
+) -> None:
+    temperature, header = fits.getdata(dust, header=True)
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(temperature, header, "T"),
+        fits.ImageHDU(2 * temperature, header, "T", ver=2),
+    ]
+    fits.HDUList(hdus).writeto(tmp_path / "cube.fits")
+    cube = tmp_path / "cube.fits"
+    maps = {"one": dust, "two": f"{cube}[2]", "named": f"{cube}[t,2]", "first": cube}
+    report, _ = segmented(other_map, threshold=0.4, products="catalog", measure=maps)
+    _, table = read_products(report)
+    np.testing.assert_allclose(table["two_mean"], 2 * table["one_mean"], rtol=1e-6)
+    np.testing.assert_array_equal(table["named_mean"], table["two_mean"])
+    np.testing.assert_array_equal(table["first_mean"], table["one_mean"])
+    with pytest.raises(DataError, match=r"cube\.fits has no HDU '7'; it has 0 PRIMARY \(\), 1 T \(.*2 T,2"):
+        segmented(other_map, products="catalog", measure={"T": f"{cube}[7]"}, overwrite=True)
+    with pytest.raises(DataError, match=r"cube\.fits\[1\] is the map of --distance, and its unit \(BUNIT\) is K"):
+        segmented(other_map, products="catalog", distance=f"{cube}[T]", overwrite=True)
+    with pytest.raises(UsageError, match=r"cube\.fits is read by this command"):
+        segment(trained / "best.pt", other_map, cube, products="catalog", measure={"T": f"{cube}[2]"}, overwrite=True)
+
+
 def test_a_patch_file_measures_further_maps_too(
     segmented: Segmented, other_map: Path, dust: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ class Scoring:
             Where maps and labels cannot be read, or lie on other grids.
         """
         from bigsf.evaluation.label_scores import open_compared
+        from bigsf.maps.hdus import files_of
 
         if not any(self._labels):
             if self._maps:
@@ -103,7 +104,7 @@ class Scoring:
         if not self.models and given:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
             raise UsageError(f"{options} would do nothing: there is no model, and the maps are scored as they are.")
-        inputs = [*self._maps.values(), self._image, *filter(None, self._labels)]
+        inputs = [*self._maps.values(), self._image, *files_of(self._labels)]
         Outputs(self._json).check(inputs, overwrite)
         with ExitStack() as stack:  # before the long work begins
             open_compared(self._maps, self._image, *self._labels, self._of_image, stack)

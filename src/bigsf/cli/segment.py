@@ -141,7 +141,7 @@ def segment(
         typer.Option(
             metavar="NAME=MAP",
             help="Mean, median and standard deviation of another FITS map over each filament: columns NAME_mean, ...; "
-            "repeatable.",
+            "MAP[HDU] names its HDU, as in T=dust.fits[2] or dust.fits[SCI,2]; repeatable.",
         ),
     ] = None,
     against: Annotated[

@@ -18,7 +18,7 @@ from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_t
 from bigsf.filaments.designations import designations
 from bigsf.filaments.levels import Box, Rows, measure_levels, measure_map, rows_of
 from bigsf.filaments.masses import at_distance
-from bigsf.filaments.outlines import outer_contour, simplified
+from bigsf.filaments.outlines import contours, joined, simplified
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 from bigsf.maps.tiling import CHUNK_PIXELS
@@ -74,11 +74,14 @@ class Filaments:
         return plane
 
     def outlines(self) -> list[Points]:
-        """Return the outer border of each filament, precise to half a pixel.
+        """Return the border of each filament, precise to half a pixel.
 
-        Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first.
+        Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first. It leads to the border of
+        each hole and back on the same way, so that a polygon of these points has the holes.
         """
-        outlines = simplified([outer_contour(np.pad(self._alone(number), 1)) for number in range(len(self))])
+        borders = [contours(np.pad(self._alone(number), 1)) for number in range(len(self))]
+        lines = iter(simplified([border for each in borders for border in each]))
+        outlines = [joined([next(lines) for _ in each]) for each in borders]
         corners = [np.array([y.start - 1, x.start - 1]) for y, x in self._boxes]
         return [corner + outline for corner, outline in zip(corners, outlines, strict=True)]
 

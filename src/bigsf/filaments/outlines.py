@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
 from bigsf.arrays import BoolArray, Float64Array
@@ -12,14 +13,31 @@ from bigsf.filaments.spine import Points
 _TOLERANCE_PX = 0.4
 
 
-def outer_contour(mask: BoolArray) -> Points:
-    """Return the border of a mask in steps of half a pixel, (y, x) in pixels, `(n, 2)`; the last is the first.
+def contours(mask: BoolArray) -> list[Points]:
+    """Return the borders of a connected mask in steps of half a pixel: the outer one, then that of each hole.
 
-    It is the largest contour: those of holes lie inside it. The pixels at the edge of the mask must be False.
+    Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first. The pixels at the edge of the
+    mask must be False.
     """
-    contours = find_contours(mask.astype(np.uint8), 0.5, fully_connected="high")
-    largest: Points = max(contours, key=lambda points: float(np.ptp(points, axis=0).prod()))
-    return largest
+    found: list[Points] = find_contours(mask.astype(np.uint8), 0.5, fully_connected="high")
+    return sorted(found, key=lambda points: float(np.ptp(points, axis=0).prod()), reverse=True)  # holes lie inside
+
+
+def joined(borders: Sequence[Points]) -> Points:
+    """Return an outer border and those of holes as one closed line, which leads to each hole and back on the same way.
+
+    A polygon with these corners has the holes, as the ways there and back enclose nothing. They run along the edges of
+    pixels, so that no centre of a pixel lies on them.
+    """
+    line, *holes = borders
+    for hole in holes:
+        distances, nearest = cKDTree(line).query(hole)
+        start = int(np.argmin(distances))
+        around, place = np.roll(hole[:-1], -start, axis=0), nearest[start]
+        (y0, x0), (y1, x1) = (np.floor(end) + 0.5 for end in (line[place], around[0]))
+        way = np.array([[y0, x0], [y0, x1], [y1, x1]])
+        line = np.insert(line, place + 1, [*way, *around, around[0], *way[::-1], line[place]], axis=0)
+    return line
 
 
 def simplified(lines: Sequence[Points]) -> list[Points]:

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from bigsf.config import Config, ConfigPath
+from bigsf.maps.hdus import files_of
 
 
 class SkyBox(NamedTuple):
@@ -51,7 +52,8 @@ class MapConfig(Config):
     """The same as `missing` under a clearer name: 1 where data are valid."""
 
     channels: list[ConfigPath] = []
-    """Further image planes of the same grid, e.g. a dust temperature."""
+    """Further image planes of the same grid, e.g. a dust temperature. Like every plane but that of `hdu`, one that is
+    not the first of its file names its HDU: `dust.fits[2]`, `dust.fits[T]` or `dust.fits[SCI,2]`."""
 
     region: Region | None = None
     """The part of the map that is read: Galactic longitudes and latitudes in degrees, as in "359 1 -0.5 0.5" (from the
@@ -72,5 +74,4 @@ class MapConfig(Config):
     @property
     def inputs(self) -> list[Path]:
         """The files that are read, besides that of the map."""
-        others = (self.valid_mask, self.region if isinstance(self.region, Path) else None)
-        return [*self.channels, *filter(None, others)]
+        return files_of([*self.channels, self.valid_mask, self.region if isinstance(self.region, Path) else None])

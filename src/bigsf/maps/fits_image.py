@@ -22,7 +22,7 @@ from bigsf.maps.fits_guard import (
     readable,
     sound_cards,
 )
-from bigsf.maps.hdus import axes_of_plane, find_hdu, find_planes
+from bigsf.maps.hdus import axes_of_plane, find_hdu, find_planes, split_hdu
 from bigsf.maps.wcs import PlaneWCS, read_plane_wcs
 
 _ARCHIVES = {".gz", ".bz2", ".xz", ".z", ".zip", ".fz"}
@@ -58,7 +58,7 @@ class FitsImage:
     Parameters
     ----------
     path
-        The file: FITS, gzipped FITS or tile-compressed FITS.
+        The file: FITS, gzipped FITS or tile-compressed FITS; it may name the HDU, as in `dust.fits[SCI,2]`.
     hdu
         Index or name of the HDU that holds the image, or name and EXTVER as in `SCI,2`; by default the first plane
         that is no mask by its name.
@@ -86,14 +86,14 @@ class FitsImage:
     def __init__(
         self, path: str | Path, hdu: str | int | None = None, blank: float | None = None, cut: Cut | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path, named = split_hdu(Path(path))
         self.blank = blank
         self.too_large = 0
         self._hdus = open_fits(self.path)
         self._changes = ChangeDetector(self.path)
         try:
             with readable(str(self.path)):
-                self.hdu = find_hdu(self._hdus, self.path, hdu)
+                self.hdu = find_hdu(self._hdus, self.path, named if hdu is None else hdu)
                 header = self._hdus[self.hdu].header
                 self.header = sound_cards(header)
                 self._unreadable = len(header.cards) - len(self.header.cards)
@@ -238,8 +238,9 @@ def open_planes(
     images
         The FITS files of the channels.
     masks
-        The FITS files of the masks by role: in each, the extension of that role or else the first image. Where a file
-        is None, the extension of that role in the first file of `images` stands for it, if there is one.
+        The FITS files of the masks by role: in each, the HDU that its path names, or the extension of that role, or
+        else the first image. Where a file is None, the extension of that role in the first file of `images` stands for
+        it, if there is one.
     stack
         What closes the files.
     hdu
@@ -265,7 +266,8 @@ def open_planes(
     opened = {}
     for role, path in masks.items():
         if path is not None:
-            opened[role] = stack.enter_context(FitsImage(path, find_planes(path, [role]).get(role), cut=cut))
+            of_role = None if split_hdu(path)[1] else find_planes(path, [role]).get(role)
+            opened[role] = stack.enter_context(FitsImage(path, of_role, cut=cut))
         elif role in inside:
             opened[role] = stack.enter_context(FitsImage(first, inside[role], cut=cut))
     for plane in [*planes, *opened.values()]:

@@ -1,7 +1,8 @@
 """An open FITS file -> which of its HDUs holds the map, and which its masks."""
 
+import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ _PLANES = {
     "TRUTH": "truth",
 }
 """Names of extensions that hold the masks of a map, and the role of each."""
+
+
+def split_hdu(path: Path) -> tuple[Path, str | None]:
+    """Return the file of a plane that is given as `dust.fits[2]`, `dust.fits[T]` or `dust.fits[SCI,2]`, and its HDU.
+
+    The HDU is None where the path names none. A file of that very name, with its brackets, is taken as it is.
+    """
+    named = None if path.exists() else re.fullmatch(r"(.*[^/])\[([^\[\]]+)\]", str(path))
+    return (Path(named[1]), named[2]) if named else (path, None)
+
+
+def files_of(paths: Iterable[Path | None]) -> list[Path]:
+    """Return the files of planes, whose paths may name an HDU; paths that are None are left out."""
+    return [split_hdu(path)[0] for path in paths if path is not None]
 
 
 def find_hdu(hdus: Any, path: Path, wanted: str | int | None) -> int:

@@ -20,6 +20,7 @@ from bigsf.errors import DataError, UsageError
 from bigsf.files import sha256
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_image import stem_of
+from bigsf.maps.hdus import files_of
 from bigsf.maps.planes import FitsMap
 from bigsf.maps.shapes.region_cut import cut_of
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
@@ -85,7 +86,7 @@ class PreprocessConfig(MapConfig):
     @property
     @override
     def inputs(self) -> list[Path]:
-        return [self.image, *filter(None, (self.target, self.background, self.truth)), *super().inputs]
+        return [self.image, *files_of((self.target, self.background, self.truth)), *super().inputs]
 
     @property
     def stride_px(self) -> int:

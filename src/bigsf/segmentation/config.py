@@ -21,6 +21,7 @@ from bigsf.config import ConfigPath, matching
 from bigsf.config.messages import nearest
 from bigsf.filaments.cleaning import BORDER_PX, MIN_SKELETON_PX, Cleaning
 from bigsf.maps.config import MapConfig
+from bigsf.maps.hdus import files_of
 from bigsf.models.device import Precision
 from bigsf.models.network import Scales
 
@@ -201,7 +202,8 @@ class SegmentConfig(MapConfig):
 
     measure: Annotated[dict[str, ConfigPath], AfterValidator(_check_names)] = {}
     """Further FITS maps on the same grid by name: the catalogue has the mean, median and standard deviation of each
-    over each filament. `T: dust.fits` makes the columns T_mean, T_median and T_std."""
+    over each filament. `T: dust.fits` makes the columns T_mean, T_median and T_std; `T: dust.fits[2]`, `dust.fits[T]`
+    or `dust.fits[SCI,2]` names the HDU, which is else the first that holds a plane."""
 
     @model_validator(mode="after")
     def _cleans_a_product(self) -> Self:
@@ -228,7 +230,7 @@ class SegmentConfig(MapConfig):
     @override
     def inputs(self) -> list[Path]:
         """The files that are read, besides that of the map."""
-        return [*super().inputs, *self.further_maps.values()]
+        return [*super().inputs, *files_of(self.further_maps.values())]
 
     @property
     def further_maps(self) -> dict[str, Path]:

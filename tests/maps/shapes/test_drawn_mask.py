@@ -10,6 +10,7 @@ from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
 from bigsf.maps.wcs import galactic_lb
+from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 
 NY, NX = 40, 60
@@ -145,19 +146,21 @@ def test_a_moc_covers_the_pixels_whose_centre_it_holds(grid: FitsImage) -> None:
         assert mask.read(0, NY).sum() == pytest.approx(np.pi * 25, abs=8)
 
 
-def test_the_outlines_that_segment_writes_are_labels_again(tmp_path: Path) -> None:
-    """A mask -> its outlines as regions -> the same mask."""
+@pytest.mark.parametrize("on_sky", [True, False])
+def test_the_outlines_that_segment_writes_are_labels_again(tmp_path: Path, on_sky: bool) -> None:
+    """A mask -> its outlines as regions -> the same mask, with its holes and what lies in them."""
     from bigsf.filaments.catalogue import Filaments
+    from bigsf.filaments.ds9_regions import write_regions
 
     truth = box(slice(10, 14), slice(5, 40)) | box(slice(20, 36), slice(45, 49))
+    truth |= box(slice(18, 37), slice(4, 30)) & ~box(slice(21, 30), slice(7, 20)) & ~box(slice(33, 34), slice(25, 26))
+    truth |= box(slice(24, 26), slice(10, 14))  # a filament in the hole of another one
     fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32) + truth, car())
-    corners = [",".join(f"{x + 1},{y + 1}" for y, x in outline[:-1]) for outline in Filaments(truth).outlines()]
-    lines = ["image", *(f"polygon({corner})" for corner in corners)]
-    (tmp_path / "found.reg").write_text("\n".join(lines), encoding="utf-8")
+    write_regions(tmp_path / "found.reg", Filaments(truth).outlines(), WCS(car()) if on_sky else None)
     config = PreprocessConfig(image=tmp_path / "map.fits", target=tmp_path / "found.reg", patch_size=16)
     report = preprocess(config, tmp_path / "out.h5")
-    assert report.contents == {"target": "2 polygons"}
-    assert report.counts["target"] == truth.sum()
+    assert report.contents == {"target": "4 polygons"}
+    np.testing.assert_array_equal(PatchFile(tmp_path / "out.h5").target == 1, truth)
 
 
 def test_identifiers_are_counted(tmp_path: Path) -> None:
