@@ -21,7 +21,9 @@ from bigsf.filaments.masses import at_distance
 from bigsf.filaments.outlines import outer_contour, simplified
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
-from bigsf.maps.tiling import CHUNK_PIXELS
+from bigsf.maps.tiling import CHUNK_PIXELS, bands
+
+_AT_A_TIME = 500  # filaments: the borders of all of them would take as much memory as their labels
 
 
 class MeasuredMap(NamedTuple):
@@ -78,7 +80,9 @@ class Filaments:
 
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first.
         """
-        outlines = simplified([outer_contour(np.pad(self._alone(number), 1)) for number in range(len(self))])
+        outlines: list[Points] = []
+        for first, end in bands(len(self), _AT_A_TIME):
+            outlines += simplified([outer_contour(np.pad(self._alone(number), 1)) for number in range(first, end)])
         corners = [np.array([y.start - 1, x.start - 1]) for y, x in self._boxes]
         return [corner + outline for corner, outline in zip(corners, outlines, strict=True)]
 
