@@ -57,7 +57,7 @@ _FILAMENT_BYTES, _BRANCHES_BYTES, _SPINES_BYTES = 10.0, 3.5, 4.0
 skeletons or outlines; of the branches, which the catalogue counts; and of the tables of the product `spines`."""
 
 _CHUNK_BYTES = 24
-"""The catalogue and the cleaning take so many bytes per pixel of the rows that they read at a time."""
+"""The catalogue takes so many bytes per pixel of the rows that it reads at a time."""
 
 
 def resolve_products(products: Sequence[Product] | None, models: int, several_scales: bool) -> list[Product]:
@@ -156,11 +156,13 @@ class SegmentReport:
         if not config.mask_planes:
             return 0
         each = _CLEANING_BYTES + (config.hysteresis is not None) + config.reconstruct if config.cleaning else 1.0
-        if self.has_filaments:
-            has_spines = "spines" in self.products
-            has_branches = has_spines or not OF_CATALOGUE.isdisjoint(self.products)
-            each = max(each, _FILAMENT_BYTES + _BRANCHES_BYTES * has_branches + _SPINES_BYTES * has_spines)
-        return int(each * ny * nx + _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS))
+        cleaning = each * ny * nx
+        if not self.has_filaments:
+            return int(cleaning)
+        has_spines, has_catalogue = "spines" in self.products, not OF_CATALOGUE.isdisjoint(self.products)
+        each = _FILAMENT_BYTES + _BRANCHES_BYTES * (has_spines or has_catalogue) + _SPINES_BYTES * has_spines
+        chunk = _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS) if has_catalogue else 0
+        return int(max(cleaning, each * ny * nx + chunk))
 
     @property
     def bytes(self) -> int:
