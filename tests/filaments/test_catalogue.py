@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -76,3 +77,11 @@ def test_maps_are_read_from_fits(tmp_path: Path) -> None:
     with FitsImage(tmp_path / "map.fits") as file:
         table = Filaments(mask).catalog(file.read, wcs=file.wcs, unit=file.unit)
     assert table["peak"][0] == 3
+
+
+def test_the_number_of_filaments_at_a_time_does_not_change_the_outlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    filaments = Filaments(np.random.default_rng(2).uniform(size=(50, 60)) < 0.3)
+    whole = filaments.outlines()
+    monkeypatch.setattr("bigsf.filaments.catalogue._AT_A_TIME", 3)
+    for outline, expected in zip(filaments.outlines(), whole, strict=True):
+        np.testing.assert_array_equal(outline, expected)

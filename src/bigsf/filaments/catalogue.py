@@ -21,7 +21,9 @@ from bigsf.filaments.masses import at_distance
 from bigsf.filaments.outlines import contours, joined, simplified
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
-from bigsf.maps.tiling import CHUNK_PIXELS
+from bigsf.maps.tiling import CHUNK_PIXELS, bands
+
+_AT_A_TIME = 500  # filaments: the borders of all of them would take as much memory as their labels
 
 
 class MeasuredMap(NamedTuple):
@@ -79,9 +81,11 @@ class Filaments:
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first. It leads to the border of
         each hole and back on the same way, so that a polygon of these points has the holes.
         """
-        borders = [contours(np.pad(self._alone(number), 1)) for number in range(len(self))]
-        lines = iter(simplified([border for each in borders for border in each]))
-        outlines = [joined([next(lines) for _ in each]) for each in borders]
+        outlines: list[Points] = []
+        for first, end in bands(len(self), _AT_A_TIME):
+            borders = [contours(np.pad(self._alone(number), 1)) for number in range(first, end)]
+            lines = iter(simplified([border for each in borders for border in each]))
+            outlines += [joined([next(lines) for _ in each]) for each in borders]
         corners = [np.array([y.start - 1, x.start - 1]) for y, x in self._boxes]
         return [corner + outline for corner, outline in zip(corners, outlines, strict=True)]
 

@@ -119,9 +119,7 @@ class Cleaning:
         if self.min_skeleton > 1:
             kept &= _pixels_of_skeletons(components, kept) >= self.min_skeleton
         kept[0] = False  # the pixels outside the mask
-        cleaned = np.empty(mask.shape, np.bool_)
-        for y0, y1 in row_chunks(mask.shape, chunk_pixels):  # numpy needs indices of eight bytes
-            cleaned[y0:y1] = kept[components[y0:y1]]
+        cleaned: BoolArray = kept[components]
         return cleaned
 
 

@@ -230,8 +230,7 @@ def lengths_px(paths: Sequence[Points]) -> Float64Array:
     owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
     steps = np.hypot(*np.diff(np.concatenate([*paths, np.empty((0, 2))]), axis=0).T)
     same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
-    lengths: Float64Array = np.bincount(owner[1:][same], steps[same], len(paths))
-    return lengths
+    return np.asarray(np.bincount(owner[1:][same], steps[same], len(paths)), np.float64)
 
 
 def along_path(path: Points) -> Float64Array:

@@ -15,7 +15,7 @@ _FILAMENT_BYTES, _BRANCHES_BYTES, _SPINES_BYTES = 10.0, 3.5, 4.0
 skeletons or outlines; of the branches, which the catalogue counts; and of the tables of the product `spines`."""
 
 _CHUNK_BYTES = 24
-"""The catalogue and the cleaning take so many bytes per pixel of the rows that they read at a time."""
+"""The catalogue takes so many bytes per pixel of the rows that it reads at a time."""
 
 
 def mask_bytes(config: SegmentConfig, shape: tuple[int, int]) -> int:
@@ -32,11 +32,13 @@ def mask_bytes(config: SegmentConfig, shape: tuple[int, int]) -> int:
     if not config.mask_planes:
         return 0
     each = _CLEANING_BYTES + (config.hysteresis is not None) + config.reconstruct if config.cleaning else 1.0
-    if not OF_FILAMENTS.isdisjoint(products):
-        has_spines = "spines" in products
-        has_branches = has_spines or not OF_CATALOGUE.isdisjoint(products)
-        each = max(each, _FILAMENT_BYTES + _BRANCHES_BYTES * has_branches + _SPINES_BYTES * has_spines)
-    return int(each * ny * nx + _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS))
+    cleaning = each * ny * nx
+    if OF_FILAMENTS.isdisjoint(products):
+        return int(cleaning)
+    has_spines, has_catalogue = "spines" in products, not OF_CATALOGUE.isdisjoint(products)
+    each = _FILAMENT_BYTES + _BRANCHES_BYTES * (has_spines or has_catalogue) + _SPINES_BYTES * has_spines
+    chunk = _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS) if has_catalogue else 0
+    return int(max(cleaning, each * ny * nx + chunk))
 
 
 def check_memory(config: SegmentConfig, shape: tuple[int, int]) -> None:
