@@ -40,7 +40,7 @@ def test_commands_run_without_the_calls_that_only_linux_has(sky: Sky, tmp_path: 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert PatchFile(tmp_path / "image.h5").shape == sky.image.shape
     assert (
-        run(f"{MACOS}\nfrom bigsf.training.distributed import _end_with_parent as end; end()", folder=tmp_path).stderr
+        run(f"{MACOS}\nfrom bigsf.training.launcher import _end_with_parent as end; end()", folder=tmp_path).stderr
         == ""
     )
 

@@ -37,6 +37,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from bigsf import provenance
 from bigsf.cli import main as bigsf
+from bigsf.evaluation.report import page
 from bigsf.models import stored_prediction
 from bigsf.training import run_folder
 
@@ -157,7 +158,7 @@ def _work(arguments: Sequence[str], folder: Path, followed: bool) -> None:
     os.chdir(folder)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     sys.argv = ["bigsf", *arguments, "--quiet"]
-    for module in (provenance, run_folder):  # all runs name one time and one command
+    for module in (provenance, run_folder, page):  # all runs name one time and one command
         module.now, module.command_line = lambda: "2026-01-01T00:00:00", lambda: "bigsf"  # type: ignore[attr-defined]
     if followed:
         be_followed()

@@ -26,7 +26,7 @@ RunDict = Callable[..., dict[str, Any]]
     [
         ("preprocess", 102_400, "image.h5"),  # enough for the planes, not for the positions
         ("split", 102_400, "f.folds.json"),  # enough for the figure
-        ("segment", 102_400, "image_segmented.fits"),  # enough for a part of the planes
+        ("segment", 40_000, ".image_segmented.fits.parts/0_0.f4"),  # not enough for what is predicted
     ],
 )
 def test_full_disk_leaves_all_or_nothing(
@@ -145,7 +145,8 @@ def test_a_file_that_is_too_large_leaves_the_previous_output_whole(
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, handler)
-        assert f"{name} could not be written: File too large" in result.err
+        written_first = ".image_segmented.fits.parts/0_0.f4" if command[0] == "segment" else name
+        assert f"{written_first} could not be written: File too large" in result.err
         assert (tmp_path / name).read_bytes() == before
         ended(0, *command)
 

@@ -62,9 +62,9 @@ def test_a_table_of_positions_is_no_mask(tmp_path: Path) -> None:
 
 def test_an_hdu_behind_the_name_of_a_file_is_explained(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "map.fits", MASK)
-    with pytest.raises(DataError, match=r"map.fits\[SCI,2\] does not exist, but map.fits does. .* with --hdu SCI,2\."):
+    with pytest.raises(DataError, match=r"map.fits has no HDU 'SCI,2'; it has 0 PRIMARY"):
         FitsImage(tmp_path / "map.fits[SCI,2]")
-    with pytest.raises(DataError, match=r"other.fits\[1\] does not exist\.$"):
+    with pytest.raises(DataError, match=r"other.fits does not exist\.$"):
         FitsImage(tmp_path / "other.fits[1]")
 
 

@@ -527,7 +527,7 @@ def test_products_that_need_more_memory_than_was_given_are_refused(options: dict
 def test_a_map_whose_products_need_too_much_memory_is_refused_before_it_is_predicted(
     segmented: Segmented, other_map: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmentation.products._SPINES_BYTES", 1e6)
+    monkeypatch.setattr("bigsf.segmentation.memory._SPINES_BYTES", 1e6)
     monkeypatch.setattr("bigsf.segmentation.segment._write_outputs", lambda *_: pytest.fail("it was predicted"))
     with pytest.raises(ConfigError, match=r"--memory 1\.0 GB is too little: the products spines must"):
         segmented(other_map, products="spines", memory="1GB")

@@ -25,6 +25,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
 from bigsf.training.callbacks import Callback
 from bigsf.training.kfold import KFold
+from bigsf.training.kfold_predictions import load_models
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
@@ -162,7 +163,7 @@ def test_the_summary_is_told_which_filaments_the_training_added(
     told: list[Any] = []
     monkeypatch.setattr("bigsf.training.kfold.summarise_kfold", lambda *arguments: told.extend(arguments))
     monkeypatch.setattr(kfold, "write_report", lambda _: None)
-    kfold.summarise(kfold.predictions())
+    kfold.summarise(kfold.predictions(load_models([trained_kfold / name for name in NAMES], kfold.folds)))
     assert told[-2:] == [[(3, 5), (2, 6)], None]
 
 
@@ -314,12 +315,12 @@ def test_models_of_another_patch_file_are_refused(trained_kfold: Path, kfold_of:
     for name in NAMES:
         snapshot.save(kfold.path / name / "best.pt")
     with pytest.raises(DataError, match=r"split_1 was trained on another patch file"):
-        kfold.predictions()
+        load_models([kfold.path / name for name in NAMES], kfold.folds)
 
 
 def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> None:
     with pytest.raises(SnapshotError, match=r"split_1/best\.pt does not exist"):
-        kfold_of().predictions()
+        load_models([kfold_of().path / name for name in NAMES], kfold_of().folds)
 
 
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(

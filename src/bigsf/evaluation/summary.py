@@ -143,7 +143,8 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mappin
     settings
         How the out-of-fold map is to be predicted: `out_of_fold` of the configuration.
     """
-    if not all((path / name).exists() for name in OUTPUTS if not name.endswith((".png", ".html"))):
+    needed = [path / name for name in OUTPUTS if not name.endswith((".png", ".html"))]
+    if not all(file.is_file() and not file.is_symlink() for file in needed):
         return None
     try:
         summary = KFoldSummary.load(path / "summary.json")

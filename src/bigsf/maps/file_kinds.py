@@ -1,6 +1,5 @@
 """A file that is not FITS, or is absent -> what it is, and how to give its content as a FITS image."""
 
-import re
 from pathlib import Path
 
 _IN_PYTHON = "In Python: fits.writeto({name!r}, {array}, fits.getheader('MAP.fits'))."
@@ -47,14 +46,3 @@ def describe_kind(path: Path, start: bytes) -> str:
     if path.suffix.lower() in _TABLES:
         return f"it is a text file. Expected a FITS image. {TABLE_REMEDY}"
     return "it does not begin with SIMPLE."
-
-
-def describe_absence(path: Path) -> str:
-    """Return why a file is not found, as a message."""
-    found = re.fullmatch(r"(.+)\[([^\[\]]+)\]", path.name)
-    if found and path.with_name(found[1]).exists():
-        return (
-            f"{path} does not exist, but {found[1]} does. Choose an HDU of the map with --hdu {found[2]}. A mask is "
-            "the first image of its file, or its extension TARGET, BACKGROUND, VALID or TRUTH."
-        )
-    return f"{path} does not exist."

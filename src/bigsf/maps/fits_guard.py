@@ -22,7 +22,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from bigsf.errors import DataError, out_of_memory
-from bigsf.maps.file_kinds import describe_absence, describe_kind
+from bigsf.maps.file_kinds import describe_kind
 
 _BLOCK = 2880  # bytes; FITS files consist of such blocks
 
@@ -98,7 +98,7 @@ def open_fits(path: Path) -> Any:
     except DataError:
         raise
     except FileNotFoundError:
-        raise DataError(describe_absence(path)) from None
+        raise DataError(f"{path} does not exist.") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder; expected a FITS file.") from None
     except Exception as error:  # astropy raises many kinds for a file that is not FITS

@@ -90,7 +90,11 @@ class StoredPrediction:
             if done:
                 found = f"{done} of {len(self._tiles)} parts of the map are predicted already"
                 logger.info("%s%s.", found, "" if same else ", from other inputs or options: all are predicted anew")
-            yield
+            try:
+                yield
+            finally:
+                if not any(map(self._is_done, self._tiles)):
+                    self.remove()
 
     def predict(self, rank: int = 0, size: int = 1, advance: Callable[[int], None] = lambda _: None) -> None:
         """Predict the tiles of one of several processes that are not there yet.

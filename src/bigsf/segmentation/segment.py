@@ -139,6 +139,7 @@ def segment(
     products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
     outputs = Outputs(*output_files(output, products), folders=output_folders(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
+    inputs = _stamps([image, *config.inputs])
     torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
@@ -165,7 +166,7 @@ def segment(
         check_memory(report.config, report.shape)
         if dry_run:
             return report
-        identity = _identity([image, *config.inputs], report, predictor)
+        identity = _identity(inputs, report, predictor)
         prediction = StoredPrediction(hidden_name(output, ".parts"), identity, predictor, source)
         with (
             stopping(time_limit_s, "What is predicted is kept: run the same command again to go on."),
@@ -214,12 +215,17 @@ def _write_outputs(
         prediction.remove()  # before the outputs appear: a killed command leaves none of it beside them
 
 
-def _identity(inputs: Sequence[Path], report: SegmentReport, predictor: SlidingWindowPredictor) -> str:
+def _stamps(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Return name, size and time of modification of the files that exist."""
+    statuses = {path: path.stat() for path in paths if path.exists()}
+    return [(str(path), status.st_size, status.st_mtime_ns) for path, status in statuses.items()]
+
+
+def _identity(inputs: Sequence[tuple[str, int, int]], report: SegmentReport, predictor: SlidingWindowPredictor) -> str:
     """Return a text that changes with all that changes the prediction."""
-    statuses = [path.stat() for path in inputs]
     entries = {
         "versions": [__version__, torch.__version__],
-        "inputs": [(str(path), s.st_size, s.st_mtime_ns) for path, s in zip(inputs, statuses, strict=True)],
+        "inputs": inputs,
         "models": [sha256(path) for path in report.models],
         "predicted": report.config.of_prediction(),
         "views": predictor.views,

@@ -23,11 +23,12 @@ from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, warn_of_untested_folds
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
-from bigsf.training.kfold_predictions import predictions_of
+from bigsf.training.kfold_predictions import load_models, predictions_of
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.shared_prediction import predicted_by
+from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.trust import refuse_untrusted
 
@@ -158,11 +159,12 @@ class KFold:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
         with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
+            snapshots = load_models([self.path / name for name in self.names], self.folds)
             summary = self.world.first(lambda: self._finished(overwrite))
             (found,) = self.world.sums([summary is not None])
             if found:
                 return summary
-            predictions = self.predictions()
+            predictions = self.predictions(snapshots)
             with predicted_by(self.world, predictions.named()):
                 return self.world.first(lambda: self.summarise(predictions))
 
@@ -253,11 +255,10 @@ class KFold:
         trainer = self.config.trainer.model_copy(update={"output_dir": self.path, "run_name": self.names[number - 1]})
         return self.config.model_copy(update={"split": split, "trainer": trainer})
 
-    def predictions(self) -> KFoldPredictions:
+    def predictions(self, snapshots: Sequence[Snapshot]) -> KFoldPredictions:
         """Return what the trained models are to predict, see `predictions_of`."""
-        folders = [self.path / name for name in self.names]
         device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
-        return predictions_of(folders, self.config, self.folds, device)
+        return predictions_of(self.path, snapshots, self.config, self.folds, device)
 
     def summarise(self, predictions: KFoldPredictions) -> KFoldSummary:
         """Write all that follows from the predictions of the trained models; return the summary."""

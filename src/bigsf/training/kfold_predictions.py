@@ -17,19 +17,8 @@ from bigsf.training.snapshot import Snapshot
 from bigsf.version import __version__
 
 
-def predictions_of(folders: Sequence[Path], config: RunConfig, folds: Folds, device: torch.device) -> KFoldPredictions:
-    """Return the predictions of the models of a k-fold, none of which is made yet.
-
-    Parameters
-    ----------
-    folders
-        The folder of each run, one beside the other.
-    config
-        The configuration of the k-fold.
-    folds
-        Its folds.
-    device
-        Where the networks run.
+def load_models(folders: Sequence[Path], folds: Folds) -> list[Snapshot]:
+    """Return the best snapshot of each run of a k-fold.
 
     Raises
     ------
@@ -38,14 +27,35 @@ def predictions_of(folders: Sequence[Path], config: RunConfig, folds: Folds, dev
     DataError
         Where a model was trained on another patch file or on other folds.
     """
-    file = folds.patch_file
     snapshots = [Snapshot.load(folder / "best.pt") for folder in folders]
     for folder, snapshot in zip(folders, snapshots, strict=True):
-        if snapshot.data_identity != file.identity or snapshot.folds_identity != folds.identity:
+        if snapshot.data_identity != folds.patch_file.identity or snapshot.folds_identity != folds.identity:
             raise DataError(
                 f"{folder} was trained on another patch file or other folds, so its test areas are not those of today. "
                 "Train anew with --overwrite."
             )
+    return snapshots
+
+
+def predictions_of(
+    folder: Path, snapshots: Sequence[Snapshot], config: RunConfig, folds: Folds, device: torch.device
+) -> KFoldPredictions:
+    """Return the predictions of the models of a k-fold, none of which is made yet.
+
+    Parameters
+    ----------
+    folder
+        The folder of the k-fold.
+    snapshots
+        The model of each split.
+    config
+        The configuration of the k-fold.
+    folds
+        Its folds.
+    device
+        Where the networks run.
+    """
+    file = folds.patch_file
     predictor = SlidingWindowPredictor(
         [snapshot.build_model(trust=config).to(device) for snapshot in snapshots],
         file.patch_size,
@@ -59,8 +69,8 @@ def predictions_of(folders: Sequence[Path], config: RunConfig, folds: Folds, dev
     )
     entries = {
         "versions": [__version__, torch.__version__],
-        "models": [sha256(folder / "best.pt") for folder in folders],
+        "models": [sha256(folder / f"split_{number}" / "best.pt") for number in range(1, len(snapshots) + 1)],
         "out_of_fold": config.out_of_fold.model_dump(),
         "predicted": [predictor.stride, predictor.scales, str(predictor.dtype), device.type],
     }
-    return KFoldPredictions.of(folders[0].parent, json.dumps(entries), predictor, folds)
+    return KFoldPredictions.of(folder, json.dumps(entries), predictor, folds)

@@ -33,15 +33,15 @@ def write_page(path: Path, title: str, head: str, sections: Mapping[str, str]) -
         f'<section><h2 id="{_anchor(name)}">{escape(name)}</h2>{content}</section>'
         for name, content in sections.items()
     )
-    write_text(
-        path,
+    page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}"><style>{style}</style></head>'
         f"<body><h1>{escape(title)}</h1>{head}<nav><h2>Contents</h2><ul>{contents}</ul></nav>{body}"
         f"<footer><p>Written by BigSF {__version__} at <time>{now()}</time>.</p></footer>"
-        f"<script>{script}</script></body></html>\n",
+        f"<script>{script}</script></body></html>\n"
     )
+    write_text(path, page.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are no text
 
 
 def _anchor(name: str) -> str:
