@@ -1,6 +1,6 @@
 """Draw the table of `robustness.py` in tests/benchmarks/README.md as curves.
 
-python tests/benchmarks/robustness_figure.py -o examples/robustness.png
+python tests/benchmarks/robustness_figure.py
 """
 
 import argparse
@@ -91,7 +91,7 @@ def draw(table: Table) -> "Figure":
 def main() -> None:
     """Read the options and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("-o", "--output", type=Path, default=Path("robustness.png"), help="(%(default)s)")
+    parser.add_argument("-o", "--output", type=Path, default=README.with_name("robustness.png"), help="(%(default)s)")
     options = parser.parse_args()
     save_figure(lambda: draw(read_table(README.read_text())), options.output, "the benchmark of robustness")
 
