@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,16 @@ def training(folder: Path, processes: int, threads: int) -> float:
     return 640 / sorted(rates)[1]
 
 
+def segment_command(folder: Path, processes: int, threads: int) -> float:
+    """Return the seconds of `bigsf segment --tta` on a map of several tiles, with its start and its outputs."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    paths = ["higal-small", str(folder / "map.fits"), "-o", str(folder / "found.fits")]
+    command = [sys.executable, *launch, "-m", "bigsf", "segment", *paths, "--tta", "--device", "cpu", "--overwrite"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    return time.perf_counter() - started
+
+
 def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__, (1024, 512))
@@ -86,6 +97,12 @@ def main() -> None:
         rows.append([f"train for an epoch of 640 patches, 1 process of {threads} threads", f"{first:.2f}", "1"])
         for processes in sorted({1, threads} if threads > 1 else ()):
             seconds = training(folder, processes, 1)
+            rows.append([f"... processes of 1 thread: {processes}", f"{seconds:.2f}", f"{seconds / first:.2f}"])
+        write_map(folder / "map.fits", 4 * nx, 2 * ny)
+        first = segment_command(folder, 1, threads)
+        rows.append([f"bigsf segment --tta, {4 * nx} x {2 * ny}, 1 process of {threads} threads", f"{first:.2f}", "1"])
+        for processes in sorted({1, threads} if threads > 1 else ()):
+            seconds = segment_command(folder, processes, 1)
             rows.append([f"... processes of 1 thread: {processes}", f"{seconds:.2f}", f"{seconds / first:.2f}"])
     show(["task", "s", "relative to the first of its kind"], rows)
 
