@@ -18,6 +18,8 @@ from bigsf.interrupts import StopRequest
 from bigsf.models.unet import UNetConfig
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run
+from bigsf.training.kfold_plan import plan_out_of_fold, predicted_windows
+from bigsf.training.run_config import OutOfFoldConfig
 from conftest import Run
 from programs import run_program
 
@@ -233,8 +235,12 @@ def test_the_defaults_in_the_table_of_keys_are_those_of_the_code(patch_file: Pat
     small_network = {"data": {"path": patch_file.path}, "trainer": {"model": {"depth": 2}}}
     run = build_run(RunConfig.from_dict(small_network), write_folds=False)
     assert run.epochs == min(200, max(4, math.ceil(16000 / run.dataset.samples)))
-    assert (config.out_of_fold.stride_of(64), config.out_of_fold.tta) == (16, True)
-    assert (32 / config.out_of_fold.stride_of(64)) ** 2 * 8 == 32, "times less work, at stride 32 without tta"
+    plan = plan_out_of_fold(RunConfig.from_dict(small_network), run.folds)
+    window = patch_file.patch_size
+    assert plan == OutOfFoldConfig(stride=window // 4, tta=True)
+    quick = OutOfFoldConfig(stride=window // 2, tta=False)  # of 64 pixels: {stride: 32, tta: false}
+    work, less = (predicted_windows(each, config, run.folds) for each in (plan, quick))
+    assert work / less == pytest.approx(32, rel=0.25), "times less work"
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:

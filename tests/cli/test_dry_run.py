@@ -15,26 +15,6 @@ from command_processes import write_yaml
 from conftest import ArrayMap, Ended, Settings, StubModel
 
 
-@pytest.mark.parametrize("scales", [[1], [2], [1, 2, 4]])
-@pytest.mark.parametrize("stride", [4, 6, 16])
-@pytest.mark.parametrize("which", [[1], [2, 3], [1, 2, 3, 4]])
-def test_windows_are_counted_as_the_predictor_takes_them(
-    patch_file: PatchFile, which: list[int], stride: int, scales: list[int]
-) -> None:
-    folds = Folds.make(patch_file, SplitConfig(k=4, area_size=40))
-    seen = []
-
-    def count(image: Tensor, position: Tensor | None) -> Tensor:
-        seen.append(len(image))
-        return image
-
-    predictor = SlidingWindowPredictor([StubModel(count)], patch_file.patch_size, stride, scales=scales)
-    whole = ArrayMap(np.ones((1, *patch_file.shape), np.float32))
-    for _ in predictor.predict_bands(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
-        pass
-    assert sum(seen) == count_windows(folds, which, stride, scales)
-
-
 def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_window", lambda _: 1.0)
     monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_step", lambda _: 0.0)

@@ -117,42 +117,6 @@ def seconds_per_window(trainer: "Trainer") -> float:
     return _time_second_call(predict) / len(batch.image)
 
 
-def count_windows(folds: Folds, which: list[int], stride: int, scales: Sequence[int] = (1,)) -> int:
-    """Return how many windows are predicted for some folds, as if no data were missing.
-
-    They are those that show a pixel of the folds and, in a binned map, also those that show a square beside one.
-
-    Parameters
-    ----------
-    folds
-        The folds of a map; the windows are as wide as its patches.
-    which
-        Numbers of the folds that are predicted.
-    stride
-        Pixels from one window to the next.
-    scales
-        Factors by which the map is binned.
-    """
-    # areas of these folds above and to the left of each corner of the grid: a window shows a difference of four sums
-    sums = np.pad(np.isin(folds.grid, which).cumsum(axis=0).cumsum(axis=1), (1, 0))
-    window, windows = folds.patch_file.patch_size, 0
-    for n in scales:
-        top, bottom = _areas_shown(folds.areas.y_edges, window, stride, n)
-        left, right = _areas_shown(folds.areas.x_edges, window, stride, n)
-        shown = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
-        windows += int((shown > 0).sum())
-    return windows
-
-
-def _areas_shown(edges: tuple[int, ...], window: int, stride: int, n: int) -> tuple[IntArray, IntArray]:
-    """Return the first area that each window of a map binned by n shows along an axis, and the one after the last."""
-    starts = window_starts(-(-edges[-1] // n), window, stride)
-    beside = 0 if n == 1 else 1
-    first = np.searchsorted(edges, n * (starts - beside), "right") - 1
-    end = np.searchsorted(edges, n * (starts + window + beside))
-    return first.clip(min=0), end.clip(max=len(edges) - 1)
-
-
 def _time_second_call(action: Callable[[int], object]) -> float:
     """Return the seconds that the second of two calls takes; the first one is slower, as it allocates and compiles."""
     action(0)

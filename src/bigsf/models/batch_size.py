@@ -7,6 +7,7 @@ from rich.filesize import decimal
 
 from bigsf.errors import ConfigError
 from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.models.stored_prediction import TILE_COLUMNS, TILE_ROWS
 
 
 def batch_size_within(
@@ -20,7 +21,9 @@ def batch_size_within(
     most: int = 64,
     views: int = 0,
 ) -> int:
-    """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
+    """Return how many windows at a time fit into a memory budget, beside the band of a tile that is predicted.
+
+    A map is predicted by tiles, see `StoredPrediction`, so that the band does not grow with the width of the map.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def batch_size_within(
     shape
         Shape (ny, nx) of the map.
     scales
-        Factors by which the map is binned. The binned maps are held as a whole.
+        Factors by which the map is binned. The binned tiles are held as a whole.
     mask_bytes
         What is held besides: masks of the whole map.
     most
@@ -48,7 +51,9 @@ def batch_size_within(
     ConfigError
         Where not even one window fits.
     """
-    ny, nx = shape
+    ny, nx = (
+        min(side, most + 2 * window * max(scales)) for side, most in zip(shape, (TILE_ROWS, TILE_COLUMNS), strict=True)
+    )
     band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models) + views)
     band += sum(2 * (len(models) + views) * (ny // n) * (nx // n) for n in scales if n > 1)
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)

@@ -45,7 +45,9 @@ from bigsf.training.training_maps import TrainingMap, as_training_map, fingerpri
 from bigsf.training.training_windows import training_ranges
 
 _STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
-_PATCHES_SEEN = 16000  # in all epochs together, by default: with half as many, fewer uncatalogued filaments are found
+
+PATCHES_SEEN = 16000
+"""Patches of all epochs together, by default. With half as many, fewer uncatalogued filaments are found."""
 
 
 @dataclass(frozen=True)
@@ -288,4 +290,4 @@ def _build_state(
 
 def default_epochs(samples: int) -> int:
     """Return the number of epochs of a run whose configuration does not say it, from the patches of an epoch."""
-    return int(np.clip(math.ceil(_PATCHES_SEEN / samples), 4, 200))
+    return int(np.clip(math.ceil(PATCHES_SEEN / samples), 4, 200))

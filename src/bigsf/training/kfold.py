@@ -23,6 +23,7 @@ from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, warn_of_untested_folds
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
+from bigsf.training.kfold_plan import plan_out_of_fold
 from bigsf.training.kfold_predictions import load_models, predictions_of
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
@@ -80,7 +81,7 @@ class KFold:
         time_limit_s: float | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.config = config.model_copy(update={"split": folds.config})
+        self.config = config.model_copy(update={"split": folds.config, "out_of_fold": plan_out_of_fold(config, folds)})
         self.patch_file, self.folds = patch_file, folds
         self.device, self.world, self.callbacks = device, world or World(), callbacks
         self.path = config.trainer.output_dir / config.trainer.run_name

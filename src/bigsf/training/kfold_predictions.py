@@ -49,7 +49,7 @@ def predictions_of(
     snapshots
         The model of each split.
     config
-        The configuration of the k-fold.
+        The configuration of the k-fold; no key of its `out_of_fold` is null.
     folds
         Its folds.
     device
@@ -59,12 +59,12 @@ def predictions_of(
     predictor = SlidingWindowPredictor(
         [snapshot.build_model(trust=config).to(device) for snapshot in snapshots],
         file.patch_size,
-        config.out_of_fold.stride_of(file.patch_size),
+        config.out_of_fold.stride,
         batch_size=64,
         device=device,
         dtype=resolve_precision(config.trainer.precision, device),
         wcs=file.wcs,
-        tta=config.out_of_fold.tta,
+        tta=bool(config.out_of_fold.tta),
         scales=config.trainer.model.scales,
     )
     entries = {

@@ -104,17 +104,18 @@ class TrainerConfig(Config):
 
 
 class OutOfFoldConfig(Config):
-    """How `bigsf kfold` predicts the out-of-fold map. It may be changed once all is trained."""
+    """How `bigsf kfold` predicts the out-of-fold map. It may be changed once all is trained.
+
+    What is null is chosen by the size of the map: a quarter of a window in eight orientations, or less work where these
+    would take longer than all training, see `plan_out_of_fold`.
+    """
 
     stride: PositiveInt | None = None
-    """Pixels from one window to the next; by default a quarter of a window. Smaller is better, and slower."""
+    """Pixels from one window to the next. Smaller is better, and slower. null: a quarter or a half of a window."""
 
-    tta: bool = True
-    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
-
-    def stride_of(self, window: int) -> int:
-        """Return the stride for windows of so many pixels."""
-        return self.stride or max(1, window // 4)
+    tta: bool | None = None
+    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work. null: true,
+    except on a large map."""
 
 
 class RunConfig(Config):
