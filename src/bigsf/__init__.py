@@ -14,7 +14,7 @@ if sys.platform == "win32":
 
 if TYPE_CHECKING:
     from bigsf.evaluation.completeness import measure_recovery as measure_recovery
-    from bigsf.evaluation.injection import InjectedPlanes as InjectedPlanes
+    from bigsf.evaluation.injected_planes import InjectedPlanes as InjectedPlanes
     from bigsf.evaluation.injection import inject as inject
     from bigsf.evaluation.label_scores import score as score
     from bigsf.filaments.catalogue import Filaments as Filaments

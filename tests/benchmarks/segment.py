@@ -17,6 +17,7 @@ from astropy.wcs import WCS
 from measuring import alternating, command, machine, matrix_flops, parser, peak_bytes, show
 from torch.utils.flop_counter import FlopCounterMode
 
+from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import window_starts
 from bigsf.models.device import autocast
 from bigsf.models.normalizations import Log
@@ -28,13 +29,18 @@ FIXED_MB = 600
 """What the option --memory promises of the memory that it does not count: Python, its libraries and the figure."""
 
 
-class InMemory:
+class InMemory(MapRows):
     """Planes in memory."""
 
     wcs: WCS | None = None
 
     def __init__(self, image: npt.NDArray[np.float32]) -> None:
-        self.image, self.shape = image, (image.shape[1], image.shape[2])
+        self.image = image
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) in pixels."""
+        return self.image.shape[1], self.image.shape[2]
 
     def read_rows(self, y0: int, y1: int) -> npt.NDArray[np.float32]:
         """Return rows y0 to y1 (exclusive), `(c, rows, nx)`."""

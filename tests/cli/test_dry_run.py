@@ -1,23 +1,24 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import Tensor
+from rich.filesize import decimal
 
-from bigsf.cli.dry_run import count_windows, describe_kfold
+from bigsf.arrays import BoolArray
+from bigsf.cli.dry_run import describe_kfold
+from bigsf.evaluation.mask_thresholds import sampled_areas
 from bigsf.evaluation.summary import OUTPUTS
-from bigsf.folds.folds import Folds
-from bigsf.folds.splits import SplitConfig
-from bigsf.models.sliding_window import SlidingWindowPredictor
-from bigsf.patches.patch_file import PatchFile
+from bigsf.training.kfold_plan import count_windows
 from bigsf.training.trainer import Trainer
 from command_processes import write_yaml
-from conftest import ArrayMap, Ended, Settings, StubModel
+from conftest import Ended, Settings
 
 
 def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_window", lambda _: 1.0)
     monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_step", lambda _: 0.0)
+    monkeypatch.setattr("bigsf.cli.dry_run.seconds_of_baselines", lambda _: 7.0)
     monkeypatch.setattr("bigsf.cli.dry_run.duration", lambda seconds: f"{seconds:.0f} s")
     printed: list[str] = []
     monkeypatch.setattr("bigsf.cli.dry_run.print_line", printed.append)
@@ -25,12 +26,27 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
     trainer = Trainer.from_config(settings(model=model, epochs=2), dry_run=True)
     describe_kfold(trainer)
     folds = trainer.run.folds
+
+    def windows(chosen: list[BoolArray]) -> int:
+        return sum(count_windows(folds, areas, 8, [1, 2, 4]) for areas in chosen)
+
     tested, validated = (
-        sum(count_windows(folds, getattr(split, part), 8, [1, 2, 4]) for split in folds.splits)
+        windows([np.isin(folds.grid, getattr(split, part)) for split in folds.splits])
         for part in ("test", "validation")
     )
-    assert f"# 2 epochs of 4 runs take about 0 s, and {2 * validated} s of validation" in printed
-    assert f"# the out-of-fold map takes about {tested} s (see out_of_fold), its report more" in printed
+    sampled = windows([areas > 0 for areas in sampled_areas(folds, folds.splits, 2_000_000)])
+    times = dict(re.findall(r"^# (\w.*?) {2,}(\d+) s\b", "\n".join(printed), re.MULTILINE))
+    assert times == {
+        "training of 4 runs, 2 epochs each": "0",
+        "their validation": str(2 * validated),
+        "thresholds of MASK": str(sampled),
+        "out-of-fold map, stride 8, one orientation": str(tested),
+        "injected filaments, at most": times["injected filaments, at most"],
+        "baselines": "7",
+    }
+    assert 0 < int(times["injected filaments, at most"]) <= 2 * tested
+    pixels = folds.patch_file.shape[0] * folds.patch_file.shape[1]
+    assert f"# until all is done, the predicted maps take {decimal(4 * (4 * 5 + 6) * pixels)} of disk" in printed
     assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(OUTPUTS)}.")
 
 

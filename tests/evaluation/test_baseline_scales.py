@@ -7,6 +7,7 @@ from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales, fir
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
+from bigsf.maps.tiling import Tile
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayMap
@@ -91,25 +92,30 @@ NOISE = gaussian_filter(np.random.default_rng(1).normal(0, 1, (1, 60, 80)), (0, 
 SKY = ArrayMap(np.exp(5 * NOISE).astype(np.float32))
 
 
+def rows(y0: int, y1: int) -> Tile:
+    return Tile(y0, y1, 0, 80)
+
+
 def test_each_pixel_has_the_scale_of_the_split_that_tests_it() -> None:
     """The first split tests the left half and both test the lowest rows; the upper right is tested by none."""
     first, second, _ = BASELINES["Sato filter"]
 
-    def tests(y0: int, y1: int) -> BoolArray:
+    def tests(tile: Tile) -> BoolArray:
         mask = np.zeros((2, 60, 80), np.bool_)
         mask[0, :, :40] = mask[0, :10] = mask[1, :10] = mask[1, 10:30, 40:] = True
-        return mask[:, y0:y1]
+        return mask[:, tile.rows, tile.columns]
 
     scaled = ScaledBaselines(SKY, {**first_scales(2), "Sato filter": [first, second]}, tests)
     one, two = (BaselineMaps(SKY).rows("Sato filter", scale, 0, 60) for scale in (first, second))
     two *= one.std() / two.std()
-    expected = np.where(tests(0, 60)[0], one, two)
-    both = ~(tests(0, 60)[0] ^ tests(0, 60)[1])
+    expected = np.where(tests(rows(0, 60))[0], one, two)
+    both = ~(tests(rows(0, 60))[0] ^ tests(rows(0, 60))[1])
     expected[both] = (one + two)[both] / 2
-    np.testing.assert_allclose(scaled.rows("Sato filter", 0, 60), expected, rtol=1e-6)
-    np.testing.assert_allclose(scaled.rows("Sato filter", 5, 35), expected[5:35], rtol=1e-6)
+    np.testing.assert_allclose(scaled.tile("Sato filter", rows(0, 60)), expected, rtol=1e-6)
+    np.testing.assert_allclose(scaled.tile("Sato filter", rows(5, 35)), expected[5:35], rtol=1e-6)
+    np.testing.assert_allclose(scaled.tile("Sato filter", Tile(5, 35, 20, 70)), expected[5:35, 20:70], rtol=1e-6)
     contrast = BaselineMaps(SKY).rows("local contrast", "sigma 12 px", 3, 9)
-    np.testing.assert_array_equal(scaled.rows("local contrast", 3, 9), contrast)
+    np.testing.assert_array_equal(scaled.tile("local contrast", rows(3, 9)), contrast)
 
 
 def test_without_a_mask_every_split_tests_every_pixel() -> None:
@@ -119,10 +125,10 @@ def test_without_a_mask_every_split_tests_every_pixel() -> None:
     factor = one.std() / three.std()
     assert factor < 0.95
     scaled = ScaledBaselines(SKY, scales)
-    np.testing.assert_allclose(scaled.rows("local contrast", 0, 60), (one + 2 * factor * three) / 3, atol=1e-6)
+    np.testing.assert_allclose(scaled.tile("local contrast", rows(0, 60)), (one + 2 * factor * three) / 3, atol=1e-6)
     stretched = ArrayMap(SKY.read_rows(0, 60) ** 3)  # local contrasts are three times as high
     np.testing.assert_allclose(
-        scaled.of_changed(stretched).rows("local contrast", 0, 60), one + 2 * factor * three, atol=1e-5
+        scaled.of_changed(stretched).tile("local contrast", rows(0, 60)), one + 2 * factor * three, atol=1e-5
     )
 
 
@@ -135,7 +141,7 @@ def test_factors_come_from_valid_pixels_and_a_flat_map_has_none() -> None:
     expected = (one + three * one[valid].std() / three[valid].std()) / 2
     scales = {"local contrast": [first, third]}
     np.testing.assert_allclose(
-        ScaledBaselines(ArrayMap(sky), scales).rows("local contrast", 0, 60), expected, atol=1e-6
+        ScaledBaselines(ArrayMap(sky), scales).tile("local contrast", rows(0, 60)), expected, atol=1e-6
     )
     flat = ScaledBaselines(ArrayMap(np.ones((1, 60, 80), np.float32)), scales)
-    assert not flat.rows("local contrast", 0, 60).any()
+    assert not flat.tile("local contrast", rows(0, 60)).any()

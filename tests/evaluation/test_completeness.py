@@ -7,10 +7,11 @@ import torch
 from astropy.io import fits
 
 from bigsf.arrays import BoolArray
-from bigsf.evaluation.baseline_scales import first_scales
+from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.completeness import measure_recovery
-from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.evaluation.injected_planes import InjectedPlanes
+from bigsf.maps.tiling import Tile
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from conftest import ArrayMap, StubModel
 
@@ -62,8 +63,8 @@ def test_baselines_have_the_scale_of_the_model_that_predicts_a_pixel(tmp_path: P
     injected = InjectedPlanes(ArrayMap(sky), seed=1, width_px=(6, 12), profile="plummer")
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.zeros_like(image))] * 2, 32)
 
-    def halves(y0: int, y1: int) -> BoolArray:
-        left = np.broadcast_to(np.arange(SHAPE[1]) < 150, (y1 - y0, SHAPE[1]))
+    def halves(tile: Tile) -> BoolArray:
+        left = np.broadcast_to(np.arange(tile.x0, tile.x1) < 150, tile.shape)
         return np.stack([left, ~left])
 
     segmented(tmp_path)
@@ -75,7 +76,7 @@ def test_baselines_have_the_scale_of_the_model_that_predicts_a_pixel(tmp_path: P
             [0.5, 0.5],
             tmp_path / "segmented.fits",
             halves,
-            {**first_scales(2), "Sato filter": scales},
+            ScaledBaselines(injected.planes, {**first_scales(2), "Sato filter": scales}, halves),
         )
         for scales in ([first, third], [first, first], [third, third])
     )
@@ -90,10 +91,10 @@ def test_only_pixels_that_a_model_may_predict_count(injected: InjectedPlanes, tm
     models = [StubModel(lambda image, _: torch.full_like(image, 0.3)), StubModel(lambda image, _: image * 0 + 0.9)]
     thresholds = [0.2, 0.95]
 
-    def left_half_by_the_first(y0: int, y1: int) -> BoolArray:
-        mask = np.zeros((2, y1 - y0, SHAPE[1]), np.bool_)
+    def left_half_by_the_first(tile: Tile) -> BoolArray:
+        mask = np.zeros((2, *SHAPE), np.bool_)
         mask[0, :, :150] = True
-        return mask
+        return mask[:, tile.rows, tile.columns]
 
     found = measure_recovery(
         injected, SlidingWindowPredictor(models, 32), thresholds, segmented(tmp_path), left_half_by_the_first

@@ -1,17 +1,20 @@
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.ndimage import distance_transform_edt
 
+from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.injection import (
     Filament,
-    InjectedPlanes,
     Profile,
     gaussian_profile,
     inject,
     plummer_profile,
     random_path,
 )
+from bigsf.maps.tiling import Tile
 from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayMap
 
@@ -77,6 +80,10 @@ def test_paths_are_as_long_as_asked_for_and_centred() -> None:
     assert path[len(path) // 2].tolist() == [30, 40]
 
 
+def rows(y0: int, y1: int, nx: int = 400) -> Tile:
+    return Tile(y0, y1, 0, nx)
+
+
 @pytest.fixture(scope="module", params=["gaussian", "plummer"])
 def injected(request: pytest.FixtureRequest) -> InjectedPlanes:
     profile: Profile = request.param
@@ -88,7 +95,7 @@ def injected(request: pytest.FixtureRequest) -> InjectedPlanes:
 
 
 def test_filaments_keep_clear_of_missing_known_and_each_other(injected: InjectedPlanes) -> None:
-    ids = injected.ids(0, 300)
+    ids = injected.ids(rows(0, 300))
     assert injected.known is not None
     bad = np.isnan(injected.planes.read_rows(0, 300)[0]) | (injected.known > 0)
     clear = distance_transform_edt(~bad)
@@ -105,10 +112,13 @@ def test_filaments_keep_clear_of_missing_known_and_each_other(injected: Injected
 
 
 def test_bands_are_parts_of_the_whole(injected: InjectedPlanes) -> None:
-    image, ids = injected.read_rows(0, 300), injected.ids(0, 300)
+    image, ids = injected.read_rows(0, 300), injected.ids(rows(0, 300))
     for y0, y1 in ((0, 1), (127, 129), (5, 290), (299, 300)):
         np.testing.assert_array_equal(injected.read_rows(y0, y1), image[:, y0:y1])
-        np.testing.assert_array_equal(injected.ids(y0, y1), ids[y0:y1])
+        np.testing.assert_array_equal(injected.ids(rows(y0, y1)), ids[y0:y1])
+    for tile in (Tile(0, 300, 100, 140), Tile(100, 200, 127, 257), Tile(250, 251, 399, 400)):
+        np.testing.assert_array_equal(injected.read_tile(tile), image[:, tile.rows, tile.columns])
+        np.testing.assert_array_equal(injected.ids(tile), ids[tile.rows, tile.columns])
     away = distance_transform_edt(ids == 0) > 3 * 6
     np.testing.assert_array_equal(image[0, away], injected.planes.read_rows(0, 300)[0, away])
 
@@ -124,19 +134,25 @@ def test_the_map_does_not_depend_on_the_rows_of_tiles(profile: Profile) -> None:
     assert ids[100:128].any()
     assert ids[128:156].any()
     np.testing.assert_allclose(injected.read_rows(0, 300)[0], expected, rtol=1e-6)
-    np.testing.assert_array_equal(injected.ids(0, 300), ids)
+    np.testing.assert_array_equal(injected.ids(rows(0, 300, 300)), ids)
 
 
 def test_the_same_seed_gives_the_same_filaments(injected: InjectedPlanes) -> None:
     again, other = (InjectedPlanes(injected.planes, injected.known, seed, profile=injected.profile) for seed in (3, 4))
     np.testing.assert_array_equal(again.read_rows(0, 300), injected.read_rows(0, 300))
-    assert not np.array_equal(other.ids(0, 300), injected.ids(0, 300))
+    assert not np.array_equal(other.ids(rows(0, 300)), injected.ids(rows(0, 300)))
 
 
 def test_work_is_bounded_on_large_maps(injected: InjectedPlanes) -> None:
+    whole = injected.ids(rows(0, 300))
+    for row, (y0, y1) in enumerate(pairwise(injected.y_edges)):
+        for tile in injected.tiles(row):
+            whole[tile.rows, tile.columns] = 0
+            assert (tile.y0, tile.y1) == (y0, y1)
+    assert not whole.any(), "the tiles hold all filaments"
     few = InjectedPlanes(injected.planes, injected.known, seed=3, most_tiles=2)
     assert 0 < len(few.filaments) <= 12
-    assert not few.ids(129, 255).any()
+    assert not few.ids(rows(129, 255)).any()
 
 
 def test_a_map_without_room_gets_none(patch_file: PatchFile) -> None:

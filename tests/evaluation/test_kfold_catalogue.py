@@ -10,12 +10,14 @@ from astropy.table import Table
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.evaluation.catalogue import CLEANING, COLUMNS, make_catalogue, measure_filaments
 from bigsf.evaluation.completeness import measure_recovery
-from bigsf.evaluation.injection import Filament, InjectedPlanes, inject
+from bigsf.evaluation.injected_planes import InjectedPlanes
+from bigsf.evaluation.injection import Filament, inject
 from bigsf.evaluation.records import Recovery
 from bigsf.evaluation.reliability import binomial_error, expected_completeness
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.tiling import Tile
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.config import SegmentConfig
 from conftest import ArrayMap, StubModel, galactic_header, write_patch_file
@@ -145,7 +147,7 @@ def test_rows_are_as_complete_as_injected_filaments_let_expect(tmp_path: Path) -
     empty = write_out_of_fold(tmp_path / "empty.fits", np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
     curve = measure_recovery(InjectedPlanes(ArrayMap(noise), seed=1), predictor, [0.5], empty)
     others = InjectedPlanes(ArrayMap(noise), seed=2)
-    image, true = others.read_rows(0, shape[0]), others.ids(0, shape[0]) > 0
+    image, true = others.read_rows(0, shape[0]), others.ids(Tile.whole(shape)) > 0
     file = write_patch_file(tmp_path / "map.h5", image, 8, 4)
     with FitsImage(empty) as probability:
         found = measure_filaments(true, file, probability)

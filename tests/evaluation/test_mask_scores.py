@@ -13,6 +13,7 @@ from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.tiling import Tile
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.patches.patch_file import PatchFile
 
@@ -49,7 +50,7 @@ class Scored:
     def marked(self, name: str = MODEL, against: str = "whole") -> BoolArray:
         """Return what a map marks at its own threshold."""
         file = self.folds.patch_file
-        score = self.probability if name == MODEL else self.baselines.rows(name, 0, file.shape[0])
+        score = self.probability if name == MODEL else self.baselines.tile(name, Tile.whole(file.shape))
         return np.asarray((np.nan_to_num(score) >= self.thresholds[name][against]) & self.valid)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from astropy.io import fits
 
+from bigsf.evaluation.baseline_scales import choose_scales
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import OUTPUTS, REPORT, summarise_kfold
@@ -49,7 +50,7 @@ def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
         model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
         predictor = SlidingWindowPredictor([model] * len(folds.splits), folds.patch_file.patch_size)
         runs = {f"split_{number}": run_scores(split, number) for number, split in enumerate(folds.splits, 1)}
-        predictions = KFoldPredictions.of(tmp_path, "identity", predictor, folds)
+        predictions = KFoldPredictions.of(tmp_path, "identity", predictor, folds, choose_scales(folds, folds.splits))
         with predicted_by(World(), predictions.named()):
             return summarise_kfold(tmp_path, predictions, folds, runs, 3, "a: 1")
 

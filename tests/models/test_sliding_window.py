@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import ConfigError
+from bigsf.maps.tiling import Tile
 from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.predicted_band import PixelMask
 from bigsf.models.segmentation_model import SegmentationModel
@@ -144,7 +145,7 @@ def test_allowed_restricts_the_windows_and_changes_no_value(
     image = random_map(ny, nx, 0.05, seed)
     may: npt.NDArray[np.bool_] = np.random.default_rng(seed).random((2, ny, nx)) < 0.1
     predictor = SlidingWindowPredictor([WINDOW_MEAN, IDENTITY], window, stride, batch_size)
-    restricted = predicted(predictor, image, lambda y0, y1: may[:, y0:y1])
+    restricted = predicted(predictor, image, lambda tile: may[:, tile.rows, tile.columns])
     np.testing.assert_allclose(restricted, np.where(may, predicted(predictor, image), np.nan), rtol=1e-5)
 
 
@@ -157,7 +158,11 @@ def test_windows_without_a_pixel_to_predict_are_skipped() -> None:
 
     may = np.zeros((1, 40, 60), bool)
     may[0, 20, 30] = True
-    predicted(SlidingWindowPredictor([StubModel(counting)], 8, 8), random_map(40, 60), lambda y0, y1: may[:, y0:y1])
+    predicted(
+        SlidingWindowPredictor([StubModel(counting)], 8, 8),
+        random_map(40, 60),
+        lambda tile: may[:, tile.rows, tile.columns],
+    )
     assert sum(seen) == 1
 
 
@@ -264,18 +269,19 @@ def test_each_scale_is_brought_back_to_the_grid_and_the_largest_counts() -> None
 
 
 def test_a_model_predicts_its_pixels_alone_at_each_scale() -> None:
-    def mask(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-        left = np.zeros((2, y1 - y0, 40), np.bool_)
-        left[0, :, :17], left[1, :, 17:] = True, True
-        return left
+    wanted = np.zeros((2, 37, 40), np.bool_)
+    wanted[0, :, :17], wanted[1, :, 17:] = True, True
+
+    def mask(tile: Tile) -> npt.NDArray[np.bool_]:
+        return wanted[:, tile.rows, tile.columns]
 
     image = np.random.default_rng(0).uniform(0, 1, (1, 37, 40)).astype(np.float32)
     models = [IDENTITY, StubModel(lambda image, _: 0 * image[:, :1].nan_to_num())]
     predictor = SlidingWindowPredictor(models, 8, scales=[1, 3])
     found = np.concatenate([values for _, _, values in predictor.predict_bands(ArrayMap(image), mask)], axis=1)
-    np.testing.assert_array_equal(np.isfinite(found), mask(0, 37))
+    np.testing.assert_array_equal(np.isfinite(found), wanted)
     whole = np.concatenate([values for _, _, values in predictor.predict_bands(ArrayMap(image))], axis=1)
-    np.testing.assert_array_equal(found[mask(0, 37)], whole[mask(0, 37)])
+    np.testing.assert_array_equal(found[wanted], whole[wanted])
 
 
 def scales_of(predictor: SlidingWindowPredictor, image: FloatArray) -> tuple[FloatArray, MaskArray]:

@@ -41,10 +41,9 @@ def predictor(
     )
 
 
-def left_and_right(y0: int, y1: int) -> npt.NDArray[np.bool_]:
-    mask = np.zeros((2, y1 - y0, 90), np.bool_)
-    mask[0, :, :37], mask[1, :, 37:] = True, True
-    return mask
+def left_and_right(tile: Tile) -> npt.NDArray[np.bool_]:
+    left = np.broadcast_to(np.arange(tile.x0, tile.x1) < 37, tile.shape)
+    return np.stack([left, ~left])
 
 
 def bands(prediction: StoredPrediction) -> list[FloatArray]:

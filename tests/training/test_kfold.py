@@ -19,6 +19,7 @@ from bigsf.evaluation.summary import OUTPUTS
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.lock import lock_folder
+from bigsf.maps.tiling import Tile
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
@@ -149,7 +150,7 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
         assert table["BigSF"][kind]["average_precision"] == pytest.approx(curve.average_precision())
         assert table["BigSF"][kind]["best_dice"] == pytest.approx(curve.best_dice().dice)
         for name in BASELINES:
-            exact = average_precision_score(target[where], maps.rows(name, 0, file.shape[0])[where])
+            exact = average_precision_score(target[where], maps.tile(name, Tile.whole(file.shape))[where])
             assert table[name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)
 
 

@@ -29,9 +29,10 @@ def test_windows_are_counted_as_the_predictor_takes_them(
 
     predictor = SlidingWindowPredictor([StubModel(count)], patch_file.patch_size, stride, scales=scales)
     whole = ArrayMap(np.ones((1, *patch_file.shape), np.float32))
-    for _ in predictor.predict_bands(whole, lambda y0, y1: np.isin(folds.rows(y0, y1), which)[None]):
+    predicted = np.isin(folds.rows(0, patch_file.shape[0]), which)[None]
+    for _ in predictor.predict_bands(whole, lambda tile: predicted[:, tile.rows, tile.columns]):
         pass
-    assert sum(seen) == count_windows(folds, which, stride, scales)
+    assert sum(seen) == count_windows(folds, np.isin(folds.grid, which), stride, scales)
 
 
 def config_of(file: PatchFile, trainer: dict[str, Any], out_of_fold: dict[str, Any]) -> RunConfig:

@@ -1,26 +1,40 @@
-"""A run or k-fold that is not started yet -> what it would do, and its time and memory."""
+"""A run or k-fold that is not started yet -> what it would do, and the time, memory and disk that its steps take."""
 
-import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from rich.filesize import decimal
 
-from bigsf.arrays import IntArray
+from bigsf.cli.measured_time import seconds_of_baselines, seconds_per_step, seconds_per_window
 from bigsf.console import duration, print_line
+from bigsf.evaluation.injected_planes import TILE_PX
+from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
+from bigsf.evaluation.predictions import MOST_TILES
+from bigsf.evaluation.stored_baselines import BASELINE_NAMES
 from bigsf.evaluation.summary import OUTPUTS
 from bigsf.folds.folds import Folds
-from bigsf.folds.splits import Split
-from bigsf.maps.tiling import window_starts
-from bigsf.models.device import autocast
-from bigsf.models.segmentation_model import with_folded_norms
+from bigsf.models.orientations import VIEWS
+from bigsf.segmentation.config import SegmentConfig
+from bigsf.segmentation.memory import mask_bytes
 from bigsf.training.checks import check_labels, warn_of_untested_folds
+from bigsf.training.kfold_plan import count_windows, plan_out_of_fold, predicted_windows
 from bigsf.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from bigsf.training.trainer import Trainer
+
+
+_AS_CATALOGUE = SegmentConfig(products=["catalog"])
+_OUTPUT_BYTES = 6  # per pixel of the out-of-fold map: probability, MASK and FOLD
+
+
+class Step(NamedTuple):
+    """What a step of a run or a k-fold takes; None: little, or not known beforehand."""
+
+    name: str
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
 
 
 def describe_run(trainer: "Trainer") -> None:
@@ -32,7 +46,9 @@ def describe_run(trainer: "Trainer") -> None:
         Where a run lies there that may not be replaced.
     """
     trainer.folder.check(trainer.overwrite)
-    _describe(trainer, [trainer.run.config.split.use], seconds_per_window(trainer))
+    number = trainer.run.config.split.use
+    _describe(trainer, [number])
+    _print_steps(_training_steps(trainer, [number], seconds_per_window(trainer)))
     former = ", in place of the run that lies there" if trainer.folder.config.exists() else ""
     print_line(f"Would write {trainer.folder.path}{former}.")
 
@@ -52,74 +68,87 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
     folds, config = trainer.run.folds, trainer.run.config
     numbers = [only] if only else list(range(1, len(folds.splits) + 1))
     check_labels(config, folds, [folds.splits[number - 1] for number in numbers])
-    window_s = seconds_per_window(trainer)
     done = [n for n in numbers if RunFolder(trainer.folder.path / f"split_{n}").complete and not overwrite]
     numbers = [number for number in numbers if number not in done]
-    _describe(trainer, numbers, window_s)
+    _describe(trainer, numbers)
     for number in done:
         print_line(f"# split_{number} is done")
-    names = [f"split_{number}" for number in numbers]
+    names, window_s = [f"split_{number}" for number in numbers], seconds_per_window(trainer)
+    steps = _training_steps(trainer, numbers, window_s)
     if not only:
         warn_of_untested_folds(folds)
-        stride = config.out_of_fold.stride_of(trainer.run.patch_file.patch_size)
-        scales = config.trainer.model.scales
-        windows = sum(count_windows(folds, split.test, stride, scales) for split in folds.splits)
-        seconds = window_s * windows * (8 if config.out_of_fold.tta else 1)
-        print_line(f"# the out-of-fold map takes about {duration(seconds)} (see out_of_fold), its report more")
+        steps += _prediction_steps(trainer, window_s)
         names += OUTPUTS
+    _print_steps(steps)
+    if not only:
+        print_line(f"# until all is done, the predicted maps take {decimal(_bytes_until_done(folds))} of disk")
     print_line(f"Would write {trainer.folder.path}: {', '.join(names) or 'nothing'}.")
 
 
-def _describe(trainer: "Trainer", numbers: list[int], window_s: float) -> None:
-    """Print the configuration, the folds, the splits of these numbers (from 1), and the cost of training on them."""
+def _describe(trainer: "Trainer", numbers: list[int]) -> None:
+    """Print the configuration, the folds, and the splits of these numbers, from 1."""
     run = trainer.run
     folds, dataset, parameters = run.folds, run.dataset, sum(p.numel() for p in run.model.parameters())
-    splits = [folds.splits[number - 1] for number in numbers]
     print_line(run.config.to_yaml())
     for fold, count in folds.counts.items():
         print_line(f"# fold {fold}: {count.patches:,} patches, {count.labelled:,} labelled pixels")
-    for number, split in zip(numbers, splits, strict=True):
+    for number in numbers:
+        split = folds.splits[number - 1]
         patches = len(folds.training_patches(split.train, run.config.data.straddle))
         print_line(f"# split {number} of {len(folds.splits)} [train, valid, test]: {list(split)}, {patches:,} patches")
     print_line(f"# {dataset.samples:,} training patches and {dataset.steps:,} steps per epoch")
     dtype = str(run.dtype).removeprefix("torch.")
     print_line(f"# network of {parameters:,} parameters in {dtype} on {run.device}")
-    batch = dataset.batch(0, 0)
-    memory = decimal(run.model.training_bytes(batch.image, batch.position))
-    print_line(f"# a step of {run.config.trainer.batch_size} patches takes about {memory} of memory")
-    _print_time(trainer, splits, window_s)
-    print_line(f"# a snapshot takes {decimal(12 * parameters)}")  # a weight and two moments, 4 bytes each
 
 
-def _print_time(trainer: "Trainer", splits: list[Split], window_s: float) -> None:
-    run, predictor = trainer.run, trainer.validator.predictor
-    training = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(splits)
-    windows = sum(count_windows(run.folds, split.validation, predictor.stride, predictor.scales) for split in splits)
-    validation = window_s * run.epochs * windows
-    runs = f" of {len(splits)} runs" if len(splits) > 1 else ""
-    print_line(f"# {run.epochs} epochs{runs} take about {duration(training)}, and {duration(validation)} of validation")
+def _training_steps(trainer: "Trainer", numbers: list[int], window_s: float) -> list[Step]:
+    """Return what it takes to train and to validate the splits of these numbers, from 1."""
+    run, folds, predictor = trainer.run, trainer.run.folds, trainer.validator.predictor
+    batch, parameters = run.dataset.batch(0, 0), sum(p.numel() for p in run.model.parameters())
+    training_s = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(numbers)
+    validated = [np.isin(folds.grid, folds.splits[number - 1].validation) for number in numbers]
+    windows = sum(count_windows(folds, areas, predictor.stride, predictor.scales) for areas in validated)
+    snapshots = 2 * 12 * parameters * len(numbers)  # two of a weight and two moments, of 4 bytes each
+    epochs = f"training of {len(numbers)} runs, {run.epochs} epochs each" if len(numbers) != 1 else "training"
+    return [
+        Step(epochs, training_s, run.model.training_bytes(batch.image, batch.position), snapshots),
+        Step("their validation", window_s * run.epochs * windows),
+    ]
 
 
-def seconds_per_step(trainer: "Trainer") -> float:
-    """Return the time that a training step takes, measured by taking two."""
-    return _time_second_call(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
+def _prediction_steps(trainer: "Trainer", window_s: float) -> list[Step]:
+    """Return what it takes to predict and to score the maps of a k-fold."""
+    folds, config = trainer.run.folds, trainer.run.config
+    file, plan = folds.patch_file, plan_out_of_fold(config, folds)
+    assert plan.stride is not None
+    views, orientations = (VIEWS, f"{VIEWS} orientations") if plan.tta else (1, "one orientation")
+    window_s *= views
+    chosen = sampled_areas(folds, folds.splits, MOST_PIXELS)
+    thresholds = sum(count_windows(folds, areas > 0, plan.stride, config.trainer.model.scales) for areas in chosen)
+    whole = predicted_windows(plan, config, folds) // views
+    of_tile = (-(-(TILE_PX + file.patch_size) // plan.stride)) ** 2  # windows that show a tile of 128 pixels
+    injected = sum(min(whole, tiles * of_tile) for tiles in MOST_TILES)
+    pixels = file.shape[0] * file.shape[1]
+    return [
+        Step("thresholds of MASK", window_s * thresholds),
+        Step(f"out-of-fold map, stride {plan.stride}, {orientations}", window_s * whole),
+        Step("injected filaments, at most", window_s * injected),
+        Step("baselines", seconds_of_baselines(file)),
+        Step("scores, catalogue and report", None, mask_bytes(_AS_CATALOGUE, file.shape), _OUTPUT_BYTES * pixels),
+    ]
 
 
-def seconds_per_window(trainer: "Trainer") -> float:
-    """Return the time in which a window is predicted, measured by predicting a batch twice."""
-    batch = trainer.run.dataset.batch(0, 0)
-    model = with_folded_norms(trainer.run.model)
-
-    def predict(number: int) -> None:
-        with torch.inference_mode(), autocast(trainer.run.device, trainer.run.dtype):
-            model.probabilities(batch.image, batch.position).cpu()
-
-    return _time_second_call(predict) / len(batch.image)
+def _print_steps(steps: list[Step]) -> None:
+    """Print what steps take, as a table of comments."""
+    width = max(len(step.name) for step in steps)
+    print_line(f"# {'step':{width}}  {'time':>10}  {'memory':>10}  {'disk':>10}")
+    for step in steps:
+        time = "" if step.seconds is None else duration(step.seconds)
+        memory, disk = ("" if size is None else decimal(size) for size in (step.memory_bytes, step.disk_bytes))
+        print_line(f"# {step.name:{width}}  {time:>10}  {memory:>10}  {disk:>10}".rstrip())
 
 
-def _time_second_call(action: Callable[[int], object]) -> float:
-    """Return the seconds that the second of two calls takes; the first one is slower, as it allocates and compiles."""
-    action(0)
-    started = time.monotonic()
-    action(1)
-    return time.monotonic() - started
+def _bytes_until_done(folds: Folds) -> int:
+    """Return the disk that the parts of the predicted maps take until a k-fold is done: float32, and one plane more."""
+    planes = 4 * (len(folds.splits) + 1) + len(BASELINE_NAMES) + 1
+    return 4 * planes * folds.patch_file.shape[0] * folds.patch_file.shape[1]

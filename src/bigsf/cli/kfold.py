@@ -36,8 +36,10 @@ def kfold(
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 
-        KFold.from_config(run, device, write_folds=False).check(only, overwrite)
-        describe_kfold(Trainer.from_config(run, device=device, dry_run=True), only, overwrite)
+        runs = KFold.from_config(run, device, write_folds=False)
+        runs.check(only, overwrite)
+        planned = run.model_copy(update={"out_of_fold": runs.config.out_of_fold})
+        describe_kfold(Trainer.from_config(planned, device=device, dry_run=True), only, overwrite)
         return
     with join_world(device) as world:
         run_kfold(KFold.from_config(run, device, world, time_limit_s), only, overwrite)

@@ -101,10 +101,10 @@ _COMMENTS = {
     "trainer.augmentations": "Random changes of the patches. filaments adds faint ones: without it the model agrees "
     "better with a catalogue and finds less beyond it.",
     "trainer.start_from": "A model whose weights are the first: of the package, or your own best.pt.",
-    "out_of_fold.stride": "Pixels from window to window in the map of bigsf kfold. null: a quarter of a window, or half "
-    "of one where the map is large.",
-    "out_of_fold.tta": "true: the mean over eight orientations of each window; false: eight times as fast. null: true, "
-    "but false where the map is large.",
+    "out_of_fold.stride": "Pixels from window to window in the map of bigsf kfold. null: a quarter of a window, or a "
+    "half where the map is large.",
+    "out_of_fold.tta": "true: the mean over eight orientations of each window; false: eight times as fast. null: "
+    "true, but false where the map is large.",
 }
 """What each key does."""
 

@@ -2,21 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale, sampled_rows
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale, sampled_tiles
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.maps.planes import MapRows
-from bigsf.maps.tiling import CHUNK_PIXELS, bands
+from bigsf.maps.tiling import CHUNK_PIXELS, Tile, bands
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.models.predicted_band import PixelMask
 
 _LEAST_ROWS = 128  # that are filtered at a time: with fewer, most of the work would be on the margins
+
+BINNING_CONTRAST = "local contrast at 12 px"
+"""The local contrast by which pixels are binned, at one scale, whichever is best as a baseline."""
+
+_BINNING_SCALE = "sigma 12 px"
 
 Scales = Mapping[str, Sequence[str]]
 """For each baseline, the scale of each split."""
@@ -94,7 +100,22 @@ def _dice(values: FloatArray, true: BoolArray) -> float:
     return curve.best_dice().dice
 
 
-class ScaledBaselines:
+class BaselineTiles(Protocol):
+    """What gives the baselines of parts of a map."""
+
+    scales: Scales
+    """The scale of each split."""
+
+    def tile(self, name: str, tile: Tile) -> FloatArray:
+        """Return a part of the baseline `name`, or of `BINNING_CONTRAST`, `(rows, columns)`; no pixel is NaN."""
+        ...
+
+    def of_changed(self, planes: MapRows) -> "BaselineTiles":
+        """Return the same baselines, with the same factors, of a map with a few changes."""
+        ...
+
+
+class ScaledBaselines(BaselineTiles):
     """The baselines of a map, each pixel at the scale of the split that has it in its test folds.
 
     A coarser filter has larger values. So where splits have different scales, each scale is multiplied by a number that
@@ -107,12 +128,20 @@ class ScaledBaselines:
     scales
         The scale of each split, see `choose_scales`.
     pixel_mask
-        Which split tests which pixel, `(splits, rows, nx)`. By default each split tests every pixel.
+        Which split tests which pixel. By default each split tests every pixel.
+    chunk_pixels
+        As for `BaselineMaps`.
     """
 
-    def __init__(self, planes: MapRows, scales: Scales, pixel_mask: PixelMask | None = None) -> None:
+    def __init__(
+        self,
+        planes: MapRows,
+        scales: Scales,
+        pixel_mask: PixelMask | None = None,
+        chunk_pixels: int = CHUNK_PIXELS,
+    ) -> None:
         self.planes, self.scales, self.pixel_mask = planes, scales, pixel_mask
-        self._maps = BaselineMaps(planes)
+        self._maps = BaselineMaps(planes, chunk_pixels=chunk_pixels)
         self._factors = {name: self._relative(name, list(dict.fromkeys(each))) for name, each in scales.items()}
 
     def _relative(self, name: str, scales: Sequence[str]) -> dict[str, float]:
@@ -120,34 +149,39 @@ class ScaledBaselines:
         if len(scales) == 1:
             return {scales[0]: 1.0}
         values: dict[str, list[FloatArray]] = {scale: [] for scale in scales}
-        for y0, y1 in sampled_rows(self.planes.shape):
-            valid = np.isfinite(self.planes.read_rows(y0, y1)).all(axis=0)
+        for tile in sampled_tiles(self.planes.shape):
+            valid = np.isfinite(self.planes.read_tile(tile)).all(axis=0)
             for scale, samples in values.items():
-                samples.append(self._maps.rows(name, scale, y0, y1)[valid])
+                samples.append(self._at(name, scale, tile)[valid])
         spreads = {scale: float(np.std(np.concatenate(samples))) for scale, samples in values.items()}
         return {scale: spreads[scales[0]] / spread if spread > 0 else 1.0 for scale, spread in spreads.items()}
 
+    @override
     def of_changed(self, planes: MapRows) -> Self:
-        """Return the same baselines, with the same factors, of a map with a few changes."""
         changed = copy(self)
-        changed.planes, changed._maps = planes, BaselineMaps(planes)
+        changed.planes, changed._maps = planes, self._maps.of_changed(planes)
         return changed
 
-    def rows(self, name: str, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive) of the baseline `name`, `(rows, nx)`.
+    def _at(self, name: str, scale: str, tile: Tile) -> FloatArray:
+        return self._maps.rows(name, scale, tile.y0, tile.y1, [(tile.x0, tile.x1)])
+
+    @override
+    def tile(self, name: str, tile: Tile) -> FloatArray:
+        """Return a part of the baseline `name`, `(rows, columns)`.
 
         Where several splits test a pixel, it has the mean over these splits, as the models' probabilities have. Where
         none does, it has the mean over all splits.
         """
+        if name == BINNING_CONTRAST:
+            return self._at("local contrast", _BINNING_SCALE, tile)
         of_split = self.scales[name]
         maps = {
-            scale: np.float32(factor) * self._maps.rows(name, scale, y0, y1)
-            for scale, factor in self._factors[name].items()
+            scale: np.float32(factor) * self._at(name, scale, tile) for scale, factor in self._factors[name].items()
         }
         if len(maps) == 1:
             return maps[of_split[0]]
-        shape = len(of_split), y1 - y0, self.planes.shape[1]
-        tests = np.ones(shape, np.bool_) if self.pixel_mask is None else self.pixel_mask(y0, y1)
+        shape = len(of_split), *tile.shape
+        tests = np.ones(shape, np.bool_) if self.pixel_mask is None else self.pixel_mask(tile)
         tests = tests | ~tests.any(axis=0)
         total = sum(np.where(mine, maps[scale], 0) for scale, mine in zip(of_split, tests, strict=True))
         return np.asarray(total / tests.sum(axis=0), np.float32)

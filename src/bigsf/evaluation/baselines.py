@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -11,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from bigsf.arrays import Float64Array, FloatArray
 from bigsf.evaluation.ridge_filters import frangi, sato
 from bigsf.maps.planes import MapRows
-from bigsf.maps.tiling import CHUNK_PIXELS, bands
+from bigsf.maps.tiling import CHUNK_PIXELS, Tile, bands
 
 _FILL_PX = 68  # missing pixels up to this far from a valid pixel are filled, whatever the filter
 _FILTER_PLANES = 8  # about as many planes of a chunk are in memory while it is filtered
@@ -58,11 +59,24 @@ def first_scale(name: str) -> str:
     return next(iter(BASELINES[name]))
 
 
-def sampled_rows(shape: tuple[int, int], pixels: int = 1_000_000) -> list[tuple[int, int]]:
-    """Return (y0, y1) of four bands of rows of a map `(ny, nx)` that hold about so many pixels, or of all its rows."""
-    ny, nx = shape
-    rows = max(1, pixels // (4 * nx))
-    return [(int(y), int(y) + rows) for y in np.linspace(0, ny - rows, 4)] if 4 * rows < ny else [(0, ny)]
+def sampled_tiles(shape: tuple[int, int], number: int = 16, side_px: int = 256) -> list[Tile]:
+    """Return so many square parts of a map `(ny, nx)`, spread evenly over it; of a map that has no more, the whole."""
+    rows, columns = (max(1, size // side_px) for size in shape)
+    if rows * columns <= number:
+        return [Tile.whole(shape)]
+    corners = (divmod(place, columns) for place in np.linspace(0, rows * columns - 1, number).astype(int).tolist())
+    ends = ((side_px * (row + 1), side_px * (column + 1)) for row, column in corners)
+    return [Tile(y - side_px, min(y, shape[0]), x - side_px, min(x, shape[1])) for y, x in ends]
+
+
+def _fill_px(each: Filter) -> int:
+    """Return how far from a valid pixel missing ones are filled for a filter."""
+    return max(_FILL_PX, math.ceil(math.sqrt(2) * each.reach_px))
+
+
+def _margin_px(each: Filter) -> int:
+    """Return how far around a part of a map is read for a filter of it."""
+    return each.reach_px + _fill_px(each)
 
 
 class BaselineMaps:
@@ -95,6 +109,12 @@ class BaselineMaps:
         self.log = bool(sample.size and sample.min() > 0)
         self.median = float(np.median(sample)) if sample.size else 0.0
 
+    def of_changed(self, planes: MapRows) -> Self:
+        """Return the baselines of a map with a few changes; the logarithm and the median stay those of this one."""
+        changed = copy(self)
+        changed.planes = planes
+        return changed
+
     def rows(
         self, name: str, scale: str, y0: int, y1: int, columns: Sequence[tuple[int, int]] | None = None
     ) -> FloatArray:
@@ -109,22 +129,21 @@ class BaselineMaps:
         columns
             Ranges (x0, x1) of columns. Only these are computed, and returned side by side. By default all columns.
         """
-        ny, nx = self.planes.shape
         each = BASELINES[name][scale]
-        fill_px = max(_FILL_PX, math.ceil(math.sqrt(2) * each.reach_px))
-        reach = each.reach_px + fill_px
-        top, y_filter = max(0, y0 - reach), max(0, y0 - each.reach_px)
-        image = self.planes.read_rows(top, min(ny, y1 + reach))[0]
-        width = max(1, self.chunk_pixels // _FILTER_PLANES // len(image))
+        height = y1 - y0 + 2 * _margin_px(each)
+        width = max(1, self.chunk_pixels // _FILTER_PLANES // height)
         parts = []
-        for first, end in [(0, nx)] if columns is None else columns:
-            for x0, x1 in ((first + start, first + stop) for start, stop in bands(end - first, width)):
-                left, x_filter = max(0, x0 - reach), max(0, x0 - each.reach_px)
-                chunk = self._filled(image[:, left : x1 + reach], fill_px)
-                chunk = chunk[y_filter - top : y1 + each.reach_px - top, x_filter - left : x1 + each.reach_px - left]
-                filtered = each.apply(np.log10(chunk) if self.log else chunk)
-                parts.append(filtered[y0 - y_filter : y1 - y_filter, x0 - x_filter : x1 - x_filter])
+        for first, end in [(0, self.planes.shape[1])] if columns is None else columns:
+            for start, stop in bands(end - first, width):
+                parts.append(self._filtered(each, Tile(y0, y1, first + start, first + stop)))
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+    def _filtered(self, each: Filter, tile: Tile) -> Float64Array:
+        """Return a filter of a part of the map, `(rows, columns)`."""
+        whole = Tile.whole(self.planes.shape)
+        seen, filtered = (tile.grown(px, whole) for px in (_margin_px(each), each.reach_px))
+        chunk = self._filled(self.planes.read_tile(seen)[0], _fill_px(each))[filtered.within(seen)]
+        return each.apply(np.log10(chunk) if self.log else chunk)[tile.within(filtered)]
 
     def _filled(self, image: FloatArray, fill_px: int) -> Float64Array:
         """Return a part of the map in which missing pixels have the value of the nearest valid pixel, or the median."""

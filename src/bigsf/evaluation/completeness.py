@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
-from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales, first_scales
-from bigsf.evaluation.baselines import BASELINES, sampled_rows
-from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.evaluation.baseline_scales import BaselineTiles, ScaledBaselines, first_scales
+from bigsf.evaluation.baselines import BASELINES, sampled_tiles
+from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
 from bigsf.evaluation.records import Recovery
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.tiling import in_bands
+from bigsf.maps.tiling import Tile, in_bands
 from bigsf.models.predicted_band import BandPredictor, PixelMask
 
 _BINS = 8  # of contrast
@@ -25,7 +25,7 @@ def measure_recovery(
     thresholds: Sequence[float],
     segmented: Path,
     pixel_mask: PixelMask | None = None,
-    scales: Scales | None = None,
+    baselines: BaselineTiles | None = None,
 ) -> Recovery:
     """Predict a map with injected filaments, and measure which part of them is marked, by contrast.
 
@@ -45,8 +45,8 @@ def measure_recovery(
         kfold` and `bigsf segment` write it.
     pixel_mask
         Which model may predict which pixel. By default every model predicts every pixel.
-    scales
-        For each baseline, a scale for each model, for the pixels that this model predicts. By default the first that
+    baselines
+        The baselines of the original map. By default they have the first scales that
         `bigsf.evaluation.baselines.BASELINES` has.
 
     Returns
@@ -64,50 +64,51 @@ def measure_recovery(
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)
     found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
-    scales = scales or first_scales(len(predictor.models))
-    original = ScaledBaselines(injected.planes, scales, pixel_mask)
+    original = baselines or ScaledBaselines(injected.planes, first_scales(len(predictor.models)), pixel_mask)
     added = original.of_changed(injected)
     on_filaments = mask_of_filaments(injected, len(predictor.models), pixel_mask)
 
     with FitsImage(segmented) as probability, FitsImage(segmented, "MASK") as mask:
         levels, marked = _baseline_thresholds(original, probability, mask)
-        bands = predictor.predict_bands(injected, on_filaments)
-        for y0, y1, probabilities in in_bands(bands, injected.y_edges[1:]):
-            mean, _ = ensemble_mean(probabilities)
-            marks = {MODEL: (mean >= mean_threshold(probabilities, thresholds), mask.read(y0, y1) > 0)}
-            for name, level in levels.items():
-                after, before = (maps.rows(name, y0, y1) >= level for maps in (added, original))
-                marks[name] = after, before
-            ids, predicted = injected.ids(y0, y1), np.isfinite(mean)
-            pixels += np.bincount(ids[predicted], minlength=bins)
-            for name, after_and_before in marks.items():
-                found[name] += [np.bincount(ids[predicted & mark], minlength=bins) for mark in after_and_before]
+        bands = in_bands(predictor.predict_bands(injected, on_filaments), injected.y_edges[1:])
+        for row, (y0, y1, probabilities) in enumerate(bands):
+            for tile in injected.tiles(row):
+                of_models = probabilities[:, :, tile.columns]
+                mean, _ = ensemble_mean(of_models)
+                marks = {MODEL: (mean >= mean_threshold(of_models, thresholds), mask.read(y0, y1, tile.columns) > 0)}
+                for name, level in levels.items():
+                    after, before = (maps.tile(name, tile) >= level for maps in (added, original))
+                    marks[name] = after, before
+                ids, predicted = injected.ids(tile), np.isfinite(mean)
+                pixels += np.bincount(ids[predicted], minlength=bins)
+                for name, after_and_before in marks.items():
+                    found[name] += [np.bincount(ids[predicted & mark], minlength=bins) for mark in after_and_before]
     return _by_contrast(injected, pixels, found, marked)
 
 
 def mask_of_filaments(injected: InjectedPlanes, models: int, pixel_mask: PixelMask | None = None) -> PixelMask:
     """Return the pixel mask that lets models predict the injected filaments alone, each of them its own pixels."""
 
-    def mask(y0: int, y1: int) -> BoolArray:
-        filaments = np.repeat((injected.ids(y0, y1) > 0)[None], models, axis=0)
-        return filaments if pixel_mask is None else filaments & pixel_mask(y0, y1)
+    def mask(tile: Tile) -> BoolArray:
+        filaments = np.repeat((injected.ids(tile) > 0)[None], models, axis=0)
+        return filaments if pixel_mask is None else filaments & pixel_mask(tile)
 
     return mask
 
 
 def _baseline_thresholds(
-    original: ScaledBaselines, probability: FitsImage, mask: FitsImage
+    original: BaselineTiles, probability: FitsImage, mask: FitsImage
 ) -> tuple[dict[str, float], float]:
     """Return the threshold at which each baseline marks as many pixels as the mask, and which fraction that is.
 
-    On large maps both come from a sample of four bands of rows.
+    On large maps both come from a sample.
     """
     marks, values = [], {name: list[FloatArray]() for name in BASELINES}
-    for y0, y1 in sampled_rows(probability.shape):
-        predicted = np.isfinite(probability.read(y0, y1))
-        marks.append(mask.read(y0, y1)[predicted] > 0)
+    for tile in sampled_tiles(probability.shape):
+        predicted = np.isfinite(probability.read(tile.y0, tile.y1, tile.columns))
+        marks.append(mask.read(tile.y0, tile.y1, tile.columns)[predicted] > 0)
         for name, samples in values.items():
-            samples.append(original.rows(name, y0, y1)[predicted])
+            samples.append(original.tile(name, tile)[predicted])
     marked = float(np.concatenate(marks).mean())
     levels = {name: float(np.quantile(np.concatenate(samples), 1 - marked)) for name, samples in values.items()}
     return levels, marked

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
-from bigsf.evaluation.baselines import BASELINES, sampled_rows
+from bigsf.evaluation.baseline_scales import BaselineTiles, ScaledBaselines, choose_scales
+from bigsf.evaluation.baselines import BASELINES, sampled_tiles
 from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, ThresholdCost
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
+from bigsf.maps.tiling import Tile
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 
 MODEL = "BigSF"
@@ -47,7 +48,7 @@ class MapScores:
         Number of scored pixels so far.
     """
 
-    def __init__(self, folds: Folds, baselines: ScaledBaselines) -> None:
+    def __init__(self, folds: Folds, baselines: BaselineTiles) -> None:
         self.folds, self._baselines = folds, baselines
         file = folds.patch_file
         self.target, self.labelled = file.labels()
@@ -61,8 +62,8 @@ class MapScores:
 
     def _edges(self, name: str) -> Float64Array:
         """Return the bin edges of a baseline's curve, from a sample."""
-        bands = sampled_rows(self.folds.patch_file.shape)
-        return quantile_edges(np.concatenate([self._baselines.rows(name, *rows) for rows in bands]))
+        tiles = sampled_tiles(self.folds.patch_file.shape)
+        return quantile_edges(np.concatenate([self._baselines.tile(name, tile).ravel() for tile in tiles]))
 
     def update(
         self,
@@ -95,7 +96,7 @@ class MapScores:
         if file.truth is not None:
             scored["truth"] = predicted, file.truth[y0:y1] > 0
         maps = {} if probability is None else {MODEL: probability}
-        maps |= {name: self._baselines.rows(name, y0, y1) for name in BASELINES}
+        maps |= {name: self._baselines.tile(name, Tile(y0, y1, 0, predicted.shape[1])) for name in BASELINES}
         for name, values in maps.items():
             curves = self._curves.setdefault(name, self._new_curves())
             for kind, (where, true) in scored.items():

@@ -7,13 +7,14 @@ from itertools import pairwise
 import numpy as np
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from bigsf.evaluation.baseline_scales import ScaledBaselines
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baseline_scales import BINNING_CONTRAST, BaselineTiles
+from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, BinScores, ScoreTable
 from bigsf.filaments.spine import skeleton_of
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import nearest_galactic_lb
 from bigsf.metrics import MSSIM
 from bigsf.metrics.skeleton_score import SkeletonScore
@@ -23,10 +24,8 @@ _BINS = 8  # of column density and of local contrast
 _COLUMNS = 12  # bins along x, or fewer where there are fewer areas
 _SAMPLE = 1_000_000  # pixels from which the edges of bins are computed
 
-_QUANTITIES = {
-    "column density": "unfiltered",
-    "local contrast": "sigma 12 px",
-}  # maps by whose values pixels are binned
+_QUANTITIES = {"column density": "column density", "local contrast": BINNING_CONTRAST}  # maps by whose values pixels
+# are binned
 
 PixelCounts = IntArray
 """Numbers of pixels (true and marked, marked, true) along the last axis."""
@@ -64,9 +63,8 @@ class MaskScores:
         The edges between the bins of column density and of local contrast.
     """
 
-    def __init__(self, folds: Folds, thresholds: Mapping[str, Mapping[str, float]], baselines: ScaledBaselines) -> None:
+    def __init__(self, folds: Folds, thresholds: Mapping[str, Mapping[str, float]], baselines: BaselineTiles) -> None:
         self.folds, self._baselines = folds, baselines
-        self._maps = BaselineMaps(folds.patch_file)
         self._true = {"whole": folds.patch_file.labels()[0]}
         if folds.patch_file.truth is not None:
             self._true["truth"] = folds.patch_file.truth
@@ -96,7 +94,7 @@ class MaskScores:
         for y0, y1 in pairwise(self.folds.areas.y_edges):
             where = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
             where = where & (true[y0:y1] > 0) if of_true_pixels else where
-            values.append(self._maps.rows(name, _QUANTITIES[name], y0, y1)[where][::step])
+            values.append(self._baselines.tile(_QUANTITIES[name], Tile(y0, y1, 0, nx))[where][::step])
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
     def add(self, out_of_fold: FitsImage, chunk_width_px: int = 4096) -> None:
@@ -114,20 +112,18 @@ class MaskScores:
         ny, nx = file.shape
         for row, (y0, y1) in enumerate(pairwise(areas.y_edges)):
             top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
-            maps = {MODEL: out_of_fold.read(top, bottom)}
-            maps |= {name: self._baselines.rows(name, top, bottom) for name in BASELINES}
-            binned = {name: self._maps.rows(name, scale, top, bottom) for name, scale in _QUANTITIES.items()}
             number = min(areas.shape[1], -(-nx // chunk_width_px))
             for columns in np.array_split(np.arange(areas.shape[1]), number):
                 x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
                 left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
-                chunk, quantities = (
-                    {name: values[:, left:right] for name, values in planes.items()} for planes in (maps, binned)
-                )
+                seen = Tile(top, bottom, left, right)
+                chunk = {MODEL: out_of_fold.read(top, bottom, seen.columns)}
+                chunk |= {name: self._baselines.tile(name, seen) for name in BASELINES}
+                quantities = {name: self._baselines.tile(each, seen) for name, each in _QUANTITIES.items()}
                 predicted = np.zeros(chunk[MODEL].shape, np.bool_)
                 core = np.s_[y0 - top : y1 - top, x_edges[0] - left : x_edges[-1] - left]
                 predicted[core] = np.isfinite(chunk[MODEL][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
-                true = {against: mask[top:bottom, left:right] > 0 for against, mask in self._true.items()}
+                true = {against: mask[seen.rows, seen.columns] > 0 for against, mask in self._true.items()}
                 self._add_chunk(chunk, quantities, true, predicted, np.s_[row, columns], np.array(x_edges) - left)
 
     def _add_chunk(

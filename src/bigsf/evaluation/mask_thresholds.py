@@ -8,6 +8,7 @@ from bigsf import console
 from bigsf.arrays import BoolArray, IntArray
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
+from bigsf.maps.tiling import Tile
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.predicted_band import BandPredictor, PixelMask
@@ -48,8 +49,9 @@ def mask_of_validation(folds: Folds, most_pixels: int = MOST_PIXELS) -> PixelMas
     """Return the pixel mask that lets each model predict its validation folds, or the sample of them, alone."""
     areas = sampled_areas(folds, folds.splits, most_pixels)
 
-    def mask(y0: int, y1: int) -> BoolArray:
-        return np.stack([folds.areas.rows(chosen, y0, y1) > 0 for chosen in areas]) & folds.areas.first_sky
+    def mask(tile: Tile) -> BoolArray:
+        chosen = np.stack([folds.areas.rows(each, tile.y0, tile.y1, tile.columns) > 0 for each in areas])
+        return np.asarray(chosen & folds.areas.first_sky[tile.columns])
 
     return mask
 

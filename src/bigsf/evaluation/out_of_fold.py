@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.errors import DataError
-from bigsf.evaluation.baseline_scales import ScaledBaselines
+from bigsf.evaluation.baseline_scales import BaselineTiles
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold, models_of_fold
 from bigsf.figures import save_figure
@@ -21,7 +21,7 @@ from bigsf.folds.leakage import covered
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
-from bigsf.maps.tiling import in_bands
+from bigsf.maps.tiling import Tile, in_bands
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.predicted_band import BandPredictor, PixelMask
 from bigsf.outputs import Outputs
@@ -45,7 +45,7 @@ def write_out_of_fold(
     predictor: BandPredictor,
     folds: Folds,
     thresholds: Sequence[Thresholds],
-    baselines: ScaledBaselines,
+    baselines: BaselineTiles,
     config_yaml: str,
 ) -> OutOfFold:
     """Predict the out-of-fold map, write it and its quicklook, and score it.
@@ -132,8 +132,8 @@ def read_provenance(path: Path) -> dict[str, str]:
 def mask_of_test_folds(folds: Folds) -> PixelMask:
     """Return the pixel mask that lets each model predict the pixels of its test folds alone."""
 
-    def mask(y0: int, y1: int) -> BoolArray:
-        number = folds.rows(y0, y1)
+    def mask(tile: Tile) -> BoolArray:
+        number = folds.rows(tile.y0, tile.y1, tile.columns)
         return np.stack([np.isin(number, split.test) for split in folds.splits])
 
     return mask

@@ -5,14 +5,22 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from bigsf.arrays import MaskArray
+from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales
 from bigsf.evaluation.completeness import mask_of_filaments
-from bigsf.evaluation.injection import TILE_PX, InjectedPlanes
+from bigsf.evaluation.injected_planes import TILE_PX, InjectedPlanes
 from bigsf.evaluation.mask_thresholds import mask_of_validation
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
+from bigsf.evaluation.stored_baselines import BaselinePredictor
 from bigsf.folds.folds import Folds
+from bigsf.maps.planes import MapRows
+from bigsf.maps.tiling import CHUNK_PIXELS
+from bigsf.models.predicted_band import PixelMask, TilePredictor
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.patches.patch_file import PatchFile
+
+MOST_TILES = 400, 200
+"""Tiles that hold injected filaments of each family, at most."""
 
 
 class KFoldPredictions(NamedTuple):
@@ -26,9 +34,11 @@ class KFoldPredictions(NamedTuple):
     """Injected filaments of Gaussian profile, in the test folds."""
     injected_plummer: StoredPrediction
     """Those of the other family."""
+    baselines: StoredPrediction
+    """The baselines in the place of models, see `StoredBaselines`."""
 
     @classmethod
-    def of(cls, folder: Path, identity: str, predictor: SlidingWindowPredictor, folds: Folds) -> Self:
+    def of(cls, folder: Path, identity: str, predictor: SlidingWindowPredictor, folds: Folds, scales: Scales) -> Self:
         """Return the predictions of a k-fold, none of which is made yet.
 
         Parameters
@@ -41,16 +51,24 @@ class KFoldPredictions(NamedTuple):
             The model of each split.
         folds
             Folds of a patch file with labels.
+        scales
+            The scales of the baselines, see `choose_scales`.
         """
         file, tested = folds.patch_file, mask_of_test_folds(folds)
         known = file.labels()[0] if file.truth is None else file.truth
-        families = InjectedPlanes(file, known), _plummer_filaments(file, known)
+        families = InjectedPlanes(file, known, most_tiles=MOST_TILES[0]), _plummer_filaments(file, known)
         on_filaments = (mask_of_filaments(family, len(predictor.models), tested) for family in families)
-        maps = [(file, mask_of_validation(folds)), (file, tested), *zip(families, on_filaments, strict=True)]
+        baselines = BaselinePredictor(ScaledBaselines(file, scales, tested, 4 * CHUNK_PIXELS))
+        maps: list[tuple[TilePredictor, MapRows, PixelMask | None]] = [
+            (predictor, file, mask_of_validation(folds)),
+            (predictor, file, tested),
+            *((predictor, family, mask) for family, mask in zip(families, on_filaments, strict=True)),
+            (baselines, file, None),
+        ]
         return cls(
             *(
-                StoredPrediction(folder / f".{name}.parts", identity, predictor, planes, mask)
-                for name, (planes, mask) in zip(cls._fields, maps, strict=True)
+                StoredPrediction(folder / f".{name}.parts", identity, each, planes, mask)
+                for name, (each, planes, mask) in zip(cls._fields, maps, strict=True)
             )
         )
 
@@ -61,7 +79,5 @@ class KFoldPredictions(NamedTuple):
 
 def _plummer_filaments(file: PatchFile, known: MaskArray) -> InjectedPlanes:
     """Return a map with filaments of the family that no augmentation adds, in every second tile, for speed."""
-    tiles = math.prod(-(-size // TILE_PX) for size in file.shape)
-    return InjectedPlanes(
-        file, known, 1, per_tile=12, most_tiles=min(200, -(-tiles // 2)), width_px=(2.0, 12.0), profile="plummer"
-    )
+    tiles = min(MOST_TILES[1], -(-math.prod(-(-size // TILE_PX) for size in file.shape) // 2))
+    return InjectedPlanes(file, known, 1, per_tile=12, most_tiles=tiles, width_px=(2.0, 12.0), profile="plummer")

@@ -7,16 +7,16 @@ from typing import Any
 import yaml
 
 from bigsf.errors import DataError
-from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
 from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
 from bigsf.evaluation.completeness import measure_recovery
-from bigsf.evaluation.injection import InjectedPlanes
+from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import mask_of_test_folds, read_provenance, write_out_of_fold
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.review import make_review, write_candidates
+from bigsf.evaluation.stored_baselines import StoredBaselines
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.stored_prediction import StoredPrediction
@@ -80,8 +80,7 @@ def summarise_kfold(
     for former in (summary_path, path / REPORT):  # so that no other map is taken for the one of these scores
         former.unlink(missing_ok=True)
     thresholds = find_mask_thresholds(predictions.thresholds, folds)
-    scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
-    baselines = ScaledBaselines(file, scales, tested)
+    baselines, tested = StoredBaselines(predictions.baselines), mask_of_test_folds(folds)
     out_of_fold = write_out_of_fold(fits_path, predictions.out_of_fold, folds, thresholds, baselines, config_yaml)
     scores = out_of_fold.scores
     masks = MaskScores(folds, scores.best_thresholds(), baselines)
@@ -91,7 +90,7 @@ def summarise_kfold(
 
     def recovery(prediction: StoredPrediction) -> Recovery:
         assert isinstance(prediction.planes, InjectedPlanes)
-        return measure_recovery(prediction.planes, prediction, whole, fits_path, tested, scales)
+        return measure_recovery(prediction.planes, prediction, whole, fits_path, tested, baselines)
 
     families = recovery(predictions.injected), recovery(predictions.injected_plummer)
     catalogue = make_catalogue(folds, fits_path, families)
@@ -111,7 +110,7 @@ def summarise_kfold(
         seen_pixels=int(out_of_fold.seen[0]),
         seen_labels=int(out_of_fold.seen[1]),
         out_of_fold=scores.table(),
-        baseline_scales={name: list(of_split) for name, of_split in scales.items()},
+        baseline_scales={name: list(of_split) for name, of_split in baselines.scales.items()},
         skeletons=masks.skeletons(),
         mask_thresholds=dict(zip(runs, thresholds, strict=True)),
         thresholds=scores.threshold_costs(),

@@ -96,10 +96,10 @@ class AreaGrid:
         new_sky = x_end <= min(self.nx, np.floor(self.period_px) - gap)
         return (y_end <= y_limit) & (x_end <= x_limit), new_sky
 
-    def rows(self, grid: IntArray, y0: int, y1: int) -> MaskArray:
-        """Return the value in `grid` of the area of each pixel of rows y0 to y1, `(rows, nx)`."""
-        positions = np.stack([np.zeros(self.nx, np.int64), np.arange(self.nx)], axis=1)
-        _, column = self.area_of(positions)
+    def rows(self, grid: IntArray, y0: int, y1: int, columns: slice = slice(None)) -> MaskArray:
+        """Return the value in `grid` of the area of each pixel of rows y0 to y1, `(rows, columns)`."""
+        x = np.arange(self.nx)[columns]
+        _, column = self.area_of(np.stack([np.zeros_like(x), x], axis=1))
         row = np.searchsorted(self.y_edges, np.arange(y0, y1), side="right") - 1
         return grid[row[:, None], column[None, :]].astype(np.uint8)
 

@@ -162,9 +162,9 @@ class Folds:
     def _inside(self, folds: list[int], y: IntArray, x: IntArray) -> BoolArray:
         return self.areas.inside(np.isin(self.grid, folds), y, x, self.config.gap)
 
-    def rows(self, y0: int, y1: int) -> MaskArray:
-        """Return the fold number of each pixel of rows y0 to y1, `(rows, nx)`."""
-        return self.areas.rows(self.grid, y0, y1)
+    def rows(self, y0: int, y1: int, columns: slice = slice(None)) -> MaskArray:
+        """Return the fold number of each pixel of rows y0 to y1, `(rows, columns)`."""
+        return self.areas.rows(self.grid, y0, y1, columns)
 
     @cached_property
     def counts(self) -> dict[int, FoldCounts]:

@@ -29,10 +29,9 @@ class MapRows(Protocol):
         """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing."""
         ...
 
-
-def read_tile(planes: MapRows, tile: Tile) -> FloatArray:
-    """Return a part of a map `(c, rows, columns)`, raw values, NaN = missing."""
-    return planes.read_rows(tile.y0, tile.y1)[:, :, tile.x0 : tile.x1]
+    def read_tile(self, tile: Tile) -> FloatArray:
+        """Return a part of the map `(c, rows, columns)`, raw values, NaN = missing."""
+        return self.read_rows(tile.y0, tile.y1)[:, :, tile.x0 : tile.x1]
 
 
 class MapOnSky(MapRows, Protocol):
@@ -108,7 +107,7 @@ class FitsMap(MapSource):
         for other in [*images[1:], *([valid] if valid else [])]:
             check_same_grid(images[0], other)
         self.images, self.valid = images, valid
-        self._top = 0
+        self._tile = Tile(0, 0, 0, images[0].shape[1])
         self._held = np.empty((len(images), 0, images[0].shape[1]), np.float32)
 
     @property
@@ -161,16 +160,23 @@ class FitsMap(MapSource):
 
     @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing.
+        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
 
-        Rows are kept until later ones are asked for, so that overlapping bands from top to bottom are read once.
+    @override
+    def read_tile(self, tile: Tile) -> FloatArray:
+        """Return a part of the map `(c, rows, columns)`, raw values, NaN = missing.
+
+        Rows are kept until others are asked for, so that overlapping bands from top to bottom are read once.
         """
-        if y0 < self._top:
-            self._held = self._held[:, :0]
-        self._held, self._top = self._held[:, max(0, y0 - self._top) :], y0
-        start = y0 + self._held.shape[1]
-        if start < y1:
-            self._held = np.concatenate([self._held, self.read(start, y1).image], axis=1)
+        (y0, y1, *columns), (top, bottom, *held) = tile, self._tile
+        if columns != held or not top <= y0 <= bottom:
+            self._held, bottom = np.empty((len(self.images), 0, tile.shape[1]), np.float32), y0
+        else:
+            self._held = self._held[:, y0 - top :]
+        if bottom < y1:
+            below = self.read(bottom, y1, slice(tile.x0, tile.x1)).image
+            self._held, bottom = np.concatenate([self._held, below], axis=1), y1
+        self._tile = tile._replace(y1=bottom)
         rows: FloatArray = self._held[:, : y1 - y0]
         return rows
 

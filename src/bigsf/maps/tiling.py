@@ -37,6 +37,33 @@ class Tile(NamedTuple):
         """(ny, nx) of the part."""
         return self.y1 - self.y0, self.x1 - self.x0
 
+    def grown(self, px: int, whole: "Tile") -> "Tile":
+        """Return the part with a margin around it, up to the ends of the `whole`."""
+        return Tile(self.y0 - px, self.y1 + px, self.x0 - px, self.x1 + px).overlap(whole)
+
+    def overlap(self, other: "Tile") -> "Tile":
+        """Return what two overlapping parts share."""
+        return Tile(max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1))
+
+    def overlaps(self, other: "Tile") -> bool:
+        """Return whether two parts share a pixel."""
+        return min(self.overlap(other).shape) > 0
+
+    def within(self, other: "Tile") -> tuple[slice, slice]:
+        """Return the rows and columns of this part in an array that holds a larger part."""
+        y, x = other.y0, other.x0
+        return slice(self.y0 - y, self.y1 - y), slice(self.x0 - x, self.x1 - x)
+
+    @property
+    def rows(self) -> slice:
+        """Its rows."""
+        return slice(self.y0, self.y1)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns."""
+        return slice(self.x0, self.x1)
+
 
 def tiles_of(shape: tuple[int, int], rows: int, columns: int) -> list[list[Tile]]:
     """Return the rows of tiles of a map `(ny, nx)`; all have at most so many rows and columns, and about as many."""

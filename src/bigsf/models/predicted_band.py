@@ -5,10 +5,10 @@ from typing import NamedTuple, Protocol
 
 from bigsf.arrays import BoolArray, FloatArray, MaskArray
 from bigsf.maps.planes import MapRows
-from bigsf.models.segmentation_model import SegmentationModel
+from bigsf.maps.tiling import Tile
 
-PixelMask = Callable[[int, int], BoolArray]
-"""A function from rows (y0, y1) to a mask `(models, rows, nx)`, True where a model predicts a pixel."""
+PixelMask = Callable[[Tile], BoolArray]
+"""A function from a part of a map to a mask `(models, rows, columns)`, True where a model predicts a pixel."""
 
 
 class PredictedBand(NamedTuple):
@@ -36,11 +36,33 @@ class PredictedBand(NamedTuple):
         return spread
 
 
+class TilePredictor(Protocol):
+    """What predicts parts of a map."""
+
+    @property
+    def models(self) -> Sequence[object]:
+        """The models that predict it."""
+        ...
+
+    views: int
+    """Views of test-time augmentation that are kept apart."""
+
+    def predict_tile(
+        self,
+        tile: Tile,
+        planes: MapRows,
+        pixel_mask: PixelMask | None = None,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[PredictedBand]:
+        """Yield the bands of rows of a part of a map, see `SlidingWindowPredictor.predict_tile`."""
+        ...
+
+
 class BandPredictor(Protocol):
     """What gives the probability of a map by bands of rows."""
 
     @property
-    def models(self) -> Sequence[SegmentationModel]:
+    def models(self) -> Sequence[object]:
         """The models that predict it."""
         ...
 

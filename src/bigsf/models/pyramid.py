@@ -35,8 +35,13 @@ class BinnedMap(MapRows):
 
     @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive), NaN where half of a square or more is missing in any channel."""
-        image = self.planes.read_rows(self.n * y0, min(self.n * y1, self.planes.shape[0]))
+        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
+
+    @override
+    def read_tile(self, tile: Tile) -> FloatArray:
+        """Return a part of the binned map, NaN where half of a square or more is missing in any channel."""
+        (ny, nx), (y0, y1, x0, x1) = self.planes.shape, (self.n * edge for edge in tile)
+        image = self.planes.read_tile(Tile(y0, min(y1, ny), x0, min(x1, nx)))
         blocks = squares(image, self.n, np.nan)
         valid = np.isfinite(blocks)
         count = valid.sum(axis=-1)

@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.errors import ConfigError
-from bigsf.maps.planes import MapRows, read_tile
+from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, blend_weight, count_in_windows, extended, padded, row_chunks, window_starts
 from bigsf.models.device import autocast
 from bigsf.models.orientations import VIEWS, mean_and_views
@@ -167,7 +167,7 @@ class SlidingWindowPredictor:
         """Yield bands `(models + views, rows, nx)` that are 0 where a pixel is to be predicted and NaN elsewhere."""
         for top, bottom in row_chunks(tile.shape):
             band = tile._replace(y0=tile.y0 + top, y1=tile.y0 + bottom)
-            wanted = self._wanted(read_tile(planes, band), pixel_mask, band)
+            wanted = self._wanted(planes.read_tile(band), pixel_mask, band)
             zeros = np.where(wanted, np.float32(0), np.float32(np.nan))
             yield band.y0, band.y1, np.repeat(zeros, 1 + self.views, axis=0)
             advance(bottom - top)
@@ -201,7 +201,7 @@ class SlidingWindowPredictor:
             top, height = int(y[0]), int(y[-1] - y[0]) + window
             sums, weights = (extended(plane[:, done:], height) for plane in (sums, weights))
             seen = Tile(top, min(top + height, ny), left, min(left + width, nx))
-            band = padded(read_tile(planes, seen), (height, width))
+            band = padded(planes.read_tile(seen), (height, width))
             wanted = self._wanted(band, pixel_mask, seen)
             wanted[:, : max(0, tile.y0 - top)] = wanted[:, max(0, tile.y1 - top) :] = False
             wanted[:, :, : columns.start] = wanted[:, :, columns.stop :] = False
@@ -224,7 +224,7 @@ class SlidingWindowPredictor:
         wanted: BoolArray = np.repeat(valid, len(self.models), axis=0)
         if pixel_mask is not None:
             ny, nx = seen.shape
-            wanted[:, :ny, :nx] &= pixel_mask(seen.y0, seen.y1)[:, :, seen.x0 : seen.x1]
+            wanted[:, :ny, :nx] &= pixel_mask(seen)
         return wanted
 
     def _predict(
@@ -273,15 +273,17 @@ class _Level:
     def __init__(
         self, predictor: SlidingWindowPredictor, planes: MapRows, n: int, tile: Tile, pixel_mask: PixelMask | None
     ) -> None:
-        binned, ny = BinnedMap(planes, n), planes.shape[0]
+        binned, (ny, nx) = BinnedMap(planes, n), planes.shape
         self.n, self._shape = n, binned.shape
         self._held = squares_beside(tile, n, binned.shape)
 
-        def wanted(y0: int, y1: int) -> BoolArray:
+        def wanted(part: Tile) -> BoolArray:
             assert pixel_mask is not None
-            top = max(0, y0 - 1)
-            mask = squares(pixel_mask(n * top, min(n * (y1 + 1), ny)), n, False).any(axis=-1)
-            return np.asarray(maximum_filter(mask, (1, 3, 3))[:, y0 - top :][:, : y1 - y0])
+            top, left = max(0, part.y0 - 1), max(0, part.x0 - 1)
+            around = Tile(n * top, min(n * (part.y1 + 1), ny), n * left, min(n * (part.x1 + 1), nx))
+            mask = squares(pixel_mask(around), n, False).any(axis=-1)
+            rows, columns = part.shape
+            return np.asarray(maximum_filter(mask, (1, 3, 3))[:, part.y0 - top :, part.x0 - left :][:, :rows, :columns])
 
         bands = predictor._predict_level(binned, wanted if pixel_mask else None, lambda _: None, self._held, n)
         self._probability = np.concatenate([band.astype(np.float16) for _, _, band in bands], axis=1)

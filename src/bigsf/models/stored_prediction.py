@@ -17,8 +17,7 @@ from bigsf.files import atomic_path, make_folder, refuse_link, write_text
 from bigsf.lock import lock_folder
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, row_chunks, tiles_of
-from bigsf.models.predicted_band import PixelMask, PredictedBand
-from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.models.predicted_band import PixelMask, PredictedBand, TilePredictor
 
 TILE_ROWS, TILE_COLUMNS = 1024, 2048
 """Largest tile. Windows that reach from one tile into the next are predicted in both: 5 % of them at half overlap."""
@@ -36,7 +35,7 @@ class StoredPrediction:
     identity
         A text that changes with all that changes the prediction. Tiles of another identity are not used.
     predictor
-        The models.
+        The models, or what stands in their place.
     planes
         The map.
     pixel_mask
@@ -55,7 +54,7 @@ class StoredPrediction:
         self,
         folder: Path,
         identity: str,
-        predictor: SlidingWindowPredictor,
+        predictor: TilePredictor,
         planes: MapRows,
         pixel_mask: PixelMask | None = None,
     ) -> None:
@@ -126,11 +125,29 @@ class StoredPrediction:
         for row in self._rows:
             y0, nx = row[0].y0, self.planes.shape[1]
             for top, bottom in row_chunks((row[0].shape[0], nx * self._planes)):
-                parts = [self._read(tile, top, bottom) for tile in row]
+                parts = [self._stored(tile)[top:bottom] for tile in row]
                 values = np.concatenate(parts, axis=2).swapaxes(0, 1)
                 probability, views = np.split(values[:-1], [len(self.models)])
                 scale = values[-1].astype(np.uint8)
                 yield PredictedBand(y0 + top, y0 + bottom, np.ascontiguousarray(probability), scale, views)
+
+    def read(self, model: int, part: Tile) -> FloatArray:
+        """Return what one model gives for a part of the map, `(rows, columns)`. All tiles must have been predicted.
+
+        Parameters
+        ----------
+        model
+            The place of the model among `models`.
+        part
+            Any part of the map.
+        """
+        values = np.empty(part.shape, np.float32)
+        for tile in self._tiles:
+            if not tile.overlaps(part):
+                continue
+            shared = tile.overlap(part)
+            values[shared.within(part)] = self._stored(tile)[:, model][shared.within(tile)]
+        return values
 
     def predict_bands(
         self, planes: MapRows, pixel_mask: PixelMask | None = None, advance: Callable[[int], None] = lambda _: None
@@ -174,8 +191,6 @@ class StoredPrediction:
                 values = np.concatenate([band.probability, band.views, band.scale[None].astype(np.float32)])
                 file.write(np.ascontiguousarray(values.swapaxes(0, 1)).data)
 
-    def _read(self, tile: Tile, top: int, bottom: int) -> FloatArray:
-        """Return rows of a tile, counted from its first, in the form of its file."""
-        size = self._planes * tile.shape[1]
-        values = np.fromfile(self._file(tile), np.float32, (bottom - top) * size, offset=4 * top * size)
-        return values.reshape(bottom - top, self._planes, tile.shape[1])
+    def _stored(self, tile: Tile) -> FloatArray:
+        """Return the values of a tile in the form of its file, which is mapped."""
+        return np.memmap(self._file(tile), np.float32, "r", shape=(tile.shape[0], self._planes, tile.shape[1]))

@@ -25,6 +25,7 @@ from bigsf.files import WITHOUT_LOCKS, ChangeDetector
 from bigsf.maps.fits_guard import sound_cards
 from bigsf.maps.fits_image import is_fits
 from bigsf.maps.planes import MapSource
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import beam_px, celestial_wcs
 from bigsf.patches.patch_format import OpenPatchFile
 
@@ -177,10 +178,14 @@ class PatchFile(MapSource):
 
     @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
+        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
+
+    @override
+    def read_tile(self, tile: Tile) -> FloatArray:
         self.check_unchanged()
-        rows = self.image[:, y0:y1].copy()  # what is mapped may be lost later
+        part = self.image[:, tile.y0 : tile.y1, tile.x0 : tile.x1].copy()  # what is mapped may be lost later
         self.check_unchanged()
-        return rows
+        return part
 
     def check_unchanged(self) -> None:
         """Raise `DataError` where the file was changed, or could not be read to its end."""

@@ -259,7 +259,7 @@ class KFold:
     def predictions(self, snapshots: Sequence[Snapshot]) -> KFoldPredictions:
         """Return what the trained models are to predict, see `predictions_of`."""
         device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
-        return predictions_of(self.path, snapshots, self.config, self.folds, device)
+        return predictions_of(self.path, snapshots, self.config, self.folds, self.world, device)
 
     def summarise(self, predictions: KFoldPredictions) -> KFoldSummary:
         """Write all that follows from the predictions of the trained models; return the summary."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bigsf.arrays import IntArray
+from bigsf.arrays import BoolArray, IntArray
 from bigsf.console import logger
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import window_starts
@@ -41,8 +41,8 @@ def plan_out_of_fold(config: RunConfig, folds: Folds) -> OutOfFoldConfig:
     if plan != plans[0]:
         views = f"{VIEWS} orientations" if plan.tta else "one orientation"
         logger.info(
-            "The map is large for this training: the out-of-fold map is predicted with a stride of %d pixels in %s, which "
-            "is less work (see out_of_fold).",
+            "The map is large for this training: the out-of-fold map is predicted with a stride of %d pixels in %s, "
+            "to save time (see out_of_fold).",
             plan.stride,
             views,
         )
@@ -73,28 +73,28 @@ def predicted_windows(plan: OutOfFoldConfig, config: RunConfig, folds: Folds) ->
     """
     assert plan.stride is not None
     scales = config.trainer.model.scales
-    windows = sum(count_windows(folds, split.test, plan.stride, scales) for split in folds.splits)
+    windows = sum(count_windows(folds, np.isin(folds.grid, split.test), plan.stride, scales) for split in folds.splits)
     return windows * (VIEWS if plan.tta else 1)
 
 
-def count_windows(folds: Folds, which: list[int], stride: int, scales: Sequence[int] = (1,)) -> int:
-    """Return how many windows are predicted for some folds, as if no data were missing.
+def count_windows(folds: Folds, areas: BoolArray, stride: int, scales: Sequence[int] = (1,)) -> int:
+    """Return how many windows are predicted for some areas, as if no data were missing.
 
-    They are those that show a pixel of the folds and, in a binned map, also those that show a square beside one.
+    They are those that show a pixel of the areas and, in a binned map, also those that show a square beside one.
 
     Parameters
     ----------
     folds
         The folds of a map; the windows are as wide as its patches.
-    which
-        Numbers of the folds that are predicted.
+    areas
+        Which areas are predicted, `(areas down, areas across)`.
     stride
         Pixels from one window to the next.
     scales
         Factors by which the map is binned.
     """
-    # areas of these folds above and to the left of each corner of the grid: a window shows a difference of four sums
-    sums = np.pad(np.isin(folds.grid, which).cumsum(axis=0).cumsum(axis=1), (1, 0))
+    # areas above and to the left of each corner of the grid: a window shows a difference of four sums
+    sums = np.pad(areas.cumsum(axis=0).cumsum(axis=1), (1, 0))
     window, windows = folds.patch_file.patch_size, 0
     for n in scales:
         top, bottom = _areas_shown(folds.areas.y_edges, window, stride, n)

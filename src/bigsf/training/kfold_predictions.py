@@ -5,16 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 
 from bigsf.errors import DataError
+from bigsf.evaluation.baseline_scales import Scales, choose_scales
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.files import sha256
 from bigsf.folds.folds import Folds
 from bigsf.models.device import resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.training.distributed import World
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.version import __version__
+
+_SCALES: TypeAdapter[Scales | None] = TypeAdapter(Scales | None)
 
 
 def load_models(folders: Sequence[Path], folds: Folds) -> list[Snapshot]:
@@ -38,7 +43,12 @@ def load_models(folders: Sequence[Path], folds: Folds) -> list[Snapshot]:
 
 
 def predictions_of(
-    folder: Path, snapshots: Sequence[Snapshot], config: RunConfig, folds: Folds, device: torch.device
+    folder: Path,
+    snapshots: Sequence[Snapshot],
+    config: RunConfig,
+    folds: Folds,
+    world: World,
+    device: torch.device,
 ) -> KFoldPredictions:
     """Return the predictions of the models of a k-fold, none of which is made yet.
 
@@ -52,10 +62,12 @@ def predictions_of(
         The configuration of the k-fold; no key of its `out_of_fold` is null.
     folds
         Its folds.
+    world
+        The processes; each of them asks for the predictions.
     device
         Where the networks run.
     """
-    file = folds.patch_file
+    file, scales = folds.patch_file, _shared_scales(world, folds)
     predictor = SlidingWindowPredictor(
         [snapshot.build_model(trust=config).to(device) for snapshot in snapshots],
         file.patch_size,
@@ -70,7 +82,15 @@ def predictions_of(
     entries = {
         "versions": [__version__, torch.__version__],
         "models": [sha256(folder / f"split_{number}" / "best.pt") for number in range(1, len(snapshots) + 1)],
+        "scales": dict(scales),
         "out_of_fold": config.out_of_fold.model_dump(),
         "predicted": [predictor.stride, predictor.scales, str(predictor.dtype), device.type],
     }
-    return KFoldPredictions.of(folder, json.dumps(entries), predictor, folds)
+    return KFoldPredictions.of(folder, json.dumps(entries), predictor, folds, scales)
+
+
+def _shared_scales(world: World, folds: Folds) -> Scales:
+    """Return the scales of the baselines in all processes, chosen by the first."""
+    chosen = world.gather(world.first(lambda: choose_scales(folds, folds.splits)), _SCALES)[0]
+    assert chosen is not None
+    return chosen

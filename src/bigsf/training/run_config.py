@@ -114,8 +114,8 @@ class OutOfFoldConfig(Config):
     """Pixels from one window to the next. Smaller is better, and slower. null: a quarter or a half of a window."""
 
     tta: bool | None = None
-    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work. null: true,
-    except on a large map."""
+    """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work.
+    null: true, except on a large map."""
 
 
 class RunConfig(Config):

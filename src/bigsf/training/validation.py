@@ -13,7 +13,7 @@ from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.map_scores import curve_scores
 from bigsf.evaluation.records import RunScores
 from bigsf.folds.folds import Folds
-from bigsf.maps.tiling import in_bands
+from bigsf.maps.tiling import Tile, in_bands
 from bigsf.metrics import Metric
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
@@ -149,9 +149,10 @@ class Validator:
         def rank_of_row(y: npt.ArrayLike) -> IntArray:
             return np.asarray((np.searchsorted(edges, y, side="right") - 1) % world.size)
 
-        def pixel_mask(y0: int, y1: int) -> BoolArray:
-            mine = rank_of_row(np.arange(y0, y1)) == world.rank
-            return np.asarray(np.isin(folds.rows(y0, y1), which) & mine[:, None] & folds.areas.first_sky)[None]
+        def pixel_mask(tile: Tile) -> BoolArray:
+            mine = rank_of_row(np.arange(tile.y0, tile.y1)) == world.rank
+            tested = np.isin(folds.rows(tile.y0, tile.y1, tile.columns), which)
+            return np.asarray(tested & mine[:, None] & folds.areas.first_sky[tile.columns])[None]
 
         for y0, y1, (probability,) in in_bands(self.predictor.predict_bands(folds.patch_file, pixel_mask), edges):
             if rank_of_row(y0) != world.rank:

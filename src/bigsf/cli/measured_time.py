@@ -1,0 +1,56 @@
+"""A run that is not started yet -> the time that its steps take here, measured by taking a few of them."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale
+from bigsf.maps.tiling import Tile
+from bigsf.models.device import autocast
+from bigsf.models.segmentation_model import with_folded_norms
+from bigsf.patches.patch_file import PatchFile
+
+if TYPE_CHECKING:
+    from bigsf.training.trainer import Trainer
+
+_SAMPLE_PX = 512  # side of the part of a map whose baselines are computed
+
+
+def seconds_per_step(trainer: "Trainer") -> float:
+    """Return the time that a training step takes, measured by taking two."""
+    return _time_second_call(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
+
+
+def seconds_per_window(trainer: "Trainer") -> float:
+    """Return the time in which a window is predicted, measured by predicting a batch twice."""
+    batch = trainer.run.dataset.batch(0, 0)
+    model = with_folded_norms(trainer.run.model)
+
+    def predict(number: int) -> None:
+        with torch.inference_mode(), autocast(trainer.run.device, trainer.run.dtype):
+            model.probabilities(batch.image, batch.position).cpu()
+
+    return _time_second_call(predict) / len(batch.image)
+
+
+def _time_second_call(action: Callable[[int], object]) -> float:
+    """Return the seconds that the second of two calls takes; the first one is slower, as it allocates and compiles."""
+    action(0)
+    started = time.monotonic()
+    action(1)
+    return time.monotonic() - started
+
+
+def seconds_of_baselines(file: PatchFile) -> float:
+    """Return the time in which the baselines of a map are computed, measured in a part in its middle."""
+    ny, nx = file.shape
+    tile = Tile(0, ny, 0, nx).overlap(
+        Tile(ny // 2 - _SAMPLE_PX // 2, ny // 2 + _SAMPLE_PX // 2, nx // 2 - _SAMPLE_PX // 2, nx // 2 + _SAMPLE_PX // 2)
+    )
+    maps = BaselineMaps(file)
+    started = time.monotonic()
+    for name in BASELINES:
+        maps.rows(name, first_scale(name), tile.y0, tile.y1, [(tile.x0, tile.x1)])
+    return (time.monotonic() - started) * ny * nx / (tile.shape[0] * tile.shape[1])
