@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.masks import read_mask
 from bigsf.maps.planes import FitsMap, check_same_grid
+from bigsf.maps.tiling import Tile
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from conftest import galactic_header
@@ -68,6 +70,24 @@ def test_without_a_mask_the_finite_pixels_are_valid(planes: Planes) -> None:
     rows = planes.map(image, temperature).read(0, NY)
     assert rows.declared is None
     np.testing.assert_array_equal(rows.valid, rows.finite)
+
+
+def test_parts_are_those_of_the_map_in_whatever_order_they_are_read(planes: Planes) -> None:
+    image, temperature, valid = holes()
+    source = planes.map(image, temperature, valid=valid)
+    whole = source.read(0, NY).image
+    parts = [Tile(0, 3, 2, 5), Tile(2, 5, 2, 5), Tile(4, 5, 2, 5), Tile(1, 3, 2, 5), Tile(1, 4, 0, 3), Tile(5, 6, 0, 3)]
+    for part in [*parts, Tile(0, 2, 0, NX), Tile(0, 1, 0, NX), Tile(4, 6, 0, NX)]:
+        np.testing.assert_array_equal(source.read_tile(part), whole[:, part.rows, part.columns])
+    np.testing.assert_array_equal(source.read_rows(1, 4), whole[:, 1:4])
+
+
+def test_of_overlapping_bands_each_row_is_read_once(planes: Planes, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = planes.map(IMAGE)
+    monkeypatch.setattr(source, "read", read := Mock(wraps=source.read))
+    for y0, y1 in ((0, 3), (1, 4), (3, 6)):
+        source.read_tile(Tile(y0, y1, 1, 4))
+    assert [call.args[:2] for call in read.call_args_list] == [(0, 3), (3, 4), (4, 6)]
 
 
 def test_the_map_and_its_patch_file_hold_the_same_rows(planes: Planes, tmp_path: Path) -> None:
