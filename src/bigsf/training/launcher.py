@@ -3,7 +3,9 @@
 import ctypes
 import os
 import re
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -77,6 +79,14 @@ def _connection_lost(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
 
 
+def _tell_of_other_gpus(device: str | None) -> None:
+    """Say how to use all GPUs of this machine, where one of several is used and none was asked for by its number."""
+    number = torch.cuda.device_count()
+    if number > 1 and device in (None, "cuda"):
+        launch = ["torchrun", f"--nproc-per-node={number}", "-m", "bigsf", *sys.argv[1:]]
+        console.logger.info("One of the %d GPUs here is used. To use all: %s", number, shlex.join(launch))
+
+
 @contextmanager
 def join_world(device: str | None = None) -> Iterator[World]:
     """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
@@ -90,6 +100,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
     """
     rank, size, local_rank = _ranks()
     if size == 1:
+        _tell_of_other_gpus(device)
         yield World()
         return
     if "MASTER_ADDR" not in os.environ:
