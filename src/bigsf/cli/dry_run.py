@@ -103,13 +103,15 @@ def _describe(trainer: "Trainer", numbers: list[int]) -> None:
 
 def _training_steps(trainer: "Trainer", numbers: list[int], window_s: float) -> list[Step]:
     """Return what it takes to train and to validate the splits of these numbers, from 1."""
+    if not numbers:
+        return []
     run, folds, predictor = trainer.run, trainer.run.folds, trainer.validator.predictor
     batch, parameters = run.dataset.batch(0, 0), sum(p.numel() for p in run.model.parameters())
     training_s = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(numbers)
     validated = [np.isin(folds.grid, folds.splits[number - 1].validation) for number in numbers]
     windows = sum(count_windows(folds, areas, predictor.stride, predictor.scales) for areas in validated)
     snapshots = 2 * 12 * parameters * len(numbers)  # two of a weight and two moments, of 4 bytes each
-    epochs = f"training of {len(numbers)} runs, {run.epochs} epochs each" if len(numbers) != 1 else "training"
+    epochs = f"training of {len(numbers)} runs, {run.epochs} epochs each" if len(numbers) > 1 else "training"
     return [
         Step(epochs, training_s, run.model.training_bytes(batch.image, batch.position), snapshots),
         Step("their validation", window_s * run.epochs * windows),

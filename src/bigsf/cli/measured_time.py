@@ -19,12 +19,12 @@ _SAMPLE_PX = 512  # side of the part of a map whose baselines are computed
 
 
 def seconds_per_step(trainer: "Trainer") -> float:
-    """Return the time that a training step takes, measured by taking two."""
-    return _time_second_call(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
+    """Return the time that a training step takes, measured by taking a few."""
+    return _shortest_time(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
 
 
 def seconds_per_window(trainer: "Trainer") -> float:
-    """Return the time in which a window is predicted, measured by predicting a batch twice."""
+    """Return the time in which a window is predicted, measured by predicting a batch a few times."""
     batch = trainer.run.dataset.batch(0, 0)
     model = with_folded_norms(trainer.run.model)
 
@@ -32,15 +32,18 @@ def seconds_per_window(trainer: "Trainer") -> float:
         with torch.inference_mode(), autocast(trainer.run.device, trainer.run.dtype):
             model.probabilities(batch.image, batch.position).cpu()
 
-    return _time_second_call(predict) / len(batch.image)
+    return _shortest_time(predict) / len(batch.image)
 
 
-def _time_second_call(action: Callable[[int], object]) -> float:
-    """Return the seconds that the second of two calls takes; the first one is slower, as it allocates and compiles."""
+def _shortest_time(action: Callable[[int], object], repeats: int = 3) -> float:
+    """Return the least seconds that an action takes after its first time, in which it allocates and compiles."""
     action(0)
-    started = time.monotonic()
-    action(1)
-    return time.monotonic() - started
+    seconds = []
+    for number in range(1, repeats + 1):
+        started = time.monotonic()
+        action(number)
+        seconds.append(time.monotonic() - started)
+    return min(seconds)
 
 
 def seconds_of_baselines(file: PatchFile) -> float:
