@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from bigsf.arrays import IntArray
 from bigsf.console import duration, print_line
-from bigsf.evaluation.summary import OUTPUTS
+from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.maps.tiling import window_starts
@@ -66,7 +66,7 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
         windows = sum(count_windows(folds, split.test, stride, scales) for split in folds.splits)
         seconds = window_s * windows * (8 if config.out_of_fold.tta else 1)
         print_line(f"# the out-of-fold map takes about {duration(seconds)} (see out_of_fold), its report more")
-        names += OUTPUTS
+        names += outputs_of(config.figures)
     print_line(f"Would write {trainer.folder.path}: {', '.join(names) or 'nothing'}.")
 
 
