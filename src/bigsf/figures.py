@@ -37,12 +37,14 @@ PALETTE = {
 """The colours of curves and outlines: those that Okabe and Ito (2008) chose for the colour-blind."""
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of a width and height in inches."""
+def new_figure(width: float, height: float, compress: bool = False) -> "Figure":
+    """Return an empty figure of a width and height in inches, without gaps between axes of fixed aspect if asked."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, spared where nothing is drawn
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    layout = ConstrainedLayoutEngine(h_pad=0.08, compress=compress)  # inches: no title touches the label above it
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -62,13 +64,14 @@ def legend_beside(axes: "Axes") -> None:
 
 
 def legend_above(axes: "Axes", handles: Sequence[Any] | None = None) -> None:
-    """Add the legend above the right end of the axes, beside their title, where it covers nothing."""
+    """Add the legend above the axes, below their title, where it covers nothing."""
     handles = axes.get_legend_handles_labels()[0] if handles is None else handles
     axes.legend(
         handles=handles,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
         borderaxespad=0.1,
+        borderpad=0.2,
         frameon=False,
         fontsize="small",
         ncols=len(handles),

@@ -5,7 +5,7 @@ import pytest
 from torch import Tensor
 
 from bigsf.cli.dry_run import count_windows, describe_kfold
-from bigsf.evaluation.summary import OUTPUTS
+from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -51,7 +51,7 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
     )
     assert f"# 2 epochs of 4 runs take about 0 s, and {2 * validated} s of validation" in printed
     assert f"# the out-of-fold map takes about {tested} s (see out_of_fold), its report more" in printed
-    assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(OUTPUTS)}.")
+    assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(outputs_of('png'))}.")
 
 
 def test_a_dry_run_ends_as_the_run_itself_would(
@@ -70,6 +70,6 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     same = write_yaml(trained_kfold.parents[2] / "same.yaml", run_in(trained_kfold.parents[1]))
     said = ended(0, "kfold", same, "--dry-run").out
     assert "# split_1 is done\n" in said
-    assert f"Would write {trained_kfold}: {', '.join(OUTPUTS)}." in said
+    assert f"Would write {trained_kfold}: {', '.join(outputs_of('png'))}." in said
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out

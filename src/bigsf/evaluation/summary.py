@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from bigsf.config import Config
 from bigsf.errors import DataError
 from bigsf.evaluation.baseline_scales import ScaledBaselines, choose_scales
 from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
@@ -133,7 +133,7 @@ def summarise_kfold(
     return summary
 
 
-def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mapping[str, Any]) -> KFoldSummary | None:
+def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Config) -> KFoldSummary | None:
     """Return the summary in the folder of a k-fold where nothing is left to predict; otherwise None.
 
     Parameters
@@ -156,7 +156,7 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mappin
     of_these = {name: run.model_dump_json() for name, run in summary.runs.items()} == {
         name: run.model_dump_json() for name, run in runs.items()
     }
-    return summary if of_these and made["out_of_fold"] == settings else None
+    return summary if of_these and made["out_of_fold"] == settings.model_dump(mode="json") else None
 
 
 def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:

@@ -117,7 +117,7 @@ def _draw(
     """Draw a map or a strip of it, and the lines on it."""
     show_image(axes, image, header, unit, step, x0, cmap="gray")
     lines.draw(axes)
-    add_scale(axes, header, image.shape[1] * step)
+    add_scale(axes, header)
     label_axes(axes)
 
 
@@ -141,9 +141,9 @@ def filaments_figure(
     for strip, (first, end) in enumerate(strips):
         axes = new_axes(strip, 0)
         _draw(axes, lines, image[:, first:end], header, unit, step, first * step)
-        axes.set_title(f"{title}{strips.name(strip)}", loc="left", parse_math=False)
+        axes.set_title(f"{title}{strips.name(strip)}", loc="left", pad=None if strip else 20.0, parse_math=False)
         all_axes.append(axes)
-    figure.legend(handles=lines.handles(), loc="outside upper center", ncols=3, frameon=False)
+    legend_above(all_axes[0], lines.handles())
     for axes in all_axes:
         lines.write_ids(axes)
     return figure

@@ -1,5 +1,6 @@
 """Folds -> figure: the map with each area in the colour of its fold, and with its number."""
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def draw_folds(axes: "Axes", folds: Folds) -> None:
     shown[~np.isfinite(image)] = 1.0  # white: grey is one of the colours
     show_plane(axes, shown, step)
     label_axes(axes)
-    add_scale(axes, file.header, file.shape[1])
+    add_scale(axes, file.header)
     _write_numbers(axes, folds)
     axes.set_title(
         f"{file.path.name}: {number.max()} folds, strategy {folds.config.strategy.type}", loc="left", parse_math=False
@@ -97,22 +98,14 @@ def _write_numbers(axes: "Axes", folds: Folds) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # sizes are known once the figure is laid out
-    pixels = axes.get_window_extent().width / folds.patch_file.shape[1]  # of the figure, per pixel of the map
-    y_edges, x_edges = (np.asarray(edges) for edges in (folds.areas.y_edges, folds.areas.x_edges))
-    side = min(np.diff(y_edges).max(), np.diff(x_edges).max()) * pixels * 72 / figure.dpi
-    if side / 2 < _SMALLEST_POINTS:
-        return
-    for row, y in enumerate((y_edges[1:] + y_edges[:-1]) / 2):
-        for column, x in enumerate((x_edges[1:] + x_edges[:-1]) / 2):
-            text = axes.text(
-                x,
-                y,
-                str(folds.grid[row, column]),
-                color="white",
-                fontsize=min(_LARGEST_POINTS, side / 2),
-                ha="center",
-                va="center",
-            )
+    points = axes.get_window_extent().width / folds.patch_file.shape[1] * 72 / figure.dpi  # per pixel of the map
+    for row, (y0, y1) in enumerate(pairwise(folds.areas.y_edges)):
+        for column, (x0, x1) in enumerate(pairwise(folds.areas.x_edges)):
+            size = min(_LARGEST_POINTS, 0.4 * points * min(y1 - y0, x1 - x0))
+            if size < _SMALLEST_POINTS:
+                continue
+            x, y = x0 + 0.25 * (x1 - x0), y0 + 0.75 * (y1 - y0)  # above the scale bar
+            text = axes.text(x, y, str(folds.grid[row, column]), color="white", fontsize=size, ha="center", va="center")
             text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 

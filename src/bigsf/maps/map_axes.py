@@ -21,7 +21,10 @@ _BARS_ARCSEC = [factor * unit for unit in (1, 60, 3600) for factor in (1, 2, 5, 
 """Lengths of scale bars."""
 
 _LONGEST_BAR = 0.25
-"""Part of the width of the axes that a scale bar takes at most."""
+"""Part of the width of the axes that a scale bar takes at most; it is no longer than a map is high."""
+
+_SHORT = {"Galactic longitude": "$l$", "Galactic latitude": "$b$"}
+"""The names of coordinates beside a map that is low."""
 
 _COORDINATES = {"GLON": "Galactic longitude", "GLAT": "Galactic latitude", "RA--": "RA", "DEC-": "Dec"}
 
@@ -46,6 +49,7 @@ def show_plane(axes: "Axes", plane: npt.NDArray[Any], step: int = 1, x0: int = 0
     extent = (x0 - step / 2, x0 + (nx - 0.5) * step, -step / 2, (ny - 0.5) * step)
     axes.set_facecolor("0.8")
     shown = axes.imshow(plane, origin="lower", aspect="equal", extent=extent, **style)
+    axes.patch.set_in_layout(False)  # astropy moves it to the limits of the axes only after the layout
     axes.autoscale(False)  # what is drawn on the map changes no limit
     return shown
 
@@ -88,7 +92,14 @@ def add_colour_bar(axes: "Axes", shown: "AxesImage", label: str, marks: Sequence
     """Add the colour bar of an image, with lines at some of its values."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    bar = figure.colorbar(shown, ax=axes, label=label, fraction=0.05, pad=0.01)
+    left, right, bottom, top = shown.get_extent()
+    width = max(0.01, 0.04 * min(1.0, (top - bottom) / (right - left)))
+    beside = axes.inset_axes((1.0 + width / 2, 0.0, width, 1.0))  # as high as the map, whose aspect is fixed
+    bar = figure.colorbar(shown, cax=beside)
+    if _is_strip(axes):  # the label would be longer than the bar
+        axes.set_title(label, loc="right", fontsize="medium")
+    else:
+        bar.set_label(label)
     for value in marks:
         bar.ax.axhline(value, color="white", linewidth=1.5)
 
@@ -114,12 +125,19 @@ def label_axes(axes: Any) -> None:
         return
     for axis, kind in enumerate(wcs.wcs.ctype):
         coordinate = axes.coords[axis]
-        coordinate.set_axislabel(_COORDINATES.get(kind[:4], kind[:4].strip("-")), minpad=0.4)
+        name = _COORDINATES.get(kind[:4], kind[:4].strip("-"))
+        coordinate.set_axislabel(_SHORT.get(name, name) if _is_strip(axes) else name, minpad=0.8)
         if kind.startswith("GL"):
             coordinate.set_major_formatter("d.d")
 
 
-def add_scale(axes: Any, header: fits.Header, width_px: float) -> None:
+def _is_strip(axes: Any) -> bool:
+    """Tell whether a map is so low that words do not fit beside it."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    return bool(4 * (top - bottom) < right - left)
+
+
+def add_scale(axes: Any, header: fits.Header) -> None:
     """Add a scale bar and, where the header has BMAJ, the beam, in the lower corners of axes on a WCS.
 
     Parameters
@@ -128,14 +146,14 @@ def add_scale(axes: Any, header: fits.Header, width_px: float) -> None:
         Where to draw. Axes without a celestial WCS get neither.
     header
         The header of the map.
-    width_px
-        Width of the axes in pixels of the map.
     """
     wcs = getattr(axes, "wcs", None)
     if not isinstance(wcs, WCS) or celestial_wcs(wcs.to_header()) is None:
         return
     from astropy.visualization.wcsaxes import add_beam, add_scalebar
 
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    width_px = min(right - left, 4 * (top - bottom))
     background = {"facecolor": "black", "alpha": 0.5, "edgecolor": "none"}
     if (fwhm_px := beam_px(header, wcs)) is not None:
         size = float(header["BMAJ"])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from bigsf.arrays import Float64Array, FloatArray
-from bigsf.figures import PALETTE, new_figure
+from bigsf.figures import PALETTE, legend_above, new_figure
 from bigsf.maps.map_axes import add_colour_bar, add_scale, label_axes, show_image, show_outline, show_plane
 from bigsf.maps.outlines import draw_outlines
 from bigsf.maps.subsampled import SubsampledPlanes
@@ -55,7 +55,7 @@ def draw_map(
     show_image(axes, image, header, unit, step, x0, cmap="gray")
     for name, mask in (masks or {}).items():
         show_outline(axes, mask, name, _OUTLINES[name], step, x0)
-    add_scale(axes, header, image.shape[1] * step)
+    add_scale(axes, header)
     label_axes(axes)
 
 
@@ -91,8 +91,8 @@ def draw_probability(
     shown = show_plane(axes, probability, step, x0, cmap="viridis", vmin=0, vmax=1)
     add_colour_bar(axes, shown, label, () if threshold is None else [threshold])
     if mask is not None:
-        show_outline(axes, mask, "MASK", MASK_COLOUR, step, x0)
-    add_scale(axes, header, probability.shape[1] * step)
+        show_outline(axes, mask, "MASK", PALETTE["vermilion"], step, x0)  # seen on all of viridis
+    add_scale(axes, header)
     label_axes(axes)
 
 
@@ -127,23 +127,23 @@ def quicklook_figure(
     names = [name for name in _OUTLINES if name in subsampled and not (outlines and name == "MASK")]
     masks = {name: subsampled.plane(name) for name in names}
     strips = Strips((image.shape[0], image.shape[1]), step, header)
-    figure, new_axes = strips.figure(2, image.shape[1] < 2.5 * image.shape[0] and len(strips) == 1)
+    side_by_side = image.shape[1] < 2.5 * image.shape[0] and len(strips) == 1
+    figure, new_axes = strips.figure(2, side_by_side)
     drawn_maps = []
     for strip, (first, end) in enumerate(strips):
         x0 = first * step
-        part = strips.name(strip)
+        part, pad = strips.name(strip), 20.0 if masks and strip == 0 else None  # in points, for the legend
         axes = new_axes(strip, 0)
         cut = {name: mask[:, first:end] for name, mask in masks.items()}
         draw_map(axes, image[:, first:end], header, unit, cut, step, x0)
-        axes.set_title(f"{title}{part}", loc="left", parse_math=False)  # a file name may hold dollar signs
+        axes.set_title(f"{title}{part}", loc="left", pad=pad, parse_math=False)  # a file name may hold dollar signs
         drawn_maps.append(axes)
         axes = new_axes(strip, 1)
         draw_probability(axes, probability[:, first:end], header, "probability", threshold, None, step, x0)
         limit = "" if threshold is None else f", threshold {threshold:.2f}"
-        axes.set_title(f"{label}{limit}{part}", loc="left")
+        axes.set_title(f"{label}{limit}{part}", loc="left", pad=pad if side_by_side else None)
     if masks:
-        handles, labels = drawn_maps[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(masks), frameon=False)
+        legend_above(drawn_maps[0])
     for axes in drawn_maps if outlines else ():
         draw_outlines(axes, outlines)
     return figure
@@ -184,7 +184,7 @@ class Strips:
         columns, rows = (panels, 1) if side_by_side else (1, panels * len(self))
         width = 12.0
         height = 0.82 * width / columns * self.ny / (self.nx / len(self))  # 18 % is for labels and colour bars
-        figure = new_figure(width, min(40.0, rows * (height + 0.8) + 0.4))
+        figure = new_figure(width, min(40.0, rows * (height + 0.8) + 0.4), compress=True)
 
         def new_axes(strip: int, panel: int) -> Any:
             wcs = self._wcs

@@ -216,4 +216,5 @@ def _check_grid(mask: tuple[int, ...], image: tuple[int, ...]) -> None:
 def _name(ax: Any, plane: Plane) -> None:
     """Write the name of a file above the axes."""
     if isinstance(plane, str | Path):
-        ax.set_title(Path(plane).name, loc="left", parse_math=False)
+        pad = None if ax.get_legend() is None else 20.0  # points, for the legend
+        ax.set_title(Path(plane).name, loc="left", pad=pad, parse_math=False)

@@ -11,9 +11,7 @@ from bigsf.errors import ConfigError, UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
-from bigsf.evaluation.report.map_figures import map_figures
 from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of, summarise_kfold
-from bigsf.figures import figure_paths, write_figure
 from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
@@ -172,11 +170,10 @@ class KFold:
 
     def _finished(self, overwrite: bool) -> KFoldSummary | None:
         """Return the summary of a k-fold that has ended, else None; write figures and report where one is missing."""
-        settings = self.config.out_of_fold.model_dump(mode="json")
-        summary = None if overwrite else finished_summary(self.path, self._run_scores(), settings)
+        summary = None if overwrite else finished_summary(self.path, self._run_scores(), self.config.out_of_fold)
         self.written = outputs_of(self.config.figures)
         if summary is not None:
-            drawn = self.written[len(OUTPUTS) :]  # without predicting the map again
+            drawn = self.written[len(OUTPUTS) :]
             self.written = [] if all((self.path / name).exists() for name in drawn) else drawn
             if self.written:
                 self.write_report(summary)
@@ -282,12 +279,8 @@ class KFold:
 
     def write_report(self, summary: KFoldSummary) -> None:
         """Write figures and report of a summary from what lies in the folder, without predicting the map again."""
-        figures = map_figures(self.path / "out_of_fold.fits", summary, self.folds)
-        for stem, draw in figures.items():
-            for path in figure_paths(self.path / f"{stem}.png", self.config.figures):
-                write_figure(draw, path)
         records = {name: RunFolder(self.path / name).record() for name in self.names}
-        write_kfold_report(self.path / REPORT, summary, self.folds, records, figures, self.config.to_yaml())
+        write_kfold_report(self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.figures)
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""

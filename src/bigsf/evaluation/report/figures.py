@@ -89,6 +89,8 @@ def draw_reliability(axes: "Axes", reliability: Mapping[str, Reliability]) -> No
     reliability
         From "whole" and "truth" to the purity in bins.
     """
+    from matplotlib.patheffects import withStroke
+
     axes.plot([0, 1], [0, 1], color="0.7", label="perfect")
     for (kind, each), marker in zip(reliability.items(), "os", strict=False):
         axes.errorbar(
@@ -104,7 +106,8 @@ def draw_reliability(axes: "Axes", reliability: Mapping[str, Reliability]) -> No
         )
         for x, y, rows in zip(each.expected, each.measured, each.rows, strict=True):
             offset = (5, -11) if y > 0.05 else (5, 5)
-            axes.annotate(f"{rows:,}", (x, y), offset, textcoords="offset points", fontsize="x-small")
+            text = axes.annotate(f"{rows:,}", (x, y), offset, textcoords="offset points", fontsize="x-small")
+            text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     axes.set(xlabel="expected purity", ylabel="measured purity", xlim=(0, 1), ylim=(0, 1))
     axes.set_title("purity of rows of the catalogue; numbers: rows", loc="left", fontsize="medium")
     axes.grid(alpha=0.3)

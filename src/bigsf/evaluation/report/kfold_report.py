@@ -1,9 +1,8 @@
 """The folder of a k-fold -> its report.html: the map first, then all tables and figures."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from bigsf.evaluation.report.kfold_scores import (
     scores_section,
     thresholds_section,
 )
+from bigsf.evaluation.report.map_figures import map_figures
 from bigsf.evaluation.report.page import write_page
 from bigsf.evaluation.report.run_report import (
     RunRecord,
@@ -29,12 +29,10 @@ from bigsf.evaluation.report.run_report import (
 )
 from bigsf.evaluation.report.scores import headlines, scales_table
 from bigsf.evaluation.report.words import GLOSSARY, KINDS
+from bigsf.figures import FigureFormat, figure_paths, write_figure
 from bigsf.filaments.figure import MOST_IDS
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def write_kfold_report(
@@ -42,10 +40,10 @@ def write_kfold_report(
     summary: KFoldSummary,
     folds: Folds,
     records: Mapping[str, RunRecord],
-    figures: Mapping[str, Callable[[], "Figure"]],
     config_yaml: str,
+    figures: FigureFormat = "png",
 ) -> None:
-    """Write the report of a k-fold from what lies in its folder.
+    """Write the figures and the report of a k-fold from what lies in its folder, the report last.
 
     Parameters
     ----------
@@ -57,20 +55,24 @@ def write_kfold_report(
         The folds of the k-fold.
     records
         What each run recorded, by the name of its folder.
-    figures
-        What draws the out-of-fold map and its filaments, see `map_figures`.
     config_yaml
         The configuration.
+    figures
+        The format of the figures beside the page, in addition to PNG.
     """
     against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
     out_of_fold = path.with_name("out_of_fold.fits")
+    drawn = map_figures(out_of_fold, summary, folds)
+    for stem, draw in drawn.items():
+        for file in figure_paths(path.with_name(f"{stem}.png"), figures):
+            write_figure(draw, file)
     write_page(
         path,
         f"{path.parent.name}: {len(folds.splits)}-fold report",
         _head(summary, folds, against, read_provenance(out_of_fold), next(iter(records.values()))),
         {
             "The out-of-fold map": figure(
-                figures["out_of_fold"],
+                drawn["out_of_fold"],
                 "the out-of-fold map",
                 "The map, with the outlines of the target and of MASK: what is marked at the thresholds of validation. "
                 "Beside or below it: the probability of a filament, from models that did not learn from the area. "
@@ -78,7 +80,7 @@ def write_kfold_report(
                 "out_of_fold.fits holds all of it.",
             ),
             "Filaments": figure(
-                figures["filaments"],
+                drawn["filaments"],
                 "the filaments",
                 "The filaments of catalog.ecsv: spines, outlines and, as circles, the hubs where branches meet. The "
                 f"{MOST_IDS} longest have their id in the catalogue.",
