@@ -15,6 +15,7 @@ from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.evaluation.records import KFoldSummary
+from bigsf.evaluation.report.kfold_report import write_kfold_report
 from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
@@ -38,8 +39,11 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
-    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", lambda path, *_: path.touch())
+    def touch(path: Path, *_: Any) -> None:
+        for name in ("out_of_fold.png", "filaments.png", path.name):
+            path.with_name(name).touch()
+
+    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", touch)
 
 
 @pytest.fixture
@@ -204,6 +208,7 @@ def test_a_finished_kfold_gets_its_figures_in_another_format_without_a_predictio
     before = {name: (kfold_copy / name).read_bytes() for name in ("summary.json", "out_of_fold.fits", "catalog.ecsv")}
     config = KFold.from_folder(kfold_copy).config.model_copy(update={"figures": "pdf"})
     monkeypatch.setattr(KFold, "summarise", lambda *_: pytest.fail("the map was predicted again"))
+    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", write_kfold_report)
     kfold = KFold.from_config(config, write_folds=False)
     kfold.run()
     assert kfold.written == ["out_of_fold.png", "out_of_fold.pdf", "filaments.png", "filaments.pdf", "report.html"]
