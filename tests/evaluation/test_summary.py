@@ -54,6 +54,7 @@ def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
 def test_the_folder_holds_the_map_the_tables_and_the_summary(
     summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
 ) -> None:
+    (tmp_path / "filaments.pdf").touch()  # of a former map
     summary = summarise(load_folds(folds_path, patch_file))
     assert {path.name for path in tmp_path.iterdir()} == set(OUTPUTS)
     stored = KFoldSummary.load(tmp_path / "summary.json")

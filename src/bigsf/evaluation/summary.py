@@ -17,7 +17,7 @@ from bigsf.evaluation.out_of_fold import mask_of_test_folds, read_provenance, wr
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.review import make_review, write_candidates
-from bigsf.figures import FigureFormat, figure_paths
+from bigsf.figures import FORMATS, FigureFormat, figure_paths
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.stored_prediction import StoredPrediction
@@ -79,7 +79,8 @@ def summarise_kfold(
     """
     file = folds.patch_file
     fits_path, summary_path = path / "out_of_fold.fits", path / "summary.json"
-    for former in (summary_path, path / REPORT):  # so that no other map is taken for the one of these scores
+    figures = [path / f"{stem}{ending}" for stem in FIGURES for ending in FORMATS]
+    for former in (summary_path, path / REPORT, *figures):  # so that no other map is taken for the one of these scores
         former.unlink(missing_ok=True)
     thresholds = find_mask_thresholds(predictions.thresholds, folds)
     scales, tested = choose_scales(folds, folds.splits), mask_of_test_folds(folds)
