@@ -10,4 +10,5 @@ bigsf preprocess galaxy.fits --patch-size 64 --stride 8 --overwrite
 bigsf split galaxy.h5 -k 4 --k-train 2 --overwrite
 bigsf train "$here/first_map.yaml" --set data.path="$PWD/galaxy.h5" --set trainer.output_dir="$PWD/results" --overwrite
 bigsf segment results/first_map/best.pt map.fits --overwrite
-echo "See $PWD/map_segmented.png"
+python "$here/gallery.py" map.fits map_segmented.fits filaments.png
+echo "See $PWD/filaments.png and $PWD/map_segmented.png"

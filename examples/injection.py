@@ -19,12 +19,12 @@ The model should not have been trained on the map. For the map of a k-fold, repo
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from astropy.io import fits
 
 import bigsf
 from bigsf.evaluation.records import Recovery
-from bigsf.evaluation.report.figures import completeness_figure
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.ensemble import find_models
 
@@ -47,7 +47,10 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, R
     found = {
         name: bigsf.measure_recovery(family, predictor, thresholds, segmented) for name, family in families.items()
     }
-    completeness_figure(*found.values()).savefig(output / "recovery.png")
+    figure, both = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
+    for axes, family in zip(both, found.values(), strict=True):
+        bigsf.plot.completeness(family, ax=axes)
+    figure.savefig(output / "recovery.png")
     for name, recovery in found.items():
         recovery.save(output / f"recovery_{name}.json")
         for contrast, completeness in zip(recovery.contrast, recovery.completeness["BigSF"], strict=True):

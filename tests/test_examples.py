@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 
 import bigsf
+import gallery
 import injection
 import make_galaxy
 import whole_path
@@ -84,6 +85,14 @@ def test_make_galaxy_has_an_example_in_its_help(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit, match="0"):
         make_galaxy.main(["--help"])
     assert "example: make_galaxy.py" in capsys.readouterr().out
+
+
+def test_the_gallery_is_a_figure_in_the_format_of_its_ending(tmp_path: Path) -> None:
+    image = bigsf.simulate_galaxy(tmp_path / "map.fits", 192, 128, seed=2)
+    segmented = bigsf.segment("filaments-small", image, tmp_path / "found.fits", device="cpu").output
+    for ending, beginning in (("png", b"\x89PNG"), ("pdf", b"%PDF-")):
+        gallery.main(str(image), str(segmented), str(tmp_path / f"filaments.{ending}"))
+        assert (tmp_path / f"filaments.{ending}").read_bytes().startswith(beginning)
 
 
 def test_injected_filaments_are_looked_for(trained: Path, patch_path: Path, tmp_path: Path) -> None:

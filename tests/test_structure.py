@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "bigsf"
 
 ORDER = (
     "cli",
+    "plot",
     "simulation",
     "segmentation",
     "training",

@@ -13,6 +13,7 @@ if sys.platform == "win32":
     )
 
 if TYPE_CHECKING:
+    from bigsf import plot as plot
     from bigsf.evaluation.completeness import measure_recovery as measure_recovery
     from bigsf.evaluation.injected_planes import InjectedPlanes as InjectedPlanes
     from bigsf.evaluation.injection import inject as inject
@@ -72,14 +73,16 @@ _MODULES = {
 }
 """From each public name to the module that it is imported from."""
 
-__all__ = list(_MODULES)
+__all__ = [*_MODULES, "plot"]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module("bigsf.plot")
     if name not in _MODULES:
         raise AttributeError(f"module 'bigsf' has no attribute {name!r}")
     return getattr(importlib.import_module(f"bigsf.{_MODULES[name]}"), name)

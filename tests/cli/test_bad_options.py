@@ -10,7 +10,7 @@ import yaml
 from astropy.table import Table
 
 from bigsf.segmentation.config import SegmentConfig
-from conftest import Ended, Run, Sky
+from conftest import Ended, Run, Settings, Sky
 
 
 def test_wrong_use_of_options_is_a_usage_error_that_names_them(
@@ -59,6 +59,26 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
     ):
         assert message in ended(2, "segment", trained, patch_path, *options).err
     assert bigsf_command("segment", trained, image, "--precision", "fp8").code == 2
+
+
+@pytest.mark.parametrize("command", ["train", "kfold", "segment"])
+def test_an_unknown_format_of_figures_is_a_usage_error(command: str, bigsf_command: Run) -> None:
+    result = bigsf_command(command, "one", *(["other"] if command == "segment" else []), "--figures", "gif")
+    assert result.code == 2
+    assert "'gif' is not one of 'png'," in result.err
+
+
+def test_a_format_of_a_figure_that_is_not_drawn_is_refused(run_dict: Settings, ended: Ended, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run_dict(trackers=[{"type": "csv"}])))
+    assert "--figures pdf would do nothing" in ended(2, "train", "run.yaml", "--figures", "pdf").err
+
+
+def test_the_figure_of_a_run_is_written_in_another_format_too(run_dict: Settings, ended: Ended, tmp_path: Path) -> None:
+    run = run_dict(epochs=1, trackers=[{"type": "csv"}, {"type": "curves"}])
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    assert "curves.png, curves.svg" in ended(0, "train", "run.yaml", "--figures", "svg").out
+    (drawn,) = tmp_path.rglob("curves.svg")
+    assert drawn.read_text().rstrip().endswith("</svg>")
 
 
 def test_segment_reads_its_options_from_a_yaml_and_the_command_line_overrides_it(

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from bigsf.arrays import BoolArray
 from bigsf.cli.dry_run import describe_kfold
 from bigsf.evaluation.mask_thresholds import sampled_areas
-from bigsf.evaluation.summary import OUTPUTS
+from bigsf.evaluation.summary import outputs_of
 from bigsf.training.kfold_plan import count_windows
 from bigsf.training.trainer import Trainer
 from command_processes import write_yaml
@@ -47,7 +47,7 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
     assert 0 < int(times["injected filaments, at most"]) <= 2 * tested
     pixels = folds.patch_file.shape[0] * folds.patch_file.shape[1]
     assert f"# until all is done, the predicted maps take {decimal(4 * (4 * 5 + 6) * pixels)} of disk" in printed
-    assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(OUTPUTS)}.")
+    assert printed[-1].endswith(f": split_1, split_2, split_3, split_4, {', '.join(outputs_of('png'))}.")
 
 
 def test_a_dry_run_ends_as_the_run_itself_would(
@@ -66,6 +66,6 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     same = write_yaml(trained_kfold.parents[2] / "same.yaml", run_in(trained_kfold.parents[1]))
     said = ended(0, "kfold", same, "--dry-run").out
     assert "# split_1 is done\n" in said
-    assert f"Would write {trained_kfold}: {', '.join(OUTPUTS)}." in said
+    assert f"Would write {trained_kfold}: {', '.join(outputs_of('png'))}." in said
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out

@@ -25,7 +25,7 @@ RunDict = Callable[..., dict[str, Any]]
     ("name", "leave", "full"),
     [
         ("preprocess", 102_400, "image.h5"),  # enough for the planes, not for the positions
-        ("split", 102_400, "f.folds.json"),  # enough for the figure
+        ("split", 128_000, "f.folds.json"),  # enough for the figure, not for the FITS image
         ("segment", 40_000, ".image_segmented.fits.parts/0_0.f4"),  # not enough for what is predicted
     ],
 )

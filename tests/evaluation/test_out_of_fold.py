@@ -22,11 +22,6 @@ def constant_model(probability: float) -> StubModel:
     return StubModel(lambda image, _: torch.full_like(image, probability))
 
 
-@pytest.fixture(autouse=True)
-def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
-
-
 def test_the_mean_is_that_of_the_models_that_predicted_a_pixel() -> None:
     mean, std = ensemble_mean(PROBABILITIES)
     np.testing.assert_allclose(mean, [[0.3, 0.6, NAN]], rtol=1e-6)
@@ -47,7 +42,6 @@ def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_fi
     with fits.open(path) as hdus:
         planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
         assert dict(hdus["PROVENANCE"].data)["config"] == "a: 1"
-    assert path.with_suffix(".png").exists()
     valid = np.isfinite(patch_file.image[0])
     np.testing.assert_array_equal(planes["FOLD"], np.where(valid, folds.rows(0, patch_file.shape[0]), 0))
     for fold in range(1, 5):

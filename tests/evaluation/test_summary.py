@@ -10,7 +10,7 @@ from astropy.io import fits
 from bigsf.evaluation.baseline_scales import choose_scales
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
-from bigsf.evaluation.summary import OUTPUTS, REPORT, summarise_kfold
+from bigsf.evaluation.summary import OUTPUTS, summarise_kfold
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
 from bigsf.folds.splits import Split
@@ -20,11 +20,6 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.distributed import World
 from bigsf.training.shared_prediction import predicted_by
 from conftest import StubModel
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
 
 
 def run_scores(split: Split, number: int) -> RunScores:
@@ -60,8 +55,9 @@ def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
 def test_the_folder_holds_the_map_the_tables_and_the_summary(
     summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
 ) -> None:
+    (tmp_path / "filaments.pdf").touch()  # of a former map
     summary = summarise(load_folds(folds_path, patch_file))
-    assert {path.name for path in tmp_path.iterdir()} == set(OUTPUTS) - {REPORT}
+    assert {path.name for path in tmp_path.iterdir()} == set(OUTPUTS)
     stored = KFoldSummary.load(tmp_path / "summary.json")
     assert stored.model_dump_json() == summary.model_dump_json()
     assert list(stored.runs) == ["split_1", "split_2", "split_3", "split_4"]

@@ -6,9 +6,10 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from bigsf.arrays import Float64Array, FloatArray
-from bigsf.figures import new_figure, png_of
+from bigsf.figures import drawn, new_figure
 from bigsf.maps.outlines import MOST_NUMBERS, draw_outlines
-from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
+from bigsf.maps.quicklook import quicklook_figure
+from bigsf.maps.subsampled import SubsampledPlanes
 from conftest import galactic_header
 
 
@@ -37,9 +38,9 @@ def lines_of(axes: Any) -> list[Float64Array]:
 
 def test_outlines_lie_on_their_pixels() -> None:
     axes = axes_of_a_map()
-    draw_outlines(axes, [box(8, 24, 4, 40)], step=4, x0=5)
-    np.testing.assert_allclose(lines_of(axes)[0].min(axis=0), [1, 2])  # x, y
-    np.testing.assert_allclose(lines_of(axes)[0].max(axis=0), [11, 3])
+    draw_outlines(axes, [box(8, 24, 4, 40)])
+    np.testing.assert_allclose(lines_of(axes)[0].min(axis=0), [24, 8])  # x, y
+    np.testing.assert_allclose(lines_of(axes)[0].max(axis=0), [64, 12])
 
 
 def test_the_longest_get_their_numbers_beside_them() -> None:
@@ -84,7 +85,7 @@ def test_the_quicklook_draws_them_over_the_map_alone(shape: tuple[int, int]) -> 
     outlines = [box(4, 10, 6, 20), box(10, shape[1] - 30, 3, 25)]
 
     def draw() -> Any:
-        return quicklook_figure(subsampled, galactic_header(*shape[::-1]), "map", 0.5, outlines=outlines)
+        return quicklook_figure(subsampled, galactic_header(*shape[::-1]), "cm-2", "map", 0.5, outlines=outlines)
 
     figure = draw()
     panels = [axes for axes in figure.axes if axes.images]
@@ -92,6 +93,6 @@ def test_the_quicklook_draws_them_over_the_map_alone(shape: tuple[int, int]) -> 
     assert not any(axes.collections or axes.texts for axes in panels[1::2])
     assert [text.get_text() for axes in panels[::2] for text in axes.texts].count("1") == 1
     assert [text.get_text() for axes in panels[::2] for text in axes.texts].count("2") == 1
-    assert png_of(draw, "map.png")
-    plain = quicklook_figure(subsampled, galactic_header(*shape[::-1]), "map", 0.5)
+    assert drawn(draw, "map.png")
+    plain = quicklook_figure(subsampled, galactic_header(*shape[::-1]), "cm-2", "map", 0.5)
     assert not any(axes.collections or axes.texts for axes in plain.axes if axes.images)

@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from matplotlib.image import imread
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from bigsf.arrays import FloatArray
@@ -141,12 +142,31 @@ def test_a_hips_is_a_folder_that_is_replaced_only_where_it_is_one(
     ]
 
 
+def test_the_quicklook_is_written_in_another_format_too(trained: Path, other_map: Path, tmp_path: Path) -> None:
+    for figures, beginning in (("pdf", b"%PDF-"), ("svg", b"<?xml")):
+        output = tmp_path / f"{figures}.fits"
+        report = segment(trained / "best.pt", other_map, output, figures=figures)
+        assert report.outputs == [output, output.with_suffix(".png"), output.with_suffix(f".{figures}")]
+        assert all(path.exists() for path in report.outputs)
+        assert output.with_suffix(f".{figures}").read_bytes().startswith(beginning)
+        assert imread(output.with_suffix(".png")).ndim == 3
+    for ending in (".fits", ".png"):
+        (tmp_path / f"pdf{ending}").unlink()
+    with pytest.raises(UsageError, match=r"pdf\.pdf exists already"):
+        segment(trained / "best.pt", other_map, tmp_path / "pdf.fits", figures="pdf")
+
+
+def test_an_unknown_format_of_figures_is_one_message(trained: Path, other_map: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"figures: .*'png', 'pdf' or 'svg'"):
+        segment(trained / "best.pt", other_map, tmp_path / "out.fits", figures="gif")
+
+
 def test_the_quicklook_gets_the_outlines_of_products_of_filaments(
     segmented: Segmented, other_map: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
 
-    def save(draw: Callable[[], Any], path: Path, _: str) -> None:
+    def save(draw: Callable[[], Any], path: Path, _: Path) -> None:
         draw()
         path.touch()
 

@@ -15,7 +15,8 @@ from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.evaluation.records import KFoldSummary
-from bigsf.evaluation.summary import OUTPUTS
+from bigsf.evaluation.report.kfold_report import write_kfold_report
+from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds, write_folds
 from bigsf.lock import lock_folder
@@ -39,8 +40,11 @@ NAMES = ["split_1", "split_2", "split_3", "split_4"]
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.evaluation.out_of_fold.save_figure", lambda _, path, __: path.touch())
-    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", lambda path, *_: path.touch())
+    def touch(path: Path, *_: Any) -> None:
+        for name in ("out_of_fold.png", "filaments.png", path.name):
+            path.with_name(name).touch()
+
+    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", touch)
 
 
 @pytest.fixture
@@ -194,9 +198,24 @@ def test_what_is_lost_of_a_finished_kfold_is_made_again(lost: str, kfold_copy: P
     (kfold_copy / lost).unlink()
     kfold = KFold.from_folder(kfold_copy)
     kfold.run()
-    assert kfold.written == list(OUTPUTS)
+    assert kfold.written == outputs_of("png")
     assert (kfold_copy / lost).exists()
     assert (kfold_copy / "summary.json").read_text() == before
+
+
+def test_a_finished_kfold_gets_its_figures_in_another_format_without_a_prediction(
+    kfold_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: (kfold_copy / name).read_bytes() for name in ("summary.json", "out_of_fold.fits", "catalog.ecsv")}
+    config = KFold.from_folder(kfold_copy).config.model_copy(update={"figures": "pdf"})
+    monkeypatch.setattr(KFold, "summarise", lambda *_: pytest.fail("the map was predicted again"))
+    monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", write_kfold_report)
+    kfold = KFold.from_config(config, write_folds=False)
+    kfold.run()
+    assert kfold.written == ["out_of_fold.png", "out_of_fold.pdf", "filaments.png", "filaments.pdf", "report.html"]
+    for name in ("out_of_fold.pdf", "filaments.pdf"):
+        assert (kfold_copy / name).read_bytes()[:5] == b"%PDF-"
+    assert {name: (kfold_copy / name).read_bytes() for name in before} == before
 
 
 def test_a_summary_that_is_damaged_or_of_other_runs_is_made_again(kfold_copy: Path) -> None:

@@ -11,7 +11,7 @@ from bigsf.evaluation.injected_planes import TILE_PX
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.evaluation.predictions import MOST_TILES
 from bigsf.evaluation.stored_baselines import BASELINE_NAMES
-from bigsf.evaluation.summary import OUTPUTS
+from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.config import SegmentConfig
@@ -78,7 +78,7 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
     if not only:
         warn_of_untested_folds(folds)
         steps += _prediction_steps(trainer, window_s)
-        names += OUTPUTS
+        names += outputs_of(config.figures)
     _print_steps(steps)
     if not only:
         print_line(f"# until all is done, the predicted maps take {decimal(_bytes_until_done(folds))} of disk")

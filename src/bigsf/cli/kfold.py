@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bigsf.cli.display import print_summary
-from bigsf.cli.options import Device, DryRun, Overwrite, Quiet, RunFile, Settings, TimeLimit, seconds
+from bigsf.cli.options import (
+    Device,
+    DryRun,
+    Figures,
+    Overwrite,
+    Quiet,
+    RunFile,
+    Settings,
+    TimeLimit,
+    seconds,
+    with_figures,
+)
 from bigsf.console import print_line
 
 if TYPE_CHECKING:
@@ -16,6 +27,7 @@ def kfold(
     config: RunFile,
     only: Annotated[int | None, typer.Option(help="Train this split alone (from 1): for job arrays.")] = None,
     settings: Settings = None,
+    figures: Figures = None,
     device: Device = None,
     time_limit: TimeLimit = None,
     overwrite: Overwrite = False,
@@ -32,7 +44,7 @@ def kfold(
     from bigsf.training.trainer import Trainer
 
     time_limit_s = seconds(time_limit)
-    run = RunConfig.from_yaml(config, settings or ())
+    run = RunConfig.from_yaml(config, with_figures(settings, figures))
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 

@@ -8,6 +8,7 @@ import typer
 
 from bigsf.config import Config
 from bigsf.errors import UsageError
+from bigsf.figures import FigureFormat
 from bigsf.files import with_home
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
@@ -66,6 +67,11 @@ def number_or_path(text: str) -> float | Path:
         return Path(text)
 
 
+def with_figures(settings: Sequence[str] | None, figures: str | None) -> list[str]:
+    """Return the values of --set, with that of --figures as the last of them."""
+    return [*(settings or ()), *([f"figures={figures}"] if figures else [])]
+
+
 def named_paths(option: str, texts: Sequence[str]) -> dict[str, Path]:
     """Return the paths of an option NAME=PATH, which may be given several times, by name.
 
@@ -84,6 +90,11 @@ def named_paths(option: str, texts: Sequence[str]) -> dict[str, Path]:
         paths[name] = with_homes(Path(path))
     return paths
 
+
+Figures = Annotated[
+    FigureFormat | None,
+    typer.Option(help="Write figures in this format too, beside the PNG: for papers. [default: png]"),
+]
 
 Region = Annotated[
     Any,

@@ -11,6 +11,7 @@ from bigsf.cli.options import (
     Channel,
     Device,
     DryRun,
+    Figures,
     Hdu,
     Missing,
     OptionsFile,
@@ -152,6 +153,7 @@ def segment(
         Path | None, typer.Option(help="Sure background, for scores of labelled pixels beside those of all.")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="Score against every structure, where it is known.")] = None,
+    figures: Figures = None,
     config: OptionsFile = None,
     device: Device = None,
     trust: Trust = False,
@@ -192,6 +194,7 @@ def segment(
         "products": products,
         "prefix": prefix,
         "distance": distance,
+        "figures": figures,
         "measure": named_paths("measure", measure or []),
     }
     resolved = config_from(SegmentConfig, options, config)

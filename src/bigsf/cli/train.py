@@ -5,8 +5,20 @@ from typing import Annotated
 import typer
 
 from bigsf.cli.display import print_scores
-from bigsf.cli.options import Device, DryRun, Overwrite, Quiet, RunFile, Settings, TimeLimit, seconds
+from bigsf.cli.options import (
+    Device,
+    DryRun,
+    Figures,
+    Overwrite,
+    Quiet,
+    RunFile,
+    Settings,
+    TimeLimit,
+    seconds,
+    with_figures,
+)
 from bigsf.console import print_line
+from bigsf.errors import UsageError
 
 
 def _print_schema(wanted: bool) -> None:
@@ -27,6 +39,7 @@ Schema = Annotated[
 def train(
     config: RunFile,
     settings: Settings = None,
+    figures: Figures = None,
     device: Device = None,
     overwrite: Overwrite = False,
     time_limit: TimeLimit = None,
@@ -35,12 +48,17 @@ def train(
     schema: Schema = False,
 ) -> None:
     """Train one model on one split of the folds, and score it on the test folds."""
+    from bigsf.training.components.trackers import CurvesConfig
     from bigsf.training.launcher import join_world
     from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
 
     time_limit_s = seconds(time_limit)
-    run = RunConfig.from_yaml(config, settings or ())
+    run = RunConfig.from_yaml(config, with_figures(settings, figures))
+    if figures and not any(isinstance(tracker, CurvesConfig) for tracker in run.trainer.trackers):
+        raise UsageError(
+            f"--figures {figures} would do nothing: trainer.trackers leave out curves, the figure of a run."
+        )
     if dry_run:
         from bigsf.cli.dry_run import describe_run
 
@@ -49,7 +67,14 @@ def train(
     with join_world(device) as world:
         trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)
         print_scores(trainer.train(time_limit_s))
-    names = ["best.pt", "last.pt", "metrics.csv", "curves.png", "scores.json", "report.html"]
+    names = [
+        "best.pt",
+        "last.pt",
+        "metrics.csv",
+        *(path.name for path in trainer.folder.curves),
+        "scores.json",
+        "report.html",
+    ]
     written = [name for name in names if (trainer.folder.path / name).exists()]
     print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")
     print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")

@@ -165,8 +165,8 @@ def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]
         Completeness of injected filaments against contrast.
     """
     file = folds.patch_file
-    with FitsImage(out_of_fold) as probability, FitsImage(out_of_fold, "MASK") as marked:
-        table, components, width_px, contrast = measure_filaments(_cleaned(marked, probability), file, probability)
+    with FitsImage(out_of_fold) as probability:
+        table, components, width_px, contrast = measure_filaments(cleaned_mask(out_of_fold), file, probability)
     fold = components.folds(folds)
     values: dict[str, npt.NDArray[Any]] = {
         "probability_std": _spread(components, folds, out_of_fold),
@@ -189,12 +189,13 @@ def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]
     return KFoldCatalogue(table, components, fold)
 
 
-def _cleaned(marked: FitsImage, probability: FitsImage) -> BoolArray:
-    """Return the mask without the components that `CLEANING` leaves out, `(ny, nx)`."""
-    mask, valid = np.zeros((2, *marked.shape), np.bool_)
-    for y0, y1 in row_chunks(marked.shape):
-        mask[y0:y1] = marked.read(y0, y1) > 0
-        valid[y0:y1] = np.isfinite(probability.read(y0, y1))
+def cleaned_mask(out_of_fold: Path) -> BoolArray:
+    """Return MASK of an out-of-fold map without the components that `CLEANING` leaves out, `(ny, nx)`."""
+    with FitsImage(out_of_fold) as probability, FitsImage(out_of_fold, "MASK") as marked:
+        mask, valid = np.zeros((2, *marked.shape), np.bool_)
+        for y0, y1 in row_chunks(marked.shape):
+            mask[y0:y1] = marked.read(y0, y1) > 0
+            valid[y0:y1] = np.isfinite(probability.read(y0, y1))
     return CLEANING(mask, valid=valid)
 
 

@@ -15,12 +15,10 @@ from bigsf.errors import DataError
 from bigsf.evaluation.baseline_scales import BaselineTiles
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold, models_of_fold
-from bigsf.figures import save_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.leakage import covered
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_writer import FitsWriter
-from bigsf.maps.quicklook import SubsampledPlanes, quicklook_figure
 from bigsf.maps.tiling import Tile, in_bands
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.predicted_band import BandPredictor, PixelMask
@@ -48,7 +46,7 @@ def write_out_of_fold(
     baselines: BaselineTiles,
     config_yaml: str,
 ) -> OutOfFold:
-    """Predict the out-of-fold map, write it and its quicklook, and score it.
+    """Predict the out-of-fold map, write it, and score it.
 
     The FITS file holds
 
@@ -61,7 +59,7 @@ def write_out_of_fold(
     Parameters
     ----------
     path
-        The FITS file. The quicklook has the same name with the suffix `.png`.
+        The FITS file.
     predictor
         One model for each split of the folds.
     folds
@@ -82,36 +80,26 @@ def write_out_of_fold(
     by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
     ensembles = ensemble_of_fold(folds)
     result = OutOfFold(MapScores(folds, baselines), SeamContrast(), np.zeros(2, np.int64))
-    subsampled = SubsampledPlanes(file.shape)
-    png = path.with_suffix(".png")
-    with Outputs(path, png, follow_links=False).writing() as files:
-        with (
-            FitsWriter(files[path], file.shape, header, kinds, [table]) as writer,
-            console.progress("out-of-fold map", file.shape[0], "rows") as advance,
-        ):
-            bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
-            for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
-                mean, std = ensemble_mean(probabilities)
-                marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
-                predicted = np.isfinite(mean)
-                fold = np.where(predicted, folds.rows(y0, y1), 0)
-                writer.write("PRIMARY", y0, mean)
-                writer.write("MASK", y0, marked["whole"])
-                writer.write("FOLD", y0, fold)
-                if "STD" in kinds:
-                    writer.write("STD", y0, std)
-                result.scores.update(y0, y1, predicted, mean, marked)
-                result.seams.update(mean, ensembles[fold])
-                seen = (np.isfinite(probabilities) & _learnt_from(folds, y0, y1)).any(axis=0)
-                result.seen += [seen.sum(), (seen & (file.labels()[1][y0:y1] > 0)).sum()]
-                subsampled.add(y0, image=file.read_rows(y0, y1)[0], probability=mean)
-        title = f"{file.path.name}, out of fold"
-        threshold = float(np.mean(np.array(by_kind["whole"], np.float32)))
-        save_figure(
-            lambda: quicklook_figure(subsampled, header, title, threshold, "out-of-fold probability"),
-            files[png],
-            png.name,
-        )
+    with (
+        Outputs(path, follow_links=False).writing() as files,
+        FitsWriter(files[path], file.shape, header, kinds, [table]) as writer,
+        console.progress("out-of-fold map", file.shape[0], "rows") as advance,
+    ):
+        bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
+        for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
+            mean, std = ensemble_mean(probabilities)
+            marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
+            predicted = np.isfinite(mean)
+            fold = np.where(predicted, folds.rows(y0, y1), 0)
+            writer.write("PRIMARY", y0, mean)
+            writer.write("MASK", y0, marked["whole"])
+            writer.write("FOLD", y0, fold)
+            if "STD" in kinds:
+                writer.write("STD", y0, std)
+            result.scores.update(y0, y1, predicted, mean, marked)
+            result.seams.update(mean, ensembles[fold])
+            seen = (np.isfinite(probabilities) & _learnt_from(folds, y0, y1)).any(axis=0)
+            result.seen += [seen.sum(), (seen & (file.labels()[1][y0:y1] > 0)).sum()]
     return result
 
 

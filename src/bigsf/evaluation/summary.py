@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from bigsf.config import Config
 from bigsf.errors import DataError
 from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
 from bigsf.evaluation.completeness import measure_recovery
@@ -17,6 +17,7 @@ from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.evaluation.stored_baselines import StoredBaselines
+from bigsf.figures import FORMATS, FigureFormat, figure_paths
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.models.stored_prediction import StoredPrediction
@@ -24,17 +25,18 @@ from bigsf.outputs import Outputs
 from bigsf.version import __version__
 
 REPORT = "report.html"
-OUTPUTS = (
-    "out_of_fold.fits",
-    "out_of_fold.png",
-    "catalog.ecsv",
-    "review.ecsv",
-    "review.reg",
-    "summary.json",
-    REPORT,
-)
-"""What a k-fold writes once its models are trained: the out-of-fold map and its quicklook, the catalogue of its
-filaments, the candidates for a person's look as a table and as regions, all scores, and, last, the report of them."""
+FIGURES = ("out_of_fold", "filaments")
+"""The stems of the figures of a k-fold: the out-of-fold map, and the gallery of its filaments."""
+
+_TABLES = ("catalog.ecsv", "review.ecsv", "review.reg")
+OUTPUTS = ("out_of_fold.fits", *_TABLES, "summary.json")
+"""What a k-fold writes once its models are trained: the out-of-fold map, the catalogue of its filaments, the candidates
+for a person's look as a table and as regions, and all scores."""
+
+
+def outputs_of(figures: FigureFormat) -> list[str]:
+    """Return the names of all that a k-fold writes in the end: `OUTPUTS`, the figures, and last the report."""
+    return [*OUTPUTS, *(path.name for stem in FIGURES for path in figure_paths(Path(f"{stem}.png"), figures)), REPORT]
 
 
 def summarise_kfold(
@@ -49,7 +51,7 @@ def summarise_kfold(
 ) -> KFoldSummary:
     """Score the out-of-fold map of a k-fold, and write both.
 
-    The folder then holds the files of `OUTPUTS`, but for the report.
+    The folder then holds the files of `OUTPUTS`.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ def summarise_kfold(
     """
     file = folds.patch_file
     fits_path, summary_path = path / "out_of_fold.fits", path / "summary.json"
-    for former in (summary_path, path / REPORT):  # so that no other map is taken for the one of these scores
+    figures = [path / f"{stem}{ending}" for stem in FIGURES for ending in FORMATS]
+    for former in (summary_path, path / REPORT, *figures):  # so that no other map is taken for the one of these scores
         former.unlink(missing_ok=True)
     thresholds = find_mask_thresholds(predictions.thresholds, folds)
     baselines, tested = StoredBaselines(predictions.baselines), mask_of_test_folds(folds)
@@ -130,7 +133,7 @@ def summarise_kfold(
     return summary
 
 
-def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mapping[str, Any]) -> KFoldSummary | None:
+def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Config) -> KFoldSummary | None:
     """Return the summary in the folder of a k-fold where nothing is left to predict; otherwise None.
 
     Parameters
@@ -142,7 +145,7 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mappin
     settings
         How the out-of-fold map is to be predicted: `out_of_fold` of the configuration.
     """
-    needed = [path / name for name in OUTPUTS if not name.endswith((".png", ".html"))]
+    needed = [path / name for name in OUTPUTS]
     if not all(file.is_file() and not file.is_symlink() for file in needed):
         return None
     try:
@@ -153,12 +156,12 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Mappin
     of_these = {name: run.model_dump_json() for name, run in summary.runs.items()} == {
         name: run.model_dump_json() for name, run in runs.items()
     }
-    return summary if of_these and made["out_of_fold"] == settings else None
+    return summary if of_these and made["out_of_fold"] == settings.model_dump(mode="json") else None
 
 
 def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:
     """Write the catalogue, and the candidates for a person's look as a table and as regions; all of them or none."""
-    names = catalog, review, regions = [path / name for name in OUTPUTS[2:5]]
+    names = catalog, review, regions = [path / name for name in _TABLES]
     candidates, outlines = make_review(folds, path / "out_of_fold.fits", catalogue, thresholds)
     with Outputs(*names, follow_links=False).writing() as files:
         catalogue.table.write(files[catalog], format="ascii.ecsv", overwrite=True)

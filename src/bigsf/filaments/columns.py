@@ -9,6 +9,7 @@ from astropy import units
 from astropy.table import Column, Table
 
 from bigsf.filaments.levels import RING_PX
+from bigsf.maps.map_units import is_column_density, parse_unit
 from bigsf.version import __version__
 
 
@@ -143,19 +144,6 @@ _ROUNDED = {
     "area_arcmin2",
 }
 """Columns that are rounded to 1e-6, which is far below a pixel."""
-
-
-def parse_unit(text: str) -> units.UnitBase | None:
-    """Return a unit of a header, or None where there is none or astropy does not know it."""
-    try:
-        return units.Unit(text) if text else None
-    except ValueError:
-        return None
-
-
-def is_column_density(unit: units.UnitBase | None) -> bool:
-    """Tell whether a unit is that of a number per area, such as 1/cm2."""
-    return unit is not None and unit.is_equivalent(units.Unit("cm-2"))
 
 
 def column(name: str, field: Field, values: npt.NDArray[Any], unit: str = "") -> Column:

@@ -9,7 +9,7 @@ from astropy import constants, units
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import DataError
-from bigsf.filaments.columns import is_column_density, parse_unit
+from bigsf.maps.map_units import is_column_density, parse_unit
 
 MASS_PER_H2 = 2.8 * 1.00782503 * constants.u
 """Mass of the gas per molecule of hydrogen: 2.8 hydrogen atoms (Kauffmann et al. 2008, A&A 487, 993, appendix A.1)."""

@@ -61,7 +61,7 @@ def write_folds(folds: Folds, path: Path) -> None:
     """Write the files of folds; see `folds_outputs`."""
     with folds_outputs(path).writing() as files:
         png = path.with_suffix(".png")
-        save_figure(lambda: folds_figure(folds), files[png], png.name)
+        save_figure(lambda: folds_figure(folds), files[png], png)
         with files[path.with_suffix(".fits")].open("wb") as file:
             _area_image(folds).writeto(file)
         files[path].write_text(_json_of(folds), encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigsf.arrays import Float64Array
+from bigsf.arrays import Float64Array, IntArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ _PLACES = 16  # points of an outline beside which its number may stand, at most
 _DIRECTIONS = np.array([[np.cos(angle), np.sin(angle)] for angle in np.deg2rad(np.arange(90, 450, 45))])
 
 
-def draw_outlines(axes: "Axes", outlines: Sequence[Float64Array], step: int = 1, x0: int = 0) -> None:
+def draw_outlines(axes: "Axes", outlines: Sequence[Float64Array]) -> None:
     """Draw outlines over a map, and the numbers of the longest ones beside them, where no two numbers overlap.
 
     Parameters
@@ -29,23 +29,34 @@ def draw_outlines(axes: "Axes", outlines: Sequence[Float64Array], step: int = 1,
         Of the map, with its limits set. Its figure is laid out here.
     outlines
         Points (y, x) in pixels of the map, `(n, 2)` each; their numbers are 1, 2, ...
-    step
-        Pixels of the map per pixel that is drawn.
-    x0
-        The first column that is drawn, in pixels as they are drawn.
     """
     from matplotlib.collections import LineCollection
 
-    lines = [outline[:, ::-1] / step - np.array([x0, 0]) for outline in outlines]  # (x, y)
+    lines = [outline[:, ::-1] for outline in outlines]  # (x, y)
     length = np.array([np.hypot(*np.diff(line, axis=0).T).sum() for line in lines])
     longest = np.argsort(-length, kind="stable")[:MOST_NUMBERS]
     widths = np.full(len(lines), 0.5)
     widths[longest] = 1.2
     axes.add_collection(LineCollection(lines, colors=_COLOUR, linewidths=widths), autolim=False)
+    write_numbers(axes, lines, longest)
+
+
+def write_numbers(axes: "Axes", lines: Sequence[Float64Array], numbers: IntArray) -> None:
+    """Write the numbers of some lines, from 1, beside them, where no two numbers overlap; else leave them out.
+
+    Parameters
+    ----------
+    axes
+        Of the map, with its limits set. Its figure is laid out here.
+    lines
+        Points (x, y) in the coordinates of the axes, `(n, 2)` each.
+    numbers
+        The lines that get their number, counted from 0, in the order in which they choose their places.
+    """
     axes.get_figure().draw_without_rendering()  # type: ignore[union-attr]  # it has a figure, whose layout is due
     places = _Places(axes, lines)
     left, right = axes.get_xlim()
-    for number in longest:
+    for number in numbers:
         if left <= lines[number][:, 0].mean() < right:  # else it belongs to another strip of the map
             places.write(str(number + 1), lines[number])
 

@@ -1,6 +1,5 @@
-"""Planes of a map -> figures: the quicklook of a segmentation, contours, and what other figures of maps share."""
+"""A map, its probability and its masks -> figures of them, one strip below the other where the map is wide."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -8,174 +7,164 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array, FloatArray
-from bigsf.figures import PALETTE, new_figure
+from bigsf.figures import PALETTE, legend_above, new_figure
+from bigsf.maps.map_axes import add_colour_bar, add_scale, label_axes, show_image, show_outline, show_plane
 from bigsf.maps.outlines import draw_outlines
+from bigsf.maps.subsampled import SubsampledPlanes
 from bigsf.maps.wcs import celestial_wcs, lies_on_equator, recentred
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-_MOST_PIXELS = 1500 * 1500
-"""Pixels of a plane as it is drawn, at most: about as many as a figure shows."""
 
 TARGET_COLOUR = PALETTE["sky blue"]
 """The colour of the outlines of the target; with that of the mask, the colour-blind tell them apart on grey."""
 
-_MARKED_COLOUR = PALETTE["orange"]
+MASK_COLOUR = PALETTE["orange"]
+"""The colour of the outlines of MASK."""
+
+_OUTLINES = {"target": TARGET_COLOUR, "MASK": MASK_COLOUR}
 
 
-def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int:
-    """Return n such that every n-th row and column of a plane (ny, nx) hold no more pixels than are drawn."""
-    step = max(1, math.isqrt(math.prod(shape) // most_pixels))
-    while math.prod(math.ceil(length / step) for length in shape) > most_pixels:
-        step += 1
-    return step
-
-
-class SubsampledPlanes:
-    """Every n-th row and column of planes, taken while the planes are read by rows.
+def draw_map(
+    axes: "Axes",
+    image: FloatArray,
+    header: fits.Header,
+    unit: str = "",
+    masks: dict[str, npt.NDArray[Any]] | None = None,
+    step: int = 1,
+    x0: int = 0,
+) -> None:
+    """Draw a map in grey with the outlines of masks, a scale bar and the beam.
 
     Parameters
     ----------
-    shape
-        (ny, nx) of the full planes.
-    most_pixels
-        Pixels of a subsampled plane, at most.
-
-    Attributes
-    ----------
-    step
-        Pixels of the full planes per pixel of the subsampled ones.
+    axes
+        Where to draw.
+    image
+        The map `(ny, nx)`, NaN where missing.
+    header, unit
+        The header and the unit (BUNIT) of the map.
+    masks
+        From "target" and "MASK" to planes that are 1 there, `(ny, nx)` each.
+    step, x0
+        As for `show_plane`.
     """
+    show_image(axes, image, header, unit, step, x0, cmap="gray")
+    for name, mask in (masks or {}).items():
+        show_outline(axes, mask, name, _OUTLINES[name], step, x0)
+    add_scale(axes, header)
+    label_axes(axes)
 
-    def __init__(self, shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> None:
-        self.shape = shape
-        self.step = drawing_step(shape, most_pixels)
-        self._rows: dict[str, list[npt.NDArray[Any]]] = {}
 
-    def add(self, y0: int, **planes: npt.NDArray[Any]) -> None:
-        """Subsample the next rows `(rows, nx)` of planes by name, from row y0 on."""
-        first = -y0 % self.step
-        for name, rows in planes.items():
-            self._rows.setdefault(name, []).append(rows[first :: self.step, :: self.step].copy())
+def draw_probability(
+    axes: "Axes",
+    probability: FloatArray,
+    header: fits.Header,
+    label: str = "probability",
+    threshold: float | None = None,
+    mask: npt.NDArray[Any] | None = None,
+    step: int = 1,
+    x0: int = 0,
+) -> None:
+    """Draw a probability from 0 to 1, grey where it is NaN, a scale bar and the beam.
 
-    def plane(self, name: str) -> npt.NDArray[Any]:
-        """Return a subsampled plane."""
-        return np.concatenate(self._rows[name])
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    probability
+        `(ny, nx)`.
+    header
+        The header of the map.
+    label
+        Label of the colour bar.
+    threshold
+        The probability from which a pixel is marked, for a line on the colour bar.
+    mask
+        1 where MASK is to be outlined, `(ny, nx)`.
+    step, x0
+        As for `show_plane`.
+    """
+    shown = show_plane(axes, probability, step, x0, cmap="viridis", vmin=0, vmax=1)
+    add_colour_bar(axes, shown, label, () if threshold is None else [threshold])
+    if mask is not None:
+        show_outline(axes, mask, "MASK", PALETTE["vermilion"], step, x0)  # seen on all of viridis
+    add_scale(axes, header)
+    label_axes(axes)
 
 
 def quicklook_figure(
     subsampled: SubsampledPlanes,
     header: fits.Header,
+    unit: str,
     title: str,
-    threshold: float,
+    threshold: float | None,
     label: str = "probability",
     outlines: Sequence[Float64Array] = (),
 ) -> "Figure":
-    """Return a figure of a map and its probability, on WCS axes where there is a WCS.
-
-    Where there are outlines, they are drawn over the map, and the longest are numbered.
+    """Return a figure of a map with the outlines of its masks, and of its probability.
 
     Parameters
     ----------
     subsampled
-        The planes `image` and `probability`.
-    header
-        Header of the map. Its WCS labels the axes.
+        The planes `image` and `probability` and, where there are such, `target` and `MASK`.
+    header, unit
+        The header and the unit (BUNIT) of the map. The WCS of the header labels the axes.
     title
         Title of the figure.
     threshold
-        The probability threshold to name at the colour bar.
+        The probability from which a pixel is marked; None where it is not known.
     label
-        Label of the colour bar of the probability.
+        What the probability is.
     outlines
         The outline of each filament, in the order of their numbers: points (y, x) in pixels of the full planes,
-        `(n, 2)` each.
+        `(n, 2)` each. The longest are numbered. They stand in the place of the outline of MASK.
     """
-    image, probability = subsampled.plane("image"), subsampled.plane("probability")
-    strips = _Strips(subsampled, header)
+    image, probability, step = subsampled.plane("image"), subsampled.plane("probability"), subsampled.step
+    names = [name for name in _OUTLINES if name in subsampled and not (outlines and name == "MASK")]
+    masks = {name: subsampled.plane(name) for name in names}
+    strips = Strips((image.shape[0], image.shape[1]), step, header)
     side_by_side = image.shape[1] < 2.5 * image.shape[0] and len(strips) == 1
-    figure, new_axes = strips.figure(panels=2, side_by_side=side_by_side)
-    scaled, name, low, high = stretched(image)
-    panels: tuple[tuple[FloatArray, dict[str, Any], str], ...] = (
-        (scaled, {"cmap": "magma", "vmin": low, "vmax": high}, name),
-        (probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}, f"{label}\n(threshold {threshold:.2f})"),
-    )
+    figure, new_axes = strips.figure(2, side_by_side)
     drawn_maps = []
-    for strip, (x0, x1) in enumerate(strips):
-        for panel, (plane, style, text) in enumerate(panels):
-            axes = new_axes(strip, panel)
-            shown = axes.imshow(plane[:, x0:x1], origin="lower", aspect="equal", **style)
-            axes.set_facecolor("0.8")
-            if strip == 0 and panel == 0:
-                axes.set_title(title, loc="left", parse_math=False)  # a file name may hold dollar signs
-            figure.colorbar(shown, ax=axes, label=text, fraction=0.05, pad=0.01)
-            if panel == 0:
-                drawn_maps.append((axes, x0))
-    for axes, x0 in drawn_maps if outlines else ():
-        draw_outlines(axes, outlines, subsampled.step, x0)
-    return figure
-
-
-def contours_figure(subsampled: SubsampledPlanes, header: fits.Header, label: str = "probability") -> "Figure":
-    """Return a figure of a map in grey with the outlines of the target and of the predicted mask, and its probability.
-
-    Parameters
-    ----------
-    subsampled
-        The planes `image`, `target`, `marked` and `probability`.
-    header
-        Header of the map. Its WCS labels the axes.
-    label
-        Label of the colour bar of the probability.
-    """
-    from matplotlib.lines import Line2D
-
-    strips = _Strips(subsampled, header)
-    figure, new_axes = strips.figure(panels=2)
-    scaled, name, low, high = stretched(subsampled.plane("image"))
-    outlines = {"target": TARGET_COLOUR, "marked": _MARKED_COLOUR}
-    for strip, (x0, x1) in enumerate(strips):
+    for strip, (first, end) in enumerate(strips):
+        x0 = first * step
+        part, pad = strips.name(strip), 20.0 if masks and strip == 0 else None  # in points, for the legend
         axes = new_axes(strip, 0)
-        shown = axes.imshow(scaled[:, x0:x1], origin="lower", aspect="equal", cmap="gray", vmin=low, vmax=high)
-        for plane, colour in outlines.items():
-            mask = subsampled.plane(plane)[:, x0:x1] > 0
-            if mask.any() and not mask.all():
-                axes.contour(mask, levels=[0.5], colors=colour, linewidths=0.8)
-        figure.colorbar(shown, ax=axes, label=name, fraction=0.05, pad=0.01)
+        cut = {name: mask[:, first:end] for name, mask in masks.items()}
+        draw_map(axes, image[:, first:end], header, unit, cut, step, x0)
+        axes.set_title(f"{title}{part}", loc="left", pad=pad, parse_math=False)  # a file name may hold dollar signs
+        drawn_maps.append(axes)
         axes = new_axes(strip, 1)
-        probability = subsampled.plane("probability")[:, x0:x1]
-        shown = axes.imshow(probability, origin="lower", aspect="equal", cmap="viridis", vmin=0, vmax=1)
-        axes.set_facecolor("0.8")
-        figure.colorbar(shown, ax=axes, label=label, fraction=0.05, pad=0.01)
-    figure.legend(
-        handles=[Line2D([], [], color=colour, label=name) for name, colour in outlines.items()],
-        loc="outside upper center",
-        ncols=2,
-    )
+        draw_probability(axes, probability[:, first:end], header, "probability", threshold, None, step, x0)
+        limit = "" if threshold is None else f", threshold {threshold:.2f}"
+        axes.set_title(f"{label}{limit}{part}", loc="left", pad=pad if side_by_side else None)
+    if masks:
+        legend_above(drawn_maps[0])
+    for axes in drawn_maps if outlines else ():
+        draw_outlines(axes, outlines)
     return figure
 
 
-class _Strips:
+class Strips:
     """Strips of columns, drawn one below the other, so that a wide map fills a page.
 
     Parameters
     ----------
-    subsampled
-        Planes, among them `image`.
+    shape
+        (ny, nx) of the plane as it is drawn.
+    step
+        Pixels of the full map per pixel of it.
     header
-        Header of the map.
+        The header of the map.
     """
 
-    def __init__(self, subsampled: SubsampledPlanes, header: fits.Header) -> None:
-        self.ny, self.nx = subsampled.plane("image").shape
-        wcs = celestial_wcs(header)
-        step = (slice(None, None, subsampled.step),) * 2
-        self.wcs = wcs.slice(step) if wcs is not None and subsampled.step > 1 else wcs
+    def __init__(self, shape: tuple[int, int], step: int, header: fits.Header) -> None:
+        self.ny, self.nx = shape
+        self._step, self._wcs = step, celestial_wcs(header)
         strips = max(1, min(8, round(np.sqrt(self.nx / self.ny / 4))))
         self._edges = np.linspace(0, self.nx, strips + 1).astype(int).tolist()
 
@@ -183,50 +172,25 @@ class _Strips:
         return len(self._edges) - 1
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield the first column of each strip, and the column after its last."""
         return pairwise(self._edges)
+
+    def name(self, strip: int) -> str:
+        """Return what the title of a strip ends with."""
+        return f", part {strip + 1} of {len(self)}" if len(self) > 1 else ""
 
     def figure(self, panels: int, side_by_side: bool = False) -> tuple["Figure", Callable[[int, int], Any]]:
         """Return a figure for some panels per strip, and the function that adds the axes of (strip, panel) to it."""
         columns, rows = (panels, 1) if side_by_side else (1, panels * len(self))
         width = 12.0
         height = 0.82 * width / columns * self.ny / (self.nx / len(self))  # 18 % is for labels and colour bars
-        figure = new_figure(width, min(40.0, rows * (height + 0.6) + 0.3))
+        figure = new_figure(width, min(40.0, rows * (height + 0.8) + 0.4), compress=True)
 
         def new_axes(strip: int, panel: int) -> Any:
-            x0, x1 = self._edges[strip : strip + 2]
-            wcs = self.wcs.slice((slice(None), slice(x0, x1))) if self.wcs is not None else None
+            wcs = self._wcs
             if wcs is not None and lies_on_equator(wcs):  # else longitudes beyond half a turn have no labels
-                wcs = recentred(wcs, ((x1 - x0 + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0])
-            axes = figure.add_subplot(rows, columns, strip * panels + panel + 1, projection=wcs)
-            label_axes(axes, wcs, x0)
-            return axes
+                x0, x1 = (self._step * edge for edge in self._edges[strip : strip + 2])
+                wcs = recentred(wcs, ((x0 + x1 + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0])
+            return figure.add_subplot(rows, columns, strip * panels + panel + 1, projection=wcs)
 
         return figure, new_axes
-
-
-def stretched(image: FloatArray) -> tuple[FloatArray, str, float, float]:
-    """Return a map as it is drawn, its label, and the lower and upper limit of its colours.
-
-    A map of positive values over more than a factor of 10 is drawn as its log10.
-    """
-    finite = image[np.isfinite(image)]
-    name = "map"
-    if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
-        image, finite, name = np.log10(image), np.log10(finite), "log10 of the map"
-    low, high = np.percentile(finite, [0.5, 99.7]) if finite.size else (0.0, 1.0)
-    return image, name, float(low), float(high)
-
-
-def label_axes(axes: Any, wcs: WCS | None, x0: int = 0) -> None:
-    """Label the axes of a map: sky coordinates, or pixels where there is no WCS, counted from column `x0`."""
-    if wcs is None:
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x + x0:.0f}")
-        axes.set_xlabel("x [pixel]")
-        axes.set_ylabel("y [pixel]")
-        return
-    names = {"GLON": "Galactic longitude", "GLAT": "Galactic latitude", "RA--": "RA", "DEC-": "Dec"}
-    for axis, kind in enumerate(wcs.wcs.ctype):
-        coordinate = axes.coords[axis]
-        coordinate.set_axislabel(names.get(kind[:4], kind[:4].strip("-")), minpad=0.4)
-        if kind.startswith("GL"):
-            coordinate.set_major_formatter("d.d")

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from bigsf.config import ConfigPath, matching
 from bigsf.config.messages import nearest
+from bigsf.figures import FigureFormat
 from bigsf.filaments.cleaning import BORDER_PX, MIN_SKELETON_PX, Cleaning
 from bigsf.maps.config import MapConfig
 from bigsf.maps.hdus import files_of
@@ -200,6 +201,9 @@ class SegmentConfig(MapConfig):
     """Distance of the filaments in kpc, or a FITS map of distances on the same grid, of which the median over each
     filament counts. The catalogue then has lengths in pc and masses. The map must be a column density."""
 
+    figures: FigureFormat = "png"
+    """Write the quicklook as pdf or svg too, beside the PNG: for papers."""
+
     measure: Annotated[dict[str, ConfigPath], AfterValidator(_check_names)] = {}
     """Further FITS maps on the same grid by name: the catalogue has the mean, median and standard deviation of each
     over each filament. `T: dust.fits` makes the columns T_mean, T_median and T_std; `T: dust.fits[2]`, `dust.fits[T]`
@@ -253,7 +257,7 @@ class SegmentConfig(MapConfig):
 
     def of_prediction(self) -> str:
         """Return the keys that may change the probability or its spread, as JSON."""
-        others = {*_CLEANING, "threshold", "memory", "prefix", "distance", "measure", "products"}
+        others = {*_CLEANING, "threshold", "memory", "prefix", "distance", "measure", "products", "figures"}
         return self.model_dump_json(exclude=others)
 
     @property

@@ -11,10 +11,10 @@ from astropy.wcs import WCS
 from bigsf.arrays import FloatArray
 from bigsf.errors import DataError
 from bigsf.filaments.catalogue import MeasuredMap
-from bigsf.filaments.columns import parse_unit
 from bigsf.filaments.levels import Rows
 from bigsf.filaments.masses import check_column_density
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.map_units import parse_unit
 from bigsf.maps.planes import MapSource, check_same_grid
 from bigsf.segmentation.config import SegmentConfig
 

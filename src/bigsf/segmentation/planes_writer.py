@@ -5,7 +5,7 @@ import numpy as np
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.planes import MapSource
-from bigsf.maps.quicklook import SubsampledPlanes
+from bigsf.maps.subsampled import SubsampledPlanes
 from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.segmentation.products import SegmentReport, write_plane
 from bigsf.segmentation.result_checks import check_numbers
@@ -21,7 +21,7 @@ def write_bands(
     mask : ndarray or None
         The mask `(ny, nx)`, where its products or its cleaning need it as a whole.
     subsampled : SubsampledPlanes
-        The map and the probability for the quicklook.
+        The map, the probability and MASK for the quicklook.
     """
     whole_mask = _WholeMask(report) if report.config.mask_planes else None
     subsampled = SubsampledPlanes(report.shape)
@@ -43,11 +43,14 @@ def write_bands(
         report.reached += int(marked.sum())
         report.not_positive += int((raw <= 0).sum())
         subsampled.add(y0, image=raw, probability=mean)
+        if whole_mask is None:
+            subsampled.add(y0, MASK=marked)
     report.marked = report.reached
     if whole_mask is None:
         return None, subsampled
     mask = whole_mask.cleaned()
     report.marked = int(mask.sum())
+    subsampled.add(0, MASK=mask)
     if "mask" in report.products:
         write_plane(writer, "MASK", mask)
     return mask, subsampled

@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import ConfigError
+from bigsf.figures import FigureFormat, figure_paths
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.columns import Field, column
@@ -91,12 +92,12 @@ def resolve_products(products: Sequence[Product] | None, models: int, tta: bool,
     return [name for name in PRODUCTS if name in ("prob", *products)]
 
 
-def output_files(output: Path, products: Sequence[Product]) -> list[Path]:
+def output_files(output: Path, products: Sequence[Product], figures: FigureFormat = "png") -> list[Path]:
     """Return all that a segmentation writes: the FITS file, the files and folders beside it, the quicklook last."""
     sidecars = [output.with_suffix(FILES[product]) for product in products if product in FILES]
     sidecars += [output.with_name(output.stem + ending) for ending in SPINE_FILES if "spines" in products]
     sidecars += list(output_folders(output, products))
-    return [output, *sidecars, output.with_suffix(".png")]
+    return [output, *sidecars, *figure_paths(output.with_suffix(".png"), figures)]
 
 
 def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]:
@@ -137,12 +138,12 @@ class SegmentReport:
     @property
     def outputs(self) -> list[Path]:
         """All files that are written, the quicklook last."""
-        return output_files(self.output, self.products)
+        return output_files(self.output, self.products, self.config.figures)
 
     @property
-    def quicklook(self) -> Path:
-        """A figure of the map and its probability."""
-        return self.outputs[-1]
+    def quicklook(self) -> list[Path]:
+        """The files of the figure of the map and its probability: the PNG, and another format that is asked for."""
+        return figure_paths(self.output.with_suffix(".png"), self.config.figures)
 
     @property
     def planes(self) -> dict[str, str]:

@@ -109,7 +109,8 @@ def segment(
         catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
         `.mrt`, and in the table CATALOG. `<output>.reg` has the outlines for DS9, `<output>_spines.ecsv` the points
         along the filaments, `<output>.moc.fits` the MOC of MASK, the folder `<output>_hips` the tiles of the
-        probability (HiPS), and `<output>.png` is a quicklook.
+        probability (HiPS), and `<output>.png` is a quicklook; with `figures="pdf"` or "svg" it is in that format
+        too.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def segment(
     check_fits_name(output, "output")
     several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
     products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
-    outputs = Outputs(*output_files(output, products), folders=output_folders(output, products))
+    outputs = Outputs(*output_files(output, products, config.figures), folders=output_folders(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     inputs = _stamps([image, *config.inputs])
     torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
@@ -207,11 +208,15 @@ def _write_outputs(
                 outlines = write_filaments(mask, report, source, further, writer, files)
             writer.append(table)  # behind the catalogue: some programs open the first table alone
         _write_hips(report, source, files)
-        save_figure(
-            lambda: quicklook_figure(subsampled, header, image.name, report.threshold, outlines=outlines),
-            files[report.quicklook],
-            report.quicklook.name,
-        )
+        title, threshold = image.name, report.threshold
+        for path in report.quicklook:
+            save_figure(
+                lambda: quicklook_figure(
+                    subsampled, source.output_header(), source.unit, title, threshold, outlines=outlines
+                ),
+                files[path],
+                path,
+            )
         prediction.remove()  # before the outputs appear: a killed command leaves none of it beside them
 
 

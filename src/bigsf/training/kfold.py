@@ -11,7 +11,7 @@ from bigsf.errors import ConfigError, UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
-from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, summarise_kfold
+from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of, summarise_kfold
 from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
@@ -170,13 +170,14 @@ class KFold:
                 return self.world.first(lambda: self.summarise(predictions))
 
     def _finished(self, overwrite: bool) -> KFoldSummary | None:
-        """Return the summary of a k-fold that has ended, with its report written where it is not there; else None."""
-        settings = self.config.out_of_fold.model_dump(mode="json")
-        summary = None if overwrite else finished_summary(self.path, self._run_scores(), settings)
-        self.written = [] if summary else list(OUTPUTS)
-        if summary is not None and not (self.path / REPORT).exists():
-            self.write_report(summary)
-            self.written = [REPORT]
+        """Return the summary of a k-fold that has ended, else None; write figures and report where one is missing."""
+        summary = None if overwrite else finished_summary(self.path, self._run_scores(), self.config.out_of_fold)
+        self.written = outputs_of(self.config.figures)
+        if summary is not None:
+            drawn = self.written[len(OUTPUTS) :]
+            self.written = [] if all((self.path / name).exists() for name in drawn) else drawn
+            if self.written:
+                self.write_report(summary)
         return summary
 
     def _run_scores(self) -> dict[str, RunScores]:
@@ -278,9 +279,9 @@ class KFold:
         return summary
 
     def write_report(self, summary: KFoldSummary) -> None:
-        """Write the report of a summary from what lies in the folder, without predicting the map again."""
+        """Write figures and report of a summary from what lies in the folder, without predicting the map again."""
         records = {name: RunFolder(self.path / name).record() for name in self.names}
-        write_kfold_report(self.path / REPORT, summary, self.folds, records, self.config.to_yaml())
+        write_kfold_report(self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.figures)
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""
@@ -297,4 +298,4 @@ def recorded_kfold(folder: Path) -> RunConfig:
 
 def _for_training(config: RunConfig) -> dict[str, Any]:
     """Return the keys of a configuration that change the training."""
-    return config.model_dump(exclude={"out_of_fold"})
+    return config.model_dump(exclude={"out_of_fold", "figures"})

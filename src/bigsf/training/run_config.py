@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
 from bigsf.config.duration import Seconds
+from bigsf.figures import FigureFormat
 from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.config import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
 from bigsf.models.device import Precision
@@ -138,3 +139,6 @@ class RunConfig(Config):
 
     out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
     """How the out-of-fold map of a k-fold is predicted."""
+
+    figures: FigureFormat = "png"
+    """Write the figures of a run or k-fold as pdf or svg too, beside the PNG: for papers."""

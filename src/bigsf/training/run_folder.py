@@ -1,6 +1,5 @@
 """The folder of a run: its files, and what is written into it besides snapshots."""
 
-import csv
 import json
 import logging
 import os
@@ -18,7 +17,9 @@ from typing import Any
 from bigsf.console import logger
 from bigsf.errors import DataError, UsageError
 from bigsf.evaluation.records import RunScores
+from bigsf.evaluation.report.learning_curves import read_history
 from bigsf.evaluation.report.run_report import RunRecord, write_run_report
+from bigsf.figures import FORMATS
 from bigsf.files import atomic_path, refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.provenance import command_line, now
@@ -41,7 +42,7 @@ class RunFolder:
         self.last = path / "last.pt"
         self.metrics = path / "metrics.csv"
         self.scores = path / "scores.json"
-        self.curves = path / "curves.png"
+        self.curves = [path / f"curves{ending}" for ending in FORMATS]
         self.report = path / "report.html"
         self.log = path / "train.log"
         self.environment = path / "environment.json"
@@ -62,7 +63,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the files of a run, and nothing else. What is left after a kill is not taken for a complete run."""
         first = self.scores, self.last, self.best
-        for file in (*first, self.metrics, self.curves, self.report, self.log, self.environment):
+        for file in (*first, self.metrics, *self.curves, self.report, self.log, self.environment):
             file.unlink(missing_ok=True)
         self._remove_superseded()
         self.config.unlink(missing_ok=True)
@@ -108,7 +109,7 @@ class RunFolder:
         """
         self.scores.unlink(missing_ok=True)  # first, so that no other snapshot is taken for the one of these scores
         save(self.last)
-        for file in (self.best, self.metrics, self.curves, self.report):
+        for file in (self.best, self.metrics, *self.curves, self.report):
             file.unlink(missing_ok=True)
         self._remove_superseded()
         self._record(config, machine)
@@ -139,10 +140,8 @@ class RunFolder:
             Where metrics.csv or environment.json is missing or damaged.
         """
         try:
-            with self.metrics.open(newline="", encoding="utf-8") as file:
-                rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
-            return RunRecord(rows, json.loads(self.environment.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            return RunRecord(read_history(self.metrics), json.loads(self.environment.read_text(encoding="utf-8")))
+        except (OSError, ValueError, DataError) as error:
             raise DataError(
                 f"{self.path}: metrics.csv and environment.json, which the report of a run needs, could not be read: "
                 f"{error}. Train this run anew."

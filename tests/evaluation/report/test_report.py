@@ -62,7 +62,7 @@ def text(trained_kfold: Path) -> str:
 def test_page_is_whole_and_loads_nothing(text: str, tmp_path: Path) -> None:
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) == page.captions == 11
+    assert len(page.sources) == page.captions == 12
     for number, source in enumerate(page.sources):
         kind, content = source.split(",", 1)
         assert kind == "data:image/png;base64"
@@ -74,7 +74,7 @@ def test_page_is_whole_and_loads_nothing(text: str, tmp_path: Path) -> None:
 def test_the_map_stands_first_and_the_scores_next(text: str) -> None:
     first, *_, last = sections = re.findall("<h2 id=.*?>(.*?)</h2>", text)
     assert first == "The out-of-fold map"
-    assert sections[1:3] == ["Labelled pixels", "Whole map, against the target"]
+    assert sections[1:4] == ["Filaments", "Labelled pixels", "Whole map, against the target"]
     assert last == "Glossary"
     alternatives = re.findall('<img alt="(.*?)"', text)
     assert alternatives[0] == "the out-of-fold map"
@@ -105,7 +105,7 @@ def test_a_page_that_is_lost_is_written_again_without_predicting(
     shutil.copytree(trained_kfold, folder)
     (folder / "report.html").unlink()
     monkeypatch.setattr(KFold, "summarise", lambda _: pytest.fail("the map was predicted again"))
-    assert f"Wrote {folder}: report.html." in bigsf_command("resume", folder).out
+    assert f"Wrote {folder}: out_of_fold.png, filaments.png, report.html." in bigsf_command("resume", folder).out
     old, new = (re.sub("<time>.*?</time>", "", page) for page in (text, (folder / "report.html").read_text()))
     assert new == old.replace(str(trained_kfold.parent), str(tmp_path))
     assert "Nothing was left to do." in bigsf_command("resume", folder).out

@@ -120,6 +120,14 @@ def test_curves_show_losses_beside_validation_scores() -> None:
     assert [np.asarray(axes.lines[-1].get_xdata()).tolist() for axes in (losses, scores)] == [[2, 2], [2, 2]]
 
 
+def test_curves_are_drawn_in_another_format_too(tmp_path: Path) -> None:
+    tracker = CurvesConfig(type="curves").build(tmp_path, "run", {"figures": "pdf"})
+    tracker.write([{"epoch": n, "val_loss": 1 / n} for n in (1, 2)])
+    tracker.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.pdf", "curves.png"]
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF-")
+
+
 def test_curves_of_a_run_are_a_figure(trained: Path) -> None:
     assert imread(trained / "curves.png").shape[1] > 1000
 

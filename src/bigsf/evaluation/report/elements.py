@@ -10,7 +10,7 @@ import numpy as np
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import Score
 from bigsf.evaluation.report.figures import METHOD_COLOURS
-from bigsf.figures import png_of
+from bigsf.figures import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +78,7 @@ def figure(draw: Callable[[], "Figure"], name: str, caption: str) -> str:
     caption
         What the figure shows, in sentences.
     """
-    content = png_of(draw, f"The figure of {name}")
+    content = drawn(draw, f"The figure of {name}")
     if content is None:
         return f"<p>The figure of {escape(name)} could not be drawn.</p>"
     image = f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(content).decode()}">'

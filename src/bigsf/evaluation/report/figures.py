@@ -8,12 +8,14 @@ import numpy as np
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
 from bigsf.evaluation.report.words import KINDS
-from bigsf.figures import PALETTE, new_figure
+from bigsf.figures import PALETTE, legend_beside, new_figure
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.quicklook import TARGET_COLOUR, stretched
+from bigsf.maps.map_axes import stretched
+from bigsf.maps.quicklook import TARGET_COLOUR
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 METHOD_COLOURS = {
@@ -43,7 +45,7 @@ def curves_figure(curves: Curves) -> "Figure":
     There is one row of axes for each kind of score: "labelled", "whole", "truth".
     """
     kinds = list(curves.by_threshold)
-    figure = new_figure(11, 3.6 * len(kinds))
+    figure = new_figure(12, 3.6 * len(kinds))
     all_axes = figure.subplots(len(kinds), 2, squeeze=False)
     for (left, right), kind in zip(all_axes, kinds, strict=True):
         for name, by_kind in curves.precision_recall.items():
@@ -56,7 +58,7 @@ def curves_figure(curves: Curves) -> "Figure":
         right.set(xlabel=f"threshold on the probability of {MODEL}", xlim=(0, 1), ylim=(0, 1.02))
         for axes in (left, right):
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small")
+            legend_beside(axes)
     return figure
 
 
@@ -73,14 +75,22 @@ def calibration_figure(calibration: Mapping[str, Calibration]) -> "Figure":
     right.set(xlabel="probability", ylabel="pixels", yscale="log")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+    legend_beside(right)
     return figure
 
 
-def reliability_figure(reliability: Mapping[str, Reliability]) -> "Figure":
-    """Return the measured purity of rows of the catalogue against the expected one, with standard errors."""
-    figure = new_figure(5.5, 4.2)
-    axes = figure.subplots()
+def draw_reliability(axes: "Axes", reliability: Mapping[str, Reliability]) -> None:
+    """Draw the measured purity of rows of the catalogue against the expected one, with standard errors and counts.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    reliability
+        From "whole" and "truth" to the purity in bins.
+    """
+    from matplotlib.patheffects import withStroke
+
     axes.plot([0, 1], [0, 1], color="0.7", label="perfect")
     for (kind, each), marker in zip(reliability.items(), "os", strict=False):
         axes.errorbar(
@@ -90,12 +100,24 @@ def reliability_figure(reliability: Mapping[str, Reliability]) -> "Figure":
             each.expected_error,
             marker,
             color=METHOD_COLOURS[MODEL],
+            capsize=2,
             fillstyle="full" if marker == "o" else "none",
             label=KINDS[kind],
         )
+        for x, y, rows in zip(each.expected, each.measured, each.rows, strict=True):
+            offset = (5, -11) if y > 0.05 else (5, 5)
+            text = axes.annotate(f"{rows:,}", (x, y), offset, textcoords="offset points", fontsize="x-small")
+            text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     axes.set(xlabel="expected purity", ylabel="measured purity", xlim=(0, 1), ylim=(0, 1))
+    axes.set_title("purity of rows of the catalogue; numbers: rows", loc="left", fontsize="medium")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    legend_beside(axes)
+
+
+def reliability_figure(reliability: Mapping[str, Reliability]) -> "Figure":
+    """Return the figure of `draw_reliability`."""
+    figure = new_figure(8, 4.2)
+    draw_reliability(figure.subplots(), reliability)
     return figure
 
 
@@ -122,27 +144,48 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
             if quantity == "longitude":
                 axes.invert_xaxis()
         below.set_xlabel(_QUANTITIES[quantity])
-    all_axes[0, 0].legend(fontsize="small")
+    legend_beside(all_axes[0, -1])
     return figure
 
 
-def completeness_figure(*families: Recovery) -> "Figure":
-    """Return the completeness of injected filaments against contrast, for one or more families of filaments.
+def draw_completeness(axes: "Axes", injected: Recovery) -> None:
+    """Draw the completeness of a family of injected filaments against contrast, with the filaments of each bin above.
 
-    Each family has axes and a line style of its own. Dotted: the same pixels without filaments.
+    Error bars are binomial, as if each filament were found or not; those of partly marked filaments are smaller.
+    Dotted: the same pixels without filaments.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    injected
+        The completeness in bins of contrast.
     """
-    figure = new_figure(5.6 * len(families) + 1, 3.8)
-    all_axes = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
-    for axes, injected in zip(all_axes, families, strict=True):
-        style = _PROFILE_STYLES[injected.profile]
-        for name, completeness in injected.completeness.items():
-            axes.plot(injected.contrast, completeness, style, marker="o", ms=4, color=METHOD_COLOURS[name], label=name)
-            axes.plot(injected.contrast, injected.before[name], ":", color=METHOD_COLOURS[name])
-        axes.set(xscale="log", xlabel="peak excess over the local background", ylim=(0, 1.02))
-        axes.set_title(family_name(injected), loc="left", fontsize="medium")
-        axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("completeness")
-    all_axes[0].legend(fontsize="small")
+    style, number = _PROFILE_STYLES[injected.profile], np.array(injected.filaments)
+    for name, completeness in injected.completeness.items():
+        found = np.array(completeness)
+        error = np.sqrt(found * (1 - found) / number)
+        colour = METHOD_COLOURS[name]
+        axes.errorbar(
+            injected.contrast, found, error, linestyle=style, marker="o", ms=4, capsize=2, color=colour, label=name
+        )
+        axes.plot(injected.contrast, injected.before[name], ":", color=colour)
+    axes.plot([], [], ":", color="0.5", label="before the injection")
+    axes.set(xscale="log", xlabel="peak excess over the local background", ylabel="completeness", ylim=(0, 1.02))
+    axes.set_title(family_name(injected), loc="left", fontsize="medium")
+    axes.grid(alpha=0.3)
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(injected.contrast, [f"{count:,}" for count in number], fontsize="x-small", minor=False)
+    above.set_xticks([], minor=True)
+    above.set_xlabel("filaments", fontsize="x-small")
+    legend_beside(axes)
+
+
+def completeness_figure(*families: Recovery) -> "Figure":
+    """Return the figure of `draw_completeness` for one or more families of injected filaments."""
+    figure = new_figure(6.5 * len(families), 3.8)
+    for axes, injected in zip(figure.subplots(1, len(families), squeeze=False)[0], families, strict=True):
+        draw_completeness(axes, injected)
     return figure
 
 

@@ -18,6 +18,7 @@ from bigsf.evaluation.report.kfold_scores import (
     scores_section,
     thresholds_section,
 )
+from bigsf.evaluation.report.map_figures import map_figures
 from bigsf.evaluation.report.page import write_page
 from bigsf.evaluation.report.run_report import (
     RunRecord,
@@ -28,16 +29,21 @@ from bigsf.evaluation.report.run_report import (
 )
 from bigsf.evaluation.report.scores import headlines, scales_table
 from bigsf.evaluation.report.words import GLOSSARY, KINDS
+from bigsf.figures import FigureFormat, figure_paths, write_figure
+from bigsf.filaments.figure import MOST_IDS
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.quicklook import SubsampledPlanes, contours_figure
-from bigsf.maps.tiling import row_chunks
 
 
 def write_kfold_report(
-    path: Path, summary: KFoldSummary, folds: Folds, records: Mapping[str, RunRecord], config_yaml: str
+    path: Path,
+    summary: KFoldSummary,
+    folds: Folds,
+    records: Mapping[str, RunRecord],
+    config_yaml: str,
+    figures: FigureFormat = "png",
 ) -> None:
-    """Write the report of a k-fold from what lies in its folder.
+    """Write the figures and the report of a k-fold from what lies in its folder, the report last.
 
     Parameters
     ----------
@@ -51,15 +57,34 @@ def write_kfold_report(
         What each run recorded, by the name of its folder.
     config_yaml
         The configuration.
+    figures
+        The format of the figures beside the page, in addition to PNG.
     """
     against = "truth" if "truth" in summary.out_of_fold[MODEL] else "whole"
     out_of_fold = path.with_name("out_of_fold.fits")
+    drawn = map_figures(out_of_fold, summary, folds)
+    for stem, draw in drawn.items():
+        for file in figure_paths(path.with_name(f"{stem}.png"), figures):
+            write_figure(draw, file)
     write_page(
         path,
         f"{path.parent.name}: {len(folds.splits)}-fold report",
         _head(summary, folds, against, read_provenance(out_of_fold), next(iter(records.values()))),
         {
-            "The out-of-fold map": _map_section(out_of_fold, folds),
+            "The out-of-fold map": figure(
+                drawn["out_of_fold"],
+                "the out-of-fold map",
+                "The map, with the outlines of the target and of MASK: what is marked at the thresholds of validation. "
+                "Beside or below it: the probability of a filament, from models that did not learn from the area. "
+                "Where no model predicted, it is grey. The line on the colour bar is the mean threshold. "
+                "out_of_fold.fits holds all of it.",
+            ),
+            "Filaments": figure(
+                drawn["filaments"],
+                "the filaments",
+                "The filaments of catalog.ecsv: spines, outlines and, as circles, the hubs where branches meet. The "
+                f"{MOST_IDS} longest have their id in the catalogue.",
+            ),
             **{KINDS[kind]: scores_section(summary, kind) for kind in summary.out_of_fold[MODEL]},
             "What was done": _facts(summary),
             "Scales of the baselines": scales_table(summary.baseline_scales),
@@ -104,23 +129,6 @@ def _head(summary: KFoldSummary, folds: Folds, against: str, made: Mapping[str, 
         ("Average precision", where, summary.out_of_fold, against, "average_precision"),
         ("Best Dice", where, summary.out_of_fold, against, "best_dice"),
         ("clDice of skeletons", where, summary.skeletons, against, "cldice"),
-    )
-
-
-def _map_section(out_of_fold: Path, folds: Folds) -> str:
-    """Return the figure of the out-of-fold map, read again from its file."""
-    file = folds.patch_file
-    planes = SubsampledPlanes(file.shape)
-    with FitsImage(out_of_fold) as probability, FitsImage(out_of_fold, "MASK") as mask:
-        for y0, y1 in row_chunks(file.shape):
-            planes.add(y0, image=file.read_rows(y0, y1)[0], target=file.labels()[0][y0:y1])
-            planes.add(y0, probability=probability.read(y0, y1), marked=mask.read(y0, y1))
-    return figure(
-        lambda: contours_figure(planes, file.output_header(), "out-of-fold probability"),
-        "the out-of-fold map",
-        "Above: the map, with the outlines of the target and of what is marked at the thresholds of validation. Below: "
-        "the probability of a filament, from models that did not learn from the area. Where no model predicted, it is "
-        "grey. out_of_fold.fits holds all of it.",
     )
 
 

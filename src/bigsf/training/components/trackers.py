@@ -13,8 +13,8 @@ from typing_extensions import override
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.errors import ConfigError
 from bigsf.evaluation.report.learning_curves import learning_curves
-from bigsf.figures import png_of
-from bigsf.files import atomic_path, refuse_link, write_text
+from bigsf.figures import FigureFormat, figure_paths, write_figure
+from bigsf.files import refuse_link, write_text
 
 History = list[dict[str, Any]]
 """Logged quantities, one row per epoch."""
@@ -82,10 +82,12 @@ class CurvesTracker(Tracker):
         The PNG file.
     best_epoch
         A function that returns the epoch whose model best.pt holds. It is marked.
+    figures
+        The format of a further file beside the PNG.
     """
 
-    def __init__(self, path: Path, best_epoch: BestEpoch) -> None:
-        self.path, self.best_epoch = path, best_epoch
+    def __init__(self, path: Path, best_epoch: BestEpoch, figures: FigureFormat = "png") -> None:
+        self.paths, self.best_epoch = figure_paths(path, figures), best_epoch
         self._history: History = []
 
     def write(self, history: History) -> None:
@@ -97,15 +99,13 @@ class CurvesTracker(Tracker):
         if not self._history:
             return
         best = self.best_epoch()
-        content = png_of(lambda: learning_curves(self._history, best), self.path.name)
-        if content is not None:
-            with atomic_path(self.path) as temporary:
-                temporary.write_bytes(content)
+        for path in self.paths:
+            write_figure(lambda: learning_curves(self._history, best), path)
 
 
-def curves_tracker(folder: Path, best_epoch: BestEpoch) -> Tracker:
-    """Return a tracker that draws curves.png in the run folder."""
-    return CurvesTracker(folder / "curves.png", best_epoch)
+def curves_tracker(folder: Path, best_epoch: BestEpoch, run_config: dict[str, Any]) -> Tracker:
+    """Return a tracker that draws curves.png, and the format of the configuration, in the run folder."""
+    return CurvesTracker(folder / "curves.png", best_epoch, run_config.get("figures", "png"))
 
 
 class CurvesConfig(TrackerComponent, builds=curves_tracker):

@@ -1,0 +1,66 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from matplotlib.patches import Ellipse
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
+
+from bigsf.figures import new_figure
+from bigsf.maps.map_axes import add_scale, label_axes, show_plane
+from bigsf.maps.wcs import celestial_wcs
+from conftest import galactic_header
+
+
+def axes_of(header: fits.Header, shape: tuple[int, int] = (100, 200)) -> Any:
+    axes = new_figure(6, 4).add_subplot(projection=celestial_wcs(header))
+    show_plane(axes, np.zeros(shape))
+    label_axes(axes)
+    add_scale(axes, header)
+    return axes
+
+
+def bars(axes: Any) -> list[Any]:
+    return [artist for artist in axes.artists if isinstance(artist, AnchoredSizeBar)]
+
+
+def beams(axes: Any) -> list[Any]:
+    return [found for artist in axes.artists for found in artist.findobj(Ellipse)]
+
+
+@pytest.mark.parametrize(
+    ("pixel_deg", "label", "pixels"),
+    [(1 / 3600, "30\N{DOUBLE PRIME}", 30), (1 / 60, "30\N{PRIME}", 30), (0.1, "5\N{DEGREE SIGN}", 50)],
+)
+def test_scale_bar_is_the_longest_round_length_below_a_quarter_of_the_width(
+    pixel_deg: float, label: str, pixels: int
+) -> None:
+    header = galactic_header(200, 100)
+    header.update(CDELT1=-pixel_deg, CDELT2=pixel_deg)
+    (bar,) = bars(axes_of(header))
+    assert bar.txt_label.get_text() == label
+    assert bar.size_bar.get_children()[0].get_width() == pytest.approx(pixels)
+
+
+def test_beam_has_the_axes_and_the_angle_of_the_header() -> None:
+    header = galactic_header(200, 100)
+    side = header["CDELT2"]
+    header.update(BMAJ=10 * side, BMIN=5 * side, BPA=30.0)
+    (beam,) = beams(axes_of(header))
+    assert (beam.width, beam.height, beam.angle) == pytest.approx((5, 10, 30))
+
+
+@pytest.mark.parametrize("bmaj", [None, -1.0, 1000.0], ids=["none", "negative", "as large as the map"])
+def test_no_beam_is_better_than_a_wrong_one(bmaj: float | None) -> None:
+    header = galactic_header(200, 100)
+    if bmaj is not None:
+        header["BMAJ"] = bmaj
+    axes = axes_of(header)
+    assert len(bars(axes)) == 1
+    assert beams(axes) == []
+
+
+def test_axes_without_a_wcs_have_pixels_and_no_scale() -> None:
+    axes = axes_of(fits.Header())
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x [pixel]", "y [pixel]")
+    assert not axes.artists

@@ -1,0 +1,101 @@
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.visualization.wcsaxes import WCSAxes
+from matplotlib.colors import to_hex
+
+import bigsf
+from bigsf.errors import DataError
+from bigsf.figures import PALETTE
+from bigsf.filaments.catalogue import Filaments
+from bigsf.maps.wcs import celestial_wcs
+from conftest import galactic_header
+
+SHAPE = (40, 60)
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Any:
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a map and what a segmentation makes of it: probability and MASK, with one filament."""
+    header = galactic_header(*SHAPE[::-1])
+    image = np.random.default_rng(0).lognormal(np.log(2e22), 1, SHAPE).astype(np.float32)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[18:21, 10:50] = 1
+    fits.PrimaryHDU(image, fits.Header({**header, "BUNIT": "cm-2"})).writeto(tmp_path / "map.fits")
+    planes = [fits.PrimaryHDU(mask * np.float32(0.9), header), fits.ImageHDU(mask, header, name="MASK")]
+    fits.HDUList(planes).writeto(tmp_path / "found.fits")
+    return tmp_path / "map.fits", tmp_path / "found.fits"
+
+
+def bar_label(axes: Any) -> str:
+    (bar,) = [child for child in axes.child_axes if child.get_ylabel()]
+    return str(bar.get_ylabel())
+
+
+def test_a_segmented_file_is_drawn_with_the_outline_of_its_mask(files: tuple[Path, Path]) -> None:
+    axes = bigsf.plot.quicklook(str(files[1]))
+    assert isinstance(axes, WCSAxes)
+    np.testing.assert_array_equal(axes.images[0].get_array(), fits.getdata(files[1]))
+    assert axes.images[0].get_clim() == (0, 1)
+    assert bar_label(axes) == "probability"
+    np.testing.assert_allclose(axes.collections[0].get_paths()[0].get_extents().extents, [9.5, 17.5, 49.5, 20.5])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["MASK"]
+
+
+def test_with_an_image_the_map_is_drawn_with_its_unit(files: tuple[Path, Path]) -> None:
+    axes = bigsf.plot.quicklook(files[1], files[0])
+    np.testing.assert_allclose(axes.images[0].get_array(), np.log10(fits.getdata(files[0])), rtol=1e-6)
+    assert bar_label(axes) == r"$\log_{10}$ $N(\mathrm{H}_2)$ [$\mathrm{cm^{-2}}$]"
+    assert to_hex(axes.collections[0].get_edgecolor()[0]) == PALETTE["orange"]
+    assert axes.get_title("left") == "map.fits"
+
+
+def test_axes_of_the_user_are_drawn_on_and_returned() -> None:
+    figure, (left, right) = plt.subplots(1, 2)
+    assert bigsf.plot.quicklook(np.zeros(SHAPE), ax=right) is right
+    assert not left.images
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_arrays_take_a_wcs(files: tuple[Path, Path]) -> None:
+    wcs = celestial_wcs(galactic_header(*SHAPE[::-1]))
+    axes = bigsf.plot.quicklook(np.zeros(SHAPE), wcs=wcs)
+    assert isinstance(axes, WCSAxes)
+    there = axes.wcs.pixel_to_world_values(3, 4)
+    np.testing.assert_allclose(there, wcs.pixel_to_world_values(3, 4))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["file", "array", "filaments"])
+def test_filaments_of_a_file_an_array_or_an_object_are_the_same(kind: str, files: tuple[Path, Path]) -> None:
+    mask = np.asarray(fits.getdata(files[1], "MASK"))
+    found: Any = {"file": files[1], "array": mask, "filaments": Filaments(mask)}[kind]
+    axes = bigsf.plot.filaments(files[0], found)
+    assert [text.get_text() for text in axes.texts] == ["1"]
+    (spine,) = axes.collections[1].get_paths()
+    np.testing.assert_allclose(np.asarray(spine.vertices)[:, 1], 19, atol=0.6)
+    assert not bigsf.plot.filaments(files[0], found, ids=0).texts
+
+
+@pytest.mark.parametrize("draw", [bigsf.plot.filaments, lambda image, mask: bigsf.plot.quicklook(image, mask=mask)])
+def test_a_mask_of_another_grid_is_refused(draw: Any, files: tuple[Path, Path]) -> None:
+    match = r"The mask has 5 x 4 pixels \(x, y\) and the map 60 x 40\. Both must lie on one grid\."
+    with pytest.raises(DataError, match=match):
+        draw(files[0], np.ones((4, 5)))
+    assert not plt.get_fignums()
+
+
+def test_folds_of_a_patch_file_are_read_and_not_written(patch_path: Path, folds_path: Path) -> None:
+    before = folds_path.stat().st_mtime_ns
+    axes = bigsf.plot.folds(patch_path, folds_path)
+    assert "4 folds" in axes.get_title("left")
+    assert folds_path.stat().st_mtime_ns == before
