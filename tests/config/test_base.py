@@ -133,11 +133,11 @@ def test_overrides_replace_and_add_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.epochs", "--set trainer.epochs: expected a key and a value"),
-        ("=3", "--set =3: expected a key and a value"),
-        ("split.k.x=3", "--set split.k.x=3: 'x' lies inside 4, which has no keys"),
+        ("trainer.epochs", "overrides='trainer.epochs': expected a key and a value"),
+        ("=3", "overrides='=3': expected a key and a value"),
+        ("split.k.x=3", "overrides='split.k.x=3': 'x' lies inside 4, which has no keys"),
         ("trainer.metrics.1.x=3", "'1' is no index of a list of 1"),
-        ("trainer.epochs=[3", "--set trainer.epochs=\\[3, line 1: expected ',' or '\\]'"),
+        ("trainer.epochs=[3", "overrides='trainer.epochs=\\[3', line 1: expected ',' or '\\]'"),
         ("trainer.epohcs=3", "trainer.epohcs: unknown key; did you mean 'epochs'?"),
         ("epochs=3", "epochs: unknown key; did you mean trainer.epochs?"),
     ],

@@ -19,6 +19,7 @@ from bigsf.cli.segment import segment
 from bigsf.cli.split import split
 from bigsf.cli.train import train
 from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, UsageError, out_of_memory
+from bigsf.option_names import on_command_line
 from bigsf.version import __version__
 
 app = typer.Typer(
@@ -61,7 +62,8 @@ def _with_output(command: Callable[P, None]) -> Callable[P, None]:
         with_home = {name: with_homes(value) for name, value in kwargs.items()}
         if isinstance(output := with_home.get("output"), Path) and output.is_dir():
             raise UsageError(f"{output} is a folder. Name a file to write, e.g. one in that folder.")
-        command(*args, **with_home)
+        with on_command_line():
+            command(*args, **with_home)
 
     return run
 

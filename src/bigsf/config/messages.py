@@ -8,6 +8,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from bigsf.option_names import option
+
 Location = tuple[str | int, ...]
 """The path of a key, e.g. ``("trainer", "model", "depth")``."""
 
@@ -60,9 +62,9 @@ def _paths_of(config: type[BaseModel], name: str) -> Iterator[tuple[str, ...]]:
 
 
 def as_option(message: str) -> str:
-    """Return the message on a key as one on a command-line option: `patch_size` is `--patch-size`."""
+    """Return the message on a key as one on an option of the command line: `patch_size` is `--patch-size`."""
     where, _, text = message.strip().partition(": ")
-    return text if where == "the whole" else f"--{where.replace('_', '-')}: {text}"
+    return text if where == "the whole" else f"{option(where)}: {text}"
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from bigsf.config.messages import Location, shown
 from bigsf.errors import ConfigError
+from bigsf.option_names import option
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,8 +154,10 @@ def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """
     key, separator, value = setting.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set {setting}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4.")
-    parsed, _ = parse_yaml(value, f"--set {setting if len(setting) <= 100 else setting[:97] + '...'}")
+        raise ConfigError(
+            f"{option('overrides', setting)}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4."
+        )
+    parsed, _ = parse_yaml(value, option("overrides", setting if len(setting) <= 100 else setting[:97] + "..."))
     replaced: dict[str, Any] = _replaced(data, key.split("."), parsed if value.strip() else None, setting)
     return replaced
 
@@ -165,7 +168,7 @@ def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
     first, rest = keys[0], keys[1:]
     if isinstance(container, list):
         if not first.isdecimal() or int(first) >= len(container):
-            raise ConfigError(f"--set {setting}: {first!r} is no index of a list of {len(container)}.")
+            raise ConfigError(f"{option('overrides', setting)}: {first!r} is no index of a list of {len(container)}.")
         index = int(first)
         return [
             *container[:index],
@@ -175,5 +178,7 @@ def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
     if container is None:
         container = {}
     if not isinstance(container, Mapping):
-        raise ConfigError(f"--set {setting}: {first!r} lies inside {shown(container)}, which has no keys.")
+        raise ConfigError(
+            f"{option('overrides', setting)}: {first!r} lies inside {shown(container)}, which has no keys."
+        )
     return {**container, first: _replaced(container.get(first), rest, value, setting)}

@@ -16,6 +16,7 @@ from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
 from bigsf.maps.wcs import nearest_galactic_lb
+from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 
 
@@ -226,14 +227,14 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaCon
     """Refuse areas that are too small for a patch, or too few for the folds."""
     if config.area_size < patch_file.patch_size and not isinstance(config.strategy, NaiveStrategyConfig):
         raise DataError(
-            f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use --area-size "
-            f"{2 * patch_file.patch_size} or so."
+            f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use an "
+            f"{option('area_size')} of {2 * patch_file.patch_size} or so."
         )
     if (occupied := int(contents.occupied.sum())) < config.fold_count:
         raise DataError(
             f"{config.fold_count} folds need at least {config.fold_count} areas with patches; {patch_file.path.name} "
-            f"has {occupied}, each {config.area_size} pixels wide. Use a smaller --area-size, fewer folds, or smaller "
-            "patches."
+            f"has {occupied}, each {config.area_size} pixels wide. Use a smaller {option('area_size')}, "
+            "fewer folds, or smaller patches."
         )
 
 

@@ -26,6 +26,7 @@ from bigsf.maps.fits_guard import sound_cards
 from bigsf.maps.fits_image import is_fits
 from bigsf.maps.planes import MapSource
 from bigsf.maps.wcs import beam_px, celestial_wcs
+from bigsf.option_names import option
 from bigsf.patches.patch_format import OpenPatchFile
 
 _CACHE_IMAGE = "on disk image buffer"
@@ -198,7 +199,7 @@ class PatchFile(MapSource):
         if self.target is None or self.labelled is None:
             raise DataError(
                 f"{self.path} has no labels, so nothing can be learnt or scored on it. "
-                "Run bigsf preprocess with --target (and --background)."
+                f"Preprocess its map with {option('target')} (and {option('background')})."
             )
         self.check_unchanged()
         return self.target, self.labelled

@@ -9,6 +9,7 @@ import numpy as np
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.odd_values import check_range, warn_of_odd_values
+from bigsf.option_names import option
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 
 _FEW = 100  # labelled pixels; the mean of fewer says little
@@ -73,7 +74,9 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
     counts, name = report.counts, planes.source.name
     check_range(planes.source.images, counts["finite"])
     if counts["finite"] == 0:
-        raise DataError(f"{name} holds no finite pixel (of {counts['pixels']:,}). Check --hdu and --blank.")
+        raise DataError(
+            f"{name} holds no finite pixel (of {counts['pixels']:,}). Check {option('hdu')} and {option('blank')}."
+        )
     if planes.source.valid:
         check_not_inverted(planes.source.valid, counts["finite"], counts["declared missing"])
     if planes.has_labels and counts["labelled"] == 0:
@@ -83,7 +86,8 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
     if report.kept == 0:
         raise DataError(
             f"None of {report.windows:,} patches of {patch_size} pixels would be kept: {report.without_valid:,} "
-            f"hold too few valid pixels, {report.without_labels:,} no labelled one. Lower --min-valid or --patch-size."
+            f"hold too few valid pixels, {report.without_labels:,} no labelled one. Lower "
+            f"{option('min_valid')} or {option('patch_size')}."
         )
     if counts["declared valid but not finite"]:
         _warn(

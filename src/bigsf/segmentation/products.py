@@ -25,6 +25,7 @@ from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
 from bigsf.models.orientations import VIEWS
+from bigsf.option_names import option
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu, write_ecsv
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
@@ -79,14 +80,14 @@ def resolve_products(products: Sequence[Product] | None, models: int, tta: bool,
         products = ["mask", "std"] if models > 1 else ["mask"]
     if "std" in products and models == 1 and not tta:
         raise ConfigError(
-            "--products: std is the standard deviation over several models, or over the views of test-time "
-            "augmentation of one, and one model was given without --tta. Give several, the folder of a k-fold, or "
-            "--tta; or leave std out."
+            f"{option('products')}: std is the standard deviation over several models, or over the views of test-time "
+            "augmentation of one, and one model was given without test-time augmentation. Give several, the folder of "
+            f"a k-fold, or {option('tta', True)}; or leave std out."
         )
     if "scale" in products and not several_scales:
         raise ConfigError(
-            "--products: scale tells which of several factors the map was binned by, and one factor was given. Give "
-            "several, e.g. --scales 1,2,4; or leave scale out."
+            f"{option('products')}: scale tells which of several factors the map was binned by, and one factor was "
+            f"given. Give several, e.g. {option('scales', [1, 2, 4])}; or leave scale out."
         )
     return [name for name in PRODUCTS if name in ("prob", *products)]
 

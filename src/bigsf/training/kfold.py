@@ -17,6 +17,7 @@ from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
 from bigsf.lock import lock_folder
 from bigsf.models.device import pick_device
+from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
@@ -36,7 +37,7 @@ from bigsf.training.trust import refuse_untrusted
 def check_only(only: int | None, splits: int) -> None:
     """Refuse the number of a split that does not exist."""
     if only is not None and not 1 <= only <= splits:
-        raise ConfigError(f"--only {only}: there are splits 1 to {splits}.")
+        raise ConfigError(f"{option('only', only)}: there are splits 1 to {splits}.")
 
 
 class KFold:
@@ -205,12 +206,12 @@ class KFold:
         if record.exists() and begun and not same and not overwrite:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
-                "or pass --overwrite to train anew."
+                f"or pass {option('overwrite', True)} to train anew."
             )
         if record.exists() and begun and not same and only is not None:
             raise UsageError(
-                f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
-                "Leave --only out to train all anew."
+                f"{self.path} holds a k-fold of another configuration; {option('overwrite', True)} with "
+                f"{option('only', only)} would mix the two. Leave {option('only')} out to train all anew."
             )
         if found and not record.exists():
             raise UsageError(
