@@ -247,6 +247,23 @@ def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
     assert run(tmp_path, f"data: {{path: a.h5}}\ntrainer: {{save_every: {text}}}\n").trainer.save_every == seconds
 
 
+def test_wrong_arguments_of_python_are_told_in_the_words_of_a_yaml() -> None:
+    message = (
+        r"^PreprocessConfig has 2 mistakes:\n  image: is required and missing\.\n  patchsize: unknown key; did you "
+        r"mean 'patch_size'\? Allowed: background, .*$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        PreprocessConfig(patchsize=3)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"^SplitConfig has 1 mistake:\n  the whole: k is 2; .*$"):
+        SplitConfig(k=2)
+    assert issubclass(ConfigError, ValueError)
+
+
+def test_a_part_that_is_given_as_a_dictionary_is_told_of_with_its_path() -> None:
+    with pytest.raises(ConfigError, match=r"^RunConfig has 1 mistake:\n  trainer\.epochs: found 'x', expected a valid"):
+        RunConfig(data={"path": "a.h5"}, trainer={"epochs": "x"})  # type: ignore[arg-type]
+
+
 def test_config_is_frozen() -> None:
     with pytest.raises(ValueError, match=r"frozen"):
         SplitConfig().k = 5  # type: ignore[misc]

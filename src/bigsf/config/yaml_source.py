@@ -86,6 +86,8 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
                 f"{name} is no configuration: written out, its anchors make {_MOST_LINES:,} keys or more."
             )
         data = loader.construct_document(node) if node else {}
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
@@ -109,7 +111,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
         Where the file cannot be read or parsed.
     """
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
     except IsADirectoryError:
@@ -118,6 +120,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
         raise ConfigError(f"{path} is no text; expected a YAML file, e.g. config.yaml.") from None
     except (OSError, ValueError) as error:  # ValueError: the path has a null character
         raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
+    return parse_yaml(text, str(path))
 
 
 class _DuplicateKeyError(Exception):
