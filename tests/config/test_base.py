@@ -140,6 +140,7 @@ def test_overrides_replace_and_add_keys(tmp_path: Path) -> None:
         ("trainer.epochs=[3", "overrides='trainer.epochs=\\[3', line 1: expected ',' or '\\]'"),
         ("trainer.epohcs=3", "trainer.epohcs: unknown key; did you mean 'epochs'?"),
         ("epochs=3", "epochs: unknown key; did you mean trainer.epochs?"),
+        ("trainer.lr=0.1", "trainer.lr: unknown key; did you mean trainer.optimizer.lr\\? Allowed: accumulate"),
     ],
 )
 def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 from bigsf import console
 from bigsf.cli.info import info
 from bigsf.cli.init import init
+from bigsf.cli.key_hints import KeyHints
 from bigsf.cli.kfold import kfold
 from bigsf.cli.options import with_homes
 from bigsf.cli.preprocess import preprocess
@@ -68,8 +70,10 @@ def _with_output(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _add(command: Callable[P, None], example: str, panel: str | None = None) -> None:
-    app.command(epilog=f"Example: {example}", rich_help_panel=panel)(_with_output(command))
+def _add(
+    command: Callable[P, None], example: str, panel: str | None = None, kind: type[TyperCommand] = TyperCommand
+) -> None:
+    app.command(cls=kind, epilog=f"Example: {example}", rich_help_panel=panel)(_with_output(command))
 
 
 _add(
@@ -77,8 +81,8 @@ _add(
     "`bigsf preprocess galaxy.fits --target spines.fits --background sky.fits --patch-size 64`",
 )
 _add(split, "`bigsf split galaxy.h5 -k 4 --k-train 2`")
-_add(train, "`bigsf train config.yaml --set trainer.epochs=20`")
-_add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
+_add(train, "`bigsf train config.yaml --set trainer.epochs=20`", kind=KeyHints)
+_add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`", kind=KeyHints)
 _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
 _add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
 _add(init, "`bigsf init` or, for another recipe, `bigsf init --recipe catalogue`", panel="Helpers")

@@ -41,6 +41,22 @@ def check_model(config: RunConfig, patch_file: PatchFile) -> None:
         )
 
 
+def check_only(only: int | None, splits: int) -> None:
+    """Refuse the number of a split that does not exist."""
+    if only is not None and not 1 <= only <= splits:
+        raise ConfigError(f"{option('only', only)}: there are splits 1 to {splits}.")
+
+
+def check_out_of_fold(config: RunConfig, patch_file: PatchFile) -> None:
+    """Raise `ConfigError` where the windows of the out-of-fold map would leave gaps, before any model is trained."""
+    stride, window = config.out_of_fold.stride, patch_file.patch_size
+    if stride is not None and stride > window:
+        raise ConfigError(
+            f"out_of_fold.stride is {stride}, and windows have {window} pixels, so that they would not cover the map. "
+            f"Use a stride from 1 to {window}."
+        )
+
+
 def warn_of_untested_folds(folds: Folds) -> None:
     """Warn where the splits of a k-fold do not test every fold, so that its map is a part of the map."""
     tested, count = {fold for split in folds.splits for fold in split.test}, folds.config.fold_count

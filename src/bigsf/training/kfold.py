@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bigsf.console import logger
-from bigsf.errors import ConfigError, UsageError
+from bigsf.errors import UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
@@ -21,7 +21,7 @@ from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
-from bigsf.training.checks import check_labels, warn_of_untested_folds
+from bigsf.training.checks import check_labels, check_only, check_out_of_fold, warn_of_untested_folds
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
 from bigsf.training.kfold_predictions import load_models, predictions_of
@@ -32,12 +32,6 @@ from bigsf.training.shared_prediction import predicted_by
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.trust import refuse_untrusted
-
-
-def check_only(only: int | None, splits: int) -> None:
-    """Refuse the number of a split that does not exist."""
-    if only is not None and not 1 <= only <= splits:
-        raise ConfigError(f"{option('only', only)}: there are splits 1 to {splits}.")
 
 
 class KFold:
@@ -192,11 +186,12 @@ class KFold:
         Raises
         ------
         ConfigError
-            Where there is no split of the number `only`.
+            Where there is no split of the number `only`, or windows would not cover the map.
         UsageError
             Where something else lies there, or a k-fold of another configuration that may not be replaced.
         """
         check_only(only, len(self.names))
+        check_out_of_fold(self.config, self.patch_file)
         record = self.path / "kfold.yaml"
         # Looked for before the record: a process of another split may start now, and writes the record first.
         found = [path for path in self.path.glob("[!.]*") if path != record]

@@ -10,6 +10,7 @@ import yaml
 from bigsf.console import logger
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.folds.splits import default_folds_path
+from bigsf.models.pretrained import NAMES
 from bigsf.option_names import option
 from bigsf.training.build import Parts, build_run
 from bigsf.training.dataset import PatchesConfig
@@ -54,6 +55,11 @@ def build_resumed_run(
     newer : NewerSnapshots or None
         The snapshots in its folder that are newer than its state.
     """
+    if str(path) in NAMES and not path.exists():
+        raise SnapshotError(
+            f"{path} is a finished model of the package. To train it further, set trainer.start_from: {path}; to use "
+            f"it: bigsf segment {path} MAP.fits"
+        )
     if path.is_dir():
         folder = RunFolder(path)
         if folder.newest_snapshot is None:
