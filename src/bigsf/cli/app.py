@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
-from typer.core import TyperCommand
 
 from bigsf import console
+from bigsf.cli.command import Command, Commands, ConfiguredCommand, PreprocessCommand, SegmentCommand
 from bigsf.cli.info import info
 from bigsf.cli.init import init
-from bigsf.cli.key_hints import KeyHints
 from bigsf.cli.kfold import kfold
 from bigsf.cli.options import with_homes
 from bigsf.cli.preprocess import preprocess
@@ -25,6 +24,7 @@ from bigsf.option_names import on_command_line
 from bigsf.version import __version__
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -70,21 +70,24 @@ def _with_output(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _add(
-    command: Callable[P, None], example: str, panel: str | None = None, kind: type[TyperCommand] = TyperCommand
-) -> None:
+def _add(command: Callable[P, None], example: str, panel: str | None = None, kind: type[Command] = Command) -> None:
     app.command(cls=kind, epilog=f"Example: {example}", rich_help_panel=panel)(_with_output(command))
 
 
 _add(
     preprocess,
     "`bigsf preprocess galaxy.fits --target spines.fits --background sky.fits --patch-size 64`",
+    kind=PreprocessCommand,
 )
 _add(split, "`bigsf split galaxy.h5 -k 4 --k-train 2`")
-_add(train, "`bigsf train config.yaml --set trainer.epochs=20`", kind=KeyHints)
-_add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`", kind=KeyHints)
+_add(train, "`bigsf train config.yaml --set trainer.epochs=20`", kind=ConfiguredCommand)
+_add(
+    kfold,
+    "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`",
+    kind=ConfiguredCommand,
+)
 _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
-_add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+_add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`", kind=SegmentCommand)
 _add(init, "`bigsf init` or, for another recipe, `bigsf init --recipe catalogue`", panel="Helpers")
 _add(info, "`bigsf info results/experiment_1` or, to compare, `bigsf info results/*`", panel="Helpers")
 
