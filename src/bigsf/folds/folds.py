@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, Float64Array, IntArray, MaskArray
+from bigsf.described import Described
 from bigsf.errors import ConfigError, DataError
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.leakage import Leakage, measure_leakage
@@ -41,7 +44,7 @@ class FoldCounts(NamedTuple):
     """Pixels on sure background."""
 
 
-class Folds:
+class Folds(Described):
     """The folds of a patch file.
 
     Parameters
@@ -97,6 +100,14 @@ class Folds:
             "repeated_sky": ~new_sky,
         }
         self.patch_fold = np.where(inside & new_sky, self.area_fold, 0)
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        down, across = self.grid.shape
+        splits = {
+            f"split {n}": " ".join(f"{k} {v}" for k, v in s._asdict().items()) for n, s in enumerate(self.splits, 1)
+        }
+        return {"file": self.patch_file.path.name, "areas": f"{across} x {down} (x, y)", **splits}
 
     @classmethod
     def make(cls, patch_file: PatchFile, config: SplitConfig | None = None, chunk_pixels: int = CHUNK_PIXELS) -> Self:

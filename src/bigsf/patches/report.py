@@ -1,11 +1,14 @@
 """Counts of a preprocessing -> its report, and errors and warnings about planes that do not look right."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
+from bigsf.described import Described
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.odd_values import check_range, warn_of_odd_values
@@ -16,7 +19,7 @@ _FEW = 100  # labelled pixels; the mean of fewer says little
 
 
 @dataclass
-class PreprocessReport:
+class PreprocessReport(Described):
     """What the planes hold and which patches are kept. Counts are pixels unless their description says otherwise."""
 
     output: Path
@@ -53,6 +56,14 @@ class PreprocessReport:
     """The most memory that the process has held so far."""
     identity: str = ""
     """SHA-256 of the data in the patch file; empty where none was written."""
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        ny, nx = self.shape
+        planes = ", ".join(f"{role} {Path(path).name}" for role, path in self.sources.items())
+        labelled = f"{self.counts.get('labelled', 0):,} of {self.counts.get('valid', 0):,} valid pixels"
+        patches = f"{self.kept:,} of {self.windows:,}"
+        return {"map": f"{nx} x {ny} pixels (x, y)", "planes": planes, "labelled": labelled, "patches": patches}
 
     @property
     def bytes(self) -> int:

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, FloatArray
+from bigsf.described import Described
 from bigsf.errors import ConfigError
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
@@ -106,7 +108,7 @@ def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]
 
 
 @dataclass
-class SegmentReport:
+class SegmentReport(Described):
     """What `segment` found and wrote; counts are numbers of pixels."""
 
     output: Path
@@ -129,6 +131,13 @@ class SegmentReport:
     """Pixels of the map that are 0 or below."""
     filaments: int | None = None
     """8-connected components of MASK; None where no product needs them."""
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        found = {} if self.filaments is None else {"filaments": self.filaments}
+        marked = f"{self.marked:,} of {self.valid:,} valid pixels"
+        outputs = ", ".join(path.name for path in self.outputs)
+        return {"threshold": f"{self.threshold:.3f}", "marked": marked, **found, "outputs": outputs}
 
     @property
     def products(self) -> list[Product]:
