@@ -1,6 +1,7 @@
 """Every example is run, on a small map and for an epoch."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from astropy.io import fits
 import bigsf
 import gallery
 import injection
+import labels_from_ds9
 import make_galaxy
+import read_products
 import whole_path
 from bigsf.filaments.catalogue import Filaments
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
@@ -53,6 +56,42 @@ def test_each_configuration_trains(path: Path, patches: Path, tmp_path: Path) ->
 
 def test_the_whole_path_in_python(tmp_path: Path) -> None:
     assert whole_path.main(tmp_path, size=(384, 256), epochs=1).exists()
+
+
+def test_a_notebook_runs_from_an_empty_folder(tmp_path: Path) -> None:
+    env = {**os.environ, "MPLBACKEND": "agg"}
+    done = run_program([sys.executable, EXAMPLES / "notebook.py"], cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Split(train=[1, 2], validation=[3], test=[4])" in done.stdout
+    assert {"folds.png", "notebook.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_labels_of_three_forms_become_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("regions")
+    drawn, spines, identifiers = labels_from_ds9.main(tmp_path)
+    printed = capsys.readouterr().out.splitlines()
+    for line, name, content in zip(
+        printed,
+        ("drawn.reg", "spines.ecsv", "identifiers.fits"),
+        ("lines, 1 circle", "spines of", "identifiers"),
+        strict=True,
+    ):
+        assert line.startswith(f"{name}: ")
+        assert content in line
+    truth = fits.getdata(tmp_path / "simulated.fits", "TRUTH") > 0
+    np.testing.assert_array_equal(identifiers.labels()[0] > 0, truth & ~np.isnan(fits.getdata(tmp_path / "map.fits")))
+    for file in (drawn, spines):
+        target = file.labels()[0] > 0
+        assert (target & truth).sum() > 0.9 * target.sum()
+
+
+def test_all_products_of_a_filament_are_joined_by_its_id(tmp_path: Path) -> None:
+    found = read_products.main(tmp_path)
+    row = found["catalogue"]
+    assert found["ids"] == [row["id"]] * 3
+    assert found["pixels"] == row["area_px"]
+    assert (found["branches"], found["hubs"], found["outlines"]) == (row["branches"], row["hubs"], 1)
+    assert found["mean probability"] == pytest.approx(row["probability"], rel=1e-4)
 
 
 def test_make_galaxy_writes_the_map_of_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,7 @@ def test_the_journal_of_a_process_that_still_runs_is_left_to_it(outputs: Outputs
 def test_an_existing_output_is_refused_unless_told(outputs: Outputs, tmp_path: Path) -> None:
     outputs.check()
     (tmp_path / "map.png").write_text("a photograph")
-    with pytest.raises(UsageError, match=r"map.png exists already. Pass --overwrite"):
+    with pytest.raises(UsageError, match=r"map.png exists already. Pass overwrite=True"):
         outputs.check()
     outputs.check(overwrite=True)
     assert written(tmp_path) == {"map.png": "a photograph"}

@@ -16,7 +16,7 @@ class UsageError(BigsfError):
     exit_code = 2
 
 
-class ConfigError(BigsfError):
+class ConfigError(BigsfError, ValueError):
     """A configuration cannot be read, or its values do not fit together."""
 
     exit_code = 3

@@ -9,6 +9,7 @@ from typing import Any
 
 from bigsf.errors import UsageError
 from bigsf.files import flush, hidden_name, is_alive, remove, sync_folder, temporary_file, this_process, write_text
+from bigsf.option_names import option
 
 
 class Outputs:
@@ -76,9 +77,11 @@ class Outputs:
                 raise UsageError(
                     f"{path} is read by this command ({same}), so it is not replaced. Name another output."
                 )
-        self._check_places(remedy or "Pass -o to write elsewhere.", make_folders)
+        self._check_places(remedy or f"Name another {option('output')}.", make_folders)
         if not overwrite:
-            self._check_absent(remedy or "Pass --overwrite to replace it, or -o to write another file.")
+            self._check_absent(
+                remedy or f"Pass {option('overwrite', True)} to replace it, or name another {option('output')}."
+            )
 
     def _check_places(self, remedy: str, make_folders: bool) -> None:
         for path, target in self._paths.items():
@@ -100,7 +103,7 @@ class Outputs:
         if mark is not None and target.exists() and not (target / mark).is_file():
             raise UsageError(
                 f"{path} is to be a folder that holds a file {mark!r}, and there is something else of that name. It is "
-                "not replaced: move it away, or pass -o to write elsewhere."
+                f"not replaced: move it away, or name another {option('output')}."
             )
 
     def _check_absent(self, remedy: str) -> None:

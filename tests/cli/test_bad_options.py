@@ -35,7 +35,9 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--strategy", "rnd"], "Error: --strategy: unknown type 'rnd'"),
         (["--overlap", 4, "--gap", 4], "Error: overlap 4 and gap 4 contradict each other"),
         (["--strategy", "naive", "--area-size", 32], "Error: --area-size would do nothing: the areas of --strategy na"),
-        (["--strategy", "naive", "--seed", 1], "seed"),
+        (["--strategy", "naive", "--seed", 1], "Error: --seed would do nothing: --strategy naive draws nothing"),
+        (["--strategy", "regions"], "Error: --strategy: regions: is required and missing."),
+        (["-k", 0], "Error: -k: found 0, expected greater than or equal to 1."),
         (["-k", 1, "--step", 2], "Error: step is 2 but k is 1, which makes one split alone"),
     ):
         assert message in ended(2, "split", patch_path, "-o", "folds.json", *options).err
@@ -113,6 +115,44 @@ def test_a_file_that_is_not_a_configuration_is_a_config_error(
     path.write_text(content) if content is not None else path.mkdir()
     assert "wrong.yaml" in ended(3, "split", patch_path, "--config", "wrong.yaml", "-o", "folds.json").err
     assert "wrong.yaml" in ended(3, "train", "wrong.yaml").err
+
+
+def test_options_that_only_count_with_a_model_are_refused_without_one(sky: Sky, ended: Ended) -> None:
+    maps = [sky.path("target"), sky.path("image"), "--against", sky.path("target")]
+    for options, names in (
+        (["--time-limit", "4h"], "--time-limit"),
+        (["--device", "cpu", "--trust"], "--device, --trust"),
+        (["--threshold", "whole"], "--threshold"),
+        (["--tta"], "--tta"),
+    ):
+        assert f"Error: {names} would do nothing: there is no model" in ended(2, "segment", *maps, *options).err
+    assert "Wrote image_scores.json" in ended(0, "segment", *maps, "--threshold", 0.5).out
+
+
+@pytest.mark.parametrize("model", ["higal-small", None])
+def test_a_map_before_the_model_is_told_of(model: str | None, sky: Sky, trained: Path, ended: Ended) -> None:
+    image = sky.path("image")
+    result = ended(2, "segment", image, model or trained)
+    assert f"Error: The map comes last: bigsf segment {model or trained} {image.name}" in result.err
+
+
+def test_a_model_of_the_package_is_not_resumed(ended: Ended) -> None:
+    assert "To train it further, set trainer.start_from: higal-small" in ended(5, "resume", "higal-small").err
+
+
+def test_a_key_that_is_given_as_an_option_is_named(bigsf_command: Run) -> None:
+    for command in ("train", "kfold"):
+        printed = " ".join(bigsf_command(command, "run.yaml", "--batch-size", 5).err.replace("│", " ").split())
+        assert "There is no option --batch-size. Set the key: --set trainer.batch_size=VALUE" in printed
+
+
+def test_windows_with_gaps_are_refused_before_any_model_is_trained(
+    run_dict: Callable[..., dict[str, Any]], ended: Ended, tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**run_dict(), "out_of_fold": {"stride": 17}}))
+    for options in ([], ["--dry-run"]):
+        assert "out_of_fold.stride is 17, and windows have 16 pixels" in ended(3, "kfold", "run.yaml", *options).err
+        assert not (tmp_path / "results").exists()
 
 
 def test_aliases_that_multiply_are_refused(ended: Ended, tmp_path: Path) -> None:

@@ -133,13 +133,14 @@ def test_overrides_replace_and_add_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.epochs", "--set trainer.epochs: expected a key and a value"),
-        ("=3", "--set =3: expected a key and a value"),
-        ("split.k.x=3", "--set split.k.x=3: 'x' lies inside 4, which has no keys"),
+        ("trainer.epochs", "overrides='trainer.epochs': expected a key and a value"),
+        ("=3", "overrides='=3': expected a key and a value"),
+        ("split.k.x=3", "overrides='split.k.x=3': 'x' lies inside 4, which has no keys"),
         ("trainer.metrics.1.x=3", "'1' is no index of a list of 1"),
-        ("trainer.epochs=[3", "--set trainer.epochs=\\[3, line 1: expected ',' or '\\]'"),
+        ("trainer.epochs=[3", "overrides='trainer.epochs=\\[3', line 1: expected ',' or '\\]'"),
         ("trainer.epohcs=3", "trainer.epohcs: unknown key; did you mean 'epochs'?"),
         ("epochs=3", "epochs: unknown key; did you mean trainer.epochs?"),
+        ("trainer.lr=0.1", "trainer.lr: unknown key; did you mean trainer.optimizer.lr\\? Allowed: accumulate"),
     ],
 )
 def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:
@@ -245,6 +246,23 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("10min", 600), ("1.5 h", 5400), ("90", 90)])
 def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
     assert run(tmp_path, f"data: {{path: a.h5}}\ntrainer: {{save_every: {text}}}\n").trainer.save_every == seconds
+
+
+def test_wrong_arguments_of_python_are_told_in_the_words_of_a_yaml() -> None:
+    message = (
+        r"^PreprocessConfig has 2 mistakes:\n  image: is required and missing\.\n  patchsize: unknown key; did you "
+        r"mean 'patch_size'\? Allowed: background, .*$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        PreprocessConfig(patchsize=3)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"^SplitConfig has 1 mistake:\n  the whole: k is 2; .*$"):
+        SplitConfig(k=2)
+    assert issubclass(ConfigError, ValueError)
+
+
+def test_a_part_that_is_given_as_a_dictionary_is_told_of_with_its_path() -> None:
+    with pytest.raises(ConfigError, match=r"^RunConfig has 1 mistake:\n  trainer\.epochs: found 'x', expected a valid"):
+        RunConfig(data={"path": "a.h5"}, trainer={"epochs": "x"})  # type: ignore[arg-type]
 
 
 def test_config_is_frozen() -> None:

@@ -30,12 +30,14 @@ def test_numbers_are_those_of_both_versions_of_yaml(text: str, value: Any) -> No
 def test_leading_zeros_are_refused_in_files_and_settings(text: str) -> None:
     with pytest.raises(ConfigError, match=r"a.yaml, line 1: .* is octal in YAML 1.1 and decimal in YAML 1.2. Write "):
         parse_yaml(f"key: {text}", "a.yaml")
-    with pytest.raises(ConfigError, match=r"--set key=.*, line 1: .* is octal in YAML 1.1"):
+    with pytest.raises(ConfigError, match=r"overrides='key=.*, line 1: .* is octal in YAML 1.1"):
         with_setting({}, f"key={text}")
 
 
 def test_a_number_of_thousands_of_digits_is_a_short_message() -> None:
-    with pytest.raises(ConfigError, match=r"--set key=9+\.\.\., line 1: expected a number, found one of 5,000 digits"):
+    with pytest.raises(
+        ConfigError, match=r"overrides='key=9+\.\.\.', line 1: expected a number, found one of 5,000 di"
+    ):
         with_setting({}, f"key={'9' * 5000}")
 
 

@@ -167,13 +167,13 @@ def test_min_skeleton_counts_the_pixels_of_the_skeleton(probability: Float64Arra
 @pytest.mark.parametrize(
     ("cleaning", "found", "least"),
     [
-        (Cleaning(min_area=0), "min-area 0", 1),
-        (Cleaning(min_skeleton=0), "min-skeleton 0", 1),
-        (Cleaning(border=-1), "border -1", 0),
+        (Cleaning(min_area=0), "min_area=0", 1),
+        (Cleaning(min_skeleton=0), "min_skeleton=0", 1),
+        (Cleaning(border=-1), "border=-1", 0),
     ],
 )
 def test_numbers_out_of_range_are_refused(cleaning: Cleaning, found: str, least: int) -> None:
-    with pytest.raises(ConfigError, match=f"--{found}: expected a number of pixels, from {least} on"):
+    with pytest.raises(ConfigError, match=f"{found}: expected a number of pixels, from {least} on"):
         cleaning.check(0.5)
 
 

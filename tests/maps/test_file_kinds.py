@@ -101,6 +101,6 @@ def test_identifiers_of_structures_are_a_mask_of_labels(tmp_path: Path) -> None:
 def test_values_that_are_no_identifiers_are_binarised_by_the_option_of_the_message(tmp_path: Path, odd: float) -> None:
     fits.writeto(tmp_path / "weights.fits", np.where(MASK, 3.0, odd))
     with FitsImage(tmp_path / "weights.fits") as plane:
-        with pytest.raises(DataError, match=rf"0, 1 and identifiers: {odd:g}\. Pass --target-threshold VALUE"):
+        with pytest.raises(DataError, match=rf"0, 1 and identifiers: {odd:g}\. Pass a 'target_threshold'"):
             read_mask(plane, "target", 0, 4)
         np.testing.assert_array_equal(read_mask(plane, "target", 0, 4, threshold=1), MASK)

@@ -41,7 +41,7 @@ def test_an_empty_primary_hides_no_image(tmp_path: Path) -> None:
 def test_the_plane_beside_a_cube_is_read_with_a_warning(tmp_path: Path) -> None:
     cubes = [fits.ImageHDU(CUBE, name=name) for name in ("DATA", "STAT")]
     path = written(tmp_path / "muse.fits", *cubes, fits.ImageHDU(PLANE, name="white"))
-    message = r"muse.fits: HDU 3 is read, .* 1 DATA \(2, 3, 5\), 2 STAT \(2, 3, 5\), 3 WHITE \(3, 5\); --hdu chooses"
+    message = r"muse.fits: HDU 3 is read, .* 1 DATA \(2, 3, 5\), 2 STAT \(2, 3, 5\), 3 WHITE \(3, 5\); 'hdu' chooses"
     with pytest.warns(BigsfWarning, match=message), FitsImage(path) as image:
         np.testing.assert_array_equal(image.read(), PLANE)
     with pytest.raises(DataError, match=r"muse.fits\[1\] holds an array of 2 x 3 x 5 pixels"):
@@ -78,8 +78,8 @@ def test_masks_in_extensions_are_found_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("TARGET", "SPINES"), "holds the target twice: its HDUs 1 TARGET and 2 SPINES. .* pass --target"),
-        (("MISSING", "VALID"), "holds the valid twice: its HDUs 1 MISSING and 2 VALID. .* pass --valid"),
+        (("TARGET", "SPINES"), "holds the target twice: its HDUs 1 TARGET and 2 SPINES. .* pass 'target'"),
+        (("MISSING", "VALID"), "holds the valid twice: its HDUs 1 MISSING and 2 VALID. .* pass 'valid'"),
         (("TRUTH", "TRUTH"), "holds the truth twice: its HDUs 1 TRUTH and 2 TRUTH"),
     ],
 )

@@ -100,12 +100,12 @@ def test_the_warning_names_value_count_and_option(tmp_path: Path) -> None:
         ]
     first, second = (str(warning.message) for warning in said)
     assert first.startswith("map.fits holds -999 in 100 of 2,000 pixels, and 5.947e+21 to 1.597e+23 in all others")
-    assert "pass --blank -999: " in first
+    assert "pass blank=-999: " in first
     assert "map.fits holds 1e+28 in 1 of 2,000 pixels" in second
-    assert "mask them with --valid" in second  # one value can be given as --blank
+    assert "mask them with 'valid'" in second  # one value can be given as blank
     with (
         FitsImage(path, blank=-999) as image,
-        pytest.warns(BigsfWarning, match=r"in 1 of 1,900 .* with --valid"),
+        pytest.warns(BigsfWarning, match=r"in 1 of 1,900 .* with 'valid'"),
     ):
         check_map(FitsMap([image]))
     with (

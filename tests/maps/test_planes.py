@@ -128,7 +128,7 @@ def test_a_mask_is_one_or_above_a_threshold(planes: Planes) -> None:
         assert read_mask(plane, "target", 1, 2, columns=slice(0, 2)).tolist() == [[True, False]]
     with FitsImage(planes.write("mask", np.array([[0.2, 0.7, np.nan]]))) as plane:
         assert read_mask(plane, "target", 0, 1, threshold=0.5).tolist() == [[False, True, False]]
-        with pytest.raises(DataError, match=r"mask.fits is the target mask but .*: 0.2, 0.7. Pass --target-threshold"):
+        with pytest.raises(DataError, match=r"mask.fits is the target mask but .*: 0.2, 0.7. Pass a 'target_th"):
             read_mask(plane, "target", 0, 1)
 
 

@@ -83,7 +83,7 @@ def test_missing_and_valid_have_one_sense(maps: LabelMaps) -> None:
 def test_mask_with_other_values_is_refused_or_binarised(maps: LabelMaps) -> None:
     target = np.where(mask((1, 1), (2, 2)), 0.7, 0.2)
     target[0, 0] = 1
-    with pytest.raises(DataError, match=r"target.fits is the target mask but .*: 0.2, 0.7. Pass --target-threshold"):
+    with pytest.raises(DataError, match=r"target.fits is the target mask but .*: 0.2, 0.7. Pass a 'target_threshold'"):
         maps.run(target=target)
     _, file = maps.run(target=target, target_threshold=0.5)
     assert np.argwhere(file.labels()[0]).tolist() == [[0, 0], [1, 1], [2, 2]]

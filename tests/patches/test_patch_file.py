@@ -126,7 +126,7 @@ def test_header_and_wcs_are_kept(small: PatchFile, tmp_path: Path) -> None:
 def test_file_without_labels(tmp_path: Path) -> None:
     file = write_patch_file(tmp_path / "bare.h5", IMAGE, 4)
     assert (file[0].target, file[0].labelled) == (None, None)
-    with pytest.raises(DataError, match=r"bare.h5 has no labels, .* Run bigsf preprocess with --target"):
+    with pytest.raises(DataError, match=r"bare.h5 has no labels, .* Preprocess its map with 'target'"):
         file.labels()
 
 

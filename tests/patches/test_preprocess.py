@@ -60,7 +60,7 @@ def test_output_goes_to_the_current_folder_and_is_not_overwritten(
     monkeypatch.chdir(tmp_path)
     assert preprocess(preprocess_config(sky)).output == Path("image.h5")
     before = (tmp_path / "image.h5").read_bytes()
-    with pytest.raises(UsageError, match=r"image.h5 exists already. Pass --overwrite"):
+    with pytest.raises(UsageError, match=r"image.h5 exists already. Pass overwrite=True"):
         preprocess(preprocess_config(sky, stride=8))
     assert (tmp_path / "image.h5").read_bytes() == before
     preprocess(preprocess_config(sky, stride=8), overwrite=True)

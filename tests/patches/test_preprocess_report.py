@@ -33,7 +33,7 @@ def test_valid_pixel_without_a_value_is_missing_with_a_warning(maps: LabelMaps) 
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        (np.full((NY, NX), np.nan), {}, r"image.fits holds no finite pixel \(of 54\). Check --hdu and --blank"),
+        (np.full((NY, NX), np.nan), {}, r"image.fits holds no finite pixel \(of 54\). Check 'hdu' and 'blank'"),
         (IMAGE, {"target": mask(), "background": mask()}, "No valid pixel of image.fits is labelled"),
         (IMAGE, {"patch_size": 7}, "image.fits has 9 x 6 pixels .x, y., too few for a patch of 7"),
         (np.where(mask((1, 1)), 1, np.nan), {"min_valid": 0.5}, "None of 28 patches of 3 pixels .*: 28 hold too few"),

@@ -118,14 +118,14 @@ def test_noise_is_said_once_with_numbers_and_advice(model: Path, image: Image, t
     assert "It is noisier: the noise from pixel to pixel is " in message
     low, _, high = Snapshot.load(model).window_ranges["noise"]
     assert f" of the spread of the values, there {low:.1%} to {high:.1%}. It is rougher: pixels 4 apart" in message
-    assert "If that is noise, bin the map (--scales 2) or smooth it" in message
+    assert "If that is noise, bin the map (scales=[2]) or smooth it" in message
 
 
 def test_an_oversampled_map_is_smoother_and_the_advice_ends_it(model: Path, image: Image, tmp_path: Path) -> None:
     large = write(tmp_path / "large.fits", enlarged(image, 3))
     (message,) = said(model, large)
     assert "It is smoother: pixels 4 apart differ 1.9" in message
-    assert message.endswith("bin it (--scales 3,6).")
+    assert message.endswith("bin it (scales=[3, 6]).")
     assert said(model, large, scales="3,6") == []
     (binned,) = said(model, large, scales="2")
     assert binned.startswith("large.fits, binned by 2, is unlike")
@@ -162,7 +162,7 @@ def test_scales_that_suit_a_map_are_chosen_printed_and_recorded(
         with caplog.at_level("INFO", logger="bigsf"):
             report = segment(model, path, tmp_path / "out.fits", dry_run=dry_run, scales="auto", products="prob")
         assert report.config.scales == scales
-        assert caplog.messages[0].startswith(f"--scales auto is {text} for map.fits: ")
+        assert caplog.messages[0].startswith(f"scales='auto' is {text} for map.fits: ")
         assert f"scales {text}" in caplog.messages[1]
     table = fits.getdata(tmp_path / "out.fits", "PROVENANCE")
     recorded = dict(zip(*(table[column] for column in table.names), strict=True))
@@ -178,16 +178,16 @@ def test_scales_follow_the_beams_where_all_headers_say_them(
         said(with_beam, path, scales="auto")
         said(model, path, scales="auto")
     assert caplog.messages[0] == (
-        "--scales auto is 4,8 for map.fits: its beam spans 7.5 pixels (BMAJ), that of the training 2."
+        "scales='auto' is 4,8 for map.fits: its beam spans 7.5 pixels (BMAJ), that of the training 2."
     )
-    assert next(m for m in caplog.messages[1:] if "auto" in m).startswith("--scales auto is 1,2 for map.fits: pixels 4")
+    assert next(m for m in caplog.messages[1:] if "auto" in m).startswith("scales='auto' is 1,2 for map.fits: pixels 4")
 
 
 def test_scales_that_cannot_be_chosen_are_refused(model: Path, image: Image, tmp_path: Path) -> None:
     path = write(tmp_path / "map.fits", 1.1 * image)
     old = changed(model, tmp_path / "old.pt", window_ranges={})
     with pytest.raises(
-        ConfigError, match=r"--scales auto: old\.pt does not know how smooth .* Give numbers, e\.g\. --sc"
+        ConfigError, match=r"scales='auto': old\.pt does not know how smooth .* Give numbers, e\.g\. scales="
     ):
         segment([model, old], path, tmp_path / "out.fits", scales="auto")
     y, x = np.mgrid[:100, :100]

@@ -40,7 +40,7 @@ def test_memory_is_a_size(memory: object, expected: float) -> None:
 def test_impossible_memory_is_refused(segmented: Segmented, other_map: Path) -> None:
     with pytest.raises(ConfigError, match="memory: found 'lots', expected a size such as 800MB or 4GB"):
         segmented(other_map, memory="lots")
-    with pytest.raises(ConfigError, match=r"--memory 1\.0 kB is too little: a band.* its mask 30\.7 kB, a window"):
+    with pytest.raises(ConfigError, match=r"'memory' \(1\.0 kB\) is too little: a band.* its mask 30\.7 kB, a window"):
         segmented(other_map, memory="1kB")
 
 
@@ -75,9 +75,9 @@ def test_planes_of_the_mask_are_counted(options: dict[str, Any], planes: int) ->
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"min_area": 2}, "--min-area"),
-        ({"border": 5, "min_skeleton": 1}, "--min-skeleton and --border"),
-        ({"hysteresis": 0.1}, "--hysteresis"),
+        ({"min_area": 2}, "'min_area'"),
+        ({"border": 5, "min_skeleton": 1}, "'min_skeleton' and 'border'"),
+        ({"hysteresis": 0.1}, "'hysteresis'"),
     ],
 )
 def test_cleaning_of_no_mask_is_refused(options: dict[str, Any], named: str) -> None:
@@ -163,8 +163,8 @@ def test_a_prefix_is_an_acronym(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"prefix": "BSF"}, "--prefix"),
-        ({"distance": 1.0, "measure": {"T": "dust.fits"}, "products": "spines"}, "--distance and --measure"),
+        ({"prefix": "BSF"}, "'prefix'"),
+        ({"distance": 1.0, "measure": {"T": "dust.fits"}, "products": "spines"}, "'distance' and 'measure'"),
     ],
 )
 def test_options_of_the_catalogue_need_it(options: dict[str, Any], named: str) -> None:

@@ -147,7 +147,7 @@ def test_a_value_that_stands_apart_is_named_and_the_option_ends_it(
     with pytest.warns(BigsfWarning) as said:
         segment(trained, image, tmp_path / "out.fits", dry_run=dry_run)
     (message,) = (str(warning.message) for warning in said)
-    (option,) = re.findall(r"odd.fits holds .* in 12 of .* pixels, and .* pass --blank (\S+): ", message)
+    (option,) = re.findall(r"odd.fits holds .* in 12 of .* pixels, and .* pass blank=(\S+): ", message)
     segment(trained, image, tmp_path / "out.fits", dry_run=dry_run, overwrite=True, blank=float(option))
 
 

@@ -55,7 +55,7 @@ def test_several_models_give_their_mean_and_each(trained_kfold: Path, sky: Sky) 
     each = model.each(sky.image, precision="fp32")
     assert each.shape == (len(model.ensemble), *sky.image.shape)
     np.testing.assert_array_equal(model(sky.image, precision="fp32"), each.mean(axis=0))
-    assert repr(model).startswith(f"<bigsf.Model {len(each)} models: unet, windows of 16 px, threshold 0.")
+    assert repr(model).startswith(f"<bigsf.Model: models {len(each)}, network unet, windows 16 px, threshold 0.")
 
 
 def test_the_spread_is_that_of_the_plane_std(

@@ -128,7 +128,7 @@ def test_a_hips_is_a_folder_that_is_replaced_only_where_it_is_one(
     with pytest.raises(UsageError, match=r"out_hips is to be a folder that holds a file 'properties', and there is"):
         segmented(other_map, products="hips", overwrite=True)
     (folder / "precious.txt").rename(folder / "properties")
-    with pytest.raises(UsageError, match=r"out_hips exists already\. Pass --overwrite"):
+    with pytest.raises(UsageError, match=r"out_hips exists already\. Pass overwrite=True"):
         segmented(other_map, products="hips")
     _, out = segmented(other_map, products="hips", overwrite=True)
     assert "hips_order" in (folder / "properties").read_text()
@@ -309,7 +309,7 @@ def test_a_further_map_may_name_its_hdu(
     np.testing.assert_array_equal(table["first_mean"], table["one_mean"])
     with pytest.raises(DataError, match=r"cube\.fits has no HDU '7'; it has 0 PRIMARY \(\), 1 T \(.*2 T,2"):
         segmented(other_map, products="catalog", measure={"T": f"{cube}[7]"}, overwrite=True)
-    with pytest.raises(DataError, match=r"cube\.fits\[1\] is the map of --distance, and its unit \(BUNIT\) is K"):
+    with pytest.raises(DataError, match=r"cube\.fits\[1\] is the map of 'distance', and its unit \(BUNIT\) is K"):
         segmented(other_map, products="catalog", distance=f"{cube}[T]", overwrite=True)
     with pytest.raises(UsageError, match=r"cube\.fits is read by this command"):
         segment(trained / "best.pt", other_map, cube, products="catalog", measure={"T": f"{cube}[2]"}, overwrite=True)
@@ -332,7 +332,7 @@ def test_a_patch_file_measures_further_maps_too(
 @pytest.mark.parametrize(
     ("unit", "change", "message"),
     [
-        ("K", {}, r"distance\.fits is the map of --distance, and its unit \(BUNIT\) is K\. Expected a length"),
+        ("K", {}, r"distance\.fits is the map of 'distance', and its unit \(BUNIT\) is K\. Expected a length"),
         ("kpc", {"CRVAL1": 3.0}, "distance.fits has another WCS than other.fits"),
         ("kpc", None, r"distance\.fits has \d+ x \d+ pixels .* All planes must share one grid"),
     ],
@@ -351,7 +351,7 @@ def test_a_map_of_distances_that_cannot_be_used_is_refused(
 def test_a_distance_needs_a_column_density_and_a_wcs(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
     image, header = fits.getdata(other_map, header=True)
     fits.writeto(tmp_path / "flat.fits", image)
-    with pytest.raises(DataError, match=r"flat\.fits has no celestial WCS: --distance needs the size of its pixels"):
+    with pytest.raises(DataError, match=r"flat\.fits has no celestial WCS: 'distance' needs the size of its pixels"):
         segmented(tmp_path / "flat.fits", products="catalog", distance=1.0)
     header["BUNIT"] = "K"
     fits.writeto(tmp_path / "kelvin.fits", image, header)
@@ -424,7 +424,7 @@ def test_products_that_cannot_be_are_refused(segmented: Segmented, other_map: Pa
         ConfigError, match="unknown 'catalogue'; did you mean 'catalog'\\? Allowed: prob, mask, std, scale"
     ):
         segmented(other_map, products="mask,catalogue")
-    with pytest.raises(ConfigError, match=r"standard deviation .* one model was given without --tta\. Give several"):
+    with pytest.raises(ConfigError, match=r"standard deviation .* one model was given without test-time .* Give"):
         segmented(other_map, products="std")
     with pytest.raises(ConfigError, match=r"scale tells which of several factors .* one factor was given\. Give"):
         segmented(other_map, products="scale", scales=[2])
@@ -525,12 +525,12 @@ def test_the_memory_that_a_mask_and_its_products_need_is_known_before(
     [
         (
             {"products": "mask,catalog,spines"},
-            r"--memory 1\.0 GB is too little: the products catalog, spines must have the whole of MASK in memory, "
+            r"'memory' \(1\.0 GB\) is too little: the products catalog, spines must have the whole of MASK in memory, "
             r"which takes about 3\.7 GB on a map of 114000 x 1800 pixels\. Allow that much; or leave them out; or",
         ),
         (
             {"products": "mask"},
-            r"--memory 1\.0 GB is too little: the cleaning of MASK must .* 1\.4 GB .*--border 0 --min-skeleton 1",
+            r"'memory' \(1\.0 GB\) is too little: the cleaning of MASK must .* 1\.4 GB .*border=0 and min_skeleton=1",
         ),
     ],
 )
@@ -549,5 +549,5 @@ def test_a_map_whose_products_need_too_much_memory_is_refused_before_it_is_predi
 ) -> None:
     monkeypatch.setattr("bigsf.segmentation.memory._SPINES_BYTES", 1e6)
     monkeypatch.setattr("bigsf.segmentation.segment._write_outputs", lambda *_: pytest.fail("it was predicted"))
-    with pytest.raises(ConfigError, match=r"--memory 1\.0 GB is too little: the products spines must"):
+    with pytest.raises(ConfigError, match=r"'memory' \(1\.0 GB\) is too little: the products spines must"):
         segmented(other_map, products="spines", memory="1GB")

@@ -260,7 +260,7 @@ def test_what_was_stopped_says_what_to_resume(kfold_of: Callable[..., KFold]) ->
 
 @pytest.mark.parametrize("only", [0, 5])
 def test_split_that_is_not_there_is_refused(kfold_of: Callable[..., KFold], only: int) -> None:
-    with pytest.raises(ConfigError, match=f"--only {only}: there are splits 1 to 4"):
+    with pytest.raises(ConfigError, match=f"only={only}: there are splits 1 to 4"):
         kfold_of().run(only=only)
 
 
@@ -293,7 +293,7 @@ def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[
     kfold_of().run(only=1)
     with pytest.raises(UsageError, match=r"holds a k-fold of another configuration \(see .*kfold\.yaml\)"):
         kfold_of(seed=5).run(only=1)
-    with pytest.raises(UsageError, match="--overwrite --only 1 would mix the two"):
+    with pytest.raises(UsageError, match="overwrite=True with only=1 would mix the two"):
         kfold_of(seed=5).run(only=1, overwrite=True)
     kfold_of(seed=5).run(overwrite=True)
     assert RunConfig.from_yaml(kfold_of().path / "kfold.yaml").trainer.seed == 5

@@ -321,7 +321,7 @@ def test_going_back_to_the_best_so_far_keeps_it_as_best(settings: Settings) -> N
 def test_going_back_where_the_best_so_far_was_replaced_is_said(settings: Settings) -> None:
     folder, copy = copy_after(settings, [0.3, 0.5, 0.1, 0.6], epoch=2)
     lost = r"best model of the 2 epochs so far, that of epoch 1, was replaced: .*best\.pt holds epoch 3\."
-    with pytest.raises(SnapshotError, match=rf"{lost} Train further with a larger --epochs"):
+    with pytest.raises(SnapshotError, match=rf"{lost} Train further with a larger 'epochs'"):
         Trainer.from_snapshot(copy, epochs=2)
     with pytest.warns(BigsfWarning, match=rf"{lost} best\.pt is chosen among the epochs from here on"):
         trainer = scripted(Trainer.from_snapshot(copy), 0.4, 0.6)
@@ -369,7 +369,7 @@ def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings)
 
 
 def test_fewer_epochs_than_were_run_are_refused(trained: Path) -> None:
-    with pytest.raises(ConfigError, match="--epochs 3 is less than the 4 epochs"):
+    with pytest.raises(ConfigError, match="epochs=3 is less than the 4 epochs"):
         Trainer.from_snapshot(trained, epochs=3)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, ParamSpec
 import typer
 
 from bigsf import console
+from bigsf.cli.command import Command, Commands, ConfiguredCommand, PreprocessCommand, SegmentCommand
 from bigsf.cli.info import info
 from bigsf.cli.init import init
 from bigsf.cli.kfold import kfold
@@ -19,9 +20,11 @@ from bigsf.cli.segment import segment
 from bigsf.cli.split import split
 from bigsf.cli.train import train
 from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, UsageError, out_of_memory
+from bigsf.option_names import on_command_line
 from bigsf.version import __version__
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -61,24 +64,30 @@ def _with_output(command: Callable[P, None]) -> Callable[P, None]:
         with_home = {name: with_homes(value) for name, value in kwargs.items()}
         if isinstance(output := with_home.get("output"), Path) and output.is_dir():
             raise UsageError(f"{output} is a folder. Name a file to write, e.g. one in that folder.")
-        command(*args, **with_home)
+        with on_command_line():
+            command(*args, **with_home)
 
     return run
 
 
-def _add(command: Callable[P, None], example: str, panel: str | None = None) -> None:
-    app.command(epilog=f"Example: {example}", rich_help_panel=panel)(_with_output(command))
+def _add(command: Callable[P, None], example: str, panel: str | None = None, kind: type[Command] = Command) -> None:
+    app.command(cls=kind, epilog=f"Example: {example}", rich_help_panel=panel)(_with_output(command))
 
 
 _add(
     preprocess,
     "`bigsf preprocess galaxy.fits --target spines.fits --background sky.fits --patch-size 64`",
+    kind=PreprocessCommand,
 )
 _add(split, "`bigsf split galaxy.h5 -k 4 --k-train 2`")
-_add(train, "`bigsf train config.yaml --set trainer.epochs=20`")
-_add(kfold, "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`")
+_add(train, "`bigsf train config.yaml --set trainer.epochs=20`", kind=ConfiguredCommand)
+_add(
+    kfold,
+    "`bigsf kfold config.yaml` or, in job array task 3, `bigsf kfold config.yaml --only 3`",
+    kind=ConfiguredCommand,
+)
 _add(resume, "`bigsf resume results/experiment_1` or, to go back, `bigsf resume results/experiment_1/best.pt`")
-_add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`")
+_add(segment, "`bigsf segment results/experiment_1/best.pt map.fits -o map_segmented.fits`", kind=SegmentCommand)
 _add(init, "`bigsf init` or, for another recipe, `bigsf init --recipe catalogue`", panel="Helpers")
 _add(info, "`bigsf info results/experiment_1` or, to compare, `bigsf info results/*`", panel="Helpers")
 

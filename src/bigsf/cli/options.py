@@ -51,7 +51,9 @@ Missing = Annotated[
 
 Valid = Annotated[Path | None, typer.Option(help="The same as --missing under a clearer name.")]
 
-Channel = Annotated[list[Path] | None, typer.Option(help="A further image plane of the same grid; repeatable.")]
+Channel = Annotated[
+    list[Path] | None, typer.Option(metavar="PLANE.fits", help="A further image plane of the same grid; repeatable.")
+]
 
 
 def _region(text: str) -> Any:

@@ -1,7 +1,7 @@
 """`bigsf segment --against`: maps of any tools -> a table of their scores."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bigsf.cli.display import show_table
 from bigsf.console import print_line
 from bigsf.errors import UsageError
+from bigsf.option_names import option
 from bigsf.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ _COLUMNS = {
 """From the heading of a column to the score in it."""
 
 _OF_IMAGE = {"hdu", "missing", "valid", "blank", "region"}
-_OF_SCORES = {*_OF_IMAGE, "threshold"}
-"""Options that count where no model is given: how the image is read, and the threshold of maps without a mask."""
+"""Options that count where no model is given: how the image is read."""
 
 
 class Labels(NamedTuple):
@@ -82,8 +82,15 @@ class Scoring:
 
         return MapConfig.from_dict(self._config.model_dump(exclude_unset=True, include=_OF_IMAGE))
 
-    def check(self, overwrite: bool) -> None:
+    def check(self, overwrite: bool, for_models: Mapping[str, object]) -> None:
         """Check options, paths and labels before the segmentation.
+
+        Parameters
+        ----------
+        overwrite
+            Whether the output may be replaced.
+        for_models
+            Options that only count with a model, by name.
 
         Raises
         ------
@@ -94,15 +101,20 @@ class Scoring:
         """
         from bigsf.evaluation.label_scores import open_compared
         from bigsf.maps.hdus import files_of
+        from bigsf.models.pretrained import NAMES
 
         if not any(self._labels):
             if self._maps:
                 name = next(iter(self._maps))
+                if self._image.is_dir() or self._image.suffix == ".pt" or str(self._image) in NAMES:
+                    raise UsageError(f"The map comes last: bigsf segment {self._image} {name}")
                 raise UsageError(f"{name} is a FITS map and no model. To score it, pass --against or --truth.")
             return
-        given = self._config.model_dump(exclude_unset=True).keys() - _OF_SCORES
+        given = self._config.model_dump(exclude_unset=True).keys() - _OF_IMAGE
+        given -= {"threshold"} if isinstance(self._config.threshold, float) else set()
+        given |= {name for name, value in for_models.items() if value not in (None, False)}
         if not self.models and given:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+            options = ", ".join(map(option, sorted(given)))
             raise UsageError(f"{options} would do nothing: there is no model, and the maps are scored as they are.")
         inputs = [*self._maps.values(), self._image, *files_of(self._labels)]
         Outputs(self._json).check(inputs, overwrite)

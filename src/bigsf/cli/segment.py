@@ -201,7 +201,7 @@ def segment(
     time_limit_s = seconds(time_limit)
     *first, image = paths
     scoring = Scoring(first, image, Labels(against, background, truth), resolved, output)
-    scoring.check(overwrite)
+    scoring.check(overwrite, {"device": device, "time_limit": time_limit, "trust": trust})
     if not scoring.models:
         scoring.run(dry_run)
         return

@@ -59,6 +59,8 @@ def split(
         "gap": gap,
         "step": step,
     }
+    if strategy == "naive" and seed is not None:
+        raise UsageError("--seed would do nothing: --strategy naive draws nothing at random.")
     resolved = config_from(SplitConfig, options, config)
     if resolved.area_size is not None and isinstance(resolved.strategy, NaiveStrategyConfig):
         raise UsageError("--area-size would do nothing: the areas of --strategy naive are k equal parts of the map.")

@@ -6,7 +6,7 @@ Each mistake in a YAML file becomes one line that says where it is, what was fou
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import (
@@ -26,8 +26,23 @@ from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
 from bigsf.files import with_home
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # it has no public name
 
-class Config(BaseModel):
+
+class _Explained(ModelMetaclass):
+    """Raises `ConfigError` where a configuration is made in Python with wrong arguments."""
+
+    def __call__(self, *args: Any, **keys: Any) -> Any:
+        try:
+            return super().__call__(*args, **keys)
+        except ValidationError as error:
+            raise _mistakes(self, error, self.__name__, {}) from None
+
+
+class Config(BaseModel, metaclass=_Explained):
     """A part of the configuration. It cannot be changed, and unknown keys are errors."""
 
     model_config = ConfigDict(
@@ -108,7 +123,7 @@ class Config(BaseModel):
             return cls.model_validate(merged, context={"folder": path.absolute().parent if path else Path.cwd()})
         except ValidationError as error:
             if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
-                raise cls._mistakes(error, str(path), lines) from None
+                raise _mistakes(cls, error, str(path), lines) from None
             raise UsageError(" ".join(map(as_option, explain(cls, error, {})))) from None
 
     @classmethod
@@ -126,7 +141,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:
-            raise cls._mistakes(error, name, lines) from None
+            raise _mistakes(cls, error, name, lines) from None
 
     @classmethod
     def _mapping(cls, data: Any, name: str) -> Mapping[str, Any]:
@@ -134,15 +149,15 @@ class Config(BaseModel):
             raise ConfigError(f"{name} holds {shown(data)}; expected keys such as {', '.join(cls.model_fields)}.")
         return data
 
-    @classmethod
-    def _mistakes(cls, error: ValidationError, name: str, lines: Mapping[Location, int]) -> ConfigError:
-        messages = explain(cls, error, lines)
-        return ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages]))
-
     def to_yaml(self) -> str:
         """Return the configuration as YAML, with every key under its main name and with absolute paths."""
         data = self.model_dump(mode="json")
         return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _mistakes(kind: Any, error: ValidationError, name: str, lines: Mapping[Location, int]) -> ConfigError:
+    messages = explain(kind, error, lines)
+    return ConfigError("\n".join([f"{name} has {plural(len(messages), 'mistake')}:", *messages]))
 
 
 def _is_number(annotation: Any) -> bool:

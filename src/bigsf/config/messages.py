@@ -8,6 +8,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from bigsf.option_names import option
+
+_MOST_HINTS = 3
+"""A message names so many places at most where an unknown key might belong."""
+
 Location = tuple[str | int, ...]
 """The path of a key, e.g. ``("trainer", "model", "depth")``."""
 
@@ -27,8 +32,9 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
     if kind == "extra_forbidden" and named:
         text = f"is another name of {named!r}, which is given too. Keep one of them."
     elif kind == "extra_forbidden":
-        deeper = [".".join(keys) for keys in _paths_of(root, str(path[-1]))]
-        hint = f"; did you mean {' or '.join(deeper)}?" if deeper else nearest(str(path[-1]), known)
+        others = [other for other in places_of(str(path[-1]), root) if other != where]
+        few = 0 < len(others) <= _MOST_HINTS
+        hint = f"; did you mean {' or '.join(others)}?" if few else nearest(str(path[-1]), known)
         text = f"unknown key{hint} Allowed: {', '.join(known)}."
     elif kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
@@ -50,19 +56,26 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
     return line or 0, f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
 
 
+def places_of(name: str, root: type[BaseModel]) -> list[str]:
+    """Return where a configuration has a key of a name, e.g. `trainer.optimizer.lr`."""
+    return list(dict.fromkeys(".".join(path) for path in _paths_of(root, name)))
+
+
 def _paths_of(config: type[BaseModel], name: str) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of all keys of a name in the parts of a configuration that are not one of several types."""
+    """Yield the paths of all keys of a name, in each of the types that a part may have."""
     for key, info in config.model_fields.items():
         if key == name:
             yield (key,)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from ((key, *path) for path in _paths_of(info.annotation, name))
+        for part in allowed_classes(info.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from ((key, *path) for path in _paths_of(part, name))
 
 
 def as_option(message: str) -> str:
-    """Return the message on a key as one on a command-line option: `patch_size` is `--patch-size`."""
+    """Return the message on a key as one on an option of the command line: `patch_size` is `--patch-size`."""
     where, _, text = message.strip().partition(": ")
-    return text if where == "the whole" else f"--{where.replace('_', '-')}: {text}"
+    key, _, inner = where.partition(".")
+    return text if where == "the whole" else f"{option(key)}: {inner and f'{inner}: '}{text}"
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:

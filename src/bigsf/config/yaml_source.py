@@ -10,6 +10,7 @@ import yaml
 
 from bigsf.config.messages import Location, shown
 from bigsf.errors import ConfigError
+from bigsf.option_names import option
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,6 +86,8 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
                 f"{name} is no configuration: written out, its anchors make {_MOST_LINES:,} keys or more."
             )
         data = loader.construct_document(node) if node else {}
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{name}, line {mark.line + 1 if mark else '?'}: {error.problem}.") from None
@@ -108,7 +111,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
         Where the file cannot be read or parsed.
     """
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
     except IsADirectoryError:
@@ -117,6 +120,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
         raise ConfigError(f"{path} is no text; expected a YAML file, e.g. config.yaml.") from None
     except (OSError, ValueError) as error:  # ValueError: the path has a null character
         raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
+    return parse_yaml(text, str(path))
 
 
 class _DuplicateKeyError(Exception):
@@ -153,8 +157,10 @@ def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """
     key, separator, value = setting.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set {setting}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4.")
-    parsed, _ = parse_yaml(value, f"--set {setting if len(setting) <= 100 else setting[:97] + '...'}")
+        raise ConfigError(
+            f"{option('overrides', setting)}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4."
+        )
+    parsed, _ = parse_yaml(value, option("overrides", setting if len(setting) <= 100 else setting[:97] + "..."))
     replaced: dict[str, Any] = _replaced(data, key.split("."), parsed if value.strip() else None, setting)
     return replaced
 
@@ -165,7 +171,7 @@ def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
     first, rest = keys[0], keys[1:]
     if isinstance(container, list):
         if not first.isdecimal() or int(first) >= len(container):
-            raise ConfigError(f"--set {setting}: {first!r} is no index of a list of {len(container)}.")
+            raise ConfigError(f"{option('overrides', setting)}: {first!r} is no index of a list of {len(container)}.")
         index = int(first)
         return [
             *container[:index],
@@ -175,5 +181,7 @@ def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:
     if container is None:
         container = {}
     if not isinstance(container, Mapping):
-        raise ConfigError(f"--set {setting}: {first!r} lies inside {shown(container)}, which has no keys.")
+        raise ConfigError(
+            f"{option('overrides', setting)}: {first!r} lies inside {shown(container)}, which has no keys."
+        )
     return {**container, first: _replaced(container.get(first), rest, value, setting)}

@@ -9,8 +9,10 @@ import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.ndimage import distance_transform_edt, find_objects, label
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
+from bigsf.described import Described
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
@@ -35,7 +37,7 @@ class MeasuredMap(NamedTuple):
     """Its BUNIT, or an empty string."""
 
 
-class Filaments:
+class Filaments(Described):
     """The filaments of a mask: its 8-connected components, however small.
 
     In memory are the labels of the filaments (4 bytes per pixel) and the skeletons, and no copy of any other plane.
@@ -61,6 +63,11 @@ class Filaments:
         self.labels: npt.NDArray[np.int32]
         self.labels, number = label(np.asarray(mask, np.bool_), CONNECTED)
         self._boxes: list[Box] = find_objects(self.labels, number)
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        ny, nx = self.labels.shape
+        return {"filaments": len(self), "map": f"{nx} x {ny} pixels (x, y)", "marked": int((self.labels > 0).sum())}
 
     def __len__(self) -> int:
         return len(self._boxes)

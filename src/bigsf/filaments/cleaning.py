@@ -12,6 +12,7 @@ from bigsf.arrays import BoolArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.option_names import option
 
 CONNECTED = np.ones((3, 3), np.bool_)
 """Pixels of a filament are connected to all eight neighbours."""
@@ -56,12 +57,13 @@ class Cleaning:
         """Raise `ConfigError` where a value does not go with the threshold or is out of range."""
         if self.hysteresis is not None and not 0 <= self.hysteresis <= threshold:
             raise ConfigError(
-                f"--hysteresis {self.hysteresis:g}: expected a probability from 0 to the threshold, {threshold:.3g}; "
+                f"{option('hysteresis', self.hysteresis)}: expected a probability from 0 to the threshold, "
+                f"{threshold:.3g}; "
                 "the mask grows from the threshold down to it."
             )
         for name, least in (("min_area", 1), ("min_skeleton", 1), ("border", 0)):
             if (value := getattr(self, name)) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} {value}: expected a number of pixels, from {least} on.")
+                raise ConfigError(f"{option(name, value)}: expected a number of pixels, from {least} on.")
 
     def __bool__(self) -> bool:
         return self != Cleaning()

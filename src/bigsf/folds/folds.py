@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, Float64Array, IntArray, MaskArray
+from bigsf.described import Described
 from bigsf.errors import ConfigError, DataError
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.leakage import Leakage, measure_leakage
@@ -16,6 +19,7 @@ from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
 from bigsf.maps.wcs import nearest_galactic_lb
+from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 
 
@@ -40,7 +44,7 @@ class FoldCounts(NamedTuple):
     """Pixels on sure background."""
 
 
-class Folds:
+class Folds(Described):
     """The folds of a patch file.
 
     Parameters
@@ -96,6 +100,14 @@ class Folds:
             "repeated_sky": ~new_sky,
         }
         self.patch_fold = np.where(inside & new_sky, self.area_fold, 0)
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        down, across = self.grid.shape
+        splits = {
+            f"split {n}": " ".join(f"{k} {v}" for k, v in s._asdict().items()) for n, s in enumerate(self.splits, 1)
+        }
+        return {"file": self.patch_file.path.name, "areas": f"{across} x {down} (x, y)", **splits}
 
     @classmethod
     def make(cls, patch_file: PatchFile, config: SplitConfig | None = None, chunk_pixels: int = CHUNK_PIXELS) -> Self:
@@ -226,14 +238,14 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaCon
     """Refuse areas that are too small for a patch, or too few for the folds."""
     if config.area_size < patch_file.patch_size and not isinstance(config.strategy, NaiveStrategyConfig):
         raise DataError(
-            f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use --area-size "
-            f"{2 * patch_file.patch_size} or so."
+            f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use an "
+            f"{option('area_size')} of {2 * patch_file.patch_size} or so."
         )
     if (occupied := int(contents.occupied.sum())) < config.fold_count:
         raise DataError(
             f"{config.fold_count} folds need at least {config.fold_count} areas with patches; {patch_file.path.name} "
-            f"has {occupied}, each {config.area_size} pixels wide. Use a smaller --area-size, fewer folds, or smaller "
-            "patches."
+            f"has {occupied}, each {config.area_size} pixels wide. Use a smaller {option('area_size')}, "
+            "fewer folds, or smaller patches."
         )
 
 

@@ -159,7 +159,7 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         Where the file was edited, and the FITS file beside it, which would be rewritten too, is no image of folds.
     """
     data = read_folds_file(path)
-    remedy = "To make it anew, run bigsf split with --overwrite."
+    remedy = "To make it anew, remove it, or overwrite it with bigsf split."
     if data.patch_file_identity != patch_file.identity:
         raise DataError(
             f"{path} was made for another patch file ({data.patch_file_identity[:8]}... there, "

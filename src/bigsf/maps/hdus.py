@@ -11,6 +11,7 @@ from astropy.io import fits
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.file_kinds import TABLE_REMEDY
 from bigsf.maps.fits_guard import is_image, is_map, open_fits
+from bigsf.option_names import option
 
 _PLANES = {
     "TARGET": "target",
@@ -94,7 +95,7 @@ def _first_plane(hdus: Any, path: Path, listing: str) -> int:
     if found != candidates[0]:
         warnings.warn(
             f"{path.name}: HDU {found} is read, the first that holds one plane (ny x nx). Its HDUs are {listing}; "
-            "--hdu chooses another one for the map.",
+            f"{option('hdu')} chooses another one for the map.",
             BigsfWarning,
             stacklevel=5,
         )
@@ -139,7 +140,7 @@ def find_planes(path: str | Path, roles: Collection[str] = frozenset(_PLANES.val
         if role in found:
             raise DataError(
                 f"{path} holds the {role} twice: its HDUs {found[role]} {names[found[role]]} and {index} {name}. "
-                f"Rename one of them, or pass --{role} with the file of the one to use."
+                f"Rename one of them, or pass {option(role)} with the file of the one to use."
             )
         found[role] = index
     return found

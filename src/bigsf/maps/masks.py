@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
+from bigsf.option_names import option
 
 
 class OnGrid(Protocol):
@@ -81,15 +82,14 @@ def to_mask(rows: FloatArray, plane: MaskPlane, role: str, threshold: float | No
     odd = ~mask & (rows != 0) & np.isfinite(rows)
     if odd.any():
         values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
-        remedy = _remedy_for_valid(plane) if role == "valid" else _REMEDY_FOR_LABELS
+        remedy = _remedy_for_valid(plane) if role == "valid" else _remedy_for_labels()
         allowed = "0 and 1" if role == "valid" else "0, 1 and identifiers"
         raise DataError(f"{plane.name} is the {role} mask but holds values other than {allowed}: {values}. {remedy}")
     return mask
 
 
-_REMEDY_FOR_LABELS = (
-    "Pass --target-threshold VALUE to take all above it as 1. It holds for target, background and truth."
-)
+def _remedy_for_labels() -> str:
+    return f"Pass a {option('target_threshold')} to take all above it as 1. It holds for target, background and truth."
 
 
 def _remedy_for_valid(plane: MaskPlane) -> str:

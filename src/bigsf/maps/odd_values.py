@@ -12,6 +12,7 @@ from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.planes import FitsMap
 from bigsf.maps.tiling import BLOCK_PIXELS, READ_PIXELS, bands, row_chunks
+from bigsf.option_names import option
 
 _GAP = 4  # empty octaves (factors of 2) on at least one side of a value that stands apart
 
@@ -146,9 +147,9 @@ def warn_of_odd_values(image: FitsImage, census: ValueCensus) -> list[OddValue]:
             name = str(np.float32(value.low)).removesuffix(".0")
         else:
             name = f"{value.low:.4g} to {value.high:.4g}"
-        remedy = "mask them with --valid"
+        remedy = f"mask them with {option('valid')}"
         if value.low == value.high and blank_is_free:
-            remedy, blank_is_free = f"pass --blank {name}", False
+            remedy, blank_is_free = f"pass {option('blank', float(name))}", False
         warnings.warn(
             f"{image.name} holds {name} in {value.pixels:,} of {census.pixels:,} pixels, and {low:.4g} to {high:.4g} "
             f"in all others. If these pixels are missing or wrong, {remedy}: they change the result around them.",

@@ -8,6 +8,7 @@ from rich.filesize import decimal
 from bigsf.errors import ConfigError
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.stored_prediction import TILE_COLUMNS, TILE_ROWS
+from bigsf.option_names import option
 
 
 def batch_size_within(
@@ -61,7 +62,7 @@ def batch_size_within(
     if band + mask_bytes + each > memory_bytes:
         mask = f"its mask {decimal(mask_bytes)}, " if mask_bytes else ""
         raise ConfigError(
-            f"--memory {decimal(int(memory_bytes))} is too little: a band of this map takes {decimal(band)}, {mask}a "
-            f"window {decimal(each)}."
+            f"{option('memory')} ({decimal(int(memory_bytes))}) is too little: a band of this map takes "
+            f"{decimal(band)}, {mask}a window {decimal(each)}."
         )
     return min(most, int((memory_bytes - band - mask_bytes) // each))

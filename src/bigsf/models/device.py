@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bigsf.errors import ConfigError
+from bigsf.option_names import option
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -31,14 +32,16 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in _DEVICES:
         reason = "the GPUs of Macs are not supported yet" if name == "mps" else "expected cpu, cuda, or e.g. cuda:1"
-        raise ConfigError(f"--device {name}: {reason}. {_what_there_is()}")
+        raise ConfigError(f"{option('device', name)}: {reason}. {_what_there_is()}")
     try:
         device = torch.device(name)
         if device.type == "cuda" and local_rank is not None:
             device = torch.device("cuda", local_rank)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {name}: {str(error).splitlines()[0].rstrip('.')}. {_what_there_is()}") from None
+        raise ConfigError(
+            f"{option('device', name)}: {str(error).splitlines()[0].rstrip('.')}. {_what_there_is()}"
+        ) from None
     return device
 
 

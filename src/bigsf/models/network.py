@@ -9,13 +9,14 @@ from bigsf.config import Component, aliased, default_tag
 from bigsf.errors import ConfigError
 from bigsf.models.normalizations import LogConfig, NormalizationConfig
 from bigsf.models.positions import AnyPositionConfig
+from bigsf.option_names import option
 
 
 def _to_list(value: object) -> object:
     if isinstance(value, str) and value.strip().lower() == "auto":
         raise ValueError(
             "found 'auto', expected numbers such as 1,2: all folds are predicted at the same scales. Those of a map "
-            "are chosen by bigsf segment --scales auto."
+            f"are chosen by segment, with {option('scales', 'auto')}."
         )
     return value.split(",") if isinstance(value, str) else value
 
@@ -67,5 +68,5 @@ def check_patch_size(patch_size: int, multiple: int, name: str) -> None:
         sizes = f"{below} or {above}" if below else str(above)
         raise ConfigError(
             f"Patches of {patch_size} pixels do not go through this {name}: use a multiple of {multiple}, for example "
-            f"{sizes}, in bigsf preprocess --patch-size, or lower trainer.model.depth."
+            f"{sizes}, as {option('patch_size')} of preprocess, or lower trainer.model.depth."
         )

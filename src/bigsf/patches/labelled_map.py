@@ -15,6 +15,7 @@ from bigsf.maps.masks import MaskPlane, to_mask
 from bigsf.maps.odd_values import ValueCensus
 from bigsf.maps.planes import FitsMap, MapRead, check_same_grid
 from bigsf.maps.shapes.drawn_mask import LINE_WIDTH_PX, DrawnMask, has_lines, is_drawn
+from bigsf.option_names import option
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ class LabelledMap:
         self.source = source
         self.has_labels, self.has_background = "target" in labels, "background" in labels
         if self.has_background and not self.has_labels:
-            raise DataError("A background plane without a target plane teaches nothing. Pass --target too.")
+            raise DataError(f"A background plane without a target plane teaches nothing. Pass {option('target')} too.")
         if threshold is not None and all(isinstance(mask, DrawnMask) for mask in labels.values()):
-            raise UsageError("--target-threshold would do nothing: there is no image of target, background or truth.")
+            raise UsageError(
+                f"{option('target_threshold')} would do nothing: there is no image of target, background or truth."
+            )
         self._labels, self._threshold = labels, threshold
         self._ids: dict[str, set[float]] = {role: set() for role in labels}
 
@@ -100,7 +103,9 @@ class LabelledMap:
         """
         drawn = {role: path for role, path in masks.items() if path and role != "valid" and is_drawn(path)}
         if line_width_px is not None and not any(map(has_lines, drawn.values())):
-            raise UsageError("--line-width would do nothing: no target, background or truth is drawn with lines.")
+            raise UsageError(
+                f"{option('line_width')} would do nothing: no target, background or truth is drawn with lines."
+            )
         images_of_masks = {role: path for role, path in masks.items() if role not in drawn}
         planes, opened = open_planes(images, images_of_masks, stack, hdu, blank, find_cut)
         source = FitsMap(planes, opened.pop("valid", None))

@@ -6,7 +6,7 @@ file.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from typing_extensions import override
 
 from bigsf.arrays import FloatArray, MaskArray
+from bigsf.described import Described
 from bigsf.errors import DataError, out_of_memory
 from bigsf.files import WITHOUT_LOCKS, ChangeDetector
 from bigsf.maps.fits_guard import sound_cards
@@ -27,6 +28,7 @@ from bigsf.maps.fits_image import is_fits
 from bigsf.maps.planes import MapSource
 from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import beam_px, celestial_wcs
+from bigsf.option_names import option
 from bigsf.patches.patch_format import OpenPatchFile
 
 _CACHE_IMAGE = "on disk image buffer"
@@ -46,7 +48,7 @@ class Patches(NamedTuple):
     """Top-left pixel (y, x), `(b, 2)`."""
 
 
-class PatchFile(MapSource):
+class PatchFile(Described, MapSource):
     """A patch file, opened for reading: a sequence of patches, and a map that can be read by rows.
 
     Parameters
@@ -203,10 +205,17 @@ class PatchFile(MapSource):
         if self.target is None or self.labelled is None:
             raise DataError(
                 f"{self.path} has no labels, so nothing can be learnt or scored on it. "
-                "Run bigsf preprocess with --target (and --background)."
+                f"Preprocess its map with {option('target')} (and {option('background')})."
             )
         self.check_unchanged()
         return self.target, self.labelled
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        ny, nx = self.shape
+        labels = "no labels" if self.labelled is None else f"{int(self.labelled.sum()):,} labelled pixels"
+        patches = f"{len(self):,} of {self.patch_size} pixels every {self.stride}"
+        return {"file": self.path.name, "map": f"{nx} x {ny} pixels (x, y), {labels}", "patches": patches}
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -24,6 +24,7 @@ from bigsf.maps.hdus import files_of
 from bigsf.maps.planes import FitsMap
 from bigsf.maps.shapes.region_cut import cut_of
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.option_names import option
 from bigsf.outputs import Outputs
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 from bigsf.patches.patch_writer import PatchFileWriter
@@ -172,12 +173,15 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
     how = config.hdu, config.blank, config.target_threshold, config.line_width, cut_of(config)
     planes = LabelledMap.open(images, masks, stack, *how)
     if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
-        raise UsageError("--keep labelled would do nothing: there is no target. Pass --target, or --keep valid.")
+        raise UsageError(
+            f"{option('keep', 'labelled')} would do nothing: there is no target. Pass {option('target')}, or "
+            f"{option('keep', 'valid')}."
+        )
     ny, nx = planes.source.shape
     if min(ny, nx) < config.patch_size:
         raise DataError(
             f"{planes.source.name} has {nx} x {ny} pixels (x, y), too few for a patch of {config.patch_size}. Use a "
-            "smaller --patch-size."
+            f"smaller {option('patch_size')}."
         )
     return planes
 

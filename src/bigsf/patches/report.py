@@ -1,21 +1,25 @@
 """Counts of a preprocessing -> its report, and errors and warnings about planes that do not look right."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
+from bigsf.described import Described
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.odd_values import check_range, warn_of_odd_values
+from bigsf.option_names import option
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 
 _FEW = 100  # labelled pixels; the mean of fewer says little
 
 
 @dataclass
-class PreprocessReport:
+class PreprocessReport(Described):
     """What the planes hold and which patches are kept. Counts are pixels unless their description says otherwise."""
 
     output: Path
@@ -53,6 +57,14 @@ class PreprocessReport:
     identity: str = ""
     """SHA-256 of the data in the patch file; empty where none was written."""
 
+    @override
+    def facts(self) -> Mapping[str, object]:
+        ny, nx = self.shape
+        planes = ", ".join(f"{role} {Path(path).name}" for role, path in self.sources.items())
+        labelled = f"{self.counts.get('labelled', 0):,} of {self.counts.get('valid', 0):,} valid pixels"
+        patches = f"{self.kept:,} of {self.windows:,}"
+        return {"map": f"{nx} x {ny} pixels (x, y)", "planes": planes, "labelled": labelled, "patches": patches}
+
     @property
     def bytes(self) -> int:
         """Size of the patch file, without its header and attributes."""
@@ -73,7 +85,9 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
     counts, name = report.counts, planes.source.name
     check_range(planes.source.images, counts["finite"])
     if counts["finite"] == 0:
-        raise DataError(f"{name} holds no finite pixel (of {counts['pixels']:,}). Check --hdu and --blank.")
+        raise DataError(
+            f"{name} holds no finite pixel (of {counts['pixels']:,}). Check {option('hdu')} and {option('blank')}."
+        )
     if planes.source.valid:
         check_not_inverted(planes.source.valid, counts["finite"], counts["declared missing"])
     if planes.has_labels and counts["labelled"] == 0:
@@ -83,7 +97,8 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
     if report.kept == 0:
         raise DataError(
             f"None of {report.windows:,} patches of {patch_size} pixels would be kept: {report.without_valid:,} "
-            f"hold too few valid pixels, {report.without_labels:,} no labelled one. Lower --min-valid or --patch-size."
+            f"hold too few valid pixels, {report.without_labels:,} no labelled one. Lower "
+            f"{option('min_valid')} or {option('patch_size')}."
         )
     if counts["declared valid but not finite"]:
         _warn(

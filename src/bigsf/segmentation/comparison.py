@@ -10,11 +10,12 @@ from bigsf.console import logger
 from bigsf.errors import BigsfWarning, ConfigError
 from bigsf.maps.planes import MapSource
 from bigsf.models.window_statistics import QUANTITIES, Quantity, Range, map_statistics, ranges
+from bigsf.option_names import option
 from bigsf.segmentation.config import AUTO
 from bigsf.segmentation.ensemble import Ensemble
 
 _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Factors by which `--scales auto` may bin a map; it is also binned by the double."""
+"""Factors by which the scales `auto` may bin a map; it is also binned by the double."""
 
 _LEAST_WINDOWS = 9
 """In fewer windows a map may differ from the training by chance."""
@@ -83,17 +84,19 @@ def resolve_scales(
     for path, snapshot in zip(ensemble.paths, ensemble.snapshots, strict=True):
         if "smoothness" not in snapshot.window_ranges:
             raise ConfigError(
-                f"--scales auto: {path.name} does not know how smooth the map of its training was; models of former "
-                "versions of bigsf never do. Give numbers, e.g. --scales 1,2, or train it again."
+                f"{option('scales', AUTO)}: {path.name} does not know how smooth the map of its training was; models "
+                f"of former versions of bigsf never do. Give numbers, e.g. {option('scales', [1, 2])}, or train "
+                "it again."
             )
     learnt = _learnt(ensemble)["smoothness"]
     found = _factor_by_beam(source, ensemble) or _factor_by_smoothness(source, ensemble.window, learnt)
     if found is None:
         raise ConfigError(
-            f"--scales auto: {name} is smoother than the map of the training at each factor up to {_FACTORS[-1]} at "
-            f"which it is still {ensemble.window} pixels wide. Give numbers, e.g. --scales 1,2."
+            f"{option('scales', AUTO)}: {name} is smoother than the map of the training at each factor up to "
+            f"{_FACTORS[-1]} at which it is still {ensemble.window} pixels wide. Give numbers, e.g. "
+            f"{option('scales', [1, 2])}."
         )
-    logger.info("--scales auto is %s for %s: %s.", _commas(found.scales), name, found.why)
+    logger.info("%s is %s for %s: %s.", option("scales", AUTO), _commas(found.scales), name, found.why)
     return found.scales
 
 
@@ -238,13 +241,13 @@ def _of_resolution(
             yield f"It is {kind}: {_smoothness(values['smoothness'])}, there {_times(learnt['smoothness'])}."
     if "noise" in high or "smoothness" in low:
         yield (
-            f"If that is noise, bin the map (--scales {2 * n}) or smooth it; if its beam spans fewer pixels than that "
-            "of the training, interpolate it to smaller pixels."
+            f"If that is noise, bin the map ({option('scales', [2 * n])}) or smooth it; if its beam spans fewer "
+            "pixels than that of the training, interpolate it to smaller pixels."
         )
     elif "smoothness" in high:
         found = _factor_by_smoothness(source, window, learnt["smoothness"])
-        scales = _commas(found.scales if found else [2 * n, 4 * n])
-        yield f"Its structures span more pixels than those of the training: bin it (--scales {scales})."
+        scales = found.scales if found else [2 * n, 4 * n]
+        yield f"Its structures span more pixels than those of the training: bin it ({option('scales', scales)})."
 
 
 def _of_values(outside: Mapping[Quantity, float], learnt: Mapping[Quantity, Range], remedy: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ from bigsf.maps.config import MapConfig
 from bigsf.maps.hdus import files_of
 from bigsf.models.device import Precision
 from bigsf.models.network import Scales
+from bigsf.option_names import option
 
 Product = Literal[
     "prob",
@@ -192,7 +193,7 @@ class SegmentConfig(MapConfig):
     branches and of hubs, and lines for DS9) and moc (the sky that MASK covers, which needs mocpy), as a list or as one
     text with commas; by default prob, mask and, with several models, std. Those from skeleton on need memory for the
     mask and its filaments: about 10 bytes per pixel of the map, 14 with a catalogue and 18 with spines, where an eighth
-    of the pixels is marked; `--dry-run` says it."""
+    of the pixels is marked; a dry run says it."""
 
     prefix: Annotated[str, matching("[A-Za-z][A-Za-z0-9_-]*", "an acronym of letters, digits, - and _")] | None = None
     """Acronym of the catalogue, with which its designations begin: BSF makes `BSF G332.196-00.105`."""
@@ -212,7 +213,7 @@ class SegmentConfig(MapConfig):
     @model_validator(mode="after")
     def _cleans_a_product(self) -> Self:
         defaults = {key: type(self).model_fields[key].default for key in _CLEANING}
-        asked = [f"--{key.replace('_', '-')}" for key, default in defaults.items() if getattr(self, key) != default]
+        asked = [option(key) for key, default in defaults.items() if getattr(self, key) != default]
         if asked and not self.makes_mask:
             raise ValueError(
                 f"{' and '.join(asked)} would do nothing: the products leave out MASK and all that is made of it: "
@@ -222,7 +223,7 @@ class SegmentConfig(MapConfig):
 
     @model_validator(mode="after")
     def _makes_a_catalogue(self) -> Self:
-        asked = [f"--{key}" for key in ("prefix", "distance", "measure") if getattr(self, key) not in (None, {})]
+        asked = [option(key) for key in ("prefix", "distance", "measure") if getattr(self, key) not in (None, {})]
         if asked and OF_CATALOGUE.isdisjoint(self.products or ()):
             raise ValueError(
                 f"{' and '.join(asked)} would do nothing: the products leave out the catalogue. Add catalog to the "

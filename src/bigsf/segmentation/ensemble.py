@@ -20,6 +20,7 @@ from bigsf.models.model_config import ModelConfig
 from bigsf.models.orientations import VIEWS
 from bigsf.models.pretrained import NAMES, snapshot_path
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.option_names import option
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.training.snapshot import Snapshot
 
@@ -131,7 +132,8 @@ class Ensemble:
         for model in self.model_configs:
             if model.in_channels != channels:
                 raise DataError(
-                    f"The model takes {model.in_channels} image planes, {name} gives {channels}. See --channel."
+                    f"The model takes {model.in_channels} image planes, {name} gives {channels}. "
+                    f"See {option('channels')}."
                 )
 
     def predictor(

@@ -16,6 +16,7 @@ from bigsf.filaments.masses import check_column_density
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.map_units import parse_unit
 from bigsf.maps.planes import MapSource, check_same_grid
+from bigsf.option_names import option
 from bigsf.segmentation.config import SegmentConfig
 
 
@@ -59,7 +60,9 @@ def further_maps(name: str, source: MapSource, opened: Mapping[str, FitsImage], 
     measured = {key: opened[f"measure {key}"] for key in config.measure}
     if config.distance is not None:
         if source.wcs is None:
-            raise DataError(f"{name} has no celestial WCS: --distance needs the size of its pixels on the sky.")
+            raise DataError(
+                f"{name} has no celestial WCS: {option('distance')} needs the size of its pixels on the sky."
+            )
         check_column_density(name, source.unit)
     distance = _in_kpc(opened["distance"]) if isinstance(config.distance, Path) else config.distance
     return FurtherMaps(distance, {key: MeasuredMap(plane.read, plane.unit) for key, plane in measured.items()})
@@ -70,8 +73,8 @@ def _in_kpc(plane: FitsImage) -> Rows:
     unit = parse_unit(plane.unit)
     if plane.unit and (unit is None or not unit.is_equivalent(units.kpc)):
         raise DataError(
-            f"{plane.name} is the map of --distance, and its unit (BUNIT) is {plane.unit}. Expected a length, such as "
-            "kpc."
+            f"{plane.name} is the map of {option('distance')}, and its unit (BUNIT) is {plane.unit}. Expected a "
+            "length, such as kpc."
         )
     factor = np.float32(1 if unit is None else unit.to(units.kpc))
 

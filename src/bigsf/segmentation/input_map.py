@@ -13,6 +13,7 @@ from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import OddValue, check_map
 from bigsf.maps.planes import FitsMap, MapSource
 from bigsf.maps.shapes.region_cut import cut_of
+from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps, further_maps
@@ -64,7 +65,7 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
 def _refuse_options_of_planes(path: Path, config: SegmentConfig) -> None:
     given = [key for key in MapConfig.model_fields if getattr(config, key) not in (None, [])]
     if given:
-        options = " and ".join(f"--{'channel' if key == 'channels' else key}" for key in given)
+        options = " and ".join(option(key) for key in given)
         raise UsageError(
             f"{path.name} is a patch file, which holds its planes as bigsf preprocess read them: {options} would do "
             "nothing. Give that to bigsf preprocess instead."

@@ -4,6 +4,7 @@ from rich.filesize import decimal
 
 from bigsf.errors import ConfigError
 from bigsf.maps.tiling import CHUNK_PIXELS
+from bigsf.option_names import option
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, SegmentConfig
 
 _CLEANING_BYTES = 7
@@ -52,11 +53,11 @@ def check_memory(config: SegmentConfig, shape: tuple[int, int]) -> None:
         if whole
         else (
             "the cleaning of MASK",
-            "leave it out (--border 0 --min-skeleton 1)",
+            f"leave it out ({option('border', 0)} and {option('min_skeleton', 1)})",
         )
     )
     raise ConfigError(
-        f"--memory {decimal(config.memory)} is too little: {needs} must have the whole of MASK in memory, which takes "
-        f"about {decimal(needed)} on a map of {nx} x {ny} pixels. Allow that much; or {way}; or segment "
-        "the map in parts (--region)."
+        f"{option('memory')} ({decimal(config.memory)}) is too little: {needs} must have the whole of MASK in memory, "
+        f"which takes about {decimal(needed)} on a map of {nx} x {ny} pixels. Allow that much; or {way}; or segment "
+        f"the map in parts ({option('region')})."
     )

@@ -1,6 +1,6 @@
 """The name of a trained model -> a function from an image in memory to its probability of filaments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from bigsf import console
 from bigsf.arrays import FloatArray
+from bigsf.described import Described
 from bigsf.errors import ConfigError, DataError
 from bigsf.maps.planes import MapOnSky
 from bigsf.maps.wcs import celestial_wcs
@@ -88,7 +89,7 @@ class ImageInMemory(MapOnSky):
         return rows
 
 
-class Model:
+class Model(Described):
     """One trained model or several, as a function from an image to its probability of filaments.
 
     It predicts as `bigsf.segment` does: the same windows, scales, number format and bound of memory.
@@ -216,10 +217,16 @@ class Model:
         scales = config.scales or self.ensemble.scales
         return source, self.ensemble.predictor(source, config, self._device, scales, self._network, self._trust)
 
-    def __repr__(self) -> str:
+    @override
+    def facts(self) -> Mapping[str, object]:
         kinds = ", ".join(sorted({config.type for config in self.ensemble.model_configs}))
-        number = f"{len(self.ensemble)} models: " if len(self.ensemble) > 1 else ""
-        return f"<bigsf.Model {number}{kinds}, windows of {self.window} px, threshold {self.threshold:.3f}>"
+        windows = f"{self.window} px"
+        return {
+            "models": len(self.ensemble),
+            "network": kinds,
+            "windows": windows,
+            "threshold": f"{self.threshold:.3f}",
+        }
 
 
 def load(

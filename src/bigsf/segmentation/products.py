@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
+from typing_extensions import override
 
 from bigsf.arrays import BoolArray, FloatArray
+from bigsf.described import Described
 from bigsf.errors import ConfigError
 from bigsf.figures import FigureFormat, figure_paths
 from bigsf.filaments.branches import Branches
@@ -26,6 +28,7 @@ from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
 from bigsf.models.orientations import VIEWS
+from bigsf.option_names import option
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu, write_ecsv
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
@@ -80,14 +83,14 @@ def resolve_products(products: Sequence[Product] | None, models: int, tta: bool,
         products = ["mask", "std"] if models > 1 else ["mask"]
     if "std" in products and models == 1 and not tta:
         raise ConfigError(
-            "--products: std is the standard deviation over several models, or over the views of test-time "
-            "augmentation of one, and one model was given without --tta. Give several, the folder of a k-fold, or "
-            "--tta; or leave std out."
+            f"{option('products')}: std is the standard deviation over several models, or over the views of test-time "
+            "augmentation of one, and one model was given without test-time augmentation. Give several, the folder of "
+            f"a k-fold, or {option('tta', True)}; or leave std out."
         )
     if "scale" in products and not several_scales:
         raise ConfigError(
-            "--products: scale tells which of several factors the map was binned by, and one factor was given. Give "
-            "several, e.g. --scales 1,2,4; or leave scale out."
+            f"{option('products')}: scale tells which of several factors the map was binned by, and one factor was "
+            f"given. Give several, e.g. {option('scales', [1, 2, 4])}; or leave scale out."
         )
     return [name for name in PRODUCTS if name in ("prob", *products)]
 
@@ -106,7 +109,7 @@ def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]
 
 
 @dataclass
-class SegmentReport:
+class SegmentReport(Described):
     """What `segment` found and wrote; counts are numbers of pixels."""
 
     output: Path
@@ -129,6 +132,13 @@ class SegmentReport:
     """Pixels of the map that are 0 or below."""
     filaments: int | None = None
     """8-connected components of MASK; None where no product needs them."""
+
+    @override
+    def facts(self) -> Mapping[str, object]:
+        found = {} if self.filaments is None else {"filaments": self.filaments}
+        marked = f"{self.marked:,} of {self.valid:,} valid pixels"
+        outputs = ", ".join(path.name for path in self.outputs)
+        return {"threshold": f"{self.threshold:.3f}", "marked": marked, **found, "outputs": outputs}
 
     @property
     def products(self) -> list[Product]:

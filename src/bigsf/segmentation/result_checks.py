@@ -6,6 +6,7 @@ import numpy as np
 
 from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, SnapshotError
+from bigsf.option_names import option
 from bigsf.segmentation.products import SegmentReport
 
 
@@ -25,8 +26,8 @@ def warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
     if logarithm and report.not_positive > 0.01 * report.valid:
         warnings.warn(
             f"{report.not_positive / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
-            "takes the logarithm of the map. If 0 marks missing data, pass --blank 0; for a map that is negative in "
-            "places train a model with another normalization, e.g. asinh.",
+            f"takes the logarithm of the map. If 0 marks missing data, pass {option('blank', 0)}; for a map that is "
+            "negative in places train a model with another normalization, e.g. asinh.",
             BigsfWarning,
             stacklevel=3,
         )

@@ -13,13 +13,14 @@ from bigsf.metrics import Metric
 from bigsf.metrics.config import AveragePrecisionConfig, RecallConfig, ROCAUCConfig, metric_name
 from bigsf.models.model_config import ModelConfig
 from bigsf.models.network import check_patch_size
+from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.components.early_stopping import Directions, PatienceConfig
 from bigsf.training.run import chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.sent_array import pack
 
-_OTHER_FOLDS = "Use other folds (bigsf split with another --seed or --area-size)"
+_OTHER_FOLDS = "Use other folds (another split.area_size, or another seed of split.strategy)"
 
 
 def check_model(config: RunConfig, patch_file: PatchFile) -> None:
@@ -37,6 +38,22 @@ def check_model(config: RunConfig, patch_file: PatchFile) -> None:
             f"Patches of {patch_file.patch_size} pixels leave one pixel at the lowest level of this {model.type}, too "
             f"few for norm: {norm}. Use patches of {2 * model.patch_multiple}, norm: group, or a lower "
             "trainer.model.depth."
+        )
+
+
+def check_only(only: int | None, splits: int) -> None:
+    """Refuse the number of a split that does not exist."""
+    if only is not None and not 1 <= only <= splits:
+        raise ConfigError(f"{option('only', only)}: there are splits 1 to {splits}.")
+
+
+def check_out_of_fold(config: RunConfig, patch_file: PatchFile) -> None:
+    """Raise `ConfigError` where the windows of the out-of-fold map would leave gaps, before any model is trained."""
+    stride, window = config.out_of_fold.stride, patch_file.patch_size
+    if stride is not None and stride > window:
+        raise ConfigError(
+            f"out_of_fold.stride is {stride}, and windows have {window} pixels, so that they would not cover the map. "
+            f"Use a stride from 1 to {window}."
         )
 
 
@@ -66,8 +83,8 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
     if takes_logarithm(model) and share > 0.01:
         warnings.warn(
             f"{share:.0%} of the valid pixels are 0 or below, and the model takes the logarithm of the map. If 0 marks "
-            "missing data, pass --blank 0 to bigsf preprocess; for a map that is negative in places choose another "
-            "trainer.model.normalization, e.g. asinh.",
+            f"missing data, preprocess the map with {option('blank', 0)}; for a map that is negative in places choose "
+            "another trainer.model.normalization, e.g. asinh.",
             BigsfWarning,
             stacklevel=3,
         )
@@ -95,8 +112,8 @@ def warn_if_no_target(folds: Folds, split: Split) -> None:
     if not _count(folds, split.validation, "target"):
         warnings.warn(
             f"The validation folds {split.validation} hold no pixel of a known structure, so that no threshold has a "
-            f"best Dice there: both thresholds of the model will be 0.5. {_OTHER_FOLDS}, or give bigsf segment a "
-            "--threshold.",
+            f"best Dice there: both thresholds of the model will be 0.5. {_OTHER_FOLDS}, or give segment a threshold "
+            "of your own.",
             BigsfWarning,
             stacklevel=3,
         )

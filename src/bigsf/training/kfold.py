@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bigsf.console import logger
-from bigsf.errors import ConfigError, UsageError
+from bigsf.errors import UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
@@ -17,10 +17,11 @@ from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
 from bigsf.lock import lock_folder
 from bigsf.models.device import pick_device
+from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
-from bigsf.training.checks import check_labels, warn_of_untested_folds
+from bigsf.training.checks import check_labels, check_only, check_out_of_fold, warn_of_untested_folds
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold
@@ -32,12 +33,6 @@ from bigsf.training.shared_prediction import predicted_by
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.trust import refuse_untrusted
-
-
-def check_only(only: int | None, splits: int) -> None:
-    """Refuse the number of a split that does not exist."""
-    if only is not None and not 1 <= only <= splits:
-        raise ConfigError(f"--only {only}: there are splits 1 to {splits}.")
 
 
 class KFold:
@@ -193,11 +188,12 @@ class KFold:
         Raises
         ------
         ConfigError
-            Where there is no split of the number `only`.
+            Where there is no split of the number `only`, or windows would not cover the map.
         UsageError
             Where something else lies there, or a k-fold of another configuration that may not be replaced.
         """
         check_only(only, len(self.names))
+        check_out_of_fold(self.config, self.patch_file)
         record = self.path / "kfold.yaml"
         # Looked for before the record: a process of another split may start now, and writes the record first.
         found = [path for path in self.path.glob("[!.]*") if path != record]
@@ -207,12 +203,12 @@ class KFold:
         if record.exists() and begun and not same and not overwrite:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
-                "or pass --overwrite to train anew."
+                f"or pass {option('overwrite', True)} to train anew."
             )
         if record.exists() and begun and not same and only is not None:
             raise UsageError(
-                f"{self.path} holds a k-fold of another configuration; --overwrite --only {only} would mix the two. "
-                "Leave --only out to train all anew."
+                f"{self.path} holds a k-fold of another configuration; {option('overwrite', True)} with "
+                f"{option('only', only)} would mix the two. Leave {option('only')} out to train all anew."
             )
         if found and not record.exists():
             raise UsageError(

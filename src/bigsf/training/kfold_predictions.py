@@ -14,6 +14,7 @@ from bigsf.files import sha256
 from bigsf.folds.folds import Folds
 from bigsf.models.device import resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
+from bigsf.option_names import option
 from bigsf.training.distributed import World
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
@@ -37,7 +38,7 @@ def load_models(folders: Sequence[Path], folds: Folds) -> list[Snapshot]:
         if snapshot.data_identity != folds.patch_file.identity or snapshot.folds_identity != folds.identity:
             raise DataError(
                 f"{folder} was trained on another patch file or other folds, so its test areas are not those of today. "
-                "Train anew with --overwrite."
+                f"Train anew with {option('overwrite', True)}."
             )
     return snapshots
 

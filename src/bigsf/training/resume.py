@@ -10,6 +10,8 @@ import yaml
 from bigsf.console import logger
 from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.folds.splits import default_folds_path
+from bigsf.models.pretrained import NAMES
+from bigsf.option_names import option
 from bigsf.training.build import Parts, build_run
 from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
@@ -53,6 +55,11 @@ def build_resumed_run(
     newer : NewerSnapshots or None
         The snapshots in its folder that are newer than its state.
     """
+    if str(path) in NAMES and not path.exists():
+        raise SnapshotError(
+            f"{path} is a finished model of the package. To train it further, set trainer.start_from: {path}; to use "
+            f"it: bigsf segment {path} MAP.fits"
+        )
     if path.is_dir():
         folder = RunFolder(path)
         if folder.newest_snapshot is None:
@@ -124,7 +131,9 @@ def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
         there = f"was replaced: {folder.best} holds epoch {held}." if held else f"is gone: there is no {folder.best}."
         lost = f"The best model of the {state.epochs_run} epochs so far, that of epoch {state.best.epoch}, {there}"
         if run.finished:
-            raise SnapshotError(f"{lost} Train further with a larger --epochs, so that another one can be chosen.")
+            raise SnapshotError(
+                f"{lost} Train further with a larger {option('epochs')}, so that another one can be chosen."
+            )
         if run.best_by != "epoch":
             warnings.warn(f"{lost} best.pt is chosen among the epochs from here on.", BigsfWarning, stacklevel=4)
         state.best = None
@@ -185,7 +194,9 @@ def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> R
     if epochs is None or epochs == config.trainer.epochs:
         return config
     if epochs < epochs_run:
-        raise ConfigError(f"--epochs {epochs} is less than the {epochs_run} epochs that the run has completed.")
+        raise ConfigError(
+            f"{option('epochs', epochs)} is less than the {epochs_run} epochs that the run has completed."
+        )
     scheduler = config.trainer.scheduler
     if scheduler and scheduler.depends_on_total:
         warnings.warn(

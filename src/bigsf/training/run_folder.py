@@ -22,6 +22,7 @@ from bigsf.evaluation.report.run_report import RunRecord, write_run_report
 from bigsf.figures import FORMATS
 from bigsf.files import atomic_path, refuse_link, write_text
 from bigsf.folds.folds import Folds
+from bigsf.option_names import option
 from bigsf.provenance import command_line, now
 from bigsf.training.run_config import RunConfig
 
@@ -86,7 +87,7 @@ class RunFolder:
         if self.config.exists() and not overwrite:
             raise UsageError(
                 f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
-                "trainer.run_name, or pass --overwrite to replace it."
+                f"trainer.run_name, or pass {option('overwrite', True)} to replace it."
             )
 
     def start(self, config: RunConfig, machine: dict[str, Any], overwrite: bool) -> None:

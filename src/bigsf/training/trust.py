@@ -10,6 +10,7 @@ from typing import Any
 
 from bigsf.config import Component, Config
 from bigsf.errors import SnapshotError
+from bigsf.option_names import option
 
 
 def refuse_untrusted(config: Config, whose: str, trust: bool | Config) -> None:
@@ -34,7 +35,7 @@ def refuse_untrusted(config: Config, whose: str, trust: bool | Config) -> None:
     if asked := sorted(named - trusted):
         raise SnapshotError(
             f"{whose} would {', and '.join(asked)}. A file does not tell who made it: if this is your own, or you have "
-            "checked it, pass --trust (in Python trust=True)."
+            f"checked it, pass {option('trust', True)}."
         )
 
 

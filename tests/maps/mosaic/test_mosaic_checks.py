@@ -32,7 +32,7 @@ def test_what_does_not_fit_together_is_refused(
     with pytest.raises(DataError, match=r"The tiles would fill at most \d.\d% of a mosaic of 40\d\d x 60 pixels"):
         make_mosaic([a, far], dry_run=True)
     mask = tiles.write("mask", (tiles.image > np.nanmedian(tiles.image)).astype("u1"), galactic_header(NX, NY))
-    with pytest.raises(UsageError, match=r"mask.fits holds 0 and 1 alone. If it is a mask .*, pass it with --target"):
+    with pytest.raises(UsageError, match=r"mask.fits holds 0 and 1 alone. If it is a mask .* give it as 'target'"):
         make_mosaic([a, mask], dry_run=True)
     with pytest.raises(UsageError, match=r"a.fits is given twice"):
         make_mosaic([a, b, a])

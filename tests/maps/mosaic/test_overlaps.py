@@ -21,7 +21,7 @@ def test_matching_backgrounds_recovers_the_offsets(tiles: MosaicTiles, tmp_path:
         paths.append(tiles.tile(name))
         tiles.image -= np.float32(level)
     with pytest.warns(
-        BigsfWarning, match=r"differs from .* by [+-]1?\d\.?\d* cm-2 with a scatter of .*--match-background"
+        BigsfWarning, match=r"differs from .* by [+-]1?\d\.?\d* cm-2 with a scatter of .*match_background=True"
     ):
         plain = make_mosaic(paths, tmp_path / "plain.fits")
     assert plain.offsets == [0, 0, 0, 0]

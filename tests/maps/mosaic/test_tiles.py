@@ -30,7 +30,7 @@ def test_a_value_that_stands_apart_is_named_for_its_tile(tiles: MosaicTiles, tmp
     image = np.array(tiles.image, np.float64)
     image[:2, :10] = -1.6375e30
     one, other = tiles.write("one", image, tiles.header), tiles.tile("b")
-    with pytest.warns(BigsfWarning, match=r"one.fits holds -1.6375e\+30 in 20 of .* pass --blank -1.6375e\+30"):
+    with pytest.warns(BigsfWarning, match=r"one.fits holds -1.6375e\+30 in 20 of .* pass blank=-1.6375e\+30"):
         make_mosaic([one, other], tmp_path / "all.fits", dry_run=dry_run)
     make_mosaic([one, other], tmp_path / "all.fits", blank=-1.6375e30, overwrite=True, dry_run=dry_run)
 

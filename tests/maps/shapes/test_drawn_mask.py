@@ -82,8 +82,8 @@ def test_crtf_regions_are_read(grid: FitsImage) -> None:
 
 
 def test_what_is_left_out_is_counted_in_one_warning(grid: FitsImage) -> None:
-    with pytest.warns(BigsfWarning, match="1 regions lie off map.fits; 1 are points or texts"):
-        drawn(grid, "a.reg", "image\ncircle(20,20,3)\ncircle(2000,20,3)\npoint(3,3)\n")
+    with pytest.warns(BigsfWarning, match="1 regions lie off map.fits; 2 are points, texts or polygons of fewer"):
+        drawn(grid, "a.reg", "image\ncircle(20,20,3)\ncircle(2000,20,3)\npoint(3,3)\npolygon(3,3)\n")
 
 
 def test_regions_off_the_map_alone_are_refused(grid: FitsImage) -> None:

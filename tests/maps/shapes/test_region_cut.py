@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from pydantic import ValidationError
 
-from bigsf.errors import DataError
+from bigsf.errors import ConfigError, DataError
 from bigsf.maps.config import MapConfig, SkyBox
 from bigsf.maps.fits_image import Cut, FitsImage
 from bigsf.maps.shapes.region_cut import region_cut
@@ -116,5 +115,5 @@ def test_a_box_is_read_from_a_text_or_a_list(text: object) -> None:
 
 @pytest.mark.parametrize("text", ["0 1 0.5 -0.5", "0 1 -100 0", "0 1 nan 1"])
 def test_an_impossible_box_is_refused(text: str) -> None:
-    with pytest.raises(ValidationError, match="expected l0 l1 b0 b1 in degrees with b0 below b1"):
+    with pytest.raises(ConfigError, match="expected l0 l1 b0 b1 in degrees with b0 below b1"):
         MapConfig(region=text)  # type: ignore[arg-type]

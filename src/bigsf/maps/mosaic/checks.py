@@ -16,6 +16,7 @@ from bigsf.maps.fits_writer import check_fits_name
 from bigsf.maps.mosaic.sky_grid import SkyGrid
 from bigsf.maps.mosaic.tiles import Tile
 from bigsf.maps.planes import check_same_grid
+from bigsf.option_names import option
 
 _LEAST_FILLED = 0.1  # of the area of a mosaic that the tiles must cover
 
@@ -27,7 +28,9 @@ def check_paths(paths: Sequence[Path], output: Path) -> None:
     if twice:
         raise UsageError(f"The tile {twice} is given twice.")
     if output.resolve() in resolved:
-        raise UsageError(f"{output} is a tile and would be the mosaic: leave it out, or pass -o to write elsewhere.")
+        raise UsageError(
+            f"{output} is a tile and would be the mosaic: leave it out, or name another {option('output')}."
+        )
     check_fits_name(output, "mosaic")
 
 
@@ -39,8 +42,9 @@ def refuse_masks(tiles: Sequence[Tile]) -> None:
         values = np.unique(rows[np.isfinite(rows)])
         if np.array_equal(values, [0, 1]):
             raise UsageError(
-                f"{tile.path.name} holds 0 and 1 alone. If it is a mask of the map, pass it with --target, "
-                "--background, --missing or --truth; several images are tiles of one map."
+                f"{tile.path.name} holds 0 and 1 alone. If it is a mask of the map, it is no tile: give it as "
+                f"{option('target')}, {option('background')}, {option('missing')} or "
+                f"{option('truth')}; several images are tiles of one map."
             )
 
 
@@ -87,7 +91,8 @@ def shared_masks(tiles: Sequence[Tile], roles: Sequence[str]) -> list[str]:
         if 0 < len(without) < len(tiles):
             raise DataError(
                 f"{len(tiles) - len(without)} of {len(tiles)} tiles bring a {role.upper()} extension, {without[0]} "
-                f"does not. Give it one (0 where there is nothing), or pass --{role} with a plane of the whole mosaic."
+                f"does not. Give it one (0 where there is nothing), or pass {option(role)} with a plane of the "
+                f"whole mosaic."
             )
         if not without:
             shared.append(role)

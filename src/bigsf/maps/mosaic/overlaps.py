@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from bigsf.errors import BigsfWarning
 from bigsf.maps.mosaic.tiles import Tile, overlap
+from bigsf.option_names import option
 
 SAMPLE_PIXELS = 4_000_000
 """Pixels, about, that the statistics of a large overlap are taken from."""
@@ -133,8 +134,8 @@ def warn_of_seams(names: Sequence[str], overlaps: Sequence[Overlap], unit: str) 
         pair = max(steep, key=lambda pair: abs(pair.difference))
         warnings.warn(
             f"{names[pair.second]} differs from {names[pair.first]} by {pair.difference:+.4g} "
-            f"{unit} with a scatter of {pair.scatter:.4g}: a step will show at the border. --match-background "
-            "removes it.",
+            f"{unit} with a scatter of {pair.scatter:.4g}: a step will show at the border. "
+            f"{option('match_background', True)} removes it.",
             BigsfWarning,
             stacklevel=3,
         )

@@ -52,7 +52,7 @@ def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
     shapes = _read(path)
     for region in sorted(shapes, key=lambda region: not _included(region)):
         kind = type(region).__name__.removesuffix("PixelRegion").removesuffix("SkyRegion").lower()
-        if kind in ("point", "text"):
+        if kind in ("point", "text") or (kind == "polygon" and len(region.vertices) < 3):
             left_out += 1
         elif _draw(region, kind, canvas, line_width_px):
             drawn[f"excluded {kind}" if not _included(region) else kind] += 1
@@ -62,7 +62,8 @@ def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
         raise DataError(f"{path} holds {len(shapes)} regions, and none of them covers a pixel of {canvas.name}.")
     if off or left_out:
         warnings.warn(
-            f"{path.name}: {off} regions lie off {canvas.name}; {left_out} are points or texts and are left out.",
+            f"{path.name}: {off} regions lie off {canvas.name}; {left_out} are points, texts or "
+            "polygons of fewer than three points, and are left out.",
             BigsfWarning,
             stacklevel=4,
         )

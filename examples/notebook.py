@@ -1,0 +1,58 @@
+"""BigSF in a notebook: a simulated map, patches, folds, a short training, and the filaments of another map.
+
+Open this file in VS Code, Spyder or PyCharm and run it cell by cell; make a notebook of it by `jupytext --to ipynb
+notebook.py`; or run it as a program. It writes into the current folder.
+"""
+
+# %% Two simulated maps: one to learn from, one to look for filaments in
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+import bigsf
+
+known = bigsf.simulate_galaxy("known.fits", 512, 256, seed=1, overwrite=True)
+unknown = bigsf.simulate_galaxy("unknown.fits", 512, 256, seed=2, overwrite=True)
+
+# %% Patches: the labels are the extensions TARGET and BACKGROUND of the simulated map
+found = bigsf.preprocess(bigsf.PreprocessConfig(image=known, patch_size=32), "known.h5", overwrite=True)
+print(found.kept, "patches,", found.counts["labelled"], "labelled pixels")
+
+# %% Folds: areas of the map for training, for validation and for the test, which share no pixel
+folds = bigsf.Folds.make(bigsf.PatchFile("known.h5"), bigsf.SplitConfig(k=4, k_train=2))
+print(folds.splits[0])
+plt.figure(figsize=(8, 4))
+plt.imshow(folds.grid, origin="lower", cmap=plt.get_cmap("tab10", 4), vmin=0.5, vmax=4.5)
+plt.colorbar(label="fold", ticks=[1, 2, 3, 4])
+plt.title("The fold of each area")
+plt.savefig("folds.png")
+
+# %% A short training of a small network; leave `epochs` and `model` out for a real one
+config = {
+    "data": {"path": "known.h5"},
+    "split": {"k": 4, "k_train": 2},
+    "trainer": {"run_name": "notebook", "epochs": 8, "model": {"type": "unet", "features": 8, "depth": 3}},
+}
+scores = bigsf.Trainer.from_config(config, overwrite=True).train()
+print(f"average precision on the test folds: {scores.test['whole_average_precision']:.2f}")
+
+# %% Predict: a model is a function from an image to the probability, here beside a model of the package
+image, header = fits.getdata(unknown, header=True)
+models = {"the model of this notebook": "results/notebook", "filaments-small": "filaments-small"}
+probabilities = {name: bigsf.load(path)(image) for name, path in models.items()}
+
+# %% Plot: the map and the probabilities on the sky, with the true filaments as contours
+figure, axes = plt.subplots(3, 1, figsize=(8, 12), subplot_kw={"projection": WCS(header)}, layout="constrained")
+low, high = np.nanpercentile(np.log10(image), [1, 99.5])
+axes[0].imshow(np.log10(image), origin="lower", cmap="gray", vmin=low, vmax=high)
+axes[0].set_title("column density and true filaments")
+for axis, (name, probability) in zip(axes[1:], probabilities.items(), strict=True):
+    axis.imshow(probability, origin="lower", cmap="magma", vmin=0, vmax=1)
+    axis.set_title(f"probability of a filament, {name}")
+for axis in axes:
+    axis.set(xlabel="Galactic longitude", ylabel="Galactic latitude")
+    axis.contour(fits.getdata(unknown, "TRUTH"), levels=[0.5], colors="tab:cyan", linewidths=0.5)
+figure.savefig("notebook.png")
+print("The figure is notebook.png")
+plt.show()
