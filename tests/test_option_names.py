@@ -19,6 +19,7 @@ OF_A_COMMAND = re.compile(r"(?:^|[\s\"'`(])(?:--(?:[a-z]|$)|-o\b)")
 
 EXPLAINED = {
     "option_names.py": 1,  # which spells the names of the command line
+    "training/launcher.py": 1,  # an option of torchrun
     "evaluation/report/elements.py": 1,  # a variable of CSS
     "evaluation/report/figures.py": 2,  # styles of lines
 }

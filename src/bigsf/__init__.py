@@ -47,7 +47,7 @@ _MODULES = {
     "Ensemble": "segmentation.ensemble",
     "Filaments": "filaments.catalogue",
     "Folds": "folds.folds",
-    "InjectedPlanes": "evaluation.injection",
+    "InjectedPlanes": "evaluation.injected_planes",
     "KFold": "training.kfold",
     "LossSum": "training.components.losses",
     "Model": "segmentation.model",

@@ -37,8 +37,8 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
     sampled = windows([areas > 0 for areas in sampled_areas(folds, folds.splits, 2_000_000)])
     times = dict(re.findall(r"^# (\w.*?) {2,}(\d+) s\b", "\n".join(printed), re.MULTILINE))
     assert times == {
-        "training of 4 runs, 2 epochs each": "0",
-        "their validation": str(2 * validated),
+        "training of 4 runs, 2 epochs": "0",
+        "validation": str(2 * validated),
         "thresholds of MASK": str(sampled),
         "out-of-fold map, stride 8, one orientation": str(tested),
         "injected filaments, at most": times["injected filaments, at most"],

@@ -116,11 +116,11 @@ def test_a_region_is_segmented_as_in_the_whole_map(segmented: Segmented, sky: Sk
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"blank": 0}, "--blank"),
-        ({"hdu": "SCI"}, "--hdu"),
-        ({"region": "0 1 -1 1"}, "--region"),
-        ({"valid": "valid.fits"}, "--valid"),
-        ({"missing": "valid.fits", "channels": ["other.fits"]}, "--missing and --channel"),
+        ({"blank": 0}, "'blank'"),
+        ({"hdu": "SCI"}, "'hdu'"),
+        ({"region": "0 1 -1 1"}, "'region'"),
+        ({"valid": "valid.fits"}, "'valid'"),
+        ({"missing": "valid.fits", "channels": ["other.fits"]}, "'missing' and 'channels'"),
     ],
 )
 def test_an_option_of_fits_planes_is_refused_for_a_patch_file(

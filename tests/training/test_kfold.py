@@ -207,7 +207,8 @@ def test_a_finished_kfold_gets_its_figures_in_another_format_without_a_predictio
     kfold_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {name: (kfold_copy / name).read_bytes() for name in ("summary.json", "out_of_fold.fits", "catalog.ecsv")}
-    config = KFold.from_folder(kfold_copy).config.model_copy(update={"figures": "pdf"})
+    config = KFold.from_folder(kfold_copy).config
+    config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"figures": "pdf"})})
     monkeypatch.setattr(KFold, "summarise", lambda *_: pytest.fail("the map was predicted again"))
     monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", write_kfold_report)
     kfold = KFold.from_config(config, write_folds=False)

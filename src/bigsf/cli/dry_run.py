@@ -78,8 +78,9 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
     if not only:
         warn_of_untested_folds(folds)
         steps += _prediction_steps(trainer, window_s)
-        names += outputs_of(config.figures)
-    _print_steps(steps)
+        names += outputs_of(config.trainer.figures)
+    if steps:
+        _print_steps(steps)
     if not only:
         print_line(f"# until all is done, the predicted maps take {decimal(_bytes_until_done(folds))} of disk")
     print_line(f"Would write {trainer.folder.path}: {', '.join(names) or 'nothing'}.")
@@ -111,10 +112,15 @@ def _training_steps(trainer: "Trainer", numbers: list[int], window_s: float) -> 
     validated = [np.isin(folds.grid, folds.splits[number - 1].validation) for number in numbers]
     windows = sum(count_windows(folds, areas, predictor.stride, predictor.scales) for areas in validated)
     snapshots = 2 * 12 * parameters * len(numbers)  # two of a weight and two moments, of 4 bytes each
-    epochs = f"training of {len(numbers)} runs, {run.epochs} epochs each" if len(numbers) > 1 else "training"
+    runs = f" of {len(numbers)} runs" if len(numbers) > 1 else ""
     return [
-        Step(epochs, training_s, run.model.training_bytes(batch.image, batch.position), snapshots),
-        Step("their validation", window_s * run.epochs * windows),
+        Step(
+            f"training{runs}, {run.epochs} epochs",
+            training_s,
+            run.model.training_bytes(batch.image, batch.position),
+            snapshots,
+        ),
+        Step("validation", window_s * run.epochs * windows),
     ]
 
 

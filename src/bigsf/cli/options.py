@@ -71,7 +71,7 @@ def number_or_path(text: str) -> float | Path:
 
 def with_figures(settings: Sequence[str] | None, figures: str | None) -> list[str]:
     """Return the values of --set, with that of --figures as the last of them."""
-    return [*(settings or ()), *([f"figures={figures}"] if figures else [])]
+    return [*(settings or ()), *([f"trainer.figures={figures}"] if figures else [])]
 
 
 def named_paths(option: str, texts: Sequence[str]) -> dict[str, Path]:

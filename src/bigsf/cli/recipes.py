@@ -35,7 +35,7 @@ _CHANGES: dict[RecipeName, Settings] = {
     "catalogue": {
         "split": {"k": 8, "k_train": 5, "step": 2},
         "trainer": {"run_name": "catalogue", "epochs": 4, "augmentations": _TURNED},
-        "out_of_fold": {"stride": 16},
+        "out_of_fold": {"stride": 16, "tta": True},
     },
     "papers": {
         "data": {"straddle": False},

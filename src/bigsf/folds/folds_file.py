@@ -54,6 +54,8 @@ class FoldsFile(Config):
 
 def folds_outputs(path: Path) -> Outputs:
     """Return the files of folds: the folds file and, beside it, a FITS image with one pixel per area and a figure."""
+    if path.suffix in (".fits", ".png"):
+        raise UsageError(f"The output {path} is a folds file (JSON): name it *.json.")
     return Outputs(path, path.with_suffix(".fits"), path.with_suffix(".png"))
 
 

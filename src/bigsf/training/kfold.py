@@ -167,7 +167,7 @@ class KFold:
     def _finished(self, overwrite: bool) -> KFoldSummary | None:
         """Return the summary of a k-fold that has ended, else None; write figures and report where one is missing."""
         summary = None if overwrite else finished_summary(self.path, self._run_scores(), self.config.out_of_fold)
-        self.written = outputs_of(self.config.figures)
+        self.written = outputs_of(self.config.trainer.figures)
         if summary is not None:
             drawn = self.written[len(OUTPUTS) :]
             self.written = [] if all((self.path / name).exists() for name in drawn) else drawn
@@ -211,9 +211,9 @@ class KFold:
                 f"{option('only', only)} would mix the two. Leave {option('only')} out to train all anew."
             )
         if found and not record.exists():
-            raise UsageError(
-                f"{self.path} holds something else, e.g. {found[0].name}. Choose another trainer.run_name."
-            )
+            run = RunFolder(self.path).config.exists()
+            what = "a run of bigsf train" if run else f"something else, e.g. {found[0].name}"
+            raise UsageError(f"{self.path} holds {what}. Choose another trainer.run_name.")
 
     def _record_config(self, overwrite: bool, only: int | None) -> None:
         """Record the configuration, once it is checked against what lies there."""
@@ -277,7 +277,9 @@ class KFold:
     def write_report(self, summary: KFoldSummary) -> None:
         """Write figures and report of a summary from what lies in the folder, without predicting the map again."""
         records = {name: RunFolder(self.path / name).record() for name in self.names}
-        write_kfold_report(self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.figures)
+        write_kfold_report(
+            self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.trainer.figures
+        )
 
     def _clear_px(self) -> int | None:
         """Return the least number of clear pixels between what training and test patches show."""
@@ -294,4 +296,4 @@ def recorded_kfold(folder: Path) -> RunConfig:
 
 def _for_training(config: RunConfig) -> dict[str, Any]:
     """Return the keys of a configuration that change the training."""
-    return config.model_dump(exclude={"out_of_fold", "figures"})
+    return config.model_dump(exclude={"out_of_fold": True, "trainer": {"figures"}})

@@ -103,6 +103,9 @@ class TrainerConfig(Config):
     trackers: list[TrackerConfig] = [CSVConfig(), CurvesConfig(type="curves")]
     """Where the quantities of each epoch are written."""
 
+    figures: FigureFormat = "png"
+    """Write the figures of a run or k-fold as pdf or svg too, beside the PNG: for papers."""
+
 
 class OutOfFoldConfig(Config):
     """How `bigsf kfold` predicts the out-of-fold map. It may be changed once all is trained.
@@ -139,6 +142,3 @@ class RunConfig(Config):
 
     out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
     """How the out-of-fold map of a k-fold is predicted."""
-
-    figures: FigureFormat = "png"
-    """Write the figures of a run or k-fold as pdf or svg too, beside the PNG: for papers."""

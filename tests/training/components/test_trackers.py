@@ -121,7 +121,7 @@ def test_curves_show_losses_beside_validation_scores() -> None:
 
 
 def test_curves_are_drawn_in_another_format_too(tmp_path: Path) -> None:
-    tracker = CurvesConfig(type="curves").build(tmp_path, "run", {"figures": "pdf"})
+    tracker = CurvesConfig(type="curves").build(tmp_path, "run", {"trainer": {"figures": "pdf"}})
     tracker.write([{"epoch": n, "val_loss": 1 / n} for n in (1, 2)])
     tracker.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.pdf", "curves.png"]
