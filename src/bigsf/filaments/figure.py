@@ -1,5 +1,6 @@
 """Filaments on their map -> a figure for talks: spines, ids of the longest, hubs, scale bar and beam."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 MOST_IDS = 15
 """Filaments that get their id by default: the longest."""
 
+_MOST_LARGE_HUBS = 100  # more are drawn smaller, so that they do not hide the map
+
 _COLOURS = np.array([PALETTE[name] for name in ("sky blue", "orange", "green", "purple", "vermilion")])
 """Colours of filaments, in turn: neighbours can be told apart on grey."""
 
 _HUB: dict[str, Any] = {
     "marker": "o",
     "markersize": 4,
+    "markeredgewidth": 1,
     "markerfacecolor": "white",
     "markeredgecolor": "black",
     "linestyle": "",
@@ -51,6 +55,8 @@ class DrawnFilaments:
         self._outlines = [_xy(outline) for outline in filaments.outlines()]
         self._spines, self._owners = [_xy(path) for path in branches.paths], branches.owners
         self._hubs = np.stack([np.asarray(hubs["x"]), np.asarray(hubs["y"])])
+        smaller = min(1.0, math.sqrt(_MOST_LARGE_HUBS / max(1, len(hubs))))
+        self._hub = {**_HUB, **{size: smaller * _HUB[size] for size in ("markersize", "markeredgewidth")}}
 
     def draw(self, axes: "Axes") -> None:
         """Draw the lines and hubs on the axes of the map."""
@@ -61,7 +67,7 @@ class DrawnFilaments:
         of_spines = [own[owner] for owner in self._owners]
         axes.add_collection(LineCollection(self._outlines, colors=own, linewidths=0.5), autolim=False)
         axes.add_collection(LineCollection(self._spines, colors=of_spines, linewidths=1.4), autolim=False)
-        axes.add_line(Line2D(*self._hubs, **_HUB))
+        axes.add_line(Line2D(*self._hubs, **self._hub))
 
     def write_ids(self, axes: "Axes") -> None:
         """Write the ids beside the filaments; the figure must be complete but for them, as it is laid out here."""
