@@ -64,7 +64,7 @@ def test_chunks_of_a_wide_map_score_the_same(scored: Scored, width: int, tmp_pat
     in_chunks = MaskScores(scored.folds, scored.thresholds, scored.baselines)
     fits.writeto(tmp_path / "map.fits", scored.probability)
     with FitsImage(tmp_path / "map.fits") as image:
-        in_chunks.add(image, chunk_width_px=width)
+        in_chunks.add(image, chunk_px=width)
     np.testing.assert_equal(
         {name: bins.model_dump() for name, bins in in_chunks.by_bin().items()},
         {name: bins.model_dump() for name, bins in scored.masks.by_bin().items()},

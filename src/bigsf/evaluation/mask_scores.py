@@ -1,12 +1,12 @@
 """Maps and one threshold each -> scores of skeletons, scores in bins of sky and brightness, the worst areas."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from bigsf.arrays import Float64Array, IntArray
 from bigsf.evaluation.baseline_scales import BINNING_CONTRAST, BaselineTiles
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.map_scores import MODEL
@@ -97,66 +97,47 @@ class MaskScores:
             values.append(self._baselines.tile(_QUANTITIES[name], Tile(y0, y1, 0, nx))[where][::step])
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
-    def add(self, out_of_fold: FitsImage, chunk_width_px: int = 4096) -> None:
-        """Score the out-of-fold map and the baselines, one row of areas at a time.
+    def add(self, out_of_fold: FitsImage, chunk_px: int = 1024) -> None:
+        """Score the out-of-fold map and the baselines.
 
         Parameters
         ----------
         out_of_fold
             The probabilities of the whole map, NaN where none was predicted.
-        chunk_width_px
-            Wider rows are divided into chunks of whole areas of about this width. It bounds memory. Counts of pixels do
-            not depend on it, but scores of skeletons and MSSIM may do so in their last digits.
+        chunk_px
+            Larger maps are divided into chunks of whole areas with sides of about this length. It bounds memory. Counts
+            of pixels do not depend on it, but scores of skeletons and MSSIM may do so in their last digits.
         """
-        file, areas = self.folds.patch_file, self.folds.areas
-        ny, nx = file.shape
-        for row, (y0, y1) in enumerate(pairwise(areas.y_edges)):
-            top, bottom = max(0, y0 - _MARGIN_PX), min(ny, y1 + _MARGIN_PX)
-            number = min(areas.shape[1], -(-nx // chunk_width_px))
-            for columns in np.array_split(np.arange(areas.shape[1]), number):
-                x_edges = areas.x_edges[columns[0] : columns[-1] + 2]
-                left, right = max(0, x_edges[0] - _MARGIN_PX), min(nx, x_edges[-1] + _MARGIN_PX)
-                seen = Tile(top, bottom, left, right)
-                chunk = {MODEL: out_of_fold.read(top, bottom, seen.columns)}
-                chunk |= {name: self._baselines.tile(name, seen) for name in BASELINES}
-                quantities = {name: self._baselines.tile(each, seen) for name, each in _QUANTITIES.items()}
-                predicted = np.zeros(chunk[MODEL].shape, np.bool_)
-                core = np.s_[y0 - top : y1 - top, x_edges[0] - left : x_edges[-1] - left]
-                predicted[core] = np.isfinite(chunk[MODEL][core]) & areas.first_sky[x_edges[0] : x_edges[-1]]
-                true = {against: mask[seen.rows, seen.columns] > 0 for against, mask in self._true.items()}
-                self._add_chunk(chunk, quantities, true, predicted, np.s_[row, columns], np.array(x_edges) - left)
+        y_edges, x_edges = self.folds.areas.y_edges, self.folds.areas.x_edges
+        for rows in _groups(y_edges, chunk_px):
+            for columns in _groups(x_edges, chunk_px):
+                self._add_chunk(out_of_fold, rows, columns)
 
-    def _add_chunk(
-        self,
-        maps: dict[str, FloatArray],
-        quantities: dict[str, FloatArray],
-        true_masks: dict[str, BoolArray],
-        predicted: BoolArray,
-        place: tuple[int, IntArray],
-        x_edges: IntArray,
-    ) -> None:
-        """Score a chunk of one row of areas.
-
-        Parameters
-        ----------
-        maps, quantities, true_masks
-            Planes of the chunk with its margin, `(rows, columns)`.
-        predicted
-            The pixels that are scored, `(rows, columns)`.
-        place
-            Where the areas of the chunk lie in the grid of areas: their row and their columns.
-        x_edges
-            First columns of these areas, and the end of the last, counted in the chunk.
-        """
-        bins = {quantity: np.searchsorted(edges, quantities[quantity]) for quantity, edges in self.edges.items()}
+    def _add_chunk(self, out_of_fold: FitsImage, rows: slice, columns: slice) -> None:
+        """Score the areas in some rows and columns of the grid of areas."""
+        areas = self.folds.areas
+        y, x = (
+            np.array(areas.y_edges[rows.start : rows.stop + 1]),
+            np.array(areas.x_edges[columns.start : columns.stop + 1]),
+        )
+        core = Tile(int(y[0]), int(y[-1]), int(x[0]), int(x[-1]))
+        seen = core.grown(_MARGIN_PX, Tile.whole(self.folds.patch_file.shape))
+        place = core.within(seen)
+        maps = {MODEL: out_of_fold.read(seen.y0, seen.y1, seen.columns)}
+        maps |= {name: self._baselines.tile(name, seen) for name in BASELINES}
+        binned = {name: self._baselines.tile(each, seen) for name, each in _QUANTITIES.items()}
+        bins = {quantity: np.searchsorted(edges, binned[quantity]) for quantity, edges in self.edges.items()}
+        predicted = np.zeros(seen.shape, np.bool_)
+        predicted[place] = np.isfinite(maps[MODEL][place]) & areas.first_sky[core.columns]
+        true_masks = {against: mask[seen.rows, seen.columns] > 0 for against, mask in self._true.items()}
         lines = {against: skeleton_of(true) for against, true in true_masks.items()}
         for counts in self._counts:
             true = true_masks[counts.against]
             marked = np.nan_to_num(maps[counts.name], nan=-np.inf) >= counts.threshold
             counts.skeletons.update(marked, true, predicted, lines[counts.against])
             for number, pixels in enumerate([marked & true & predicted, marked & predicted, true & predicted]):
-                across = pixels.sum(axis=0)[: x_edges[-1]]
-                counts.areas[(*place, number)] += np.add.reduceat(across, x_edges[:-1])
+                down = np.add.reduceat(pixels[place], y[:-1] - y[0], axis=0, dtype=np.int64)
+                counts.areas[rows, columns, number] += np.add.reduceat(down, x[:-1] - x[0], axis=1)
                 for quantity, index in bins.items():
                     by_bin = counts.bins[quantity]
                     by_bin[:, number] += np.bincount(index[pixels], minlength=len(by_bin))
@@ -218,6 +199,13 @@ class MaskScores:
             for y, x in zip(*np.unravel_index(order, wrong.shape), strict=True)
             if wrong[y, x]
         ]
+
+
+def _groups(edges: Sequence[int], px: int) -> Iterator[slice]:
+    """Yield consecutive areas along an axis that are together about so many pixels long, or one longer area."""
+    number = min(len(edges) - 1, -(-(edges[-1] - edges[0]) // px))
+    for group in np.array_split(np.arange(len(edges) - 1), number):
+        yield slice(int(group[0]), int(group[-1]) + 1)
 
 
 def _by_column(areas: PixelCounts, bins: int) -> PixelCounts:
