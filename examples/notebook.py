@@ -6,7 +6,6 @@ notebook.py`; or run it as a program. It writes into the current folder.
 
 # %% Two simulated maps: one to learn from, one to look for filaments in
 import matplotlib.pyplot as plt
-import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -22,11 +21,7 @@ print(found.kept, "patches,", found.counts["labelled"], "labelled pixels")
 # %% Folds: areas of the map for training, for validation and for the test, which share no pixel
 folds = bigsf.Folds.make(bigsf.PatchFile("known.h5"), bigsf.SplitConfig(k=4, k_train=2))
 print(folds.splits[0])
-plt.figure(figsize=(8, 4))
-plt.imshow(folds.grid, origin="lower", cmap=plt.get_cmap("tab10", 4), vmin=0.5, vmax=4.5)
-plt.colorbar(label="fold", ticks=[1, 2, 3, 4])
-plt.title("The fold of each area")
-plt.savefig("folds.png")
+bigsf.plot.folds(folds).figure.savefig("folds.png")
 
 # %% A short training of a small network; leave `epochs` and `model` out for a real one
 config = {
@@ -42,17 +37,13 @@ image, header = fits.getdata(unknown, header=True)
 models = {"the model of this notebook": "results/notebook", "filaments-small": "filaments-small"}
 probabilities = {name: bigsf.load(path)(image) for name, path in models.items()}
 
-# %% Plot: the map and the probabilities on the sky, with the true filaments as contours
-figure, axes = plt.subplots(3, 1, figsize=(8, 12), subplot_kw={"projection": WCS(header)}, layout="constrained")
-low, high = np.nanpercentile(np.log10(image), [1, 99.5])
-axes[0].imshow(np.log10(image), origin="lower", cmap="gray", vmin=low, vmax=high)
-axes[0].set_title("column density and true filaments")
+# %% Plot: the map and the probabilities on the sky, with the outlines of the true filaments
+true, wcs = fits.getdata(unknown, "TRUTH"), WCS(header)
+figure, axes = plt.subplots(3, 1, figsize=(8, 12), subplot_kw={"projection": wcs}, layout="constrained")
+bigsf.plot.quicklook(true, unknown, mask=true, ax=axes[0])
 for axis, (name, probability) in zip(axes[1:], probabilities.items(), strict=True):
-    axis.imshow(probability, origin="lower", cmap="magma", vmin=0, vmax=1)
-    axis.set_title(f"probability of a filament, {name}")
-for axis in axes:
-    axis.set(xlabel="Galactic longitude", ylabel="Galactic latitude")
-    axis.contour(fits.getdata(unknown, "TRUTH"), levels=[0.5], colors="tab:cyan", linewidths=0.5)
+    bigsf.plot.quicklook(probability, mask=true, wcs=wcs, ax=axis)
+    axis.set_title(name)
 figure.savefig("notebook.png")
 print("The figure is notebook.png")
 plt.show()

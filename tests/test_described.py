@@ -43,7 +43,7 @@ def made(patch_path: Path, folds_path: Path) -> dict[str, Callable[[], Described
     [
         ("PatchFile", "sky.h5, map 160 x 96 pixels"),
         ("Folds", "areas 5 x 3 (x, y), split 1 train [1, 2] validation [3] test [4]"),
-        ("Filaments", "filaments 1, map 20 x 20 pixels (x, y), marked 20"),
+        ("Filaments", "filaments 1, map 20 x 20 pixels (x, y)"),
         ("Model", "models 1, network unet, windows 64 px, threshold 0.597"),
     ],
 )

@@ -159,5 +159,5 @@ def _default_style() -> Iterator[None]:
         matplotlib.rcParams["axes.prop_cycle"] = cycler(color=PALETTE.values())
         matplotlib.rcParams["pdf.fonttype"] = 42  # text stays text in programs that draw
         matplotlib.rcParams["svg.hashsalt"] = "bigsf"  # else each file has other identifiers
-        matplotlib.rcParams["image.interpolation_stage"] = "data"  # of the colours would take three times the memory
+        matplotlib.rcParams["image.interpolation_stage"] = "data"  # to interpolate colours takes three times the memory
         yield

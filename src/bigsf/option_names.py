@@ -38,10 +38,11 @@ def option(name: str, value: object = None) -> str:
     ...     option("overwrite", True), option("scales", [1, 2]), option("patch_size")
     ('--overwrite', '--scales 1,2', '--patch-size')
     """
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else value  # as it was typed
     if not _is_command:
-        return repr(name) if value is None else f"{name}={value!r}".removesuffix(".0")
+        return repr(name) if value is None else f"{name}={value!r}"
     dashed = f"-{name}" if len(name) == 1 else f"--{_OTHER_NAMES.get(name, name).replace('_', '-')}"
     if value is None or value is True:
         return dashed
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value).removesuffix(".0")
-    return f"{dashed} {text}"
+    return f"{dashed} {','.join(map(str, value)) if isinstance(value, list | tuple) else value}"

@@ -42,7 +42,7 @@ def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypat
         "thresholds of MASK": str(sampled),
         "out-of-fold map, stride 8, one orientation": str(tested),
         "injected filaments, at most": times["injected filaments, at most"],
-        "baselines": "7",
+        "baselines of the map": "7",
     }
     assert 0 < int(times["injected filaments, at most"]) <= 2 * tested
     pixels = folds.patch_file.shape[0] * folds.patch_file.shape[1]

@@ -128,7 +128,7 @@ def test_without_a_mask_every_split_tests_every_pixel() -> None:
     np.testing.assert_allclose(scaled.tile("local contrast", rows(0, 60)), (one + 2 * factor * three) / 3, atol=1e-6)
     stretched = ArrayMap(SKY.read_rows(0, 60) ** 3)  # local contrasts are three times as high
     np.testing.assert_allclose(
-        scaled.of_changed(stretched).tile("local contrast", rows(0, 60)), one + 2 * factor * three, atol=1e-5
+        scaled.on_map(stretched).tile("local contrast", rows(0, 60)), one + 2 * factor * three, atol=1e-5
     )
 
 

@@ -40,8 +40,8 @@ def test_baselines_of_several_processes_are_those_of_the_whole_map(
                 np.testing.assert_allclose(stored.tile(name, part), whole[part.rows, part.columns], atol=1e-6)
         other = ArrayMap(MAP.image * 2)
         assert_array_equal(
-            stored.of_changed(other).tile("Sato filter", Tile.whole(SHAPE)),
-            scaled.of_changed(other).tile("Sato filter", Tile.whole(SHAPE)),
+            stored.on_map(other).tile("Sato filter", Tile.whole(SHAPE)),
+            scaled.on_map(other).tile("Sato filter", Tile.whole(SHAPE)),
         )
 
 
@@ -51,18 +51,29 @@ def test_the_contrast_of_bins_has_one_scale_whichever_is_best() -> None:
     assert_array_equal(coarse.tile(BINNING_CONTRAST, Tile(10, 30, 0, 200)), expected)
 
 
-@pytest.mark.parametrize("shape", [(100, 114_000), (1800, 5000), (3000, 300), (40, 5000)])
-def test_a_sample_of_a_large_map_reaches_from_end_to_end(shape: tuple[int, int]) -> None:
-    tiles = sampled_tiles(shape)
-    assert len(set(tiles)) == len(tiles) <= 16
-    whole = Tile.whole(shape)
-    assert all(tile.overlap(whole) == tile and min(tile.shape) > 0 for tile in tiles)
-    assert min(tile.x0 for tile in tiles) < 256
-    assert min(tile.y0 for tile in tiles) < 256
-    assert max(tile.x1 for tile in tiles) > shape[1] - 512
-    assert max(tile.y1 for tile in tiles) > shape[0] - 512
-    assert sum(tile.shape[0] * tile.shape[1] for tile in tiles) <= 16 * 256 * 256
+@pytest.mark.parametrize("shape", [(100, 114_000), (1800, 50_000), (4000, 4000), (30_000, 300)])
+def test_a_sample_of_a_large_map_is_spread_over_it(shape: tuple[int, int]) -> None:
+    """Every second column of tiles, or row of a narrow map, holds no pixel that counts."""
+    whole, wide = Tile.whole(shape), shape[1] > 300
+
+    def counts(tile: Tile) -> bool:
+        return (tile.x0 if wide else tile.y0) // 256 % 2 == 0
+
+    sample = sampled_tiles(shape, lambda tile: np.full(tile.shape, counts(tile)))
+    tiles = [tile for tile, _ in sample]
+    assert len(set(tiles)) == len(tiles)
+    assert all(tile.overlap(whole) == tile and counts(tile) for tile in tiles)
+    assert 1_000_000 <= sum(int(where.sum()) for _, where in sample) < 1_000_000 + 256 * 256
+    for starts, size in (([tile.y0 for tile in tiles], shape[0]), ([tile.x0 for tile in tiles], shape[1])):
+        assert len(set(starts)) >= min(4, -(-size // 512))
+        assert np.ptp(starts) >= 0.4 * (size - 512)
 
 
-def test_a_small_map_is_its_own_sample() -> None:
-    assert sampled_tiles((1000, 1000)) == [Tile(0, 1000, 0, 1000)]
+def test_a_small_map_is_its_own_sample_and_a_sparse_one_is_searched() -> None:
+    ((tile, where),) = sampled_tiles((1000, 1000), lambda tile: np.ones(tile.shape, np.bool_))
+    assert (tile, where.sum()) == (Tile(0, 1000, 0, 1000), 1_000_000)
+    corner = np.zeros((3000, 3000), np.bool_)
+    corner[-1, -1] = True
+    ((tile, where),) = sampled_tiles((3000, 3000), lambda tile: corner[tile.rows, tile.columns])
+    assert where.sum() == 1
+    assert (tile.y1, tile.x1) == (3000, 3000)

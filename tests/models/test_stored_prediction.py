@@ -138,3 +138,24 @@ def test_two_commands_do_not_share_a_folder(tmp_path: Path) -> None:
     first, other = (StoredPrediction(tmp_path / "parts", "id", predictor(), MAP) for _ in range(2))
     with first.opened(), pytest.raises(UsageError, match=r"parts is in use by process"), other.opened():
         pass
+
+
+def test_a_part_in_which_nothing_is_to_be_predicted_takes_no_disk_and_is_not_read(tmp_path: Path) -> None:
+    def first_columns(tile: Tile) -> npt.NDArray[np.bool_]:
+        return np.repeat(np.broadcast_to(np.arange(tile.x0, tile.x1) < 10, tile.shape)[None], 2, axis=0)
+
+    made = predictor(2, (1, 2))
+    prediction = StoredPrediction(tmp_path / "parts", "id", made, MAP, first_columns)
+    with prediction.opened():
+        done: list[int] = []
+        prediction.predict(advance=done.append)
+        sizes = {path.name: path.stat().st_size for path in prediction.folder.glob("*.f4")}
+        assert {size > 0 for name, size in sizes.items() if name.endswith("_0.f4")} == {True}
+        assert {size for name, size in sizes.items() if not name.endswith("_0.f4")} == {0}
+        assert sum(done) == prediction.pixels() == MAP.shape[0] * MAP.shape[1]
+        probability, _, scale = bands(prediction)
+        np.testing.assert_array_equal(prediction.read(1, Tile(0, 5, 0, 90)), probability[1, :5])
+    whole = np.concatenate([values for _, _, values in made.predict_bands(MAP, first_columns)], axis=1)
+    np.testing.assert_allclose(probability, whole, atol=2e-6)
+    assert np.isnan(probability[:, :, 10:]).all()
+    assert not scale[:, 10:].any()

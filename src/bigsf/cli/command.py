@@ -69,7 +69,7 @@ class SegmentCommand(Command):
 
 
 class ConfiguredCommand(Command):
-    """A command with a configuration: its help lists the keys, and an option that is a key is answered with the key."""
+    """A command with a configuration: its help lists the keys, and errors name the key for an option."""
 
     @override
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -83,7 +83,9 @@ class ConfiguredCommand(Command):
         except Exception as error:
             from bigsf.training.run_config import RunConfig
 
-            option = getattr(error, "option_name", "")  # the class of the error has no public name
+            if type(error).__name__ != "NoSuchOption":  # typer has no public name for its class
+                raise
+            option = getattr(error, "option_name", "")
             if keys := places_of(option.lstrip("-").replace("-", "_"), RunConfig):
                 vars(error)["message"] = f"There is no option {option}. Set the key: --set {' or '.join(keys)}=VALUE"
             raise

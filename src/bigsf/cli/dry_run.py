@@ -1,5 +1,6 @@
 """A run or k-fold that is not started yet -> what it would do, and the time, memory and disk that its steps take."""
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from bigsf.cli.measured_time import seconds_of_baselines, seconds_per_step, seco
 from bigsf.console import duration, print_line
 from bigsf.evaluation.injected_planes import TILE_PX
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
-from bigsf.evaluation.predictions import MOST_TILES
+from bigsf.evaluation.predictions import MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES
 from bigsf.evaluation.stored_baselines import BASELINE_NAMES
 from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
@@ -17,7 +18,7 @@ from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.config import SegmentConfig
 from bigsf.segmentation.memory import mask_bytes
 from bigsf.training.checks import check_labels, warn_of_untested_folds
-from bigsf.training.kfold_plan import count_windows, plan_out_of_fold, predicted_windows
+from bigsf.training.kfold_plan import count_windows, predicted_windows
 from bigsf.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def describe_run(trainer: "Trainer") -> None:
 
 
 def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool = False) -> None:
-    """Print the same for the runs of a k-fold, or for `only` one of them.
+    """Print the resolved configuration of a k-fold, its data, and what its steps cost; or those of `only` one run.
 
     Parameters
     ----------
     trainer
-        Of any of the splits: all of its runs take about the same time.
+        Of any of the splits: all of its runs take about the same time. Its `out_of_fold` holds no null.
     only
         The number of a split, from 1.
     overwrite
@@ -127,21 +128,21 @@ def _training_steps(trainer: "Trainer", numbers: list[int], window_s: float) -> 
 def _prediction_steps(trainer: "Trainer", window_s: float) -> list[Step]:
     """Return what it takes to predict and to score the maps of a k-fold."""
     folds, config = trainer.run.folds, trainer.run.config
-    file, plan = folds.patch_file, plan_out_of_fold(config, folds)
+    file, plan = folds.patch_file, config.out_of_fold
     assert plan.stride is not None
     views, orientations = (VIEWS, f"{VIEWS} orientations") if plan.tta else (1, "one orientation")
     window_s *= views
     chosen = sampled_areas(folds, folds.splits, MOST_PIXELS)
     thresholds = sum(count_windows(folds, areas > 0, plan.stride, config.trainer.model.scales) for areas in chosen)
     whole = predicted_windows(plan, config, folds) // views
-    of_tile = (-(-(TILE_PX + file.patch_size) // plan.stride)) ** 2  # windows that show a tile of 128 pixels
-    injected = sum(min(whole, tiles * of_tile) for tiles in MOST_TILES)
+    windows_per_tile = math.ceil((TILE_PX + file.patch_size) / plan.stride) ** 2
+    injected = sum(min(whole, tiles * windows_per_tile) for tiles in (MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES))
     pixels = file.shape[0] * file.shape[1]
     return [
         Step("thresholds of MASK", window_s * thresholds),
         Step(f"out-of-fold map, stride {plan.stride}, {orientations}", window_s * whole),
         Step("injected filaments, at most", window_s * injected),
-        Step("baselines", seconds_of_baselines(file)),
+        Step("baselines of the map", seconds_of_baselines(file)),
         Step("scores, catalogue and report", None, mask_bytes(_AS_CATALOGUE, file.shape), _OUTPUT_BYTES * pixels),
     ]
 

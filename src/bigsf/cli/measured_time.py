@@ -36,7 +36,7 @@ def seconds_per_window(trainer: "Trainer") -> float:
 
 
 def _shortest_time(action: Callable[[int], object], repeats: int = 3) -> float:
-    """Return the least seconds that an action takes after its first time, in which it allocates and compiles."""
+    """Run an action once to warm up; return the shortest of `repeats` timed runs, in seconds."""
     action(0)
     seconds = []
     for number in range(1, repeats + 1):
@@ -49,9 +49,7 @@ def _shortest_time(action: Callable[[int], object], repeats: int = 3) -> float:
 def seconds_of_baselines(file: PatchFile) -> float:
     """Return the time in which the baselines of a map are computed, measured in a part in its middle."""
     ny, nx = file.shape
-    tile = Tile(0, ny, 0, nx).overlap(
-        Tile(ny // 2 - _SAMPLE_PX // 2, ny // 2 + _SAMPLE_PX // 2, nx // 2 - _SAMPLE_PX // 2, nx // 2 + _SAMPLE_PX // 2)
-    )
+    tile = Tile(ny // 2, ny // 2, nx // 2, nx // 2).grown(_SAMPLE_PX // 2, Tile.whole(file.shape))
     maps = BaselineMaps(file)
     started = time.monotonic()
     for name in BASELINES:

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import numpy as np
 from typing_extensions import override
 
-from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.arrays import BoolArray, FloatArray
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale, sampled_tiles
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.folds.folds import Folds
@@ -17,10 +17,10 @@ from bigsf.maps.tiling import CHUNK_PIXELS, Tile, bands
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.models.predicted_band import PixelMask
 
-_LEAST_ROWS = 128  # that are filtered at a time: with fewer, most of the work would be on the margins
+_LEAST_ROWS = 128  # rows per band, at least: with fewer, most of the work goes into the margins
 
 BINNING_CONTRAST = "local contrast at 12 px"
-"""The local contrast by which pixels are binned, at one scale, whichever is best as a baseline."""
+"""Local contrast at sigma 12 px, by which pixels are binned. It does not depend on the chosen scale."""
 
 _BINNING_SCALE = "sigma 12 px"
 
@@ -36,8 +36,8 @@ def first_scales(splits: int) -> Scales:
 def choose_scales(folds: Folds, splits: Sequence[Split], most_pixels: int = MOST_PIXELS) -> Scales:
     """Return the scale of each baseline that has the highest Dice on the validation folds of each split.
 
-    It is the best Dice over all thresholds on the whole map, pixels without a label as background: what chooses the
-    `whole` threshold of a model, on the same areas. Where these hold no target, the scale is the first.
+    The Dice is that of the best threshold. Pixels without a label count as background. A model's `whole` threshold is
+    chosen on the same areas in the same way. Where these hold no target, the scale is the first.
 
     Parameters
     ----------
@@ -49,55 +49,52 @@ def choose_scales(folds: Folds, splits: Sequence[Split], most_pixels: int = MOST
         Where the validation folds of a split hold more pixels, a sample of about this number of them is used, see
         `sampled_areas`.
     """
-    areas = sampled_areas(folds, splits, most_pixels)
-    maps = BaselineMaps(folds.patch_file)
-    chosen = dict(first_scales(len(splits)))
-    for name, scales in BASELINES.items():
-        if len(scales) > 1:
-            dice = np.array([_best_dice(folds, maps, name, scale, areas, most_pixels) for scale in scales])
-            chosen[name] = [list(scales)[best] for best in np.nan_to_num(dice, nan=-1).argmax(axis=0)]
-    return chosen
-
-
-def _best_dice(
-    folds: Folds, maps: BaselineMaps, name: str, scale: str, areas: IntArray, most_pixels: int
-) -> list[float]:
-    """Return the best Dice of a baseline at one scale on the chosen areas of each split, NaN where no pixel is true.
-
-    Parameters
-    ----------
-    folds, most_pixels
-        As for `choose_scales`. Of larger areas, every n-th pixel counts.
-    maps, name, scale
-        The baseline.
-    areas
-        1 for the areas of each split that count, `(splits, areas down, areas across)`.
-    """
     file, target = folds.patch_file, folds.patch_file.labels()[0]
+    areas, maps = sampled_areas(folds, splits, most_pixels), BaselineMaps(folds.patch_file)
     y_edges, x_edges = np.array(folds.areas.y_edges), np.array(folds.areas.x_edges)
     pixels = np.einsum("sij,i,j->s", areas, np.diff(y_edges), np.diff(x_edges))
     steps = np.maximum(1, pixels // max(1, most_pixels))
-    found = [[(np.zeros(0, np.float32), np.zeros(0, np.bool_))] for _ in areas]
+    several = {name: scales for name, scales in BASELINES.items() if len(scales) > 1}
+    samples = {(name, scale): [_Sample() for _ in splits] for name, scales in several.items() for scale in scales}
     for row in np.flatnonzero(areas.any(axis=(0, 2))):
         across = np.flatnonzero(areas[:, row].any(axis=0))
         columns = list(zip(x_edges[across].tolist(), x_edges[across + 1].tolist(), strict=True))
-        x = np.concatenate([np.arange(*each) for each in columns])
-        of_split = np.repeat(areas[:, row, across] > 0, np.diff(columns, axis=1)[:, 0], axis=1)
+        in_split = np.repeat(areas[:, row, across] > 0, np.diff(columns, axis=1)[:, 0], axis=1)
         for start, stop in bands(int(y_edges[row + 1] - y_edges[row]), max(_LEAST_ROWS, CHUNK_PIXELS // file.shape[1])):
             y0, y1 = int(y_edges[row]) + start, int(y_edges[row]) + stop
-            valid = np.isfinite(file.read_rows(y0, y1)[:, :, x]).all(axis=0)
-            values, true = maps.rows(name, scale, y0, y1, columns), target[y0:y1, x] > 0
-            for pairs, mine, step in zip(found, of_split, steps, strict=True):
-                pairs.append((values[valid & mine][::step], true[valid & mine][::step]))
-    return [_dice(*map(np.concatenate, zip(*pairs, strict=True))) for pairs in found]
+            image = np.concatenate([file.read_tile(Tile(y0, y1, x0, x1)) for x0, x1 in columns], axis=2)
+            true = np.concatenate([target[y0:y1, x0:x1] for x0, x1 in columns], axis=1) > 0
+            counted = np.isfinite(image).all(axis=0) & in_split[:, None]
+            for (name, scale), of_splits in samples.items():
+                values = maps.rows(name, scale, y0, y1, columns)
+                for sample, where, step in zip(of_splits, counted, steps, strict=True):
+                    sample.add(values[where][::step], true[where][::step])
+    chosen = dict(first_scales(len(splits)))
+    for name, scales in several.items():
+        dice = np.array([[sample.best_dice() for sample in samples[name, scale]] for scale in scales])
+        chosen[name] = [list(scales)[best] for best in np.nan_to_num(dice, nan=-1).argmax(axis=0)]
+    return chosen
 
 
-def _dice(values: FloatArray, true: BoolArray) -> float:
-    if not true.any():
-        return float("nan")
-    curve = ThresholdCurve(quantile_edges(values))
-    curve.update(values, true)
-    return curve.best_dice().dice
+class _Sample:
+    """Values of a baseline and whether they lie on the target, from several parts of the map."""
+
+    def __init__(self) -> None:
+        self._values: list[FloatArray] = []
+        self._true: list[BoolArray] = []
+
+    def add(self, values: FloatArray, true: BoolArray) -> None:
+        self._values.append(values)
+        self._true.append(true)
+
+    def best_dice(self) -> float:
+        """Return the best Dice over all thresholds, NaN where no pixel is true."""
+        if not any(true.any() for true in self._true):
+            return float("nan")
+        values = np.concatenate(self._values)
+        curve = ThresholdCurve(quantile_edges(values))
+        curve.update(values, np.concatenate(self._true))
+        return curve.best_dice().dice
 
 
 class BaselineTiles(Protocol):
@@ -110,8 +107,8 @@ class BaselineTiles(Protocol):
         """Return a part of the baseline `name`, or of `BINNING_CONTRAST`, `(rows, columns)`; no pixel is NaN."""
         ...
 
-    def of_changed(self, planes: MapRows) -> "BaselineTiles":
-        """Return the same baselines, with the same factors, of a map with a few changes."""
+    def on_map(self, planes: MapRows) -> "BaselineTiles":
+        """Return the same baselines, with the same factors, of the map with injected filaments."""
         ...
 
 
@@ -149,18 +146,20 @@ class ScaledBaselines(BaselineTiles):
         if len(scales) == 1:
             return {scales[0]: 1.0}
         values: dict[str, list[FloatArray]] = {scale: [] for scale in scales}
-        for tile in sampled_tiles(self.planes.shape):
-            valid = np.isfinite(self.planes.read_tile(tile)).all(axis=0)
+        for tile, valid in sampled_tiles(self.planes.shape, self._valid):
             for scale, samples in values.items():
                 samples.append(self._at(name, scale, tile)[valid])
         spreads = {scale: float(np.std(np.concatenate(samples))) for scale, samples in values.items()}
         return {scale: spreads[scales[0]] / spread if spread > 0 else 1.0 for scale, spread in spreads.items()}
 
     @override
-    def of_changed(self, planes: MapRows) -> Self:
-        changed = copy(self)
-        changed.planes, changed._maps = planes, self._maps.of_changed(planes)
-        return changed
+    def on_map(self, planes: MapRows) -> Self:
+        other = copy(self)
+        other.planes, other._maps = planes, self._maps.on_map(planes)
+        return other
+
+    def _valid(self, tile: Tile) -> BoolArray:
+        return np.asarray(np.isfinite(self.planes.read_tile(tile)).all(axis=0))
 
     def _at(self, name: str, scale: str, tile: Tile) -> FloatArray:
         return self._maps.rows(name, scale, tile.y0, tile.y1, [(tile.x0, tile.x1)])
@@ -174,14 +173,14 @@ class ScaledBaselines(BaselineTiles):
         """
         if name == BINNING_CONTRAST:
             return self._at("local contrast", _BINNING_SCALE, tile)
-        of_split = self.scales[name]
+        scale_of_split = self.scales[name]
         maps = {
             scale: np.float32(factor) * self._at(name, scale, tile) for scale, factor in self._factors[name].items()
         }
         if len(maps) == 1:
-            return maps[of_split[0]]
-        shape = len(of_split), *tile.shape
+            return maps[scale_of_split[0]]
+        shape = len(scale_of_split), *tile.shape
         tests = np.ones(shape, np.bool_) if self.pixel_mask is None else self.pixel_mask(tile)
         tests = tests | ~tests.any(axis=0)
-        total = sum(np.where(mine, maps[scale], 0) for scale, mine in zip(of_split, tests, strict=True))
+        total = sum(np.where(mine, maps[scale], 0) for scale, mine in zip(scale_of_split, tests, strict=True))
         return np.asarray(total / tests.sum(axis=0), np.float32)

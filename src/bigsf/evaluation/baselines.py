@@ -9,10 +9,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from bigsf.arrays import Float64Array, FloatArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray
 from bigsf.evaluation.ridge_filters import frangi, sato
 from bigsf.maps.planes import MapRows
-from bigsf.maps.tiling import CHUNK_PIXELS, Tile, bands
+from bigsf.maps.tiling import CHUNK_PIXELS, Tile, bands, random_tiles
 
 _FILL_PX = 68  # missing pixels up to this far from a valid pixel are filled, whatever the filter
 _FILTER_PLANES = 8  # about as many planes of a chunk are in memory while it is filtered
@@ -25,6 +25,16 @@ class Filter(NamedTuple):
     """From log10 of a map `(ny, nx)` to a map of the same shape that is high on filaments."""
     reach_px: int
     """How far along y and x a pixel depends on others."""
+
+    @property
+    def fill_px(self) -> int:
+        """How far from a valid pixel missing ones are filled: as far as the filter sees from there, or further."""
+        return max(_FILL_PX, math.ceil(math.sqrt(2) * self.reach_px))
+
+    @property
+    def margin_px(self) -> int:
+        """How far around a part of a map is read to filter it."""
+        return self.reach_px + self.fill_px
 
 
 def local_contrast(log_n: Float64Array, sigma_px: float) -> Float64Array:
@@ -59,32 +69,43 @@ def first_scale(name: str) -> str:
     return next(iter(BASELINES[name]))
 
 
-def sampled_tiles(shape: tuple[int, int], number: int = 16, side_px: int = 256) -> list[Tile]:
-    """Return so many square parts of a map `(ny, nx)`, spread evenly over it; of a map that has no more, the whole."""
-    rows, columns = (max(1, size // side_px) for size in shape)
-    if rows * columns <= number:
-        return [Tile.whole(shape)]
-    corners = (divmod(place, columns) for place in np.linspace(0, rows * columns - 1, number).astype(int).tolist())
-    ends = ((side_px * (row + 1), side_px * (column + 1)) for row, column in corners)
-    return [Tile(y - side_px, min(y, shape[0]), x - side_px, min(x, shape[1])) for y, x in ends]
+def sampled_tiles(
+    shape: tuple[int, int], valid: Callable[[Tile], BoolArray], pixels: int = 1_000_000, side_px: int = 256
+) -> list[tuple[Tile, BoolArray]]:
+    """Return a random sample of the tiles of a map, with the pixels of each that count; of a small map, the whole.
 
-
-def _fill_px(each: Filter) -> int:
-    """Return how far from a valid pixel missing ones are filled for a filter."""
-    return max(_FILL_PX, math.ceil(math.sqrt(2) * each.reach_px))
-
-
-def _margin_px(each: Filter) -> int:
-    """Return how far around a part of a map is read for a filter of it."""
-    return each.reach_px + _fill_px(each)
+    Parameters
+    ----------
+    shape
+        (ny, nx) of the map.
+    valid
+        A function from a part of the map to a mask `(rows, columns)` of the pixels that count.
+    pixels
+        The sample ends where it holds so many of them. Tiles without such a pixel are left out.
+    side_px
+        Side of the tiles.
+    """
+    whole = Tile.whole(shape)
+    if shape[0] * shape[1] <= pixels:
+        return [(whole, valid(whole))]
+    sample, count = [], 0
+    for row, column in random_tiles(*(-(-size // side_px) for size in shape)):
+        y, x = side_px * row, side_px * column
+        tile = Tile(y, y + side_px, x, x + side_px).overlap(whole)
+        where = valid(tile)
+        if where.any():
+            sample.append((tile, where))
+            count += int(where.sum())
+        if count >= pixels:
+            break
+    return sample
 
 
 class BaselineMaps:
     """The baselines of a map, computed when rows are asked for.
 
-    Missing pixels take the value of the nearest valid pixel, so that filters see no edge around a hole. Those that are
-    so far from all valid pixels that the filter does not see them from there, and more than 68 pixels, take the median
-    of the map.
+    Missing pixels take the value of the nearest valid pixel, so that filters see no edge around a hole. A missing pixel
+    farther than `Filter.fill_px` from every valid one takes the median of the map; no valid pixel depends on it.
 
     Parameters
     ----------
@@ -101,19 +122,17 @@ class BaselineMaps:
     def __init__(self, planes: MapRows, sample_pixels: int = 2_000_000, chunk_pixels: int = CHUNK_PIXELS) -> None:
         self.planes, self.chunk_pixels = planes, chunk_pixels
         ny, nx = planes.shape
-        step = max(1, ny * nx // sample_pixels)
-        sample = np.concatenate(
-            [planes.read_rows(y, y + 1)[0, 0, :: min(step, nx)] for y in range(0, ny, 1 + step // nx)]
-        )
+        step = math.isqrt(max(1, ny * nx // sample_pixels))
+        sample = np.concatenate([planes.read_rows(y, y + 1)[0, 0, ::step] for y in range(0, ny, step)])
         sample = sample[np.isfinite(sample)]
         self.log = bool(sample.size and sample.min() > 0)
         self.median = float(np.median(sample)) if sample.size else 0.0
 
-    def of_changed(self, planes: MapRows) -> Self:
-        """Return the baselines of a map with a few changes; the logarithm and the median stay those of this one."""
-        changed = copy(self)
-        changed.planes = planes
-        return changed
+    def on_map(self, planes: MapRows) -> Self:
+        """Return the baselines of a changed map, with the same median, and the logarithm taken or not as here."""
+        other = copy(self)
+        other.planes = planes
+        return other
 
     def rows(
         self, name: str, scale: str, y0: int, y1: int, columns: Sequence[tuple[int, int]] | None = None
@@ -129,21 +148,21 @@ class BaselineMaps:
         columns
             Ranges (x0, x1) of columns. Only these are computed, and returned side by side. By default all columns.
         """
-        each = BASELINES[name][scale]
-        height = y1 - y0 + 2 * _margin_px(each)
+        chosen = BASELINES[name][scale]
+        height = y1 - y0 + 2 * chosen.margin_px
         width = max(1, self.chunk_pixels // _FILTER_PLANES // height)
         parts = []
         for first, end in [(0, self.planes.shape[1])] if columns is None else columns:
             for start, stop in bands(end - first, width):
-                parts.append(self._filtered(each, Tile(y0, y1, first + start, first + stop)))
+                parts.append(self._filtered(chosen, Tile(y0, y1, first + start, first + stop)))
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
-    def _filtered(self, each: Filter, tile: Tile) -> Float64Array:
+    def _filtered(self, chosen: Filter, tile: Tile) -> Float64Array:
         """Return a filter of a part of the map, `(rows, columns)`."""
         whole = Tile.whole(self.planes.shape)
-        seen, filtered = (tile.grown(px, whole) for px in (_margin_px(each), each.reach_px))
-        chunk = self._filled(self.planes.read_tile(seen)[0], _fill_px(each))[filtered.within(seen)]
-        return each.apply(np.log10(chunk) if self.log else chunk)[tile.within(filtered)]
+        seen, filtered = (tile.grown(px, whole) for px in (chosen.margin_px, chosen.reach_px))
+        chunk = self._filled(self.planes.read_tile(seen)[0], chosen.fill_px)[filtered.within(seen)]
+        return chosen.apply(np.log10(chunk) if self.log else chunk)[tile.within(filtered)]
 
     def _filled(self, image: FloatArray, fill_px: int) -> Float64Array:
         """Return a part of the map in which missing pixels have the value of the nearest valid pixel, or the median."""

@@ -64,12 +64,14 @@ def measure_recovery(
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)
     found = {name: np.zeros((2, bins), np.int64) for name in (MODEL, *BASELINES)}
-    original = baselines or ScaledBaselines(injected.planes, first_scales(len(predictor.models)), pixel_mask)
-    added = original.of_changed(injected)
+    without = baselines
+    if without is None:
+        without = ScaledBaselines(injected.planes, first_scales(len(predictor.models)), pixel_mask)
+    with_filaments = without.on_map(injected)
     on_filaments = mask_of_filaments(injected, len(predictor.models), pixel_mask)
 
     with FitsImage(segmented) as probability, FitsImage(segmented, "MASK") as mask:
-        levels, marked = _baseline_thresholds(original, probability, mask)
+        levels, marked = _baseline_thresholds(without, probability, mask)
         bands = in_bands(predictor.predict_bands(injected, on_filaments), injected.y_edges[1:])
         for row, (y0, y1, probabilities) in enumerate(bands):
             for tile in injected.tiles(row):
@@ -77,7 +79,7 @@ def measure_recovery(
                 mean, _ = ensemble_mean(of_models)
                 marks = {MODEL: (mean >= mean_threshold(of_models, thresholds), mask.read(y0, y1, tile.columns) > 0)}
                 for name, level in levels.items():
-                    after, before = (maps.tile(name, tile) >= level for maps in (added, original))
+                    after, before = (maps.tile(name, tile) >= level for maps in (with_filaments, without))
                     marks[name] = after, before
                 ids, predicted = injected.ids(tile), np.isfinite(mean)
                 pixels += np.bincount(ids[predicted], minlength=bins)
@@ -97,18 +99,21 @@ def mask_of_filaments(injected: InjectedPlanes, models: int, pixel_mask: PixelMa
 
 
 def _baseline_thresholds(
-    original: BaselineTiles, probability: FitsImage, mask: FitsImage
+    baselines: BaselineTiles, probability: FitsImage, mask: FitsImage
 ) -> tuple[dict[str, float], float]:
-    """Return the threshold at which each baseline marks as many pixels as the mask, and which fraction that is.
+    """Return the threshold at which each baseline marks the same fraction of the pixels as MASK, and that fraction.
 
     On large maps both come from a sample.
     """
+
+    def is_predicted(tile: Tile) -> BoolArray:
+        return np.isfinite(probability.read(tile.y0, tile.y1, tile.columns))
+
     marks, values = [], {name: list[FloatArray]() for name in BASELINES}
-    for tile in sampled_tiles(probability.shape):
-        predicted = np.isfinite(probability.read(tile.y0, tile.y1, tile.columns))
+    for tile, predicted in sampled_tiles(probability.shape, is_predicted):
         marks.append(mask.read(tile.y0, tile.y1, tile.columns)[predicted] > 0)
         for name, samples in values.items():
-            samples.append(original.tile(name, tile)[predicted])
+            samples.append(baselines.tile(name, tile)[predicted])
     marked = float(np.concatenate(marks).mean())
     levels = {name: float(np.quantile(np.concatenate(samples), 1 - marked)) for name, samples in values.items()}
     return levels, marked
@@ -124,7 +129,7 @@ def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, In
     pixels
         Predicted pixels of each filament `(filaments + 1,)`; index 0 is no filament.
     found
-        For each map, which of them are marked with and without injected filaments, `(2, filaments + 1)`.
+        Marked pixels of each filament, by map: with the injected filaments, then without, `(2, filaments + 1)`.
     marked
         Fraction of all pixels that each map marks.
     """

@@ -8,16 +8,16 @@ from scipy.ndimage import distance_transform_edt
 from typing_extensions import override
 
 from bigsf.arrays import FloatArray, MaskArray
-from bigsf.evaluation.injection import BACKGROUND_REACH_PX, Filament, Ids, Profile, inject, random_path
+from bigsf.evaluation.injection import BACKGROUND_REACH_PX, REACH, Filament, Ids, Profile, inject, random_path
 from bigsf.maps.planes import MapRows
-from bigsf.maps.tiling import Tile
+from bigsf.maps.tiling import Tile, random_tiles
 
 Range = tuple[float, float]
 
 TILE_PX = 128
 """Side of the tiles in which filaments are placed."""
 
-_CLEAR = 1.6  # distance from the spine, in widths, that filaments keep free; 0.001 or 0.09 of the profile is left there
+_CLEAR = REACH["gaussian"]  # distance from the spine, in widths, that filaments keep free
 _TRIES = 50  # random paths that are tried for each filament
 
 
@@ -38,7 +38,7 @@ class InjectedPlanes(MapRows):
     per_tile
         Filaments in each tile, or fewer where there is no room for so many.
     most_tiles
-        In maps of more tiles, filaments are added to this number of tiles, spread evenly over the map.
+        In maps of more tiles, filaments are added to a random sample of this number of tiles.
     contrast, width_px, length_px
         Ranges of the parameters. Contrast and length are distributed uniformly in the logarithm, width uniformly.
     profile
@@ -73,13 +73,15 @@ class InjectedPlanes(MapRows):
         profile: Profile = "gaussian",
     ) -> None:
         self.planes, self.known, self.width_px, self.profile = planes, known, width_px, profile
+        if REACH[profile] * width_px[1] > TILE_PX:
+            raise ValueError(f"Filaments of a width of {width_px[1]} pixels reach beyond the tiles beside their own.")
         ny, nx = planes.shape
         self.y_edges, self._x_edges = ([*range(0, size, TILE_PX), size] for size in (ny, nx))
         rows, columns = len(self.y_edges) - 1, len(self._x_edges) - 1
         self.filaments: list[Filament] = []
         self._numbers: dict[tuple[int, int], range] = {}  # from the row and column of a tile to its filaments
-        for number in np.linspace(0, rows * columns - 1, min(most_tiles, rows * columns)).astype(int).tolist():
-            place = row, column = divmod(number, columns)
+        for place in sorted(random_tiles(rows, columns)[:most_tiles]):
+            row, column = place
             tile = self._tile(row, column)
             generator = np.random.default_rng([seed, row, column])
             found = _random_filaments(generator, self._clear_px(tile), per_tile, contrast, width_px, length_px)

@@ -21,8 +21,12 @@ _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background
 BACKGROUND_REACH_PX = 4 * _BACKGROUND_PX
 """Where that Gaussian is cut off."""
 
-_PLUMMER_REACH = 3.0  # distance from the spine, in widths, at which the Plummer-like profile ends
-_REACH: dict[Profile, float] = {"gaussian": 1.6, "plummer": _PLUMMER_REACH}  # the same for both; 0.001 or less is left
+_PLUMMER_REACH = 3.0
+
+REACH: dict[Profile, float] = {"gaussian": 1.6, "plummer": _PLUMMER_REACH}
+"""Distance from the spine, in widths, at which each profile ends. At 1.6 widths the Gaussian has fallen to 0.001 of its
+peak, and the Plummer-like profile to 0.09."""
+
 _STEP_PX = 0.5  # between points of a spine
 
 
@@ -43,7 +47,7 @@ class Filament(NamedTuple):
     @property
     def reach_px(self) -> float:
         """Distance from the spine at which the profile ends."""
-        return _REACH[self.profile] * self.width_px
+        return REACH[self.profile] * self.width_px
 
     def shifted(self, y: float, x: float) -> "Filament":
         """Return the filament in another place, so many pixels away."""

@@ -62,8 +62,9 @@ class MapScores:
 
     def _edges(self, name: str) -> Float64Array:
         """Return the bin edges of a baseline's curve, from a sample."""
-        tiles = sampled_tiles(self.folds.patch_file.shape)
-        return quantile_edges(np.concatenate([self._baselines.tile(name, tile).ravel() for tile in tiles]))
+        file = self.folds.patch_file
+        tiles = sampled_tiles(file.shape, lambda tile: np.asarray(np.isfinite(file.read_tile(tile)).all(axis=0)))
+        return quantile_edges(np.concatenate([self._baselines.tile(name, tile)[valid] for tile, valid in tiles]))
 
     def update(
         self,

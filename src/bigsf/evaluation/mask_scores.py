@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from bigsf.evaluation.records import AreaScores, Bins, BinScores, ScoreTable
 from bigsf.filaments.spine import skeleton_of
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.tiling import Tile
+from bigsf.maps.tiling import Tile, row_chunks
 from bigsf.maps.wcs import nearest_galactic_lb
 from bigsf.metrics import MSSIM
 from bigsf.metrics.skeleton_score import SkeletonScore
@@ -24,8 +23,8 @@ _BINS = 8  # of column density and of local contrast
 _COLUMNS = 12  # bins along x, or fewer where there are fewer areas
 _SAMPLE = 1_000_000  # pixels from which the edges of bins are computed
 
-_QUANTITIES = {"column density": "column density", "local contrast": BINNING_CONTRAST}  # maps by whose values pixels
-# are binned
+_QUANTITIES = {"column density": "column density", "local contrast": BINNING_CONTRAST}
+"""Baselines by whose values pixels are binned."""
 
 PixelCounts = IntArray
 """Numbers of pixels (true and marked, marked, true) along the last axis."""
@@ -88,13 +87,13 @@ class MaskScores:
     def _quantiles(self, name: str, of_true_pixels: bool) -> Float64Array:
         """Return the edges between bins that hold equally many pixels of a sample: valid ones, or true ones."""
         file, true = self.folds.patch_file, self._true[list(self._true)[-1]]
-        ny, nx = file.shape
-        step = max(1, ny * nx // _SAMPLE)
+        step = max(1, file.shape[0] * file.shape[1] // _SAMPLE)
         values = []
-        for y0, y1 in pairwise(self.folds.areas.y_edges):
+        for y0, y1 in row_chunks(file.shape):
             where = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
             where = where & (true[y0:y1] > 0) if of_true_pixels else where
-            values.append(self._baselines.tile(_QUANTITIES[name], Tile(y0, y1, 0, nx))[where][::step])
+            tile = Tile(y0, y1, 0, file.shape[1])
+            values.append(self._baselines.tile(_QUANTITIES[name], tile)[where][::step])
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
     def add(self, out_of_fold: FitsImage, chunk_px: int = 1024) -> None:

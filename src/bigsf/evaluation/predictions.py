@@ -19,12 +19,12 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.patches.patch_file import PatchFile
 
-MOST_TILES = 400, 200
+MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES = 400, 200
 """Tiles that hold injected filaments of each family, at most."""
 
 
 class KFoldPredictions(NamedTuple):
-    """What the models of a k-fold predict. Each pixel is predicted by the models of the splits that the map is for."""
+    """What the models of a k-fold predict: their validation folds, or their test folds."""
 
     thresholds: StoredPrediction
     """The validation folds, for the thresholds of the mask."""
@@ -33,7 +33,7 @@ class KFoldPredictions(NamedTuple):
     injected: StoredPrediction
     """Injected filaments of Gaussian profile, in the test folds."""
     injected_plummer: StoredPrediction
-    """Those of the other family."""
+    """Injected filaments of Plummer-like profile, in the test folds."""
     baselines: StoredPrediction
     """The baselines in the place of models, see `StoredBaselines`."""
 
@@ -56,9 +56,10 @@ class KFoldPredictions(NamedTuple):
         """
         file, tested = folds.patch_file, mask_of_test_folds(folds)
         known = file.labels()[0] if file.truth is None else file.truth
-        families = InjectedPlanes(file, known, most_tiles=MOST_TILES[0]), _plummer_filaments(file, known)
+        families = InjectedPlanes(file, known, most_tiles=MOST_GAUSSIAN_TILES), _plummer_filaments(file, known)
         on_filaments = (mask_of_filaments(family, len(predictor.models), tested) for family in families)
-        baselines = BaselinePredictor(ScaledBaselines(file, scales, tested, 4 * CHUNK_PIXELS))
+        chunk_pixels = 4 * CHUNK_PIXELS  # so that a whole tile is filtered at a time: less work on margins
+        baselines = BaselinePredictor(ScaledBaselines(file, scales, tested, chunk_pixels))
         maps: list[tuple[TilePredictor, MapRows, PixelMask | None]] = [
             (predictor, file, mask_of_validation(folds)),
             (predictor, file, tested),
@@ -79,5 +80,6 @@ class KFoldPredictions(NamedTuple):
 
 def _plummer_filaments(file: PatchFile, known: MaskArray) -> InjectedPlanes:
     """Return a map with filaments of the family that no augmentation adds, in every second tile, for speed."""
-    tiles = min(MOST_TILES[1], -(-math.prod(-(-size // TILE_PX) for size in file.shape) // 2))
+    rows, columns = (math.ceil(size / TILE_PX) for size in file.shape)
+    tiles = min(MOST_PLUMMER_TILES, math.ceil(rows * columns / 2))
     return InjectedPlanes(file, known, 1, per_tile=12, most_tiles=tiles, width_px=(2.0, 12.0), profile="plummer")

@@ -6,7 +6,7 @@ import numpy as np
 from typing_extensions import override
 
 from bigsf.arrays import FloatArray
-from bigsf.evaluation.baseline_scales import BINNING_CONTRAST, BaselineTiles
+from bigsf.evaluation.baseline_scales import BINNING_CONTRAST, BaselineTiles, ScaledBaselines
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, row_chunks
@@ -28,7 +28,7 @@ class BaselinePredictor(TilePredictor):
 
     views = 0
 
-    def __init__(self, baselines: BaselineTiles) -> None:
+    def __init__(self, baselines: ScaledBaselines) -> None:
         self.baselines = baselines
 
     @property
@@ -44,6 +44,8 @@ class BaselinePredictor(TilePredictor):
         pixel_mask: PixelMask | None = None,
         advance: Callable[[int], None] = lambda _: None,
     ) -> Iterator[PredictedBand]:
+        assert planes is self.baselines.planes
+        assert pixel_mask is None
         values = np.stack([self.baselines.tile(name, tile) for name in BASELINE_NAMES])
         for top, bottom in row_chunks((tile.shape[0], tile.shape[1] * len(BASELINE_NAMES))):
             rows = values[:, top:bottom]
@@ -71,5 +73,5 @@ class StoredBaselines(BaselineTiles):
         return self._prediction.read(BASELINE_NAMES.index(name), tile)
 
     @override
-    def of_changed(self, planes: MapRows) -> BaselineTiles:
-        return self._computed.of_changed(planes)  # computed where they are asked for
+    def on_map(self, planes: MapRows) -> BaselineTiles:
+        return self._computed.on_map(planes)  # computed where they are asked for

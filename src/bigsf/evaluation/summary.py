@@ -31,7 +31,7 @@ FIGURES = ("out_of_fold", "filaments")
 _TABLES = ("catalog.ecsv", "review.ecsv", "review.reg")
 OUTPUTS = ("out_of_fold.fits", *_TABLES, "summary.json")
 """What a k-fold writes once its models are trained: the out-of-fold map, the catalogue of its filaments, the candidates
-for a person's look as a table and as regions, and all scores."""
+for visual inspection as a table and as regions, and all scores."""
 
 
 def outputs_of(figures: FigureFormat) -> list[str]:
@@ -160,7 +160,7 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Config
 
 
 def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:
-    """Write the catalogue, and the candidates for a person's look as a table and as regions; all of them or none."""
+    """Write the catalogue, and the candidates for visual inspection as a table and as regions; all of them or none."""
     names = catalog, review, regions = [path / name for name in _TABLES]
     candidates, outlines = make_review(folds, path / "out_of_fold.fits", catalogue, thresholds)
     with Outputs(*names, follow_links=False).writing() as files:

@@ -67,7 +67,7 @@ class Filaments(Described):
     @override
     def facts(self) -> Mapping[str, object]:
         ny, nx = self.labels.shape
-        return {"filaments": len(self), "map": f"{nx} x {ny} pixels (x, y)", "marked": int((self.labels > 0).sum())}
+        return {"filaments": len(self), "map": f"{nx} x {ny} pixels (x, y)"}
 
     def __len__(self) -> int:
         return len(self._boxes)

@@ -24,7 +24,7 @@ _LONGEST_BAR = 0.25
 """Part of the width of the axes that a scale bar takes at most; it is no longer than a map is high."""
 
 _SHORT = {"Galactic longitude": "$l$", "Galactic latitude": "$b$"}
-"""The names of coordinates beside a map that is low."""
+"""The names of coordinates beside a wide, flat map."""
 
 _COORDINATES = {"GLON": "Galactic longitude", "GLAT": "Galactic latitude", "RA--": "RA", "DEC-": "Dec"}
 
@@ -155,13 +155,16 @@ def add_scale(axes: Any, header: fits.Header) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     width_px = min(right - left, 4 * (top - bottom))
     background = {"facecolor": "black", "alpha": 0.5, "edgecolor": "none"}
-    if (fwhm_px := beam_px(header, wcs)) is not None:
+    fwhm_px = beam_px(header, wcs)
+    if fwhm_px is not None and fwhm_px < 0.25 * width_px:  # a larger one would hide the map
         size = float(header["BMAJ"])
-        minor, angle = float(header.get("BMIN", size)), float(header.get("BPA", 0))
+        try:
+            minor, angle = float(header.get("BMIN", size)), float(header.get("BPA", 0))
+        except (TypeError, ValueError):  # what is no number says nothing of the shape
+            minor, angle = size, 0.0
         beam = {"major": size, "minor": minor, "angle": angle, "facecolor": "white", "edgecolor": "black"}
-        if fwhm_px < 0.25 * width_px:  # else it would hide the map
-            add_beam(axes, corner="bottom left", frame=True, **beam)
-            axes.artists[-1].patch.set(**background)
+        add_beam(axes, corner="bottom left", frame=True, **beam)
+        axes.artists[-1].patch.set(**background)
     longest = _LONGEST_BAR * width_px * pixel_scale_deg(wcs) * 3600
     lengths = [length for length in _BARS_ARCSEC if length <= longest]
     if lengths:

@@ -74,6 +74,12 @@ def tiles_of(shape: tuple[int, int], rows: int, columns: int) -> list[list[Tile]
     return [[Tile(y0, y1, x0, x1) for x0, x1 in pairwise(x_edges)] for y0, y1 in pairwise(y_edges)]
 
 
+def random_tiles(rows: int, columns: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Return (row, column) of all tiles of a grid in random order: any number of the first ones is a sample."""
+    order = np.random.default_rng(seed).permutation(rows * columns)
+    return [divmod(place, columns) for place in order.tolist()]
+
+
 def window_starts(length: int, window: int, stride: int) -> IntArray:
     """Return the first pixel of each window along one axis: every `stride` pixels, and flush with the end.
 

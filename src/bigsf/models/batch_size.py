@@ -7,7 +7,6 @@ from rich.filesize import decimal
 
 from bigsf.errors import ConfigError
 from bigsf.models.segmentation_model import SegmentationModel
-from bigsf.models.stored_prediction import TILE_COLUMNS, TILE_ROWS
 from bigsf.option_names import option
 
 
@@ -22,9 +21,7 @@ def batch_size_within(
     most: int = 64,
     views: int = 0,
 ) -> int:
-    """Return how many windows at a time fit into a memory budget, beside the band of a tile that is predicted.
-
-    A map is predicted by tiles, see `StoredPrediction`, so that the band does not grow with the width of the map.
+    """Return how many windows at a time fit into a memory budget, beside the band of the map that is predicted.
 
     Parameters
     ----------
@@ -37,9 +34,9 @@ def batch_size_within(
     channels
         Number of image planes.
     shape
-        Shape (ny, nx) of the map.
+        Shape (ny, nx) of the part of the map that is predicted at a time: a tile, or the whole map.
     scales
-        Factors by which the map is binned. The binned tiles are held as a whole.
+        Factors by which the map is binned. The binned parts are held as a whole.
     mask_bytes
         What is held besides: masks of the whole map.
     most
@@ -52,9 +49,7 @@ def batch_size_within(
     ConfigError
         Where not even one window fits.
     """
-    ny, nx = (
-        min(side, most + 2 * window * max(scales)) for side, most in zip(shape, (TILE_ROWS, TILE_COLUMNS), strict=True)
-    )
+    ny, nx = shape
     band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models) + views)
     band += sum(2 * (len(models) + views) * (ny // n) * (nx // n) for n in scales if n > 1)
     image, position = torch.zeros(1, channels, window, window), torch.zeros(1, 2)
@@ -62,7 +57,7 @@ def batch_size_within(
     if band + mask_bytes + each > memory_bytes:
         mask = f"its mask {decimal(mask_bytes)}, " if mask_bytes else ""
         raise ConfigError(
-            f"{option('memory')} ({decimal(int(memory_bytes))}) is too little: a band of this map takes "
+            f"{option('memory')} ({decimal(int(memory_bytes))}) is too little: a band of the map takes "
             f"{decimal(band)}, {mask}a window {decimal(each)}."
         )
     return min(most, int((memory_bytes - band - mask_bytes) // each))

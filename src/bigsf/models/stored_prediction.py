@@ -25,6 +25,11 @@ TILE_ROWS, TILE_COLUMNS = 1024, 2048
 _IDENTITY = "identity.json"
 
 
+def largest_tile(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return (ny, nx) of the largest part of a map `(ny, nx)` that a `StoredPrediction` predicts at a time."""
+    return min(shape[0], TILE_ROWS), min(shape[1], TILE_COLUMNS)
+
+
 class StoredPrediction:
     """The probability of a map in a folder.
 
@@ -63,7 +68,7 @@ class StoredPrediction:
         self.models = predictor.models
         self._rows = tiles_of(planes.shape, TILE_ROWS, TILE_COLUMNS)
         self._tiles = [tile for row in self._rows for tile in row]
-        self._planes = len(self.models) + predictor.views + 1
+        self._values_per_pixel = len(self.models) + predictor.views + 1
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -113,6 +118,10 @@ class StoredPrediction:
         for tile in self._tiles[rank::size]:
             if self._is_done(tile):
                 advance(tile.shape[0] * tile.shape[1])
+            elif self._pixel_mask is not None and not self._pixel_mask(tile).any():
+                with atomic_path(self._file(tile)) as temporary:
+                    temporary.touch()  # an empty file: nothing is to be predicted
+                advance(tile.shape[0] * tile.shape[1])
             else:
                 self._predict(tile, advance)
 
@@ -123,10 +132,9 @@ class StoredPrediction:
     def bands(self) -> Iterator[PredictedBand]:
         """Yield bands of rows, top to bottom, that together are the whole map. All tiles must have been predicted."""
         for row in self._rows:
-            y0, nx = row[0].y0, self.planes.shape[1]
-            for top, bottom in row_chunks((row[0].shape[0], nx * self._planes)):
-                parts = [self._stored(tile)[top:bottom] for tile in row]
-                values = np.concatenate(parts, axis=2).swapaxes(0, 1)
+            y0, nx, stored = row[0].y0, self.planes.shape[1], [self._stored(tile) for tile in row]
+            for top, bottom in row_chunks((row[0].shape[0], nx * self._values_per_pixel)):
+                values = np.concatenate([values[top:bottom] for values in stored], axis=2).swapaxes(0, 1)
                 probability, views = np.split(values[:-1], [len(self.models)])
                 scale = values[-1].astype(np.uint8)
                 yield PredictedBand(y0 + top, y0 + bottom, np.ascontiguousarray(probability), scale, views)
@@ -177,7 +185,7 @@ class StoredPrediction:
 
     def _is_done(self, tile: Tile) -> bool:
         path = self._file(tile)
-        return path.is_file() and path.stat().st_size == 4 * self._planes * tile.shape[0] * tile.shape[1]
+        return path.is_file() and path.stat().st_size in (0, 4 * self._values_per_pixel * tile.shape[0] * tile.shape[1])
 
     def _predict(self, tile: Tile, advance: Callable[[int], None]) -> None:
         """Write the values of a tile as float32 `(rows, models + views + 1, columns)`; the last plane is the scale."""
@@ -192,5 +200,10 @@ class StoredPrediction:
                 file.write(np.ascontiguousarray(values.swapaxes(0, 1)).data)
 
     def _stored(self, tile: Tile) -> FloatArray:
-        """Return the values of a tile in the form of its file, which is mapped."""
-        return np.memmap(self._file(tile), np.float32, "r", shape=(tile.shape[0], self._planes, tile.shape[1]))
+        """Return the values of a tile in the form of its file, which is mapped. An empty file stands for NaN."""
+        shape = tile.shape[0], self._values_per_pixel, tile.shape[1]
+        if self._file(tile).stat().st_size == 0:
+            nothing = np.full(self._values_per_pixel, np.nan, np.float32)
+            nothing[-1] = 0
+            return np.broadcast_to(nothing[:, None], shape)
+        return np.memmap(self._file(tile), np.float32, "r", shape=shape)

@@ -213,7 +213,7 @@ class PatchFile(Described, MapSource):
     @override
     def facts(self) -> Mapping[str, object]:
         ny, nx = self.shape
-        labels = "no labels" if self.labelled is None else f"{int(self.labelled.sum()):,} labelled pixels"
+        labels = "no labels" if self.labelled is None else "with labels"
         patches = f"{len(self):,} of {self.patch_size} pixels every {self.stride}"
         return {"file": self.path.name, "map": f"{nx} x {ny} pixels (x, y), {labels}", "patches": patches}
 

@@ -18,7 +18,7 @@ from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 _FEW = 100  # labelled pixels; the mean of fewer says little
 
 
-@dataclass
+@dataclass(repr=False)
 class PreprocessReport(Described):
     """What the planes hold and which patches are kept. Counts are pixels unless their description says otherwise."""
 

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.figures import axes_or_new, legend_above
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.figure import MOST_IDS, DrawnFilaments, draw_filaments
@@ -20,6 +20,7 @@ from bigsf.folds.splits import default_folds_path
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import split_hdu
+from bigsf.maps.masks import read_mask
 from bigsf.maps.quicklook import draw_map, draw_probability
 from bigsf.maps.subsampled import SubsampledPlanes
 from bigsf.maps.tiling import row_chunks
@@ -74,6 +75,8 @@ def quicklook(
     ------
     DataError
         Where a file cannot be read, or two planes have different shapes.
+    UsageError
+        Where an argument would do nothing.
 
     Examples
     --------
@@ -81,9 +84,11 @@ def quicklook(
     >>> ax.get_xlabel()
     'x [pixel]'
     """
+    if image is not None and mask is None and not isinstance(segmented, str | Path):
+        raise UsageError("The probability would not be drawn. Leave image out, or pass what is to be outlined as mask.")
     drawn = _read(segmented if image is None else image, wcs)
     found = _mask_of(segmented) if mask is None else mask
-    outlined = None if found is None else _read(found, wcs)
+    outlined = None if found is None else _read(found, None)
     if outlined is not None:
         _check_grid(outlined.shape, drawn.shape)
     ax = axes_or_new(ax, celestial_wcs(drawn.header))
@@ -123,7 +128,7 @@ def filaments(
     Raises
     ------
     DataError
-        Where a file cannot be read or has no MASK, or the mask has another shape than the map.
+        Where a file cannot be read, has no MASK and holds no mask itself, or the mask has another shape than the map.
 
     Examples
     --------
@@ -169,6 +174,8 @@ def folds(data: str | Path | PatchFile | Folds, folds_file: str | Path | None = 
     >>> bigsf.plot.folds(bigsf.Folds.make(file, bigsf.SplitConfig(k=3))).get_title("left")
     'galaxy.h5: 3 folds, strategy random'
     """
+    if isinstance(data, Folds) and folds_file is not None:
+        raise UsageError("folds_file would do nothing: folds are given already.")
     if not isinstance(data, Folds):
         file = data if isinstance(data, PatchFile) else PatchFile(data)
         data = load_folds(Path(folds_file) if folds_file else default_folds_path(file.path), file, write=False)
@@ -184,6 +191,8 @@ def _read(plane: Plane, wcs: WCS | None) -> _Drawn:
         subsampled.add(0, plane=np.asarray(plane))
         header = fits.Header() if wcs is None else wcs.to_header()
         return _Drawn(subsampled.shape, subsampled.plane("plane"), header, "", subsampled.step)
+    if wcs is not None:
+        raise UsageError(f"wcs would do nothing: {plane} has a header of its own.")
     with FitsImage(plane) as image:
         subsampled = SubsampledPlanes(image.shape)
         for y0, y1 in row_chunks(image.shape):
@@ -202,8 +211,8 @@ def _mask_of(segmented: Plane) -> str | None:
 def _whole_mask(found: Plane) -> BoolArray:
     if not isinstance(found, str | Path):
         return np.asarray(found) > 0
-    with FitsImage(_mask_of(found) or found) as mask:
-        return mask.read() > 0
+    with FitsImage(_mask_of(found) or found) as plane:
+        return np.concatenate([read_mask(plane, "target", y0, y1) for y0, y1 in row_chunks(plane.shape)])
 
 
 def _check_grid(mask: tuple[int, ...], image: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.evaluation.injection import Profile
 from bigsf.evaluation.records import KFoldSummary, Recovery, Reliability, RunScores
 from bigsf.evaluation.report.figures import draw_completeness, draw_reliability
@@ -54,7 +54,7 @@ def curves(run: str | Path | History, quantity: Quantity = "loss", ax: Any = Non
     return ax
 
 
-def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile = "gaussian", ax: Any = None) -> Any:
+def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile | None = None, ax: Any = None) -> Any:
     """Draw the completeness of injected filaments against their contrast, with error bars and counts.
 
     Parameters
@@ -62,7 +62,7 @@ def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile =
     kfold
         The folder of a k-fold, its summary.json, or what was read from it; or what `bigsf.measure_recovery` returned.
     profile
-        Which family of filaments of a k-fold: "gaussian" or "plummer".
+        Which family of filaments of a k-fold: "gaussian", the default, or "plummer".
     ax
         The matplotlib Axes; by default those of a new figure.
 
@@ -75,6 +75,8 @@ def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile =
     ------
     DataError
         Where the summary is missing or damaged, or no filament of this profile was injected.
+    UsageError
+        Where `profile` would do nothing.
 
     Examples
     --------
@@ -82,12 +84,14 @@ def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile =
     """
     found: Recovery | None
     if isinstance(kfold, Recovery):
+        if profile is not None:
+            raise UsageError("profile would do nothing: what was measured is of one profile.")
         found = kfold
     else:
         summary = _summary(kfold)
-        found = summary.injected if profile == "gaussian" else summary.injected_plummer
+        found = summary.injected_plummer if profile == "plummer" else summary.injected
     if found is None or not found.filaments:
-        raise DataError(f"There are no injected filaments of the profile {profile}: there was no room for them.")
+        raise DataError("There are no injected filaments of this profile: there was no room for them.")
     ax = axes_or_new(ax)
     draw_completeness(ax, found)
     return ax

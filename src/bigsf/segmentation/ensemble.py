@@ -144,6 +144,7 @@ class Ensemble:
         scales: Sequence[int],
         network: nn.Module | None = None,
         trust: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> SlidingWindowPredictor:
         """Return the predictor that runs the models on a map.
 
@@ -162,6 +163,8 @@ class Ensemble:
             The network of the models, where it was handed to the trainer as an object.
         trust
             Import and run the custom targets that the snapshots name.
+        part
+            (ny, nx) of the largest part of the map that is predicted at a time, for its memory; by default the map.
 
         Raises
         ------
@@ -178,7 +181,7 @@ class Ensemble:
             models,
             self.window,
             source.channels,
-            (ny, nx),
+            part or (ny, nx),
             scales,
             config.mask_planes * ny * nx,
             views=VIEWS if views else 0,

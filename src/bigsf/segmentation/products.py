@@ -108,7 +108,7 @@ def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]
     return {output.with_name(output.stem + HIPS_FOLDER): PROPERTIES} if "hips" in products else {}
 
 
-@dataclass
+@dataclass(repr=False)
 class SegmentReport(Described):
     """What `segment` found and wrote; counts are numbers of pixels."""
 
@@ -151,8 +151,8 @@ class SegmentReport(Described):
         return output_files(self.output, self.products, self.config.figures)
 
     @property
-    def quicklook(self) -> list[Path]:
-        """The files of the figure of the map and its probability: the PNG, and another format that is asked for."""
+    def figures(self) -> list[Path]:
+        """The files of the quicklook, the figure of the map and its probability: the PNG, and a format asked for."""
         return figure_paths(self.output.with_suffix(".png"), self.config.figures)
 
     @property

@@ -23,7 +23,7 @@ from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.positions import warn_if_elsewhere
 from bigsf.models.sliding_window import SlidingWindowPredictor
-from bigsf.models.stored_prediction import StoredPrediction
+from bigsf.models.stored_prediction import StoredPrediction, largest_tile
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 from bigsf.segmentation.comparison import resolve_scales, warn_if_unlike
@@ -150,7 +150,8 @@ def segment(
             check_hips(image.name, source.wcs)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         scales = resolve_scales(config.scales, image.name, source, ensemble)
-        predictor = ensemble.predictor(source, config, torch_device, scales, network, trust)
+        part = largest_tile(source.shape)
+        predictor = ensemble.predictor(source, config, torch_device, scales, network, trust, part)
         warn_if_elsewhere(predictor.models, source.shape, source.wcs, image.name)
         warn_if_unlike(image.name, source, ensemble, scales[0], sum(value.pixels for value in odd_values))
         resolved = config.model_copy(
@@ -209,7 +210,7 @@ def _write_outputs(
             writer.append(table)  # behind the catalogue: some programs open the first table alone
         _write_hips(report, source, files)
         title, threshold = image.name, report.threshold
-        for path in report.quicklook:
+        for path in report.figures:
             save_figure(
                 lambda: quicklook_figure(
                     subsampled, source.output_header(), source.unit, title, threshold, outlines=outlines

@@ -169,7 +169,7 @@ class KFold:
         summary = None if overwrite else finished_summary(self.path, self._run_scores(), self.config.out_of_fold)
         self.written = outputs_of(self.config.trainer.figures)
         if summary is not None:
-            drawn = self.written[len(OUTPUTS) :]
+            drawn = [name for name in self.written if name not in OUTPUTS]
             self.written = [] if all((self.path / name).exists() for name in drawn) else drawn
             if self.written:
                 self.write_report(summary)

@@ -19,8 +19,8 @@ def plan_out_of_fold(config: RunConfig, folds: Folds) -> OutOfFoldConfig:
     """Return how the out-of-fold map is predicted; keys that the configuration leaves open are filled in.
 
     They are a quarter of a window and eight orientations; where that would take longer than the training, half a window
-    and eight orientations; where that would too, half a window and one orientation. A training that is shorter than the
-    default of 16000 patches for each split counts as that one.
+    and eight orientations; where that would too, half a window and one orientation. A shorter training counts
+    as the default: 16000 patches per split.
 
     Parameters
     ----------
@@ -36,7 +36,10 @@ def plan_out_of_fold(config: RunConfig, folds: Folds) -> OutOfFoldConfig:
         OutOfFoldConfig(stride=asked.stride or max(1, stride), tta=tta if asked.tta is None else asked.tta)
         for stride, tta in ((window // 4, True), (window // 2, True), (window // 2, False))
     ]
-    affordable = _WINDOWS_PER_PATCH * max(_patches_trained(config, folds), PATCHES_SEEN * len(folds.splits))
+    affordable = _WINDOWS_PER_PATCH * PATCHES_SEEN * len(folds.splits)
+    if predicted_windows(plans[0], config, folds) <= affordable:
+        return plans[0]
+    affordable = max(affordable, _WINDOWS_PER_PATCH * _patches_trained(config, folds))
     plan = next((plan for plan in plans if predicted_windows(plan, config, folds) <= affordable), plans[-1])
     if plan != plans[0]:
         views = f"{VIEWS} orientations" if plan.tta else "one orientation"

@@ -141,7 +141,7 @@ def test_the_epoch_of_best_pt_is_marked(epoch: int | None, tmp_path: Path, monke
         return new_figure(1, 1)
 
     monkeypatch.setattr("bigsf.training.components.trackers.learning_curves", curves)
-    tracker = CurvesConfig(type="curves").build(tmp_path, "run", {}, lambda: epoch)
+    tracker = CurvesConfig(type="curves").build(tmp_path, "run", {"trainer": {"figures": "png"}}, lambda: epoch)
     tracker.write([{"epoch": n, "val_loss": loss} for n, loss in enumerate([0.1, 0.5, 0.3], 1)])
     tracker.close()
     assert marked == [epoch]

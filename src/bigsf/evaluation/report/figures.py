@@ -151,7 +151,7 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
 def draw_completeness(axes: "Axes", injected: Recovery) -> None:
     """Draw the completeness of a family of injected filaments against contrast, with the filaments of each bin above.
 
-    Error bars are binomial, as if each filament were found or not; those of partly marked filaments are smaller.
+    Error bars are sqrt(c (1 - c) / n). That is an upper bound, because a filament may be marked in part.
     Dotted: the same pixels without filaments.
 
     Parameters

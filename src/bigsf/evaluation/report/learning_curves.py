@@ -55,7 +55,8 @@ def draw_learning_curves(
     epochs = [row["epoch"] for row in history]
     for name in history[0]:
         is_score = name.startswith("val_") and not name.endswith("loss")
-        if is_score if quantity == "score" else name.endswith("loss"):
+        wanted = is_score if quantity == "score" else name.endswith("loss")
+        if wanted:
             label = (name.removeprefix("val_") if is_score else name).replace("_", " ")
             axes.plot(epochs, [row[name] for row in history], ".-", label=label)
     if best is not None:

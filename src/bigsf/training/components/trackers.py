@@ -105,7 +105,7 @@ class CurvesTracker(Tracker):
 
 def curves_tracker(folder: Path, best_epoch: BestEpoch, run_config: dict[str, Any]) -> Tracker:
     """Return a tracker that draws curves.png, and the format of the configuration, in the run folder."""
-    return CurvesTracker(folder / "curves.png", best_epoch, run_config.get("trainer", {}).get("figures", "png"))
+    return CurvesTracker(folder / "curves.png", best_epoch, run_config["trainer"]["figures"])
 
 
 class CurvesConfig(TrackerComponent, builds=curves_tracker):
