@@ -1,4 +1,4 @@
-"""The catalogue of a k-fold and its target -> the structures that are most worth a visual inspection, as table and regions.
+"""The catalogue of a k-fold and its target -> the structures worth a visual inspection, as table and regions.
 
 There are three kinds of candidates:
 

@@ -82,7 +82,7 @@ class _Places:
         self._sums = np.pad(counts, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
 
     def write(self, text: str, line: Float64Array) -> None:
-        """Write a text beside a line where it covers the fewest points and no other text; none where no place is free."""
+        """Write a text beside a line where it covers the fewest points and no text; none where no place is free."""
         from matplotlib.patheffects import withStroke
 
         label = self._axes.text(
