@@ -272,11 +272,12 @@ import sys, time
 from datetime import timedelta
 from unittest import mock
 from torch import distributed
-from bigsf.training.launcher import join_world
+from bigsf.training import launcher
 
+launcher._HANDSHAKE = timedelta(seconds=1)
 init = distributed.init_process_group
 with mock.patch.object(distributed, "init_process_group", lambda *a, **k: init(*a, **k, timeout=timedelta(seconds=1))):
-    with join_world("cpu") as world:
+    with launcher.join_world("cpu") as world:
         world.first(lambda: time.sleep(3))
         world.each(lambda: time.sleep(3 * world.rank))
         print(int(world.sums([world.rank])[0]), "of", world.size)
@@ -289,6 +290,33 @@ def test_processes_wait_for_work_longer_than_for_each_other_elsewhere(tmp_path: 
     done = run_program([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == ["1 of 2", "1 of 2"]
+
+
+DYING = """
+import os
+from datetime import timedelta
+from torch import distributed
+from bigsf.errors import LostProcessError
+from bigsf.training import launcher
+
+launcher._HANDSHAKE = timedelta(seconds=3)
+if os.environ["RANK"] == "1":
+    distributed.init_process_group("gloo")
+    os._exit(0)  # it has met the other, and dies before they form a group for long waits
+try:
+    with launcher.join_world("cpu"):
+        print("joined")
+except LostProcessError as error:
+    print(error)
+"""
+
+
+def test_a_process_that_dies_while_all_get_ready_is_not_waited_for(tmp_path: Path) -> None:
+    script = tmp_path / "dying.py"
+    script.write_text(DYING)
+    done = run_program([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script])
+    assert done.returncode == 0, done.stderr
+    assert "Process 0 of 2 lost its connection to another" in done.stdout
 
 
 def test_all_processes_stop_for_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:

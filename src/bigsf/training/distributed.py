@@ -7,6 +7,7 @@ joins the run can end or spoil it, but runs nothing in the other processes.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple, Self, TypeVar
 
 import torch
@@ -19,6 +20,10 @@ from bigsf.interrupts import Stop
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
+
+_PATIENCE = timedelta(days=365)
+"""How long processes wait for the work of each other. Elsewhere they meet within seconds, and 10 or 30 minutes, the
+default, are enough. The death of a process ends the waiting of the others at once."""
 
 _POLL_S = 0.02  # between two looks whether all are here
 
@@ -173,7 +178,9 @@ class World:
     def _meet(self) -> None:
         """Wait until all processes are here; signals are heard meanwhile."""
         if self.meeting is not None:
-            met = distributed.barrier(self.meeting, async_op=True)
+            options = distributed.BarrierOptions()
+            options.timeout = _PATIENCE
+            met = self.meeting.barrier(options)
             while not met.is_completed():
                 time.sleep(_POLL_S)
             met.wait()

@@ -19,9 +19,8 @@ from bigsf.training.distributed import World
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
-_PATIENCE = timedelta(days=365)
-"""How long processes wait for the work of each other. Elsewhere they meet within seconds, and 10 or 30 minutes, the
-default, are enough. The death of a process ends the waiting of the others at once."""
+_HANDSHAKE = timedelta(minutes=2)
+"""How long processes that have met wait for each other to form a group; one that dies meanwhile is not noticed else."""
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -76,7 +75,8 @@ def _end_with_parent() -> None:
 
 def _connection_lost(error: RuntimeError) -> bool:
     """Say whether an error means that another process is gone; gloo and nccl have no class of their own for it."""
-    return isinstance(error, distributed.DistNetworkError) or bool(_LOST.search(str(error)))
+    lost = distributed.DistNetworkError, distributed.DistStoreError
+    return isinstance(error, lost) or bool(_LOST.search(str(error)))
 
 
 def _tell_of_other_gpus(device: str | None) -> None:
@@ -119,7 +119,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
         console.configure_output(quiet=True)
     distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
-        yield World(rank, size, local_rank, exchange, distributed.new_group(backend="gloo", timeout=_PATIENCE))
+        yield World(rank, size, local_rank, exchange, distributed.new_group(backend="gloo", timeout=_HANDSHAKE))
     except RuntimeError as error:
         if not _connection_lost(error):
             raise
