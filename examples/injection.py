@@ -59,5 +59,7 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, R
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     model, patches, output = map(Path, sys.argv[1:])
     main(model, patches, output)

@@ -57,4 +57,5 @@ def test_type_checkers_see_the_same_names() -> None:
         if node.module and node.module.startswith("bigsf.")  # the package plot is imported as a whole
         for alias in node.names
     }
+    assert names.pop("__version__") == "version"
     assert names == bigsf._MODULES

@@ -7,6 +7,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from bigsf.version import __version__ as __version__
+
 if sys.platform == "win32":
     raise ImportError(
         "BigSF runs on Linux and macOS; it does not run on Windows. Use the Windows Subsystem for Linux (WSL)."
@@ -77,7 +79,7 @@ __all__ = [*_MODULES, "plot"]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
 
 
 def __getattr__(name: str) -> Any:

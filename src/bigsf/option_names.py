@@ -38,11 +38,12 @@ def option(name: str, value: object = None) -> str:
     ...     option("overwrite", True), option("scales", [1, 2]), option("patch_size")
     ('--overwrite', '--scales 1,2', '--patch-size')
     """
+    text = ",".join(map(str, value)) if _is_command and isinstance(value, list | tuple) else repr(value)
     if isinstance(value, float):
-        value = int(value) if value.is_integer() else value  # as it was typed
+        text = text.removesuffix(".0")  # as it was typed
     if not _is_command:
-        return repr(name) if value is None else f"{name}={value!r}"
+        return repr(name) if value is None else f"{name}={text}"
     dashed = f"-{name}" if len(name) == 1 else f"--{_OTHER_NAMES.get(name, name).replace('_', '-')}"
     if value is None or value is True:
         return dashed
-    return f"{dashed} {','.join(map(str, value)) if isinstance(value, list | tuple) else value}"
+    return f"{dashed} {value if isinstance(value, str) else text}"

@@ -36,7 +36,7 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
         (["--overlap", 4, "--gap", 4], "Error: overlap 4 and gap 4 contradict each other"),
         (["--strategy", "naive", "--area-size", 32], "Error: --area-size would do nothing: the areas of --strategy na"),
         (["--strategy", "naive", "--seed", 1], "Error: --seed would do nothing: --strategy naive draws nothing"),
-        (["--strategy", "regions"], "Error: --strategy: regions: is required and missing."),
+        (["--strategy", "regions"], "Error: The regions of --strategy regions stand in YAML"),
         (["-k", 0], "Error: -k: found 0, expected greater than or equal to 1."),
         (["-k", 1, "--step", 2], "Error: step is 2 but k is 1, which makes one split alone"),
     ):

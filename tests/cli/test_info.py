@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,14 @@ def test_each_kind_of_file_says_what_it_is_and_what_comes_next(
 def test_runs_are_compared_by_scores_and_by_what_differs(ended: Ended, trained: Path, trained_kfold: Path) -> None:
     said = ended(0, "info", trained, trained_kfold / "split_1", trained_kfold).out
     table = said[said.index("whole-map AP     ") :]
-    assert "whole-map Dice" in table
+    assert "whole-map best Dice" in table
+    of_split, of_kfold = (
+        json.loads((folder / name).read_text())
+        for folder, name in ((trained_kfold / "split_1", "scores.json"), (trained_kfold, "summary.json"))
+    )
+    row = next(line for line in table.splitlines() if line.startswith("labelled best Dice")).split()
+    assert row[-2] == f"{of_split['test']['labelled_best_dice']:.4f}"
+    assert row[-1] == f"{of_kfold['out_of_fold']['BigSF']['labelled']['best_dice']:.4f}"
     assert "trainer.trackers" in table
     assert "trainer.run_name" not in table
 
@@ -34,7 +42,8 @@ def test_runs_are_compared_by_scores_and_by_what_differs(ended: Ended, trained: 
 def test_runs_that_have_not_ended_say_how_they_go_on(ended: Ended, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
-    assert "and no run. Next: bigsf train run/config.yaml" in ended(0, "info", "run").out
+    said = ended(0, "info", "run").out.replace("\n ", "")
+    assert "and no run of its own Next: bigsf train run/config.yaml" in said
     (tmp_path / "run" / "environment.json").touch()
     assert "no snapshot yet. Next: bigsf resume run" in ended(0, "info", "run").out
     (tmp_path / "run" / "kfold.yaml").touch()
@@ -44,3 +53,33 @@ def test_runs_that_have_not_ended_say_how_they_go_on(ended: Ended, tmp_path: Pat
 @pytest.mark.parametrize(("name", "message"), [("absent.pt", "does not exist"), (".", "a folder without a run")])
 def test_what_is_nothing_is_refused(ended: Ended, name: str, message: str) -> None:
     assert message in ended(5 if name == "absent.pt" else 2, "info", name).err
+
+
+def test_files_of_bigsf_say_how_they_were_made(ended: Ended, trained_kfold: Path) -> None:
+    said = ended(0, "info", trained_kfold / "out_of_fold.fits", trained_kfold / "catalog.ecsv").out
+    assert "a FITS file of BigSF: Out-of-fold probability of a filament" in said
+    assert "\n  command: " in said
+    assert "a table of " in said
+    assert "columns: " in said
+    assert "bigsf preprocess" not in said
+
+
+def test_one_file_that_is_unknown_does_not_hide_the_others(ended: Ended, patch_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    ended_with = ended(4, "info", "notes.txt", patch_path)
+    assert "notes.txt: " in ended_with.out
+    assert "a patch file of" in ended_with.out
+
+
+def test_a_folder_of_runs_lists_them(ended: Ended, trained_kfold: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").symlink_to(trained_kfold.parent)
+    said = ended(0, "info", ".").out
+    assert f"results/{trained_kfold.name}" in said
+    assert "split_1" not in said
+
+
+def test_a_configuration_says_what_it_is_for(ended: Ended, patch_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text(f"data: {{path: {patch_path}}}\n")
+    said = ended(0, "info", "my.yaml").out
+    assert "a configuration of train and kfold" in said
+    assert "Next: bigsf train my.yaml --dry-run" in said

@@ -1,6 +1,7 @@
 """`bigsf info`: files and folders of any kind -> what they are, how they were made, and what one can do next."""
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,14 +12,22 @@ import yaml
 from bigsf.cli.display import show_table
 from bigsf.cli.options import Quiet
 from bigsf.console import plural, print_line
-from bigsf.errors import DataError, UsageError
+from bigsf.errors import BigsfError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bigsf.training.run_folder import RunFolder
     from bigsf.training.snapshot import Snapshot
 
-_COMPARED = {"whole-map AP": "whole_average_precision", "whole-map Dice": "whole_dice", "Dice": "dice"}
+_COMPARED = {
+    "whole-map AP": "whole_average_precision",
+    "whole-map best Dice": "whole_dice",
+    "labelled best Dice": "labelled_best_dice",
+}
 """Test scores of runs that are compared, by their heading."""
+
+_RECORDS = ("kfold.yaml", "environment.json")  # one of them lies in each folder of a run or k-fold
+
+_MADE_BY = ("bigsf", "time", "command", "threshold")  # rows of PROVENANCE that are shown
 
 
 def info(
@@ -32,11 +41,20 @@ def info(
 
     Of several runs or k-folds, a table compares configurations and scores.
     """
+    failed: BigsfError | None = None
     for path in paths:
-        print_line(f"{path}: " + "\n  ".join(_describe(path)))
+        try:
+            print_line(f"{path}: " + "\n  ".join(_describe(path)))
+        except BigsfError as error:
+            if len(paths) == 1:
+                raise
+            failed = error
+            print_line(f"{path}: {error}")
     runs = [path for path in paths if (path / "config.yaml").exists() or (path / "summary.json").exists()]
     if len(runs) > 1:
         _compare(runs)
+    if failed is not None:
+        raise failed
 
 
 def _describe(path: Path) -> Iterator[str]:
@@ -57,9 +75,42 @@ def _of_map(path: Path) -> Iterator[str]:
     from bigsf.maps.describe import describe_file
     from bigsf.maps.fits_image import stem_of
 
-    yield "a FITS file"
+    made = _made_by_bigsf(path)
+    yield "a FITS file" + (f" of BigSF: {made.pop('what')}" if made else "")
     yield from describe_file(path)
+    if made:
+        yield from (f"{name}: {value}" for name, value in made.items())
+        yield f"Next: open it in DS9 or CARTA, or draw it with bigsf.plot.quicklook({str(path)!r})"
+        return
     yield f"Next: bigsf preprocess {path}, or bigsf segment higal-small {path} -o {stem_of(path)}_segmented.fits"
+
+
+def _made_by_bigsf(path: Path) -> dict[str, str]:
+    """Return what a FITS file of BigSF shows and how it was made; nothing of another file."""
+    from bigsf.maps.fits_guard import open_fits
+
+    with open_fits(path) as hdus:
+        if "PROVENANCE" not in hdus:
+            return {}
+        made = {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
+        what = str(hdus[0].header.comments["BTYPE"]) if "BTYPE" in hdus[0].header else "a map"
+    return {"what": what, **{name: made[name] for name in _MADE_BY if name in made}}
+
+
+def _of_table(path: Path) -> Iterator[str]:
+    from astropy.table import Table
+
+    table = Table.read(path, format="ascii.ecsv")
+    yield f"a table of {len(table):,} rows"
+    yield f"columns: {', '.join(table.colnames)}"
+
+
+def _of_config(path: Path) -> Iterator[str]:
+    from bigsf.training.run_config import RunConfig
+
+    config = RunConfig.from_yaml(path)
+    yield f"a configuration of train and kfold, for {getattr(config.data, 'path', 'data of your own')}"
+    yield f"Next: bigsf train {path} --dry-run"
 
 
 def _of_patch_file(path: Path) -> Iterator[str]:
@@ -86,7 +137,8 @@ def _of_folds(path: Path) -> Iterator[str]:
 
     folds = read_folds_file(path)
     yield f"{plural(len(folds.counts), 'fold')} of {folds.patch_file}{', edited by hand' * folds.edited}"
-    yield ", ".join(f"{key} {value}" for key, value in folds.parameters.items() if value is not None)
+    flat = _flat(folds.parameters)
+    yield ", ".join(f"{key} {value}" for key, value in flat.items() if value is not None)
     for number, split in enumerate(folds.splits, start=1):
         yield f"split {number}: train {split.train}, validation {split.validation}, test {split.test}"
     yield f"Next: bigsf kfold with split.path: {path}"
@@ -122,7 +174,20 @@ def _of_folder(path: Path) -> Iterator[str]:
     elif (path / "config.yaml").exists():
         yield from _of_run(RunFolder(path))
     else:
+        yield from _of_runs_in(path)
+
+
+def _of_runs_in(path: Path) -> Iterator[str]:
+    """Yield the runs and k-folds in a folder."""
+    found = sorted(
+        {file.parent for depth in ("*", "*/*") for name in _RECORDS for file in path.glob(f"{depth}/{name}")}
+    )
+    found = [folder for folder in found if not (folder.parent / "kfold.yaml").exists()]
+    if not found:
         raise UsageError(f"{path} is a folder without a run or a k-fold. Name one of results/, or a file.")
+    yield f"a folder with {plural(len(found), 'run')}, where a k-fold counts as one"
+    yield from map(str, found)
+    yield f"Next: bigsf info {shlex.join(map(str, found))}"
 
 
 def _of_run(folder: "RunFolder") -> Iterator[str]:
@@ -131,7 +196,11 @@ def _of_run(folder: "RunFolder") -> Iterator[str]:
 
     newest = folder.newest_snapshot
     if newest is None and not folder.environment.exists():
-        yield f"a folder with a configuration, and no run. Next: bigsf train {folder.config}"
+        yield "a folder with a configuration, and no run of its own"
+        try:
+            yield from _of_runs_in(folder.path)
+        except UsageError:
+            yield f"Next: bigsf train {folder.config}"
         return
     if newest is None:
         yield f"a run that has no snapshot yet. Next: bigsf resume {folder.path}"
@@ -140,7 +209,9 @@ def _of_run(folder: "RunFolder") -> Iterator[str]:
     yield f"a run that has done {snapshot.epochs_run} of {snapshot.config.trainer.epochs} epochs"
     yield from _of_model(snapshot)
     if snapshot.best:
-        yield f"best epoch {snapshot.best['epoch']:.0f}, {snapshot.config.trainer.best_by} {snapshot.best['value']:.4f}"
+        by = snapshot.config.trainer.best_by
+        value = "" if by == "epoch" else f", {by} {snapshot.best['value']:.4f}"
+        yield f"best epoch {snapshot.best['epoch']:.0f}{value}"
     if folder.complete:
         test = RunScores.load(folder.scores).test
         yield "test folds: " + ", ".join(f"{name} {value:.4f}" for name, value in test.items())
@@ -200,7 +271,7 @@ def _scores_of(path: Path) -> dict[str, float]:
             return {
                 "whole_average_precision": whole["average_precision"],
                 "whole_dice": whole["best_dice"],
-                "dice": labelled["best_dice"],
+                "labelled_best_dice": labelled["best_dice"],
             }
         return RunScores.load(path / "scores.json").test
     except DataError:
@@ -227,4 +298,7 @@ _KINDS: dict[str, Callable[[Path], Iterator[str]]] = {
     ".h5": _of_patch_file,
     ".hdf5": _of_patch_file,
     ".json": _of_folds,
+    ".ecsv": _of_table,
+    ".yaml": _of_config,
+    ".yml": _of_config,
 }

@@ -140,7 +140,7 @@ def as_text(name: RecipeName, settings: Settings, epochs: int | None = None) -> 
     head = [
         f"# Recipe {name}: {_ABOUT[name]}.",
         "#   bigsf train config.yaml   trains one model and scores it.",
-        "#   bigsf kfold config.yaml   trains one model per split; together they predict the whole map.",
+        "#   bigsf kfold config.yaml --set trainer.run_name=folds   trains one model per split; they predict the map.",
         "# A key that is not here has its default; bigsf train --schema prints all keys.",
     ]
     comments = {key: text.format(epochs=f", here {epochs}" if epochs else "") for key, text in _COMMENTS.items()}

@@ -61,6 +61,8 @@ def split(
     }
     if strategy == "naive" and seed is not None:
         raise UsageError("--seed would do nothing: --strategy naive draws nothing at random.")
+    if strategy == "regions" and not config:
+        raise UsageError("The regions of --strategy regions stand in YAML (see examples/README.md): pass --config.")
     resolved = config_from(SplitConfig, options, config)
     if resolved.area_size is not None and isinstance(resolved.strategy, NaiveStrategyConfig):
         raise UsageError("--area-size would do nothing: the areas of --strategy naive are k equal parts of the map.")

@@ -117,7 +117,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Location, int]]:
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder; expected a YAML file, e.g. config.yaml.") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text; expected a YAML file, e.g. config.yaml.") from None
+        raise ConfigError(f"{path} is no text; expected a YAML file, as bigsf init writes it.") from None
     except (OSError, ValueError) as error:  # ValueError: the path has a null character
         raise ConfigError(f"{path} cannot be read as a YAML file: {error}.") from None
     return parse_yaml(text, str(path))

@@ -11,6 +11,8 @@ from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.option_names import option
 
+_LARGEST_IDENTIFIER = 2.0**31  # larger integers are values of a map
+
 
 class OnGrid(Protocol):
     """A plane, or the grid of a plane."""
@@ -62,7 +64,7 @@ def read_mask(
         The part to read.
     threshold
         The mask is true above this value; by default where the plane is 1, or holds another identifier: a positive
-        integer. NaN is false.
+        integer up to 2**31. NaN is false.
 
     Raises
     ------
@@ -78,7 +80,8 @@ def to_mask(rows: FloatArray, plane: MaskPlane, role: str, threshold: float | No
     if threshold is not None:
         above: BoolArray = rows > threshold
         return above
-    mask: BoolArray = rows == 1 if role == "valid" else (rows > 0) & (rows == np.floor(rows))
+    identifiers = (rows > 0) & (rows <= _LARGEST_IDENTIFIER) & (rows == np.floor(rows))
+    mask: BoolArray = rows == 1 if role == "valid" else identifiers
     odd = ~mask & (rows != 0) & np.isfinite(rows)
     if odd.any():
         values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])

@@ -96,7 +96,7 @@ class PreprocessConfig(MapConfig):
 
 
 def preprocess(
-    config: PreprocessConfig,
+    config: PreprocessConfig | str | Path,
     output: str | Path | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -108,7 +108,7 @@ def preprocess(
     Parameters
     ----------
     config
-        The planes and the patches.
+        The planes and the patches; or the FITS file of the map alone, with the default of all else.
     output
         The patch file; by default the image's name with `.h5` in the current folder.
     overwrite
@@ -132,6 +132,8 @@ def preprocess(
     >>> report.kept > 0
     True
     """
+    if not isinstance(config, PreprocessConfig):
+        config = PreprocessConfig(image=Path(config))
     output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
     if output.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")

@@ -184,7 +184,7 @@ class Trainer:
                 callbacks = [self.checkpoints, Tracking(trackers, run.state), *self.callbacks]
                 while not run.finished:
                     self._train_epoch(callbacks, stop_request)
-            with stopping(stop_request.time_left_s, f"All epochs are done. {self._go_on}"):
+            with stopping(stop_request.time_left_s, f"All epochs of {self.folder.path.name} are done. {self._go_on}"):
                 return self._finish()
 
     def _open_folder(self, stack: ExitStack) -> list[Tracker]:

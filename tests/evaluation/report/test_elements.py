@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -49,14 +50,17 @@ def test_every_method_has_a_colour_of_its_own_that_the_colour_blind_tell_apart()
 def test_a_headline_names_the_best_baseline() -> None:
     text = headline("Average precision", "the whole map", 0.79, {"local contrast": 0.5, "Sato filter": 0.4})
     assert "Average precision 0.79 on the whole map; the best baseline, local contrast, has 0.50." in text
-    assert "no better" not in text
+    assert "So the model" not in text
 
 
-@pytest.mark.parametrize("model", [0.5, 0.3, float("nan")])
-def test_a_headline_says_where_a_model_is_no_better_than_a_baseline(model: float) -> None:
+@pytest.mark.parametrize(
+    ("model", "verdict"),
+    [(0.509, "about as good as"), (0.491, "about as good as"), (0.3, "worse than"), (np.nan, "worse than")],
+)
+def test_a_headline_says_where_a_model_is_no_better_than_a_baseline(model: float, verdict: str) -> None:
     text = headline("AP", "the map", model, {"local contrast": 0.5, "Sato filter": float("nan")})
     assert text.startswith("<li class=worse>")
-    assert "no better than what needs no training" in text
+    assert f"So the model is {verdict} what needs no training" in text
 
 
 def test_a_headline_without_a_known_baseline_compares_nothing() -> None:

@@ -15,6 +15,8 @@ from bigsf.figures import drawn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ABOUT_EQUAL = 0.01  # a smaller difference between two scores decides nothing
+
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[str]], foot: Sequence[str] = ()) -> str:
     """Return a table. Methods have a dot of their colour, and the row of the model stands out.
@@ -99,11 +101,13 @@ def headline(score: str, where: str, model: Score, baselines: Mapping[str, Score
     """
     known = {name: value for name, value in baselines.items() if np.isfinite(value)}
     best = max(known, key=lambda name: known[name], default=None)
-    text, worse = f"{score} {_short(model)} on {where}", best is not None and not model > known[best]
+    text, verdict = f"{score} {_short(model)} on {where}", ""
     if best is not None:
         text += f"; the best baseline, {best}, has {_short(known[best])}"
-    warning = " <em>So the model is no better than what needs no training.</em>" if worse else ""
-    return f"<li{' class=worse' if worse else ''}><strong>{_short(model)}</strong>{escape(text)}.{warning}</li>"
+        if not model > known[best] + _ABOUT_EQUAL:
+            verdict = "about as good as" if model >= known[best] - _ABOUT_EQUAL else "worse than"
+    warning = f" <em>So the model is {verdict} what needs no training.</em>" if verdict else ""
+    return f"<li{' class=worse' if verdict else ''}><strong>{_short(model)}</strong>{escape(text)}.{warning}</li>"
 
 
 def _short(value: Score) -> str:

@@ -77,7 +77,8 @@ def write_kfold_report(
                 "The map, with the outlines of the target and of MASK: what is marked at the thresholds of validation. "
                 "Beside or below it: the probability of a filament, from models that did not learn from the area. "
                 "Where no model predicted, it is grey. The line on the colour bar is the mean threshold. "
-                "out_of_fold.fits holds all of it.",
+                "out_of_fold.fits holds all of it. This MASK is that of the scores, so no speck is left out of it; the "
+                "filaments of the catalogue are those of the cleaned one.",
             ),
             "Filaments": figure(
                 drawn["filaments"],

@@ -64,7 +64,7 @@ def draw_learning_curves(
     axes.set(xlabel="epoch", ylabel=quantity, yscale="log" if quantity == "loss" else "linear")
     axes.set_title({"loss": "loss", "score": "validation folds"}[quantity], loc="left")
     axes.grid(alpha=0.3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend_beside(axes)
 
 
