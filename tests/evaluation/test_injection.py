@@ -159,3 +159,8 @@ def test_a_map_without_room_gets_none(patch_file: PatchFile) -> None:
     full = InjectedPlanes(patch_file, np.ones(patch_file.shape, np.uint8))
     assert full.filaments == []
     np.testing.assert_array_equal(full.read_rows(0, 96), patch_file.read_rows(0, 96))
+
+
+def test_filaments_whose_wings_would_be_cut_are_refused() -> None:
+    with pytest.raises(ValueError, match="reach beyond the tiles beside their own"):
+        InjectedPlanes(ArrayMap(np.ones((1, 200, 200), np.float32)), width_px=(2, 50), profile="plummer")

@@ -97,6 +97,13 @@ def test_identifiers_of_structures_are_a_mask_of_labels(tmp_path: Path) -> None:
             read_mask(plane, "valid", 0, 4)
 
 
+def test_integers_beyond_any_identifier_are_values_of_a_map(tmp_path: Path) -> None:
+    """Every float32 of 1e22 is an integer."""
+    fits.writeto(tmp_path / "map.fits", np.full((4, 5), 1e22, np.float32))
+    with FitsImage(tmp_path / "map.fits") as plane, pytest.raises(DataError, match=r"identifiers: 1e\+22\. Pass"):
+        read_mask(plane, "target", 0, 4)
+
+
 @pytest.mark.parametrize("odd", [-1.0, 0.5])
 def test_values_that_are_no_identifiers_are_binarised_by_the_option_of_the_message(tmp_path: Path, odd: float) -> None:
     fits.writeto(tmp_path / "weights.fits", np.where(MASK, 3.0, odd))

@@ -50,6 +50,13 @@ def test_beam_has_the_axes_and_the_angle_of_the_header() -> None:
     assert (beam.width, beam.height, beam.angle) == pytest.approx((5, 10, 30))
 
 
+@pytest.mark.parametrize("card", ["BMIN", "BPA"])
+def test_a_beam_whose_shape_is_no_number_is_not_drawn(card: str) -> None:
+    header = galactic_header(200, 100)
+    header.update({"BMAJ": 10 * header["CDELT2"], card: "unknown"})
+    assert beams(axes_of(header)) == []
+
+
 @pytest.mark.parametrize("bmaj", [None, -1.0, 1000.0], ids=["none", "negative", "as large as the map"])
 def test_no_beam_is_better_than_a_wrong_one(bmaj: float | None) -> None:
     header = galactic_header(200, 100)

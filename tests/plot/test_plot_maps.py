@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from astropy.visualization.wcsaxes import WCSAxes
 from matplotlib.colors import to_hex
 
 import bigsf
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.figures import PALETTE
 from bigsf.filaments.catalogue import Filaments
 from bigsf.maps.wcs import celestial_wcs
@@ -99,3 +100,26 @@ def test_folds_of_a_patch_file_are_read_and_not_written(patch_path: Path, folds_
     axes = bigsf.plot.folds(patch_path, folds_path)
     assert "4 folds" in axes.get_title("left")
     assert folds_path.stat().st_mtime_ns == before
+
+
+def test_arguments_that_would_do_nothing_are_refused(files: tuple[Path, Path], patch_path: Path) -> None:
+    image, segmented = files
+    array = np.ones((20, 30))
+    draws: list[tuple[Callable[[], object], str]] = [
+        (lambda: bigsf.plot.quicklook(array, array), "The probability would not be drawn"),
+        (lambda: bigsf.plot.quicklook(segmented, wcs=celestial_wcs(fits.getheader(image))), "wcs would do nothing"),
+        (lambda: bigsf.plot.folds(folds_of(patch_path), "other.json"), "folds_file would do nothing"),
+    ]
+    for draw, message in draws:
+        with pytest.raises(UsageError, match=message):
+            draw()
+
+
+def folds_of(path: Path) -> bigsf.Folds:
+    return bigsf.Folds.make(bigsf.PatchFile(path), bigsf.SplitConfig(k=3))
+
+
+def test_a_file_without_a_mask_is_no_filaments(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "probability.fits", np.full((20, 30), 0.5, np.float32))
+    with pytest.raises(DataError, match="holds values other than 0, 1 and identifiers"):
+        bigsf.plot.filaments(np.ones((20, 30)), tmp_path / "probability.fits")

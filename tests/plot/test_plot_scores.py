@@ -7,7 +7,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 import bigsf
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.evaluation.records import KFoldSummary, Recovery, Reliability, RunScores
 
 RECOVERY = Recovery(
@@ -96,3 +96,8 @@ def test_legends_cover_no_data() -> None:
     for axes in drawn:
         axes.figure.draw_without_rendering()
         assert not axes.get_legend().get_window_extent().overlaps(axes.get_window_extent())
+
+
+def test_a_profile_beside_what_was_measured_is_refused() -> None:
+    with pytest.raises(UsageError, match="profile would do nothing"):
+        bigsf.plot.completeness(RECOVERY, "plummer")

@@ -95,3 +95,11 @@ def test_objects_are_short_in_print(trained: Path) -> None:
 
 def test_dir_lists_the_public_names() -> None:
     assert set(bigsf.__all__) <= set(dir(bigsf))
+
+
+def test_the_memory_of_an_image_that_is_predicted_as_a_whole_is_bounded(model: bigsf.Model) -> None:
+    """A map in a file is predicted by tiles; a band of this image, three times as wide as a tile, takes 2.3 MB."""
+    image = np.full((20, 6000), 1e22, np.float32)
+    with pytest.raises(ConfigError, match=r"'memory' \(1\.0 MB\) is too little: a band of the map takes 2\.3 MB"):
+        model(image, memory="1MB")
+    assert model(image, memory="3MB").shape == image.shape

@@ -137,6 +137,15 @@ def _is_strip(axes: Any) -> bool:
     return bool(4 * (top - bottom) < right - left)
 
 
+def _beam_shape(header: fits.Header) -> dict[str, float] | None:
+    """Return the axes and the angle of the beam in degrees; None where a card of it is no number."""
+    try:
+        major = float(header["BMAJ"])
+        return {"major": major, "minor": float(header.get("BMIN", major)), "angle": float(header.get("BPA", 0))}
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def add_scale(axes: Any, header: fits.Header) -> None:
     """Add a scale bar and, where the header has BMAJ, the beam, in the lower corners of axes on a WCS.
 
@@ -155,15 +164,9 @@ def add_scale(axes: Any, header: fits.Header) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     width_px = min(right - left, 4 * (top - bottom))
     background = {"facecolor": "black", "alpha": 0.5, "edgecolor": "none"}
-    fwhm_px = beam_px(header, wcs)
-    if fwhm_px is not None and fwhm_px < 0.25 * width_px:  # a larger one would hide the map
-        size = float(header["BMAJ"])
-        try:
-            minor, angle = float(header.get("BMIN", size)), float(header.get("BPA", 0))
-        except (TypeError, ValueError):  # what is no number says nothing of the shape
-            minor, angle = size, 0.0
-        beam = {"major": size, "minor": minor, "angle": angle, "facecolor": "white", "edgecolor": "black"}
-        add_beam(axes, corner="bottom left", frame=True, **beam)
+    fwhm_px, shape = beam_px(header, wcs), _beam_shape(header)
+    if fwhm_px is not None and fwhm_px < 0.25 * width_px and shape is not None:  # a larger one would hide the map
+        add_beam(axes, corner="bottom left", frame=True, **shape, facecolor="white", edgecolor="black")
         axes.artists[-1].patch.set(**background)
     longest = _LONGEST_BAR * width_px * pixel_scale_deg(wcs) * 3600
     lengths = [length for length in _BARS_ARCSEC if length <= longest]
