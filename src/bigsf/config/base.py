@@ -32,8 +32,11 @@ else:
     ModelMetaclass = type(BaseModel)  # it has no public name
 
 
-class _Explained(ModelMetaclass):
-    """Raises `ConfigError` where a configuration is made in Python with wrong arguments."""
+class _RaisesConfigError(ModelMetaclass):
+    """Raises `ConfigError` where a configuration is made in Python with wrong arguments.
+
+    An `__init__` would do so for each part of a configuration too, whose mistakes are to be told together.
+    """
 
     def __call__(self, *args: Any, **keys: Any) -> Any:
         try:
@@ -42,7 +45,7 @@ class _Explained(ModelMetaclass):
             raise _mistakes(self, error, self.__name__, {}) from None
 
 
-class Config(BaseModel, metaclass=_Explained):
+class Config(BaseModel, metaclass=_RaisesConfigError):
     """A part of the configuration. It cannot be changed, and unknown keys are errors."""
 
     model_config = ConfigDict(

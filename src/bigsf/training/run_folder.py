@@ -140,12 +140,12 @@ class RunFolder:
         DataError
             Where metrics.csv or environment.json is missing or damaged.
         """
+        history = read_history(self.metrics)
         try:
-            return RunRecord(read_history(self.metrics), json.loads(self.environment.read_text(encoding="utf-8")))
-        except (OSError, ValueError, DataError) as error:
+            return RunRecord(history, json.loads(self.environment.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
             raise DataError(
-                f"{self.path}: metrics.csv and environment.json, which the report of a run needs, could not be read: "
-                f"{error}. Train this run anew."
+                f"{self.environment}, which the report of a run needs, could not be read: {error}. Train this run anew."
             ) from error
 
     def set_aside(self, files: Iterable[Path], epochs: int) -> None:
