@@ -12,7 +12,7 @@ from bigsf.figures import PALETTE, legend_above
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
 from bigsf.maps.map_axes import add_scale, label_axes, show_image
-from bigsf.maps.outlines import write_numbers
+from bigsf.maps.outlines import on_axes, write_numbers
 from bigsf.maps.quicklook import Strips
 
 if TYPE_CHECKING:
@@ -63,15 +63,17 @@ class DrawnFilaments:
         from matplotlib.collections import LineCollection
         from matplotlib.lines import Line2D
 
-        own = _COLOURS[np.arange(len(self._outlines)) % len(_COLOURS)].tolist()
-        of_spines = [own[owner] for owner in self._owners]
-        axes.add_collection(LineCollection(self._outlines, colors=own, linewidths=0.5), autolim=False)
-        axes.add_collection(LineCollection(self._spines, colors=of_spines, linewidths=1.4), autolim=False)
+        everyone = np.arange(len(self._outlines))
+        for lines, owners, width in ((self._outlines, everyone, 0.5), (self._spines, self._owners, 1.4)):
+            shown = on_axes(axes, lines)
+            colours = _COLOURS[owners[shown] % len(_COLOURS)].tolist()
+            here = LineCollection([lines[number] for number in shown], colors=colours, linewidths=width)
+            axes.add_collection(here, autolim=False)
         axes.add_line(Line2D(*self._hubs, **self._hub))
 
-    def write_ids(self, axes: "Axes") -> None:
+    def write_ids(self, strips: Sequence["Axes"]) -> None:
         """Write the ids beside the filaments; the figure must be complete but for them, as it is laid out here."""
-        write_numbers(axes, self._outlines, self._with_id)
+        write_numbers(strips, self._outlines, self._with_id)
 
     def handles(self) -> Sequence[Any]:
         """Return what a legend shows."""
@@ -114,7 +116,7 @@ def draw_filaments(
     """
     _draw(axes, lines, image, header, unit, step)
     legend_above(axes, lines.handles())
-    lines.write_ids(axes)
+    lines.write_ids([axes])
 
 
 def _draw(
@@ -150,6 +152,5 @@ def filaments_figure(
         axes.set_title(f"{title}{strips.name(strip)}", loc="left", pad=None if strip else 20.0, parse_math=False)
         all_axes.append(axes)
     legend_above(all_axes[0], lines.handles())
-    for axes in all_axes:
-        lines.write_ids(axes)
+    lines.write_ids(all_axes)
     return figure

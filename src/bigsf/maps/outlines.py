@@ -20,13 +20,13 @@ _PLACES = 16  # points of an outline beside which its number may stand, at most
 _DIRECTIONS = np.array([[np.cos(angle), np.sin(angle)] for angle in np.deg2rad(np.arange(90, 450, 45))])
 
 
-def draw_outlines(axes: "Axes", outlines: Sequence[Float64Array]) -> None:
+def draw_outlines(strips: Sequence["Axes"], outlines: Sequence[Float64Array]) -> None:
     """Draw outlines over a map, and the numbers of the longest ones beside them, where no two numbers overlap.
 
     Parameters
     ----------
-    axes
-        Of the map, with its limits set. Its figure is laid out here.
+    strips
+        The axes of a figure that show the map, or strips of its columns, with their limits set. It is laid out here.
     outlines
         Points (y, x) in pixels of the map, `(n, 2)` each; their numbers are 1, 2, ...
     """
@@ -37,28 +37,39 @@ def draw_outlines(axes: "Axes", outlines: Sequence[Float64Array]) -> None:
     longest = np.argsort(-length, kind="stable")[:MOST_NUMBERS]
     widths = np.full(len(lines), 0.5)
     widths[longest] = 1.2
-    axes.add_collection(LineCollection(lines, colors=_COLOUR, linewidths=widths), autolim=False)
-    write_numbers(axes, lines, longest)
+    for axes in strips:
+        shown = on_axes(axes, lines)
+        here = LineCollection([lines[number] for number in shown], colors=_COLOUR, linewidths=widths[shown])
+        axes.add_collection(here, autolim=False)
+    write_numbers(strips, lines, longest)
 
 
-def write_numbers(axes: "Axes", lines: Sequence[Float64Array], numbers: IntArray) -> None:
+def on_axes(axes: "Axes", lines: Sequence[Float64Array]) -> IntArray:
+    """Return which lines `(n, 2)` of points (x, y) reach into the range of x that axes show."""
+    left, right = axes.get_xlim()
+    reaching = [line[:, 0].max() >= left and line[:, 0].min() <= right for line in lines]
+    return np.flatnonzero(np.array(reaching, np.bool_))
+
+
+def write_numbers(strips: Sequence["Axes"], lines: Sequence[Float64Array], numbers: IntArray) -> None:
     """Write the numbers of some lines, from 1, beside them, where no two numbers overlap; else leave them out.
 
     Parameters
     ----------
-    axes
-        Of the map, with its limits set. Its figure is laid out here.
+    strips
+        As for `draw_outlines`.
     lines
         Points (x, y) in the coordinates of the axes, `(n, 2)` each.
     numbers
         The lines that get their number, counted from 0, in the order in which they choose their places.
     """
-    axes.get_figure().draw_without_rendering()  # type: ignore[union-attr]  # it has a figure, whose layout is due
-    places = _Places(axes, lines)
-    left, right = axes.get_xlim()
-    for number in numbers:
-        if left <= lines[number][:, 0].mean() < right:  # else it belongs to another strip of the map
-            places.write(str(number + 1), lines[number])
+    strips[0].get_figure().draw_without_rendering()  # type: ignore[union-attr]  # it has a figure, whose layout is due
+    for axes in strips:
+        left, right = axes.get_xlim()
+        places = _Places(axes, [lines[number] for number in on_axes(axes, lines)])
+        for number in numbers:
+            if left <= lines[number][:, 0].mean() < right:  # else it belongs to another strip of the map
+                places.write(str(number + 1), lines[number])
 
 
 class _Places:

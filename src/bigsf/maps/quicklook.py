@@ -144,8 +144,8 @@ def quicklook_figure(
         axes.set_title(f"{label}{limit}{part}", loc="left", pad=pad if side_by_side else None)
     if masks:
         legend_above(drawn_maps[0])
-    for axes in drawn_maps if outlines else ():
-        draw_outlines(axes, outlines)
+    if outlines:
+        draw_outlines(drawn_maps, outlines)
     return figure
 
 
