@@ -267,19 +267,19 @@ def test_an_error_of_any_process_ends_the_work_of_each(monkeypatch: pytest.Monke
     assert done == [1]
 
 
-WAITING = """
+WAITING = r"""
 import os, time
 from datetime import timedelta
 from unittest import mock
 from torch import distributed
 from bigsf.training import launcher
 
-launcher._HANDSHAKE = timedelta(seconds=1)
+launcher._HANDSHAKE = timedelta(seconds=4)
 init = distributed.init_process_group
-with mock.patch.object(distributed, "init_process_group", lambda *a, **k: init(*a, **k, timeout=timedelta(seconds=1))):
+with mock.patch.object(distributed, "init_process_group", lambda *a, **k: init(*a, **k, timeout=timedelta(seconds=4))):
     with launcher.join_world("cpu") as world:
-        world.first(lambda: time.sleep(3))
-        world.each(lambda: time.sleep(3 * world.rank))
+        world.first(lambda: time.sleep(6))
+        world.each(lambda: time.sleep(6 * world.rank))
         os.write(1, f"{int(world.sums([world.rank])[0])} of {world.size}\n".encode())  # lines that do not mix
 """
 
@@ -299,7 +299,7 @@ from torch import distributed
 from bigsf.errors import LostProcessError
 from bigsf.training import launcher
 
-launcher._HANDSHAKE = timedelta(seconds=3)
+launcher._HANDSHAKE = timedelta(seconds=5)
 if os.environ["RANK"] == "1":
     distributed.init_process_group("gloo")
     os._exit(0)  # it has met the other, and dies before they form a group for long waits
