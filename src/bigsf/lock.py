@@ -5,7 +5,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,6 +46,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+
+
+def remove_stale_lock(folder: Path) -> None:
+    """Remove the lock file of a process that was killed; that of a running one stays."""
+    if (folder / ".lock").exists():
+        with suppress(UsageError), lock_folder(folder):
+            pass
 
 
 def _write_holder(file: int) -> None:

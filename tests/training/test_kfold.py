@@ -371,3 +371,12 @@ def test_a_configuration_that_was_refused_does_not_stand_in_the_way(kfold_of: Ca
     with pytest.raises(ConfigError, match="best_by"):
         kfold_of(best_by="val_nothing").run()
     assert kfold_of().run() is not None
+
+
+def test_the_lock_of_a_killed_process_is_removed_from_a_split_that_is_done(kfold_copy: Path) -> None:
+    stale, held = (kfold_copy / name / ".lock" for name in NAMES[:2])
+    stale.write_text("process 1 on a machine that was switched off")
+    with lock_folder(held.parent):
+        KFold.from_folder(kfold_copy).run()
+        assert held.exists()
+    assert not stale.exists()

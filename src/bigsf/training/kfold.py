@@ -15,7 +15,7 @@ from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_
 from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
-from bigsf.lock import lock_folder
+from bigsf.lock import lock_folder, remove_stale_lock
 from bigsf.models.device import pick_device
 from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
@@ -235,6 +235,7 @@ class KFold:
         refuse_link(folder.path)
         if folder.complete and not overwrite:
             logger.info("%s is done.", folder.path.name)
+            self.world.first(lambda: remove_stale_lock(folder.path))
             return
         logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
         device, world, callbacks = self.device, self.world, self.callbacks
