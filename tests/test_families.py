@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "early_stopping": (EarlyStoppingConfig, {"directions": {"val_loss": False}}),
     "augmentations": (AugmentationConfig, {}),
     "metrics": (MetricConfig, {}),
-    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {}}),
+    "trackers": (TrackerConfig, {"folder": Path(), "run_name": "run", "run_config": {"trainer": {"figures": "png"}}}),
 }
 """From the key in a configuration to the union and to what is known only when a member is built."""
 

@@ -83,7 +83,7 @@ def test_a_run_and_a_kfold_do_not_share_a_folder(run_dict: Settings) -> None:
     config = RunConfig.from_dict(run_dict(epochs=1))
     trainer = Trainer.from_config(config)
     trainer.train()
-    with pytest.raises(UsageError, match="holds something else"):
+    with pytest.raises(UsageError, match=r"holds a run of bigsf train\. Choose another"):
         KFold.from_config(config).run(overwrite=True)
     other = RunConfig.from_dict(run_dict(epochs=1, run_name="folds"))
     KFold.from_config(other).run(only=1)

@@ -1,29 +1,20 @@
 """`bigsf info`: files and folders of any kind -> what they are, how they were made, and what one can do next."""
 
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
-from bigsf.cli.display import show_table
+from bigsf.cli.comparison import compare_runs, flat
 from bigsf.cli.options import Quiet
 from bigsf.console import plural, print_line
-from bigsf.errors import BigsfError, DataError, UsageError
+from bigsf.errors import BigsfError, UsageError
 
 if TYPE_CHECKING:
     from bigsf.training.run_folder import RunFolder
     from bigsf.training.snapshot import Snapshot
-
-_COMPARED = {
-    "whole-map AP": "whole_average_precision",
-    "whole-map best Dice": "whole_dice",
-    "labelled best Dice": "labelled_best_dice",
-}
-"""Test scores of runs that are compared, by their heading."""
 
 _RECORDS = ("kfold.yaml", "environment.json")  # one of them lies in each folder of a run or k-fold
 
@@ -52,7 +43,7 @@ def info(
             print_line(f"{path}: {error}")
     runs = [path for path in paths if (path / "config.yaml").exists() or (path / "summary.json").exists()]
     if len(runs) > 1:
-        _compare(runs)
+        compare_runs(runs)
     if failed is not None:
         raise failed
 
@@ -137,8 +128,7 @@ def _of_folds(path: Path) -> Iterator[str]:
 
     folds = read_folds_file(path)
     yield f"{plural(len(folds.counts), 'fold')} of {folds.patch_file}{', edited by hand' * folds.edited}"
-    flat = _flat(folds.parameters)
-    yield ", ".join(f"{key} {value}" for key, value in flat.items() if value is not None)
+    yield ", ".join(f"{key} {value}" for key, value in flat(folds.parameters).items() if value is not None)
     for number, split in enumerate(folds.splits, start=1):
         yield f"split {number}: train {split.train}, validation {split.validation}, test {split.test}"
     yield f"Next: bigsf kfold with split.path: {path}"
@@ -236,62 +226,6 @@ def _of_kfold(path: Path) -> Iterator[str]:
         yield f"{name}: whole-map AP {whole['average_precision']:.4f}, best Dice {whole['best_dice']:.4f}"
     yield f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels are predicted out of fold"
     yield f"Next: see {path / 'report.html'}, or bigsf segment {path} MAP.fits"
-
-
-def _compare(paths: list[Path]) -> None:
-    """Print the scores of runs and k-folds, and the keys in which their configurations differ."""
-    configs = {path: _flat(_config_of(path)) for path in paths}
-    keys = sorted({key for config in configs.values() for key in config})
-    differing = [key for key in keys if len({str(config.get(key)) for config in configs.values()}) > 1]
-    hidden = {"trainer.run_name", "trainer.output_dir"}
-    rows = [[heading, *(_shown(_scores_of(path).get(key)) for path in paths)] for heading, key in _COMPARED.items()]
-    rows += [[key, *(_short(configs[path].get(key, "-")) for path in paths)] for key in differing if key not in hidden]
-    above = os.path.commonpath([path.absolute() for path in paths])
-    show_table(["", *(os.path.relpath(path.absolute(), above) for path in paths)], rows)
-
-
-def _short(value: object) -> str:
-    """Return a value as a text of at most 24 characters."""
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:23]}…"
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.4f}"
-
-
-def _scores_of(path: Path) -> dict[str, float]:
-    """Return the scores of a run or of a k-fold on what its models did not see; nothing while it has not ended."""
-    from bigsf.evaluation.records import KFoldSummary, RunScores
-
-    try:
-        if (path / "summary.json").exists():
-            model = KFoldSummary.load(path / "summary.json").out_of_fold["BigSF"]
-            whole, labelled = model["whole"], model["labelled"]
-            return {
-                "whole_average_precision": whole["average_precision"],
-                "whole_dice": whole["best_dice"],
-                "labelled_best_dice": labelled["best_dice"],
-            }
-        return RunScores.load(path / "scores.json").test
-    except DataError:
-        return {}
-
-
-def _config_of(path: Path) -> Any:
-    file = path / ("kfold.yaml" if (path / "kfold.yaml").exists() else "config.yaml")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested keys and lists, by their paths."""
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        path: leaf
-        for key, value in config.items()
-        for path, leaf in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
 
 
 _KINDS: dict[str, Callable[[Path], Iterator[str]]] = {
