@@ -128,9 +128,9 @@ class RunFolder:
             self.report.unlink(missing_ok=True)
 
     def finish(self, scores: RunScores, folds: Folds, config: RunConfig) -> None:
-        """Write the scores of the run, and then its report."""
-        scores.save(self.scores)
+        """Write the report of the run, and then its scores, which say that the run is complete."""
         write_run_report(self.report, scores, folds, self.record(), config.to_yaml())
+        scores.save(self.scores)
 
     def record(self) -> RunRecord:
         """Return what the run recorded beside its scores, for its report.
