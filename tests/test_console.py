@@ -1,5 +1,6 @@
 import io
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
+import bigsf
 from bigsf import console
 from bigsf.cli.display import show_table
 from bigsf.errors import BigsfWarning
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("_restored")
 @pytest.fixture
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(console, "_silent", True)
+    monkeypatch.setattr(console, "_progress", True)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     level, handlers = console.logger.level, console.logger.handlers
     yield
@@ -24,12 +27,20 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     console.logger.handlers = handlers
 
 
-def test_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_library_shows_the_progress_of_long_work_alone(
+    shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_PLAIN_INTERVAL_S", 0.0)
+    if not shown:
+        bigsf.show_progress(False)
     console.print_line("hello")
     console.print_table("hello")
     with console.progress("work", 3, "patches") as advance:
         advance(3)
-    assert capsys.readouterr() == ("", "")
+    assert re.sub(r"[\d,.]+ patches/s.*", "...", capsys.readouterr().err) == (
+        "work: 3 of 3 patches, ...\n" if shown else ""
+    )
 
 
 def test_results_are_printed_once_configured_and_keep_brackets(capsys: pytest.CaptureFixture[str]) -> None:

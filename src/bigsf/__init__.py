@@ -16,6 +16,7 @@ if sys.platform == "win32":
 
 if TYPE_CHECKING:
     from bigsf import plot as plot
+    from bigsf.console import show_progress as show_progress
     from bigsf.evaluation.completeness import measure_recovery as measure_recovery
     from bigsf.evaluation.injected_planes import InjectedPlanes as InjectedPlanes
     from bigsf.evaluation.injection import inject as inject
@@ -71,6 +72,7 @@ _MODULES = {
     "preprocess": "patches.preprocess",
     "score": "evaluation.label_scores",
     "segment": "segmentation.segment",
+    "show_progress": "console",
     "simulate_galaxy": "simulation.galaxy",
 }
 """From each public name to the module that it is imported from."""

@@ -1,7 +1,8 @@
 """Terminal output: results on stdout, progress, warnings and errors on stderr; without a terminal, plain lines.
 
-As a library BigSF prints nothing: it returns values, raises errors, issues warnings and logs to the logger "bigsf".
-The command line calls `configure_output` first, which turns printing on. What cannot be printed ends no work, and what
+As a library BigSF prints the progress of long work alone, which `show_progress` turns off: it returns values, raises
+errors, issues warnings and logs to the logger "bigsf". The command line calls `configure_output` first, which turns
+printing on. What cannot be printed ends no work, and what
 comes from files cannot command the terminal.
 """
 
@@ -81,6 +82,8 @@ _PLAIN_INTERVAL_S = 15.0
 
 _silent = True
 
+_progress = True
+
 _shown: set[str] = set()
 """The warnings that were printed since the output was configured."""
 
@@ -89,12 +92,29 @@ def configure_output(quiet: bool = False) -> None:
     """Show progress, warnings (each once) and log lines; with `quiet` only warnings and errors."""
     global _silent
     _silent = quiet
+    show_progress(not quiet)
     _shown.clear()
     warnings.simplefilter("always", BigsfWarning)
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its further arguments are not shown
     logger.setLevel(logging.INFO)
     logger.handlers = [h for h in logger.handlers if not isinstance(h, _ConsoleHandler)]
     logger.addHandler(_ConsoleHandler(logging.WARNING if quiet else logging.INFO))
+
+
+def show_progress(shown: bool) -> None:
+    """Show the progress of long work on stderr, or not: a bar in a terminal, elsewhere a line every 15 seconds.
+
+    Parameters
+    ----------
+    shown
+        True, as it is at first, or False.
+
+    Examples
+    --------
+    >>> bigsf.show_progress(False)
+    """
+    global _progress
+    _progress = shown
 
 
 def replace_bad_streams() -> None:
@@ -182,7 +202,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
         Call it with the number of units done since the last call.
     """
     check()
-    if _silent:
+    if not _progress:
         yield lambda _: None
     elif err.is_terminal:
         columns = (
