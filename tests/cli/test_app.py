@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 import sys
@@ -139,6 +140,14 @@ def test_a_model_worse_than_a_baseline_warns(
         )
         assert result.code == 0
         assert "alone reaches a higher whole-map AP than the model" in re.sub(r"\s+", " ", result.err)
+    table = json.loads((tmp_path / "results" / "train" / "scores.json").read_text())["table"]
+    row = next(
+        line for line in succeeded("resume", "results/train", cwd=tmp_path).splitlines() if line.startswith("BigSF")
+    )
+    shown = [
+        table[kind][score] for kind in ("labelled", "whole") for score in ("average_precision", "roc_auc", "best_dice")
+    ]
+    assert row.split()[1:7] == [f"{score:.4f}" for score in shown]
 
 
 def test_quiet_prints_nothing(sky: Sky, tmp_path: Path, bigsf_command: Run) -> None:

@@ -188,7 +188,8 @@ def print_scores(scores: "RunScores") -> None:
     print_line(f"Test folds {scores.split.test}, best.pt of epoch {scores.best_epoch}:")
     for name, value in scores.test.items():
         print_line(f"  {name.replace('_', ' '):26} {_number(value)}")
-    rows = [_scores_row(name, kinds) for name, kinds in scores.baselines.items()]  # of the first process alone
+    of_model = {"BigSF": scores.table} if scores.table else {}  # former runs have no such table
+    rows = [_scores_row(name, kinds) for name, kinds in {**of_model, **scores.baselines}.items()]
     show_table(["on the same pixels", *_SCORES], rows)
     _explain_scores()
     _warn_if_beaten(scores.test["whole_average_precision"], scores.baselines)
