@@ -69,7 +69,7 @@ def show_memory(nx: int = 6000, ny: int = 4000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "map.fits", Path(folder) / "out.fits"
         fits.PrimaryHDU(image).writeto(path)
-        for memory_mb in (20, 200):
+        for memory_mb in (200, 400):  # the cleaning of MASK takes 7 bytes per pixel
             options = ("-o", output, "--overwrite", "--device", "cpu", "--memory", f"{memory_mb}MB")
             _, peak = command("segment", "higal-small", path, *options)
             rows.append([f"{memory_mb} MB", f"{peak / 1e6:.0f} MB", f"{FIXED_MB + memory_mb} MB"])
