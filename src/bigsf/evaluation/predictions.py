@@ -56,21 +56,21 @@ class KFoldPredictions(NamedTuple):
         """
         file, tested = folds.patch_file, mask_of_test_folds(folds)
         known = file.labels()[0] if file.truth is None else file.truth
-        families = InjectedPlanes(file, known, most_tiles=MOST_GAUSSIAN_TILES), _plummer_filaments(file, known)
-        on_filaments = (mask_of_filaments(family, len(predictor.models), tested) for family in families)
         chunk_pixels = 4 * CHUNK_PIXELS  # so that a whole tile is filtered at a time: less work on margins
         baselines = BaselinePredictor(ScaledBaselines(file, scales, tested, chunk_pixels))
-        maps: list[tuple[TilePredictor, MapRows, PixelMask | None]] = [
-            (predictor, file, mask_of_validation(folds)),
-            (predictor, file, tested),
-            *((predictor, family, mask) for family, mask in zip(families, on_filaments, strict=True)),
-            (baselines, file, None),
-        ]
+
+        def stored(name: str, predictor: TilePredictor, planes: MapRows, mask: PixelMask | None) -> StoredPrediction:
+            return StoredPrediction(folder / f".{name}.parts", identity, predictor, planes, mask)
+
+        def stored_filaments(name: str, planes: InjectedPlanes) -> StoredPrediction:
+            return stored(name, predictor, planes, mask_of_filaments(planes, len(predictor.models), tested))
+
         return cls(
-            *(
-                StoredPrediction(folder / f".{name}.parts", identity, each, planes, mask)
-                for name, (each, planes, mask) in zip(cls._fields, maps, strict=True)
-            )
+            thresholds=stored("thresholds", predictor, file, mask_of_validation(folds)),
+            out_of_fold=stored("out_of_fold", predictor, file, tested),
+            injected=stored_filaments("injected", InjectedPlanes(file, known, most_tiles=MOST_GAUSSIAN_TILES)),
+            injected_plummer=stored_filaments("injected_plummer", _plummer_filaments(file, known)),
+            baselines=stored("baselines", baselines, file, None),
         )
 
     def named(self) -> dict[str, StoredPrediction]:

@@ -134,7 +134,7 @@ class StoredPrediction:
         for row in self._rows:
             y0, nx = row[0].y0, self.planes.shape[1]
             for top, bottom in row_chunks((row[0].shape[0], nx * self._values_per_pixel)):
-                values = np.concatenate([self._read_rows(tile, top, bottom) for tile in row], axis=2).swapaxes(0, 1)
+                values = np.concatenate([self._read(tile, slice(top, bottom)) for tile in row], axis=2).swapaxes(0, 1)
                 probability, views = np.split(values[:-1], [len(self.models)])
                 scale = values[-1].astype(np.uint8)
                 yield PredictedBand(y0 + top, y0 + bottom, np.ascontiguousarray(probability), scale, views)
@@ -155,7 +155,7 @@ class StoredPrediction:
                 continue
             shared = tile.overlap(part)
             rows, columns = shared.within(tile)
-            values[shared.within(part)] = self._read_rows(tile, rows.start, rows.stop)[:, model, columns]
+            values[shared.within(part)] = self._read(tile, (rows, model, columns))
         return values
 
     def predict_bands(
@@ -200,13 +200,11 @@ class StoredPrediction:
                 values = np.concatenate([band.probability, band.views, band.scale[None].astype(np.float32)])
                 file.write(np.ascontiguousarray(values.swapaxes(0, 1)).data)
 
-    def _read_rows(self, tile: Tile, top: int, bottom: int) -> FloatArray:
-        """Return rows of a tile, counted from its first, in the form of its file. An empty file stands for NaN."""
-        shape = bottom - top, self._values_per_pixel, tile.shape[1]
-        file = self._file(tile)
-        if file.stat().st_size == 0:
+    def _read(self, tile: Tile, place: slice | tuple[slice, int, slice]) -> FloatArray:
+        """Return the values at a place in the array that a tile's file holds. An empty file stands for NaN."""
+        shape = tile.shape[0], self._values_per_pixel, tile.shape[1]
+        if self._file(tile).stat().st_size == 0:
             nothing = np.full(self._values_per_pixel, np.nan, np.float32)
             nothing[-1] = 0
-            return np.broadcast_to(nothing[:, None], shape)
-        row = self._values_per_pixel * tile.shape[1]
-        return np.fromfile(file, np.float32, (bottom - top) * row, offset=4 * top * row).reshape(shape)
+            return np.broadcast_to(nothing[:, None], shape)[place]
+        return np.array(np.memmap(self._file(tile), np.float32, "r", shape=shape)[place])  # what is mapped is let go
