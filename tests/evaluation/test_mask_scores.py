@@ -74,6 +74,22 @@ def test_chunks_of_a_wide_map_score_the_same(scored: Scored, width: int, tmp_pat
         assert in_chunks.skeletons()[name]["whole"] == pytest.approx(table["whole"], nan_ok=True)
 
 
+def test_two_processes_that_share_the_map_score_the_same(scored: Scored, tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "map.fits", scored.probability)
+    first, second = (MaskScores(scored.folds, scored.thresholds, scored.baselines) for _ in range(2))
+    with FitsImage(tmp_path / "map.fits") as image:
+        for rank, share in enumerate((first, second)):
+            share.add(image, rank, size=2, chunk_px=40)
+    assert first.worst_areas() != scored.masks.worst_areas()
+    for name, part in first.parts.items():
+        part.merge({key: np.asarray(value) for key, value in second.parts[name].state().items()})
+    assert first.worst_areas() == scored.masks.worst_areas()
+    for name, table in scored.masks.skeletons().items():
+        assert first.skeletons()[name]["whole"] == pytest.approx(table["whole"], nan_ok=True)
+    by_bin = ({name: bins.model_dump() for name, bins in masks.by_bin().items()} for masks in (first, scored.masks))
+    np.testing.assert_equal(next(by_bin), next(by_bin))
+
+
 def test_scores_at_the_best_threshold_are_those_of_the_mask(scored: Scored) -> None:
     for name in (MODEL, *BASELINES):
         marked, true = scored.marked(name), scored.target & scored.valid

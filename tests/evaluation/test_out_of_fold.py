@@ -6,7 +6,8 @@ import torch
 from astropy.io import fits
 
 from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
-from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold, write_out_of_fold
+from bigsf.evaluation.map_scores import MapScores
+from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold, score_out_of_fold, write_out_of_fold
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.thresholds import Thresholds
@@ -37,8 +38,8 @@ def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_fi
     folds = Folds.make(patch_file, SplitConfig(k=4, k_train=1, area_size=32))
     models = [constant_model(i / 10) for i in range(1, 5)]
     thresholds = [Thresholds(whole=i / 10, labelled=1.0) for i in range(1, 5)]
-    path, baselines = tmp_path / "out_of_fold.fits", ScaledBaselines(patch_file, first_scales(4))
-    out_of_fold = write_out_of_fold(path, SlidingWindowPredictor(models, 16), folds, thresholds, baselines, "a: 1")
+    path, predictor = tmp_path / "out_of_fold.fits", SlidingWindowPredictor(models, 16)
+    out_of_fold = write_out_of_fold(path, predictor, folds, thresholds, "a: 1")
     with fits.open(path) as hdus:
         planes = {hdu.name: np.array(hdu.data) for hdu in hdus if hdu.is_image}
         assert dict(hdus["PROVENANCE"].data)["config"] == "a: 1"
@@ -52,10 +53,30 @@ def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_fi
         np.testing.assert_allclose(planes["STD"][where], values.std(), rtol=1e-6)
     assert np.isnan(planes["PRIMARY"][~valid]).all()
     assert not planes["MASK"][~valid].any()
-    assert out_of_fold.scores.predicted == out_of_fold.scores.valid == valid.sum()
+    scores = MapScores(folds, ScaledBaselines(patch_file, first_scales(4)))
+    score_out_of_fold(scores, predictor, thresholds)
+    assert scores.predicted == scores.valid == valid.sum()
     seams = out_of_fold.seams.scores()
     assert seams.beside == pytest.approx(0, abs=1e-6)
     assert 0.05 < (seams.across or 0) < 0.15
+
+
+def test_two_processes_that_share_the_rows_score_the_same(patch_file: PatchFile) -> None:
+    folds = Folds.make(patch_file, SplitConfig(k=4, k_train=2, area_size=32))
+    model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
+    predictor = SlidingWindowPredictor([model] * 4, patch_file.patch_size)
+    thresholds = [Thresholds(whole=0.5, labelled=0.3)] * 4
+    baselines = ScaledBaselines(patch_file, first_scales(4))
+    alone, first, second = (MapScores(folds, baselines) for _ in range(3))
+    score_out_of_fold(alone, predictor, thresholds)
+    for rank, share in enumerate((first, second)):
+        score_out_of_fold(share, predictor, thresholds, rank, size=2)
+    assert 0 < first.predicted < alone.predicted
+    for name, part in first.parts.items():
+        part.merge({key: np.asarray(value) for key, value in second.parts[name].state().items()})
+    assert (first.predicted, first.valid) == (alone.predicted, alone.valid)
+    np.testing.assert_equal(first.table(), alone.table())
+    assert first.threshold_costs() == alone.threshold_costs()
 
 
 @pytest.mark.parametrize("overlap", [0, 8])
@@ -66,8 +87,7 @@ def test_pixels_that_a_model_learnt_from_before_are_counted(
     models = [constant_model(0.5)] * len(folds.splits)
     thresholds = [Thresholds(whole=0.5, labelled=0.5)] * len(models)
     predictor = SlidingWindowPredictor(models, patch_file.patch_size)
-    baselines = ScaledBaselines(patch_file, first_scales(len(models)))
-    out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", predictor, folds, thresholds, baselines, "a: 1")
+    out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", predictor, folds, thresholds, "a: 1")
     fold, seen = folds.rows(0, patch_file.shape[0]), np.zeros(patch_file.shape, np.bool_)
     for split in folds.splits:
         painted = np.zeros(patch_file.shape, np.bool_)

@@ -158,20 +158,6 @@ def test_summary_holds_all_runs_and_exact_scores_beside_the_baselines(trained_kf
             assert table[name][kind]["average_precision"] == pytest.approx(exact, abs=1e-3)
 
 
-def test_the_summary_is_told_which_filaments_the_training_added(
-    trained_kfold: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored = json.loads((trained_kfold / "summary.json").read_text())
-    assert (stored["added_widths_px"], stored["start_from"]) == ([], None)
-    augmentations = "trainer.augmentations=[{type: filaments, width_px: [3, 5]}, {type: filaments}]"
-    kfold = KFold.from_config(RunConfig.from_yaml(trained_kfold / "kfold.yaml", [augmentations]))
-    told: list[Any] = []
-    monkeypatch.setattr("bigsf.training.kfold.summarise_kfold", lambda *arguments: told.extend(arguments))
-    monkeypatch.setattr(kfold, "write_report", lambda _: None)
-    kfold.summarise(kfold.predictions(load_models([trained_kfold / name for name in NAMES], kfold.folds)))
-    assert told[-2:] == [[(3, 5), (2, 6)], None]
-
-
 def test_done_splits_are_not_trained_again(
     trained_kfold: Path, kfold_of: Callable[..., KFold], monkeypatch: pytest.MonkeyPatch
 ) -> None:

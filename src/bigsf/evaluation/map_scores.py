@@ -1,10 +1,12 @@
 """Probabilities + labels -> scores of a map at every threshold, next to those of the baselines on the same pixels."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.evaluation.baseline_scales import BaselineTiles, ScaledBaselines, choose_scales
@@ -13,6 +15,7 @@ from bigsf.evaluation.records import Calibration, Curves, Score, ScoreTable, Thr
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.maps.tiling import Tile
+from bigsf.metrics.metric import Counts, SentState, State
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 
 MODEL = "BigSF"
@@ -20,6 +23,28 @@ MODEL = "BigSF"
 
 _RECALLS = np.linspace(0.01, 1, 100)
 _THRESHOLDS = np.linspace(0.01, 0.99, 99)
+
+
+@dataclass
+class _PixelCounts:
+    """Numbers of pixels of the model's map."""
+
+    valid: int = 0
+    predicted: int = 0
+    marked: dict[str, IntArray] = field(default_factory=dict)
+    """(true and marked, marked, true) pixels at the thresholds of validation, by kind of score."""
+
+    def state(self) -> State:
+        return {"valid": self.valid, "predicted": self.predicted, **self.marked}
+
+    def merge(self, state: SentState) -> None:
+        self.valid, self.predicted = self.valid + int(state["valid"]), self.predicted + int(state["predicted"])
+        for kind in state.keys() - {"valid", "predicted"}:
+            self.add_marked(kind, state[kind])
+
+    def add_marked(self, kind: str, pixels: npt.ArrayLike) -> None:
+        """Add numbers of pixels for a kind of score."""
+        self.marked[kind] = self.marked.get(kind, np.zeros(3, np.int64)) + np.asarray(pixels)
 
 
 class MapScores:
@@ -39,26 +64,35 @@ class MapScores:
         Folds of a patch file with labels.
     baselines
         The baselines of the map, at the scales that are scored.
-
-    Attributes
-    ----------
-    valid
-        Number of valid pixels so far.
-    predicted
-        Number of scored pixels so far.
+    with_model
+        Whether there is a map of the model; otherwise the baselines alone are scored.
     """
 
-    def __init__(self, folds: Folds, baselines: BaselineTiles) -> None:
+    def __init__(self, folds: Folds, baselines: BaselineTiles, with_model: bool = True) -> None:
         self.folds, self._baselines = folds, baselines
         file = folds.patch_file
         self.target, self.labelled = file.labels()
         self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
-        self.predicted = self.valid = 0
-        self._curves = {name: self._new_curves(self._edges(name)) for name in BASELINES}
-        self._counts: dict[str, IntArray] = {}  # (true and marked, marked, true) pixels at the thresholds of validation
+        self._pixels = _PixelCounts()
+        edges: dict[str, Float64Array | None] = {MODEL: None} if with_model else {}
+        edges |= {name: self._edges(name) for name in BASELINES}
+        self._curves = {name: {kind: ThresholdCurve(of_map) for kind in self.kinds} for name, of_map in edges.items()}
 
-    def _new_curves(self, edges: Float64Array | None = None) -> dict[str, ThresholdCurve]:
-        return {kind: ThresholdCurve(edges) for kind in self.kinds}
+    @property
+    def parts(self) -> dict[str, Counts]:
+        """What is counted, by name: with the counts of other processes merged into it, these are the scores of all."""
+        curves = {f"{name} {kind}": curve for name, kinds in self._curves.items() for kind, curve in kinds.items()}
+        return {"pixels": self._pixels, **curves}
+
+    @property
+    def valid(self) -> int:
+        """Number of valid pixels so far."""
+        return self._pixels.valid
+
+    @property
+    def predicted(self) -> int:
+        """Number of scored pixels so far."""
+        return self._pixels.predicted
 
     def _edges(self, name: str) -> Float64Array:
         """Return the bin edges of a baseline's curve, from a sample."""
@@ -83,14 +117,14 @@ class MapScores:
         predicted
             Which pixels are scored, `(rows, nx)`.
         probability
-            The model's map `(rows, nx)`. Without it the baselines alone are scored.
+            The model's map `(rows, nx)`, where there is one.
         marked
             What the model marks at the thresholds of validation, `(rows, nx)`, for "labelled" and for "whole".
         """
         file = self.folds.patch_file
         valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
-        self.valid += int(valid.sum())
-        self.predicted += int(predicted.sum())
+        self._pixels.valid += int(valid.sum())
+        self._pixels.predicted += int(predicted.sum())
         predicted = predicted & self.folds.areas.first_sky
         target = self.target[y0:y1] > 0
         scored = {"labelled": ((self.labelled[y0:y1] > 0) & predicted, target), "whole": (predicted, target)}
@@ -99,34 +133,29 @@ class MapScores:
         maps = {} if probability is None else {MODEL: probability}
         maps |= {name: self._baselines.tile(name, Tile(y0, y1, 0, predicted.shape[1])) for name in BASELINES}
         for name, values in maps.items():
-            curves = self._curves.setdefault(name, self._new_curves())
             for kind, (where, true) in scored.items():
-                curves[kind].update(values[where], true[where])
+                self._curves[name][kind].update(values[where], true[where])
         for kind, mask in (marked or {}).items():
             where, true = scored[kind]
-            counts = [(mask & true & where).sum(), (mask & where).sum(), (true & where).sum()]
-            self._counts[kind] = self._counts.get(kind, np.zeros(3, np.int64)) + counts
-
-    @property
-    def _names(self) -> list[str]:
-        """The maps that were scored, the model's first."""
-        return [name for name in (MODEL, *BASELINES) if name in self._curves]
+            self._pixels.add_marked(kind, [(mask & true & where).sum(), (mask & where).sum(), (true & where).sum()])
 
     def table(self) -> ScoreTable:
         """Return the scores of all maps, the model's first."""
-        return {name: {kind: curve_scores(curve) for kind, curve in self._curves[name].items()} for name in self._names}
+        return {
+            name: {kind: curve_scores(curve) for kind, curve in curves.items()} for name, curves in self._curves.items()
+        }
 
     def best_thresholds(self) -> dict[str, dict[str, float]]:
         """Return the threshold of best Dice of each map, for each kind of score."""
         return {
-            name: {kind: curve.best_dice().threshold for kind, curve in self._curves[name].items()}
-            for name in self._names
+            name: {kind: curve.best_dice().threshold for kind, curve in curves.items()}
+            for name, curves in self._curves.items()
         }
 
     def threshold_costs(self) -> dict[str, ThresholdCost]:
         """Return, for "labelled" and "whole", how Dice changes with the thresholds of validation."""
         costs = {}
-        for kind, (both, marked, true) in self._counts.items():
+        for kind, (both, marked, true) in self._pixels.marked.items():
             dice = float(2 * both / (marked + true)) if marked + true else float("nan")
             best, threshold = self._curves[MODEL][kind].best_dice()
             costs[kind] = ThresholdCost(dice=dice, best_dice=best, best_threshold=threshold, cost=best - dice)
@@ -137,8 +166,8 @@ class MapScores:
         model = self._curves[MODEL]
         return Curves(
             precision_recall={
-                name: {kind: curve.by_recall(_RECALLS) for kind, curve in self._curves[name].items()}
-                for name in self._names
+                name: {kind: curve.by_recall(_RECALLS) for kind, curve in curves.items()}
+                for name, curves in self._curves.items()
             },
             by_threshold={kind: curve.by_threshold(_THRESHOLDS) for kind, curve in model.items()},
             calibration={kind: _calibration(curve) for kind, curve in model.items()},
@@ -175,7 +204,7 @@ class BaselineScores(NamedTuple):
 def baseline_scores(folds: Folds, split: Split) -> BaselineScores:
     """Return the scores of the baselines on the test folds of a split, at the scales best on its validation folds."""
     scales = choose_scales(folds, [split])
-    scores = MapScores(folds, ScaledBaselines(folds.patch_file, scales))
+    scores = MapScores(folds, ScaledBaselines(folds.patch_file, scales), with_model=False)
     for y0, y1 in pairwise(folds.areas.y_edges):
         valid = np.isfinite(folds.patch_file.read_rows(y0, y1)).all(axis=0)
         scores.update(y0, y1, valid & np.isin(folds.rows(y0, y1), split.test))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bigsf import console
 from bigsf.arrays import Float64Array, IntArray
 from bigsf.evaluation.baseline_scales import BINNING_CONTRAST, BaselineTiles
 from bigsf.evaluation.baselines import BASELINES
@@ -16,6 +17,7 @@ from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import Tile, row_chunks
 from bigsf.maps.wcs import nearest_galactic_lb
 from bigsf.metrics import MSSIM
+from bigsf.metrics.metric import Counts, SentState, State
 from bigsf.metrics.skeleton_score import SkeletonScore
 
 _MARGIN_PX = 64  # added around a chunk, so that its skeletons are those of the whole map
@@ -42,6 +44,15 @@ class _MaskCounts:
     bins: dict[str, PixelCounts]
     """By bin of each quantity, `(bins, 3)`."""
     skeletons: SkeletonScore = field(default_factory=SkeletonScore)
+
+    def state(self) -> State:
+        return {"areas": self.areas, **self.bins, **self.skeletons.state()}
+
+    def merge(self, state: SentState) -> None:
+        self.areas += state["areas"]
+        for quantity, pixels in self.bins.items():
+            pixels += state[quantity]
+        self.skeletons.merge(state)
 
 
 class MaskScores:
@@ -96,21 +107,31 @@ class MaskScores:
             values.append(self._baselines.tile(_QUANTITIES[name], tile)[where][::step])
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
-    def add(self, out_of_fold: FitsImage, chunk_px: int = 1024) -> None:
-        """Score the out-of-fold map and the baselines.
+    @property
+    def parts(self) -> dict[str, Counts]:
+        """What is counted, by name: with the counts of other processes merged into it, these are the scores of all."""
+        masks = {f"{counts.name} {counts.against}": counts for counts in self._counts}
+        return masks | {f"MSSIM {against}": metric for against, metric in self._mssim.items()}
+
+    def add(self, out_of_fold: FitsImage, rank: int = 0, size: int = 1, chunk_px: int = 1024) -> None:
+        """Score the out-of-fold map and the baselines, or the share of one of several processes.
 
         Parameters
         ----------
         out_of_fold
             The probabilities of the whole map, NaN where none was predicted.
+        rank, size
+            Number of this process, and of all.
         chunk_px
             Larger maps are divided into chunks of whole areas with sides of about this length. It bounds memory. Counts
             of pixels do not depend on it, but scores of skeletons and MSSIM may do so in their last digits.
         """
         y_edges, x_edges = self.folds.areas.y_edges, self.folds.areas.x_edges
-        for rows in _groups(y_edges, chunk_px):
-            for columns in _groups(x_edges, chunk_px):
+        chunks = [(rows, columns) for rows in _groups(y_edges, chunk_px) for columns in _groups(x_edges, chunk_px)]
+        with console.progress("skeletons", len(chunks[rank::size]), "parts") as advance:
+            for rows, columns in chunks[rank::size]:
                 self._add_chunk(out_of_fold, rows, columns)
+                advance(1)
 
     def _add_chunk(self, out_of_fold: FitsImage, rows: slice, columns: slice) -> None:
         """Score the areas in some rows and columns of the grid of areas."""

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from bigsf import console
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.errors import DataError
-from bigsf.evaluation.baseline_scales import BaselineTiles
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.seams import SeamContrast, ensemble_of_fold, models_of_fold
 from bigsf.folds.folds import Folds
@@ -30,8 +29,6 @@ from bigsf.provenance import provenance
 class OutOfFold:
     """What was computed while the out-of-fold map was written."""
 
-    scores: MapScores
-    """Scores of the map and of the baselines."""
     seams: SeamContrast
     """How much the map changes where the models change."""
     seen: IntArray
@@ -43,10 +40,9 @@ def write_out_of_fold(
     predictor: BandPredictor,
     folds: Folds,
     thresholds: Sequence[Thresholds],
-    baselines: BaselineTiles,
     config_yaml: str,
 ) -> OutOfFold:
-    """Predict the out-of-fold map, write it, and score it.
+    """Predict the out-of-fold map, and write it.
 
     The FITS file holds
 
@@ -66,8 +62,6 @@ def write_out_of_fold(
         Folds of a patch file with labels.
     thresholds
         The thresholds of each model, see `find_mask_thresholds`.
-    baselines
-        What the map is compared with.
     config_yaml
         The configuration, for the provenance.
     """
@@ -77,9 +71,8 @@ def write_out_of_fold(
     kinds: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, "MASK": np.uint8, "FOLD": np.uint8}
     if models_of_fold(folds).max() > 1:
         kinds["STD"] = np.float32
-    by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
-    ensembles = ensemble_of_fold(folds)
-    result = OutOfFold(MapScores(folds, baselines), SeamContrast(), np.zeros(2, np.int64))
+    whole, ensembles = [each.whole for each in thresholds], ensemble_of_fold(folds)
+    result = OutOfFold(SeamContrast(), np.zeros(2, np.int64))
     with (
         Outputs(path, follow_links=False).writing() as files,
         FitsWriter(files[path], file.shape, header, kinds, [table]) as writer,
@@ -88,19 +81,41 @@ def write_out_of_fold(
         bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
         for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
             mean, std = ensemble_mean(probabilities)
-            marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
-            predicted = np.isfinite(mean)
-            fold = np.where(predicted, folds.rows(y0, y1), 0)
+            fold = np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
             writer.write("PRIMARY", y0, mean)
-            writer.write("MASK", y0, marked["whole"])
+            writer.write("MASK", y0, mean >= mean_threshold(probabilities, whole))
             writer.write("FOLD", y0, fold)
             if "STD" in kinds:
                 writer.write("STD", y0, std)
-            result.scores.update(y0, y1, predicted, mean, marked)
             result.seams.update(mean, ensembles[fold])
             seen = (np.isfinite(probabilities) & _learnt_from(folds, y0, y1)).any(axis=0)
             result.seen += [seen.sum(), (seen & (file.labels()[1][y0:y1] > 0)).sum()]
     return result
+
+
+def score_out_of_fold(
+    scores: MapScores, predictor: BandPredictor, thresholds: Sequence[Thresholds], rank: int = 0, size: int = 1
+) -> None:
+    """Score the out-of-fold map, or the share of one of several processes.
+
+    Parameters
+    ----------
+    scores
+        Where the pixels are counted.
+    predictor, thresholds
+        As for `write_out_of_fold`.
+    rank, size
+        Number of this process, and of all.
+    """
+    by_kind = {"labelled": [each.labelled for each in thresholds], "whole": [each.whole for each in thresholds]}
+    folds = scores.folds
+    with console.progress("scores", folds.patch_file.shape[0], "rows") as advance:
+        bands = predictor.predict_bands(folds.patch_file, mask_of_test_folds(folds), advance)
+        for number, (y0, y1, probabilities) in enumerate(in_bands(bands, folds.areas.y_edges)):
+            if number % size == rank:
+                mean, _ = ensemble_mean(probabilities)
+                marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
+                scores.update(y0, y1, np.isfinite(mean), mean, marked)
 
 
 def read_provenance(path: Path) -> dict[str, str]:

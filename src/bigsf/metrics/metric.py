@@ -24,6 +24,18 @@ SentState = Mapping[str, npt.NDArray[Any]]
 """The state of the metric of another process: arrays, without axes where there were numbers."""
 
 
+class Counts(Protocol):
+    """What is counted in parts of a map, by several processes."""
+
+    def state(self) -> State:
+        """Return what was counted so far, for the other processes: numbers and arrays, as no objects are sent."""
+        ...
+
+    def merge(self, state: SentState) -> None:
+        """Add what another process has counted."""
+        ...
+
+
 class Metric(Protocol):
     """A score of maps, pooled over all of them into one number.
 

@@ -155,6 +155,25 @@ class World:
         self.each(work_in_first)
         return result
 
+    def shared(self, work: Callable[[], Item], kind: TypeAdapter[Item | None]) -> Item:
+        """Let the first process work while the others wait, and return its result in all of them.
+
+        Parameters
+        ----------
+        work
+            What the first process does.
+        kind
+            The type of its result, or None: what the others have.
+
+        Raises
+        ------
+        BigsfError
+            An error of the work, in all processes.
+        """
+        result = self.gather(self.first(work), kind)[0]
+        assert result is not None
+        return result
+
     def each(self, work: Callable[[], object]) -> None:
         """Let all processes work, and wait until the last has ended; the work may take any time.
 

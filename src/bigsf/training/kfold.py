@@ -11,7 +11,7 @@ from bigsf.errors import UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
-from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of, summarise_kfold
+from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of
 from bigsf.files import refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
@@ -22,10 +22,10 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, check_only, check_out_of_fold, warn_of_untested_folds
-from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold
 from bigsf.training.kfold_predictions import load_models, predictions_of
+from bigsf.training.kfold_results import summarise_kfold
 from bigsf.training.resume import load_recorded_config, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
@@ -162,7 +162,7 @@ class KFold:
                 return summary
             predictions = self.predictions(snapshots)
             with predicted_by(self.world, predictions.named()):
-                return self.world.first(lambda: self.summarise(predictions))
+                return self.summarise(predictions)
 
     def _finished(self, overwrite: bool) -> KFoldSummary | None:
         """Return the summary of a k-fold that has ended, else None; write figures and report where one is missing."""
@@ -259,20 +259,10 @@ class KFold:
         device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
         return predictions_of(self.path, snapshots, self.config, self.folds, self.world, device)
 
-    def summarise(self, predictions: KFoldPredictions) -> KFoldSummary:
-        """Write all that follows from the predictions of the trained models; return the summary."""
-        trainer = self.config.trainer
-        summary = summarise_kfold(
-            self.path,
-            predictions,
-            self.folds,
-            self._run_scores(),
-            self._clear_px(),
-            self.config.to_yaml(),
-            [each.width_px for each in trainer.augmentations if isinstance(each, FilamentsConfig)],
-            None if trainer.start_from is None else str(trainer.start_from),
-        )
-        self.write_report(summary)
+    def summarise(self, predictions: KFoldPredictions) -> KFoldSummary | None:
+        """Write all that follows from the predictions, by all processes; return the summary in the first of them."""
+        summary = summarise_kfold(self.world, self.path, predictions, self.folds, self._run_scores(), self.config)
+        self.world.first(lambda: None if summary is None else self.write_report(summary))
         return summary
 
     def write_report(self, summary: KFoldSummary) -> None:
@@ -281,13 +271,6 @@ class KFold:
         write_kfold_report(
             self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.trainer.figures
         )
-
-    def _clear_px(self) -> int | None:
-        """Return the least number of clear pixels between what training and test patches show."""
-        clear = self.folds.leakage.clear_px
-        if clear is None or not self.config.data.straddle:
-            return clear
-        return min(clear, self.folds.config.gap)  # patches that straddle areas show them up to their gap
 
 
 def recorded_kfold(folder: Path) -> RunConfig:

@@ -68,7 +68,7 @@ def predictions_of(
     device
         Where the networks run.
     """
-    file, scales = folds.patch_file, _shared_scales(world, folds)
+    file, scales = folds.patch_file, world.shared(lambda: choose_scales(folds, folds.splits), _SCALES)
     predictor = SlidingWindowPredictor(
         [snapshot.build_model(trust=config).to(device) for snapshot in snapshots],
         file.patch_size,
@@ -88,10 +88,3 @@ def predictions_of(
         "predicted": [predictor.stride, predictor.scales, str(predictor.dtype), device.type],
     }
     return KFoldPredictions.of(folder, json.dumps(entries), predictor, folds, scales)
-
-
-def _shared_scales(world: World, folds: Folds) -> Scales:
-    """Return the scales of the baselines in all processes, chosen by the first."""
-    chosen = world.gather(world.first(lambda: choose_scales(folds, folds.splits)), _SCALES)[0]
-    assert chosen is not None
-    return chosen

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import TypeAdapter
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.map_scores import curve_scores
@@ -21,13 +20,10 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.components.losses import Loss
 from bigsf.training.distributed import World
 from bigsf.training.run import TrainingRun
-from bigsf.training.sent_array import SentArray
+from bigsf.training.shared_counts import merge_counts
 
 CHUNK_COLUMNS = 8192
 """Columns of a row of areas that are scored at a time, to bound memory."""
-
-_STATES = TypeAdapter(dict[str, dict[str, SentArray]])
-"""The states of metrics and curves, by their names."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class Validator:
             part = self.loss(*map(_as_batch, (_logit(probability), truth, pixel_weight)))
             total, weight = total + float(part.total), weight + float(part.weight)
             after_chunk()
-        self._merge_processes({**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
+        merge_counts(self.world, {**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
         total, weight = self.world.sums([total, weight])
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
         return Evaluation(total / weight if weight else float("nan"), values, **curves)
@@ -160,15 +156,6 @@ class Validator:
             nx = probability.shape[1]
             for x0, x1 in pairwise(np.linspace(0, nx, -(-nx // self.chunk_columns) + 1).astype(int).tolist()):
                 yield y0, y1, x0, x1, probability[:, x0:x1]
-
-    def _merge_processes(self, counts: Mapping[str, Metric | ThresholdCurve]) -> None:
-        """Add to the counts of this process those of the others."""
-        if self.world.size == 1:
-            return
-        states = self.world.gather({name: dict(each.state()) for name, each in counts.items()}, _STATES)
-        for rank, others in enumerate(states):
-            for name in counts if rank != self.world.rank else ():
-                counts[name].merge(others[name])
 
 
 def score_test_folds(run: TrainingRun, validator: Validator, thresholds: Thresholds) -> RunScores:

@@ -10,7 +10,7 @@ from astropy.io import fits
 from bigsf.evaluation.baseline_scales import choose_scales
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
-from bigsf.evaluation.summary import OUTPUTS, summarise_kfold
+from bigsf.evaluation.summary import OUTPUTS
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
 from bigsf.folds.splits import Split
@@ -18,6 +18,8 @@ from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.distributed import World
+from bigsf.training.kfold_results import summarise_kfold
+from bigsf.training.run_config import RunConfig
 from bigsf.training.shared_prediction import predicted_by
 from conftest import StubModel
 
@@ -38,31 +40,38 @@ def run_scores(split: Split, number: int) -> RunScores:
 
 
 @pytest.fixture
-def summarise(tmp_path: Path) -> Callable[[Folds], KFoldSummary]:
+def summarise(tmp_path: Path) -> Callable[..., KFoldSummary]:
     """Return what summarises the k-fold of models that know the level of the map."""
 
-    def summarise(folds: Folds) -> KFoldSummary:
+    def summarise(folds: Folds, **trainer: object) -> KFoldSummary:
         model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
         predictor = SlidingWindowPredictor([model] * len(folds.splits), folds.patch_file.patch_size)
         runs = {f"split_{number}": run_scores(split, number) for number, split in enumerate(folds.splits, 1)}
+        config = RunConfig.from_dict(
+            {"data": {"path": str(folds.patch_file.path), "straddle": False}, "trainer": trainer}
+        )
         predictions = KFoldPredictions.of(tmp_path, "identity", predictor, folds, choose_scales(folds, folds.splits))
         with predicted_by(World(), predictions.named()):
-            return summarise_kfold(tmp_path, predictions, folds, runs, 3, "a: 1")
+            summary = summarise_kfold(World(), tmp_path, predictions, folds, runs, config)
+        assert summary is not None
+        return summary
 
     return summarise
 
 
 def test_the_folder_holds_the_map_the_tables_and_the_summary(
-    summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
+    summarise: Callable[..., KFoldSummary], folds_path: Path, patch_file: PatchFile, tmp_path: Path
 ) -> None:
     (tmp_path / "filaments.pdf").touch()  # of a former map
-    summary = summarise(load_folds(folds_path, patch_file))
+    folds = load_folds(folds_path, patch_file)
+    summary = summarise(folds)
     assert {path.name for path in tmp_path.iterdir()} == set(OUTPUTS)
     stored = KFoldSummary.load(tmp_path / "summary.json")
     assert stored.model_dump_json() == summary.model_dump_json()
     assert list(stored.runs) == ["split_1", "split_2", "split_3", "split_4"]
     assert stored.runs["split_2"].test == {"loss": pytest.approx(float("nan"), nan_ok=True)}
-    assert stored.clear_px == 3
+    assert stored.clear_px == folds.leakage.clear_px
+    assert (stored.added_widths_px, stored.start_from) == ([(2, 6)], None)  # of the default augmentations
     assert (
         stored.predicted_pixels == stored.valid_pixels == np.isfinite(fits.getdata(tmp_path / "out_of_fold.fits")).sum()
     )
@@ -73,7 +82,7 @@ def test_the_folder_holds_the_map_the_tables_and_the_summary(
 
 
 def test_a_ground_truth_is_scored_too_and_injected_filaments_keep_away_from_it(
-    summarise: Callable[[Folds], KFoldSummary], folds_path: Path, patch_file: PatchFile
+    summarise: Callable[..., KFoldSummary], folds_path: Path, patch_file: PatchFile
 ) -> None:
     """Where all of the map is true, all that is marked is true, and no filament finds room."""
     patch_file.truth = np.ones(patch_file.shape, np.uint8)
@@ -83,3 +92,12 @@ def test_a_ground_truth_is_scored_too_and_injected_filaments_keep_away_from_it(
     assert summary.by["longitude"].truth is not None
     assert summary.injected_plummer is not None
     assert summary.injected.filaments == summary.injected_plummer.filaments == []
+
+
+def test_the_summary_tells_what_the_training_started_from_and_which_filaments_it_added(
+    summarise: Callable[..., KFoldSummary], folds_path: Path, patch_file: PatchFile
+) -> None:
+    augmentations = [{"type": "filaments", "width_px": [3, 5]}, {"type": "filaments"}]
+    folds = load_folds(folds_path, patch_file)
+    summary = summarise(folds, augmentations=augmentations, start_from="filaments-small")
+    assert (summary.added_widths_px, summary.start_from) == ([(3, 5), (2, 6)], "filaments-small")
