@@ -46,6 +46,13 @@ class Components:
             number += np.bincount(self.labels[y0:y1].ravel(), minlength=self.number + 1)[1:]
         return number
 
+    def mask(self, chosen: BoolArray) -> BoolArray:
+        """Return a mask `(ny, nx)` of the components that are chosen, `(components,)`."""
+        kept, mask = np.append(False, chosen), np.empty(self.labels.shape, np.bool_)
+        for y0, y1 in row_chunks(self.labels.shape):  # numpy makes a copy of the index, of 8 bytes per pixel
+            mask[y0:y1] = kept[self.labels[y0:y1]]
+        return mask
+
     def sums(self, plane: npt.NDArray[np.number | np.bool_], y0: int, y1: int) -> Float64Array:
         """Return the sum over each component of rows y0 to y1 of a plane without NaN, `(components,)`."""
         labels = self.labels[y0:y1]

@@ -20,13 +20,14 @@ from astropy.wcs import WCS
 from scipy.ndimage import label
 from scipy.stats import rankdata
 
-from bigsf.arrays import Float64Array
+from bigsf.arrays import BoolArray, Float64Array
 from bigsf.evaluation.catalogue import KFoldCatalogue
 from bigsf.evaluation.catalogue_rows import REACH_PX, Components
 from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.ds9_regions import write_regions
+from bigsf.filaments.levels import Rows
 from bigsf.filaments.spine import Points
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
@@ -96,14 +97,16 @@ def make_review(
             "uncertain": found.pixels * np.clip(1 - 2 * less_sure, 0, None),
         }
         least = np.sort(np.concatenate([*scores.values(), np.zeros(MOST_CANDIDATES)]))[-MOST_CANDIDATES]
+        chosen = {kind: (score > 0) & (score >= least) for kind, score in scores.items()}
+        missed_mask = labelled.mask(chosen["missed"])
+        del labelled  # as large as the map, as is what follows
         parts = []
-        for kind, score in scores.items():
-            components = labelled if kind == "missed" else found
-            chosen = (score > 0) & (score >= least)
-            filaments = Filaments(np.append(False, chosen)[components.labels])
-            part = filaments.catalog(probability=plane.read, wcs=folds.patch_file.wcs)
-            part["id"], part["score"], part["kind"] = np.flatnonzero(chosen) + 1, score[chosen].round(3), kind
-            parts.append((part, filaments.outlines()))
+        for kind in scores:
+            mask = missed_mask if kind == "missed" else found.mask(chosen[kind])
+            part, outlines = _candidates(mask, plane.read, folds.patch_file.wcs)
+            part["id"], part["kind"] = np.flatnonzero(chosen[kind]) + 1, kind
+            part["score"] = scores[kind][chosen[kind]].round(3)
+            parts.append((part, outlines))
     outlines = [outline for _, outlines in parts for outline in outlines]
     table = vstack([part for part, _ in parts], metadata_conflicts="silent")
     order = np.argsort(-table["score"], kind="stable")[:MOST_CANDIDATES]
@@ -114,6 +117,12 @@ def make_review(
         for name, (unit, meaning, ucd) in COLUMNS.items()
     ]
     return Table(columns), [outlines[number] for number in order]
+
+
+def _candidates(mask: BoolArray, probability: Rows, wcs: WCS | None) -> tuple[Table, list[Points]]:
+    """Return the catalogue of the filaments of a mask, and their outlines."""
+    filaments = Filaments(mask)
+    return filaments.catalog(probability=probability, wcs=wcs), filaments.outlines()
 
 
 def _threshold_of_fold(folds: Folds, thresholds: Sequence[float]) -> Float64Array:

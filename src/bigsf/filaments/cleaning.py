@@ -121,7 +121,9 @@ class Cleaning:
         if self.min_skeleton > 1:
             kept &= _pixels_of_skeletons(components, kept) >= self.min_skeleton
         kept[0] = False  # the pixels outside the mask
-        cleaned: BoolArray = kept[components]
+        cleaned = np.empty(mask.shape, np.bool_)
+        for y0, y1 in row_chunks(mask.shape, chunk_pixels):  # numpy makes a copy of the index, of 8 bytes per pixel
+            cleaned[y0:y1] = kept[components[y0:y1]]
         return cleaned
 
 
