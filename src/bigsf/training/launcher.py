@@ -19,8 +19,9 @@ from bigsf.training.distributed import World
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
-_HANDSHAKE = timedelta(minutes=2)
-"""How long processes that have met wait for each other to form a group; one that dies meanwhile is not noticed else."""
+_HANDSHAKE = timedelta(seconds=30)
+"""How long processes that have met wait for each other to form a group; one that dies meanwhile is not noticed else.
+gloo tries up to five times, each so long."""
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
