@@ -12,7 +12,7 @@ import pytest
 from bigsf import files
 from bigsf.errors import DataError
 from bigsf.files import ChangeDetector, write_text
-from bigsf.patches.mapped_plane import map_plane
+from bigsf.patches.mapped_plane import let_go, map_plane
 from bigsf.patches.patch_file import PatchFile
 from conftest import write_patch_file
 
@@ -39,6 +39,32 @@ def test_a_plane_is_what_lies_in_the_file(tmp_path: Path) -> None:
     plane = map_plane(path, np.uint8, 5003, (2, 3), ChangeDetector(path))
     np.testing.assert_array_equal(plane, [[3, 4, 5], [6, 7, 8]])
     assert not plane.flags.writeable
+
+
+def mapped_mb() -> float:
+    """Return the memory that files take which are mapped into this process, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory mapped files take")
+def test_a_plane_that_is_let_go_takes_no_memory_and_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "bytes"
+    path.write_bytes(bytes(64 * 2**20) + b"1")
+    plane = map_plane(path, np.uint8, 1, (64, 2**20), ChangeDetector(path))
+    before = mapped_mb()
+    assert plane.sum() == ord("1")
+    assert mapped_mb() > before + 60
+    let_go(plane)
+    assert mapped_mb() < before + 4
+    assert plane.sum() == ord("1")
+
+
+def test_the_rows_of_a_map_take_memory_once(large: PatchFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[object] = []
+    monkeypatch.setattr("bigsf.patches.patch_file.let_go", gone.append)
+    large.read_rows(0, 2)
+    assert [plane is large.image for plane in gone] == [True]
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

@@ -47,6 +47,12 @@ def map_plane(path: Path, dtype: npt.DTypeLike, offset: int, shape: tuple[int, .
     return plane
 
 
+def let_go(plane: npt.NDArray[Any]) -> None:
+    """Give back the memory of a mapped plane that was read; what is read again is mapped again."""
+    if isinstance(plane.base, mmap.mmap):
+        plane.base.madvise(mmap.MADV_DONTNEED)
+
+
 @cache
 def _bus_error_handler() -> tuple[Any, Any]:
     """Return the C library, and a handler of SIGBUS for it.

@@ -29,6 +29,7 @@ from bigsf.maps.planes import MapSource
 from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import beam_px, celestial_wcs
 from bigsf.option_names import option
+from bigsf.patches.mapped_plane import let_go
 from bigsf.patches.patch_format import OpenPatchFile
 
 _CACHE_IMAGE = "on disk image buffer"
@@ -180,7 +181,9 @@ class PatchFile(Described, MapSource):
 
     @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
-        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
+        rows = self.read_tile(Tile(y0, y1, 0, self.shape[1]))
+        let_go(self.image)  # whoever reads rows reads all of a map, once
+        return rows
 
     @override
     def read_tile(self, tile: Tile) -> FloatArray:
