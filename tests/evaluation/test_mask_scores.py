@@ -81,13 +81,13 @@ def test_two_processes_that_share_the_map_score_the_same(scored: Scored, tmp_pat
         for rank, share in enumerate((first, second)):
             share.add(image, rank, size=2, chunk_px=40)
     assert first.worst_areas() != scored.masks.worst_areas()
-    for name, part in first.parts.items():
-        part.merge({key: np.asarray(value) for key, value in second.parts[name].state().items()})
+    for name, part in first.counts.items():
+        part.merge({key: np.asarray(value) for key, value in second.counts[name].state().items()})
     assert first.worst_areas() == scored.masks.worst_areas()
     for name, table in scored.masks.skeletons().items():
         assert first.skeletons()[name]["whole"] == pytest.approx(table["whole"], nan_ok=True)
-    by_bin = ({name: bins.model_dump() for name, bins in masks.by_bin().items()} for masks in (first, scored.masks))
-    np.testing.assert_equal(next(by_bin), next(by_bin))
+    shared, alone = ({name: b.model_dump() for name, b in m.by_bin().items()} for m in (first, scored.masks))
+    np.testing.assert_equal(shared, alone)
 
 
 def test_scores_at_the_best_threshold_are_those_of_the_mask(scored: Scored) -> None:

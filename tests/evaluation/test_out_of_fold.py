@@ -72,8 +72,8 @@ def test_two_processes_that_share_the_rows_score_the_same(patch_file: PatchFile)
     for rank, share in enumerate((first, second)):
         score_out_of_fold(share, predictor, thresholds, rank, size=2)
     assert 0 < first.predicted < alone.predicted
-    for name, part in first.parts.items():
-        part.merge({key: np.asarray(value) for key, value in second.parts[name].state().items()})
+    for name, part in first.counts.items():
+        part.merge({key: np.asarray(value) for key, value in second.counts[name].state().items()})
     assert (first.predicted, first.valid) == (alone.predicted, alone.valid)
     np.testing.assert_equal(first.table(), alone.table())
     assert first.threshold_costs() == alone.threshold_costs()

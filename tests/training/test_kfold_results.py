@@ -1,4 +1,7 @@
+import json
 import math
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from bigsf.training.kfold_results import summarise_kfold
 from bigsf.training.run_config import RunConfig
 from bigsf.training.shared_prediction import predicted_by
 from conftest import StubModel
+from programs import run_program
 
 
 def run_scores(split: Split, number: int) -> RunScores:
@@ -101,3 +105,28 @@ def test_the_summary_tells_what_the_training_started_from_and_which_filaments_it
     folds = load_folds(folds_path, patch_file)
     summary = summarise(folds, augmentations=augmentations, start_from="filaments-small")
     assert (summary.added_widths_px, summary.start_from) == ([(3, 5), (2, 6)], "filaments-small")
+
+
+def numbers(value: object, place: str = "") -> dict[str, object]:
+    """Return all values of nested JSON by their place."""
+    if isinstance(value, dict):
+        return {key: each for name, inner in value.items() for key, each in numbers(inner, f"{place} {name}").items()}
+    if isinstance(value, list):
+        return {key: each for n, inner in enumerate(value) for key, each in numbers(inner, f"{place} {n}").items()}
+    return {place: value}
+
+
+def test_two_processes_write_what_one_writes(trained_kfold: Path, tmp_path: Path) -> None:
+    folder = tmp_path / trained_kfold.name
+    shutil.copytree(trained_kfold, folder)
+    for name in ("summary.json", "out_of_fold.fits", "catalog.ecsv"):
+        (folder / name).unlink()
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bigsf"]
+    done = run_program([*launch, "resume", folder, "--device", "cpu"])
+    assert done.returncode == 0, done.stderr
+    alone, shared = (numbers(json.loads((path / "summary.json").read_text())) for path in (trained_kfold, folder))
+    assert shared == pytest.approx(alone, nan_ok=True)
+    assert (folder / "review.ecsv").read_text() == (trained_kfold / "review.ecsv").read_text()
+    for hdu in ("PRIMARY", "MASK", "FOLD"):
+        one, other = (fits.getdata(path / "out_of_fold.fits", hdu) for path in (trained_kfold, folder))
+        np.testing.assert_array_equal(one, other)

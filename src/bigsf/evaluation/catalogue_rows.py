@@ -10,6 +10,7 @@ from scipy.ndimage import find_objects, maximum_filter, minimum_filter
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.evaluation.seams import ensemble_of_fold
+from bigsf.filaments.cleaning import chosen_components
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import row_chunks
 
@@ -48,10 +49,7 @@ class Components:
 
     def mask(self, chosen: BoolArray) -> BoolArray:
         """Return a mask `(ny, nx)` of the components that are chosen, `(components,)`."""
-        kept, mask = np.append(False, chosen), np.empty(self.labels.shape, np.bool_)
-        for y0, y1 in row_chunks(self.labels.shape):  # numpy makes a copy of the index, of 8 bytes per pixel
-            mask[y0:y1] = kept[self.labels[y0:y1]]
-        return mask
+        return chosen_components(self.labels, np.append(False, chosen))
 
     def sums(self, plane: npt.NDArray[np.number | np.bool_], y0: int, y1: int) -> Float64Array:
         """Return the sum over each component of rows y0 to y1 of a plane without NaN, `(components,)`."""

@@ -39,11 +39,12 @@ class _PixelCounts:
 
     def merge(self, state: SentState) -> None:
         self.valid, self.predicted = self.valid + int(state["valid"]), self.predicted + int(state["predicted"])
-        for kind in state.keys() - {"valid", "predicted"}:
-            self.add_marked(kind, state[kind])
+        for kind, pixels in state.items():
+            if kind not in ("valid", "predicted"):
+                self.add_marked(kind, pixels)
 
     def add_marked(self, kind: str, pixels: npt.ArrayLike) -> None:
-        """Add numbers of pixels for a kind of score."""
+        """Add (true and marked, marked, true) pixels `(3,)` for a kind of score."""
         self.marked[kind] = self.marked.get(kind, np.zeros(3, np.int64)) + np.asarray(pixels)
 
 
@@ -76,11 +77,13 @@ class MapScores:
         self._pixels = _PixelCounts()
         edges: dict[str, Float64Array | None] = {MODEL: None} if with_model else {}
         edges |= {name: self._edges(name) for name in BASELINES}
-        self._curves = {name: {kind: ThresholdCurve(of_map) for kind in self.kinds} for name, of_map in edges.items()}
+        self._curves = {
+            name: {kind: ThresholdCurve(edges_of_map) for kind in self.kinds} for name, edges_of_map in edges.items()
+        }
 
     @property
-    def parts(self) -> dict[str, Counts]:
-        """What is counted, by name: with the counts of other processes merged into it, these are the scores of all."""
+    def counts(self) -> dict[str, Counts]:
+        """What is counted, by name. Once those of other processes are merged into it, the scores are those of all."""
         curves = {f"{name} {kind}": curve for name, kinds in self._curves.items() for kind, curve in kinds.items()}
         return {"pixels": self._pixels, **curves}
 
@@ -121,6 +124,7 @@ class MapScores:
         marked
             What the model marks at the thresholds of validation, `(rows, nx)`, for "labelled" and for "whole".
         """
+        assert (probability is not None) == (MODEL in self._curves)
         file = self.folds.patch_file
         valid = np.isfinite(file.read_rows(y0, y1)).all(axis=0)
         self._pixels.valid += int(valid.sum())

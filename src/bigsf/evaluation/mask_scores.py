@@ -108,8 +108,8 @@ class MaskScores:
         return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
 
     @property
-    def parts(self) -> dict[str, Counts]:
-        """What is counted, by name: with the counts of other processes merged into it, these are the scores of all."""
+    def counts(self) -> dict[str, Counts]:
+        """What is counted, by name. Once those of other processes are merged into it, the scores are those of all."""
         masks = {f"{counts.name} {counts.against}": counts for counts in self._counts}
         return masks | {f"MSSIM {against}": metric for against, metric in self._mssim.items()}
 

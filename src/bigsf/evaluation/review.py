@@ -120,7 +120,7 @@ def make_review(
 
 
 def _candidates(mask: BoolArray, probability: Rows, wcs: WCS | None) -> tuple[Table, list[Points]]:
-    """Return the catalogue of the filaments of a mask, and their outlines."""
+    """Return the catalogue of the filaments of a mask, and their outlines; what else they take is let go here."""
     filaments = Filaments(mask)
     return filaments.catalog(probability=probability, wcs=wcs), filaments.outlines()
 

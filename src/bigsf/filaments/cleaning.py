@@ -121,10 +121,27 @@ class Cleaning:
         if self.min_skeleton > 1:
             kept &= _pixels_of_skeletons(components, kept) >= self.min_skeleton
         kept[0] = False  # the pixels outside the mask
-        cleaned = np.empty(mask.shape, np.bool_)
-        for y0, y1 in row_chunks(mask.shape, chunk_pixels):  # numpy makes a copy of the index, of 8 bytes per pixel
-            cleaned[y0:y1] = kept[components[y0:y1]]
-        return cleaned
+        return chosen_components(components, kept, chunk_pixels)
+
+
+def chosen_components(
+    components: npt.NDArray[np.int32], chosen: BoolArray, chunk_pixels: int = CHUNK_PIXELS
+) -> BoolArray:
+    """Return a mask `(ny, nx)` of the components that are chosen.
+
+    Parameters
+    ----------
+    components
+        The number of the component of each pixel, from 1, and 0 elsewhere, `(ny, nx)`.
+    chosen
+        Whether each number is chosen, `(components + 1,)`; index 0 is no component.
+    chunk_pixels
+        Bound on the pixels that are looked up at a time: for them, numpy makes an index of 8 bytes per pixel.
+    """
+    mask = np.empty(components.shape, np.bool_)
+    for y0, y1 in row_chunks(components.shape, chunk_pixels):
+        mask[y0:y1] = chosen[components[y0:y1]]
+    return mask
 
 
 def near_border(valid: BoolArray, distance_px: int, y0: int, y1: int) -> BoolArray:

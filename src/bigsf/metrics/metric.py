@@ -36,7 +36,7 @@ class Counts(Protocol):
         ...
 
 
-class Metric(Protocol):
+class Metric(Counts, Protocol):
     """A score of maps, pooled over all of them into one number.
 
     `state` and `merge` are needed only where several processes train together.
@@ -66,14 +66,6 @@ class Metric(Protocol):
 
     def reset(self) -> None:
         """Forget all parts that were added."""
-        ...
-
-    def state(self) -> State:
-        """Return what was counted so far, for the other processes: numbers and arrays, as no objects are sent."""
-        ...
-
-    def merge(self, state: SentState) -> None:
-        """Add what the metric of another process has counted, its `state`."""
         ...
 
 

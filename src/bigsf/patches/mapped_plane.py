@@ -47,8 +47,8 @@ def map_plane(path: Path, dtype: npt.DTypeLike, offset: int, shape: tuple[int, .
     return plane
 
 
-def let_go(plane: npt.NDArray[Any]) -> None:
-    """Give back the memory of a mapped plane that was read; what is read again is mapped again."""
+def release_pages(plane: npt.NDArray[Any]) -> None:
+    """Give back the memory of what was read of a mapped plane; a later read loads it again."""
     if isinstance(plane.base, mmap.mmap):
         plane.base.madvise(mmap.MADV_DONTNEED)
 

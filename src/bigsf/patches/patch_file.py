@@ -29,7 +29,7 @@ from bigsf.maps.planes import MapSource
 from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import beam_px, celestial_wcs
 from bigsf.option_names import option
-from bigsf.patches.mapped_plane import let_go
+from bigsf.patches.mapped_plane import release_pages
 from bigsf.patches.patch_format import OpenPatchFile
 
 _CACHE_IMAGE = "on disk image buffer"
@@ -182,7 +182,7 @@ class PatchFile(Described, MapSource):
     @override
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         rows = self.read_tile(Tile(y0, y1, 0, self.shape[1]))
-        let_go(self.image)  # whoever reads rows reads all of a map, once
+        release_pages(self.image)  # of a large map, all rows are read one after the other
         return rows
 
     @override

@@ -163,7 +163,12 @@ class World:
         work
             What the first process does.
         kind
-            The type of its result, or None: what the others have.
+            The type of its result or None: the other processes have None.
+
+        Returns
+        -------
+        object
+            The result of the work, in all processes.
 
         Raises
         ------

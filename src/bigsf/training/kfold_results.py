@@ -4,6 +4,7 @@ The processes of the run share what takes long: the scores of all maps, of their
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -14,7 +15,7 @@ from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
-from bigsf.evaluation.out_of_fold import mask_of_test_folds, score_out_of_fold, write_out_of_fold
+from bigsf.evaluation.out_of_fold import OutOfFold, mask_of_test_folds, score_out_of_fold, write_out_of_fold
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
 from bigsf.evaluation.review import make_review, write_candidates
@@ -32,7 +33,7 @@ from bigsf.training.shared_counts import merge_counts
 from bigsf.version import __version__
 
 _THRESHOLDS: TypeAdapter[list[Thresholds] | None] = TypeAdapter(list[Thresholds] | None)
-_RECOVERIES = TypeAdapter(dict[int, Recovery])
+_RECOVERIES = TypeAdapter(dict[str, Recovery])
 
 
 def summarise_kfold(
@@ -43,7 +44,7 @@ def summarise_kfold(
     runs: Mapping[str, RunScores],
     config: RunConfig,
 ) -> KFoldSummary | None:
-    """Score the out-of-fold map of a k-fold, and write both; all processes of the run call it.
+    """Write the out-of-fold map of a k-fold, its tables and its scores; all processes of the run call it.
 
     The folder then holds the files of `bigsf.evaluation.summary.OUTPUTS`.
 
@@ -66,33 +67,106 @@ def summarise_kfold(
     -------
     KFoldSummary or None
         What summary.json holds, in the first process; None in the others.
+
+    Raises
+    ------
+    BigsfError
+        Where a process has failed, in all processes.
     """
-    fits_path, file, tested = path / "out_of_fold.fits", folds.patch_file, mask_of_test_folds(folds)
-    baselines = StoredBaselines(predictions.baselines)
-    world.first(lambda: _remove_former(path))
-    thresholds = world.shared(lambda: find_mask_thresholds(predictions.thresholds, folds), _THRESHOLDS)
-    whole = [each.whole for each in thresholds]
-    out_of_fold = world.first(
-        lambda: write_out_of_fold(fits_path, predictions.out_of_fold, folds, thresholds, config.to_yaml())
-    )
-    scores = _shared_scores(world, predictions, folds, thresholds, baselines)
-    masks = _shared_mask_scores(world, fits_path, folds, scores, baselines)
+    return _Results(world, path, predictions, folds, runs, config).write()
 
-    def recovery(family: int) -> Recovery:
-        prediction = (predictions.injected, predictions.injected_plummer)[family]
-        assert isinstance(prediction.planes, InjectedPlanes)
-        return measure_recovery(prediction.planes, prediction, whole, fits_path, tested, baselines)
 
-    families: dict[int, Recovery] = {}
-    world.each(lambda: families.update({family: recovery(family) for family in (0, 1)[world.rank :: world.size]}))
-    for measured in world.gather(families, _RECOVERIES):
-        families |= measured
+@dataclass
+class _Results:
+    """What `summarise_kfold` writes, step by step."""
 
-    def summary() -> KFoldSummary:
-        assert out_of_fold is not None
-        trainer = config.trainer
-        catalogue = make_catalogue(folds, fits_path, [families[0], families[1]])
-        _write_tables(path, folds, catalogue, whole)
+    world: World
+    path: Path
+    predictions: KFoldPredictions
+    folds: Folds
+    runs: Mapping[str, RunScores]
+    config: RunConfig
+
+    def __post_init__(self) -> None:
+        self.baselines = StoredBaselines(self.predictions.baselines)
+        self.fits_path = self.path / "out_of_fold.fits"
+
+    def write(self) -> KFoldSummary | None:
+        """Do all steps; those that take long are shared by the processes."""
+        world, folds, predictions = self.world, self.folds, self.predictions
+        world.first(lambda: _remove_former(self.path))
+        thresholds = world.shared(lambda: find_mask_thresholds(predictions.thresholds, folds), _THRESHOLDS)
+        config_yaml = self.config.to_yaml()
+        out_of_fold = world.first(
+            lambda: write_out_of_fold(self.fits_path, predictions.out_of_fold, folds, thresholds, config_yaml)
+        )
+        scores = self._scores(thresholds)
+        masks = self._mask_scores(scores)
+        families = self._recoveries([each.whole for each in thresholds])
+
+        def write_summary() -> KFoldSummary:
+            assert out_of_fold is not None
+            catalogue = make_catalogue(folds, self.fits_path, list(families.values()))
+            _write_tables(self.path, folds, catalogue, [each.whole for each in thresholds])
+            summary = self._summary(thresholds, out_of_fold, scores, masks, families, catalogue)
+            for prediction in predictions:
+                prediction.remove()  # before the summary, which tells that all is done
+            summary.save(self.path / "summary.json")
+            return summary
+
+        return world.first(write_summary)
+
+    def _scores(self, thresholds: Sequence[Thresholds]) -> MapScores:
+        """Return the scores of the out-of-fold map; each process scores its share of the rows of areas."""
+        found: list[MapScores] = []
+
+        def score_share() -> None:
+            found.append(MapScores(self.folds, self.baselines))
+            score_out_of_fold(found[0], self.predictions.out_of_fold, thresholds, self.world.rank, self.world.size)
+
+        self.world.each(score_share)
+        merge_counts(self.world, found[0].counts)
+        return found[0]
+
+    def _mask_scores(self, scores: MapScores) -> MaskScores:
+        """Return the scores of skeletons, bins and areas; each process scores its share of the parts of the map."""
+        found: list[MaskScores] = []
+
+        def score_share() -> None:
+            found.append(MaskScores(self.folds, scores.best_thresholds(), self.baselines))
+            with FitsImage(self.fits_path) as probability:
+                found[0].add(probability, self.world.rank, self.world.size)
+
+        self.world.each(score_share)
+        merge_counts(self.world, found[0].counts)
+        return found[0]
+
+    def _recoveries(self, thresholds: Sequence[float]) -> dict[str, Recovery]:
+        """Return what is found of each family of injected filaments; each process measures its share of families."""
+        families = {"injected": self.predictions.injected, "injected_plummer": self.predictions.injected_plummer}
+        mine: dict[str, Recovery] = {}
+
+        def measure_share() -> None:
+            for name in list(families)[self.world.rank :: self.world.size]:
+                stored = families[name]
+                assert isinstance(stored.planes, InjectedPlanes)
+                tested = mask_of_test_folds(self.folds)
+                mine[name] = measure_recovery(stored.planes, stored, thresholds, self.fits_path, tested, self.baselines)
+
+        self.world.each(measure_share)
+        measured = {name: each for share in self.world.gather(mine, _RECOVERIES) for name, each in share.items()}
+        return {name: measured[name] for name in families}
+
+    def _summary(
+        self,
+        thresholds: Sequence[Thresholds],
+        out_of_fold: OutOfFold,
+        scores: MapScores,
+        masks: MaskScores,
+        families: Mapping[str, Recovery],
+        catalogue: KFoldCatalogue,
+    ) -> KFoldSummary:
+        file, folds, trainer = self.folds.patch_file, self.folds, self.config.trainer
         return KFoldSummary(
             bigsf=__version__,
             data=str(file.path),
@@ -100,37 +174,28 @@ def summarise_kfold(
             splits=folds.splits,
             folds={fold: count._asdict() for fold, count in folds.counts.items()},
             shared_pixels=folds.leakage.shared,
-            clear_px=_clear_px(folds, config.data.straddle),
+            clear_px=_clear_px(folds, self.config.data.straddle),
             labelled_uncovered=folds.leakage.labelled_uncovered,
-            runs=dict(runs),
+            runs=dict(self.runs),
             predicted_pixels=scores.predicted,
             valid_pixels=scores.valid,
             seen_pixels=int(out_of_fold.seen[0]),
             seen_labels=int(out_of_fold.seen[1]),
             out_of_fold=scores.table(),
-            baseline_scales={name: list(of_split) for name, of_split in baselines.scales.items()},
+            baseline_scales={name: list(of_split) for name, of_split in self.baselines.scales.items()},
             skeletons=masks.skeletons(),
-            mask_thresholds=dict(zip(runs, thresholds, strict=True)),
+            mask_thresholds=dict(zip(self.runs, thresholds, strict=True)),
             thresholds=scores.threshold_costs(),
             seam_contrast=out_of_fold.seams.scores(),
             curves=scores.curves(),
             by=masks.by_bin(),
             worst_areas=masks.worst_areas(),
-            injected=families[0],
-            injected_plummer=families[1],
+            injected=families["injected"],
+            injected_plummer=families["injected_plummer"],
             reliability=catalogue.reliability(),
             added_widths_px=[each.width_px for each in trainer.augmentations if isinstance(each, FilamentsConfig)],
             start_from=None if trainer.start_from is None else str(trainer.start_from),
         )
-
-    def write_summary() -> KFoldSummary:
-        written = summary()
-        for prediction in predictions:
-            prediction.remove()  # before the summary, which tells that all is done
-        written.save(path / "summary.json")
-        return written
-
-    return world.first(write_summary)
 
 
 def _clear_px(folds: Folds, straddle: bool) -> int | None:
@@ -142,39 +207,10 @@ def _clear_px(folds: Folds, straddle: bool) -> int | None:
 
 
 def _remove_former(path: Path) -> None:
-    """Remove what a former map has left, so that no other map is taken for the one of these scores."""
+    """Remove summary, report and figures of an earlier map: they would not belong to the new one."""
     figures = [path / f"{stem}{ending}" for stem in FIGURES for ending in FORMATS]
     for former in (path / "summary.json", path / REPORT, *figures):
         former.unlink(missing_ok=True)
-
-
-def _shared_scores(
-    world: World,
-    predictions: KFoldPredictions,
-    folds: Folds,
-    thresholds: Sequence[Thresholds],
-    baselines: StoredBaselines,
-) -> MapScores:
-    """Return the scores of the out-of-fold map; each process scores its share of the rows of areas."""
-    scores = MapScores(folds, baselines)
-    world.each(lambda: score_out_of_fold(scores, predictions.out_of_fold, thresholds, world.rank, world.size))
-    merge_counts(world, scores.parts)
-    return scores
-
-
-def _shared_mask_scores(
-    world: World, out_of_fold: Path, folds: Folds, scores: MapScores, baselines: StoredBaselines
-) -> MaskScores:
-    """Return the scores of skeletons, bins and areas; each process scores its share of the parts of the map."""
-    masks = MaskScores(folds, scores.best_thresholds(), baselines)
-
-    def add_share() -> None:
-        with FitsImage(out_of_fold) as probability:
-            masks.add(probability, world.rank, world.size)
-
-    world.each(add_share)
-    merge_counts(world, masks.parts)
-    return masks
 
 
 def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:

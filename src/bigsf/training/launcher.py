@@ -20,8 +20,7 @@ from bigsf.training.distributed import World
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
 
 _HANDSHAKE = timedelta(seconds=30)
-"""How long processes that have met wait for each other to form a group; one that dies meanwhile is not noticed else.
-gloo tries up to five times, each so long."""
+"""The timeout of one attempt to form a group; gloo makes up to five. Only it tells of a process that dies meanwhile."""
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 

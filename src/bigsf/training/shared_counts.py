@@ -8,8 +8,7 @@ from bigsf.metrics.metric import Counts
 from bigsf.training.distributed import World
 from bigsf.training.sent_array import SentArray
 
-_STATES = TypeAdapter(dict[str, dict[str, SentArray]])
-"""The states of counts, by their names."""
+_STATE = TypeAdapter(dict[str, SentArray])
 
 
 def merge_counts(world: World, counts: Mapping[str, Counts]) -> None:
@@ -20,11 +19,11 @@ def merge_counts(world: World, counts: Mapping[str, Counts]) -> None:
     world
         The processes.
     counts
-        What this process has counted, by names that are the same in all processes.
+        What this process has counted, by name; in all processes the same kinds in the same order.
     """
     if world.size == 1:
         return
-    states = world.gather({name: dict(each.state()) for name, each in counts.items()}, _STATES)
-    for rank, others in enumerate(states):
-        for name in counts if rank != world.rank else ():
-            counts[name].merge(others[name])
+    for each in counts.values():  # one at a time: those of a process can be large
+        for rank, state in enumerate(world.gather(dict(each.state()), _STATE)):
+            if rank != world.rank:
+                each.merge(state)
