@@ -3,13 +3,13 @@
     pip install '.[peers]'
     python tests/benchmarks/peers/compare_peers.py monai_unet smp_unet nnunet --higal FOLDER --skies 101 --seeds 0
 
-Each tool trains one network per split of the k-fold of `kfold_higal.yaml`, without its augmentation `filaments`, which
-is BigSF's own. All see the same number of patches, of the same folds, in batches of the same size; flips and quarter
+Each tool trains one network per split of the k-fold of `kfold_higal.yaml`. All see the same number of patches, of the same folds, in batches of the same size; flips and quarter
 turns are theirs too, and nnU-Net augments as it likes. Pixels without a label are background. Each pixel is predicted
 by the network that has it in a test fold, and the scores are those of `science.py`. A further tool is a module in this
 folder with a function `probability(work)`.
 
-The time is CPU time of training and prediction. Where the folder of runs holds the k-fold of BigSF already, it is 0.
+The time is CPU time. That of BigSF is for the whole command: validation, thresholds, injected filaments, catalogue and
+report too; NaN where its k-fold lies in the folder of runs already.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from science import (
     scores_of,
     simulated_sky,
 )
-from work import Work, cpu_seconds
+from work import SplitWork, cpu_seconds
 
 from bigsf.arrays import FloatArray
 from bigsf.training.build import open_data
@@ -46,7 +46,7 @@ RECIPE = EXAMPLES / "kfold_higal.yaml"
 SIZE = 768, 384
 
 
-def predicted_by(tool: str, sky: Sky, settings: Sequence[str], seed: int) -> tuple[FloatArray, float]:
+def map_of_tool(tool: str, sky: Sky, settings: Sequence[str], seed: int) -> tuple[FloatArray, float]:
     """Return the out-of-fold map `(ny, nx)` of a tool, NaN where no network predicted, and the seconds of CPU time."""
     own = [f"data.path={patch_file(sky, PATCHES)}", f"split.path={sky.folder}/peers.folds.json"]
     config = RunConfig.from_yaml(RECIPE, [*settings, *own, f"trainer.seed={seed}"])
@@ -55,7 +55,7 @@ def predicted_by(tool: str, sky: Sky, settings: Sequence[str], seed: int) -> tup
     _, folds = open_data(config, World())
     found = np.full(folds.patch_file.shape, np.nan, np.float32)
     for number in range(1, len(folds.splits) + 1):
-        work = Work.of(config, number)
+        work = SplitWork.of(config, number)
         found[work.tested] = probability(work)[work.tested]
     return found, cpu_seconds() - started
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from work import Work
+from work import SplitWork
 
 from bigsf.arrays import FloatArray
 
@@ -22,7 +22,7 @@ _DATASET = "Dataset001_Map"
 _STAGES = 5  # down to 4 x 4 pixels
 
 
-def probability(work: Work) -> FloatArray:
+def probability(work: SplitWork) -> FloatArray:
     """Return the probability `(ny, nx)` of a network trained on a split."""
     with tempfile.TemporaryDirectory() as name:
         folders = {key: Path(name) / key for key in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
@@ -34,7 +34,7 @@ def probability(work: Work) -> FloatArray:
         return _trained_and_predicted(work, folders)
 
 
-def _write_case(work: Work, folder: Path) -> None:
+def _write_case(work: SplitWork, folder: Path) -> None:
     """Write the map and its labels as nnU-Net reads them."""
     import SimpleITK
 
@@ -50,7 +50,7 @@ def _write_case(work: Work, folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(description))
 
 
-def _trained_and_predicted(work: Work, folders: dict[str, Path]) -> FloatArray:
+def _trained_and_predicted(work: SplitWork, folders: dict[str, Path]) -> FloatArray:
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -88,7 +88,7 @@ def _trained_and_predicted(work: Work, folders: dict[str, Path]) -> FloatArray:
     return np.asarray(found[_FILAMENT, 0], np.float32)
 
 
-def _with_our_patches(plans: dict[str, Any], work: Work) -> dict[str, Any]:
+def _with_our_patches(plans: dict[str, Any], work: SplitWork) -> dict[str, Any]:
     """Return the plans with patches, batches and a network for them."""
     size, configuration = work.run.patch_file.patch_size, plans["configurations"]["2d"]
     configuration |= {"patch_size": [size, size], "batch_size": work.run.config.trainer.batch_size}

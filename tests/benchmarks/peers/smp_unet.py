@@ -5,12 +5,12 @@ from segmentation_models_pytorch import Unet
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional as F
-from work import Work, predict, train
+from work import SplitWork, predict, train
 
 from bigsf.arrays import FloatArray
 
 
-def probability(work: Work) -> FloatArray:
+def probability(work: SplitWork) -> FloatArray:
     """Return the probability `(ny, nx)` of a network trained on a split."""
     torch.manual_seed(work.run.config.trainer.seed)
     network = Unet("resnet18", encoder_weights=None, in_channels=1, classes=1)

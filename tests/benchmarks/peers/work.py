@@ -1,6 +1,6 @@
 """A split of a k-fold -> the training batches, and the map to predict, that every tool gets."""
 
-import time
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,13 @@ PEAK_RATE = 3e-3
 
 
 @dataclass(frozen=True)
-class Work:
+class SplitWork:
     """What a tool gets for one split: the batches that BigSF would train on, and the map."""
 
     run: TrainingRun
 
     @classmethod
-    def of(cls, config: RunConfig, number: int) -> "Work":
+    def of(cls, config: RunConfig, number: int) -> "SplitWork":
         """Return the work of a split, numbered from 1, of the k-fold of a configuration."""
         split = config.split.model_copy(update={"use": number})
         return cls(build_run(config.model_copy(update={"split": split}), device="cpu"))
@@ -83,7 +83,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits and target, `(b, 1, y, x)` each, to a scalar."""
 
 
-def train(network: nn.Module, loss: Loss, work: Work) -> None:
+def train(network: nn.Module, loss: Loss, work: SplitWork) -> None:
     """Train a network on all batches: AdamW with one cycle of the learning rate."""
     optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=work.steps)
@@ -96,7 +96,7 @@ def train(network: nn.Module, loss: Loss, work: Work) -> None:
         schedule.step()
 
 
-def predict(network: nn.Module, work: Work) -> FloatArray:
+def predict(network: nn.Module, work: SplitWork) -> FloatArray:
     """Return the probability `(ny, nx)`: eight orientations of each window, at a quarter of a window."""
     inferer = SlidingWindowInferer(work.run.patch_file.patch_size, sw_batch_size=64, overlap=0.75, mode="gaussian")
     network.eval()
@@ -109,5 +109,6 @@ def predict(network: nn.Module, work: Work) -> FloatArray:
 
 
 def cpu_seconds() -> float:
-    """Return the time that this process has used of all cores."""
-    return time.process_time()
+    """Return the time that this process, and those that it has started, have used of all cores."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
