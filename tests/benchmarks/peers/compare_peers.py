@@ -3,10 +3,10 @@
     pip install '.[peers]'
     python tests/benchmarks/peers/compare_peers.py monai_unet smp_unet nnunet --higal FOLDER --skies 101 --seeds 0
 
-Each tool trains one network per split of the k-fold of `kfold_higal.yaml`. All see the same number of patches, of the same folds, in batches of the same size; flips and quarter
-turns are theirs too, and nnU-Net augments as it likes. Pixels without a label are background. Each pixel is predicted
-by the network that has it in a test fold, and the scores are those of `science.py`. A further tool is a module in this
-folder with a function `probability(work)`.
+Each tool trains one network per split of the k-fold of `kfold_higal.yaml`. All see the same number of patches, of the
+same folds, in batches of the same size. Flips and quarter turns are theirs too; nnU-Net has its own augmentations.
+Pixels without a label are background. Each pixel is predicted by the network that has it in a test fold, and the scores
+are those of `science.py`. A further tool is a module in this folder with a function `probability(work)`.
 
 The time is CPU time. That of BigSF is for the whole command: validation, thresholds, injected filaments, catalogue and
 report too; NaN where its k-fold lies in the folder of runs already.
