@@ -352,8 +352,9 @@ def test_every_example_has_an_entry() -> None:
 
 def test_every_benchmark_has_an_entry() -> None:
     text = (TESTS / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(\w+\.py)`", text.split("\n## ")[0]))
-    assert named == {path.name for path in (TESTS / "benchmarks").glob("*.py")}
+    named = set(re.findall(r"`([\w/]+\.py)`", text.split("\n## ")[0]))
+    programs = (TESTS / "benchmarks").rglob("*.py")
+    assert named == {path.relative_to(TESTS / "benchmarks").as_posix() for path in programs}
 
 
 def test_every_promise_has_its_test() -> None:
