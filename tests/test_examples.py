@@ -30,7 +30,7 @@ RUNS = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "preproce
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
-    simulated = bigsf.simulate_galaxy(folder / "galaxy.fits", 512, 256, seed=4)
+    simulated = bigsf.simulate_galaxy(folder / "galaxy.fits", 640, 256, seed=4)
     data = PreprocessConfig.from_yaml(EXAMPLES / "preprocess.yaml", [f"image={simulated}"])
     preprocess(data, folder / "galaxy.h5")
     return folder / "galaxy.h5"

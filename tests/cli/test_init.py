@@ -66,7 +66,7 @@ def test_maps_alone_get_the_command_that_makes_the_patch_file(planes: Path, ende
     assert said[-1] == f"Would write {tmp_path / 'results' / 'papers'}."
 
 
-@pytest.mark.parametrize(("side", "folds"), [(128, (4, 2, 1)), (256, (8, 5, 2))])
+@pytest.mark.parametrize(("side", "folds"), [(128, (4, 2, 1)), (256, (10, 7, 2))])
 def test_folds_follow_from_the_areas_of_the_patch_file(
     side: int, folds: tuple[int, int, int], ended: Ended, tmp_path: Path
 ) -> None:
@@ -102,7 +102,7 @@ def test_folds_that_lie_there_are_used_or_left_alone(recipe: str, ended: Ended, 
     split = yaml.safe_load((tmp_path / "config.yaml").read_text())["split"]
     own = {"k": 3, "k_train": 1, "step": 1}
     assert split == (
-        own if recipe == "default" else {"k": 8, "k_train": 5, "step": 2, "path": "map_catalogue.folds.json"}
+        own if recipe == "default" else {"k": 10, "k_train": 7, "step": 2, "path": "map_catalogue.folds.json"}
     )
     ended(0, "train", "config.yaml", "--dry-run")
 

@@ -136,11 +136,11 @@ def test_strategy_with_impossible_folds_is_refused(
         Folds.make(small, config)
 
 
-def test_by_default_every_fold_is_tested_by_one_of_four_models(tmp_path: Path) -> None:
+def test_by_default_every_fold_is_tested_by_one_of_five_models(tmp_path: Path) -> None:
     square = write_patch_file(tmp_path / "square.h5", np.ones((1, 48, 48), np.float32), 4)
     folds = Folds.make(square, split_config(area_size=12))
-    assert len(folds.splits) == 4
-    assert sorted(fold for _, _, test in folds.splits for fold in test) == list(range(1, 9))
+    assert len(folds.splits) == 5
+    assert sorted(fold for _, _, test in folds.splits for fold in test) == list(range(1, 11))
 
 
 @pytest.mark.parametrize(("overlap", "fullest", "emptiest"), [(0, 1089, 90), (10, 1849, 165)])

@@ -25,18 +25,18 @@ def test_defaults_depend_on_the_patch_file(patch_file: PatchFile, tmp_path: Path
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        ({}, (8, 5, 2)),
-        ({"strategy": {"type": "balanced"}}, (8, 5, 2)),
-        ({"area_size": 15}, (4, 2, 1)),  # 12 areas
+        ({}, (10, 7, 2)),
+        ({"strategy": {"type": "balanced"}}, (10, 7, 2)),
+        ({"area_size": 15}, (4, 2, 1)),  # fewer areas
         ({"step": 2}, (4, 2, 2)),
         ({"k_train": 1}, (4, 1, 1)),
         ({"k": 8}, (8, 6, 1)),
         ({"strategy": {"type": "naive"}}, (4, 2, 1)),
     ],
 )
-def test_a_map_of_sixteen_areas_has_eight_folds(
+def test_a_map_of_fifteen_areas_has_ten_folds(
     chosen: dict[str, Any], expected: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    square = write_patch_file(tmp_path / "square.h5", np.ones((1, 46, 60), np.float32), 4)
+    square = write_patch_file(tmp_path / "square.h5", np.ones((1, 36, 60), np.float32), 4)
     config = resolve_split(split_config(**{"area_size": 12, **chosen}), square)
     assert (config.k, config.k_train, config.step) == expected

@@ -33,7 +33,7 @@ _DEFAULT: Settings = {
 _CHANGES: dict[RecipeName, Settings] = {
     "default": {},
     "catalogue": {
-        "split": {"k": 8, "k_train": 5, "step": 2},
+        "split": {"k": 10, "k_train": 7, "step": 2},
         "trainer": {"run_name": "catalogue", "epochs": 4, "augmentations": _TURNED},
         "out_of_fold": {"stride": 16, "tta": True},
     },
@@ -82,9 +82,9 @@ PATCHES: dict[RecipeName, list[str]] = {
 _COMMENTS = {
     "data.path": "The patch file that bigsf preprocess wrote.",
     "data.straddle": "true: train on patches across borders of areas too, where pixels outside are masked.",
-    "split.k": "Number of folds. null: 4, or 8 where 16 areas or more hold patches. 1: ten folds and one split.",
-    "split.k_train": "Folds that a model learns from. null: k - 2, or 5 of 8. The others validate and test it.",
-    "split.step": "Keep every step-th split. null: all, or every second one of 8.",
+    "split.k": "Number of folds. null: 4, or 10 where 15 areas or more hold patches. 1: ten folds and one split.",
+    "split.k_train": "Folds that a model learns from. null: k - 2, or 7 of 10. The others validate and test it.",
+    "split.step": "Keep every step-th split. null: all, or every second one of 10.",
     "split.area_size": "Side of an area in pixels. null: the larger of 64 pixels and two patches.",
     "split.path": "The folds file. The one that lies beside the patch file was made for other settings.",
     "trainer.run_name": "The name of the run folder, in the folder results.",

@@ -16,11 +16,12 @@ def split(
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", help="Folds; 1: ten folds and one split of 8/1/1. [default: 4; 8 where 16 areas or more hold patches]"
+            "-k",
+            help="Folds; 1: ten folds and one split of 8/1/1. [default: 4; 10 where 15 areas or more hold patches]",
         ),
     ] = None,
     k_train: Annotated[
-        float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2, or 5]")
+        float | None, typer.Option(help="Folds in training: a count, or a fraction below 1. [default: k - 2, or 7]")
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="random, naive or balanced. [default: random]")] = None,
     area_size: Annotated[

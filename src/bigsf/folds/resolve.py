@@ -10,7 +10,7 @@ from bigsf.folds.strategies import BalancedStrategyConfig, NaiveStrategyConfig, 
 from bigsf.maps.wcs import sky_period_px
 from bigsf.patches.patch_file import PatchFile
 
-_AREAS_FOR_EIGHT = 16  # areas with patches from which on eight folds are the default
+_AREAS_FOR_TEN = 15  # areas with patches from which on ten folds are the default
 
 
 class ResolvedSplit(SplitConfig):
@@ -34,8 +34,8 @@ def resolve_split(config: SplitConfig, patch_file: PatchFile) -> ResolvedSplit:
     resolved = _resolved(config, patch_file, k, k_train, step)
     free = (config.k, config.k_train, config.step) == (None, None, None)
     by_areas = isinstance(config.strategy, RandomStrategyConfig | BalancedStrategyConfig)
-    if free and by_areas and _occupied_areas(resolved, patch_file) >= _AREAS_FOR_EIGHT:
-        return _resolved(config, patch_file, k=8, k_train=5, step=2)
+    if free and by_areas and _occupied_areas(resolved, patch_file) >= _AREAS_FOR_TEN:
+        return _resolved(config, patch_file, k=10, k_train=7, step=2)
     return resolved
 
 

@@ -78,12 +78,12 @@ class SplitConfig(Config):
     """How areas are assigned to folds."""
 
     k: Annotated[int, Field(ge=1, le=255)] | None = aliased(None, "k", "nb_folds")
-    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 8 where
-    k_train and step are left out too, the strategy is random or balanced, and 16 areas or more hold patches: 5 train, 1
-    validates and 2 are tested in each of four splits, so that a model learns from more of the map."""
+    """Number of folds; 1 is the standard training: ten folds, one split of 8/1/1. By default 4; but 10 where
+    k_train and step are left out too, the strategy is random or balanced, and 15 areas or more hold patches: 7 train, 1
+    validates and 2 are tested in each of five splits, so that a model learns from more of the map."""
 
     k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
-    """Folds in training: a count, or a fraction of k below 1; by default all but two, or 5 of 8, see k. The test part
+    """Folds in training: a count, or a fraction of k below 1; by default all but two, or 7 of 10, see k. The test part
     takes the larger half of the rest."""
 
     step: PositiveInt | None = None
