@@ -246,7 +246,7 @@ def test_a_map_that_is_named_like_the_image_of_the_folds_is_kept(patch_file: Pat
     for write in (True, False):
         with pytest.raises(UsageError, match=r"galaxy.fits exists already. Name another folds file with split.path"):
             load_or_make_folds(patch_file, split_config(path=path, area_size=32), write)
-    save_folds(Folds.make(patch_file, split_config(area_size=32)), path)
+    save_folds(Folds.make(patch_file, split_config(k=4, area_size=32)), path)
     content = json.loads(path.read_text())
     content["grid"][0][0] = content["grid"][0][0] % 4 + 1
     path.write_text(json.dumps(content))
