@@ -18,7 +18,7 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.leakage import covered
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_writer import FitsWriter
-from bigsf.maps.tiling import Tile, in_bands
+from bigsf.maps.tiling import Tile, in_bands, row_chunks
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.predicted_band import BandPredictor, PixelMask
 from bigsf.outputs import Outputs
@@ -165,8 +165,13 @@ def ensemble_mean(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
     mean, std : ndarray
         `(ny, nx)`, NaN where no model predicted a pixel.
     """
+    _, ny, nx = probabilities.shape
+    mean, std = np.empty((2, ny, nx), np.float32)
     with _pixels_without_model():
-        return np.nanmean(probabilities, axis=0), np.nanstd(probabilities, axis=0)
+        for y0, y1 in row_chunks((ny, nx)):  # numpy's functions take several times the memory of their argument
+            np.nanmean(probabilities[:, y0:y1], axis=0, out=mean[y0:y1])
+            np.nanstd(probabilities[:, y0:y1], axis=0, out=std[y0:y1])
+    return mean, std
 
 
 def mean_threshold(probabilities: FloatArray, thresholds: Sequence[float]) -> FloatArray:
@@ -179,9 +184,13 @@ def mean_threshold(probabilities: FloatArray, thresholds: Sequence[float]) -> Fl
     thresholds
         The threshold of each model.
     """
-    values = np.array(thresholds, np.float32)[:, None, None]
+    _, ny, nx = probabilities.shape
+    values, mean = np.array(thresholds, np.float32)[:, None, None], np.empty((ny, nx), np.float32)
     with _pixels_without_model():
-        return np.asarray(np.nanmean(np.where(np.isfinite(probabilities), values, np.float32(np.nan)), axis=0))
+        for y0, y1 in row_chunks((ny, nx)):
+            of_models = np.where(np.isfinite(probabilities[:, y0:y1]), values, np.float32(np.nan))
+            np.nanmean(of_models, axis=0, out=mean[y0:y1])
+    return mean
 
 
 @contextmanager
