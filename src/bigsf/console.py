@@ -180,7 +180,12 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "")
+        return Text(_rate(speed, task.fields["unit"]) if speed else "")
+
+
+def _rate(speed: float, unit: str) -> str:
+    """Return a throughput in words; slow ones have a decimal."""
+    return f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s"
 
 
 @contextmanager
@@ -231,7 +236,7 @@ def _plain_progress(what: str, total: int, unit: str) -> Callable[[int], None]:
         if now - last >= _PLAIN_INTERVAL_S:
             last, rate = now, done / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
-            print_message(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s{left}")
+            print_message(f"{what}: {done:,} of {total:,} {unit}, {_rate(rate, unit)}{left}")
 
     return advance
 
