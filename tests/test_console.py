@@ -114,11 +114,14 @@ def test_duration(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
 
 
-def test_progress_of_nothing_has_no_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("done", "said"), [(0, "0 patches/s"), (5, "0.2 patches/s, 20 s left")])
+def test_slow_progress_has_a_decimal_and_none_has_no_end(
+    done: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = iter([0.0, 20.0])
     monkeypatch.setattr("bigsf.console.time.monotonic", lambda: next(clock))
-    console._plain_progress("train", 10, "patches")(0)
-    assert capsys.readouterr().err == "train: 0 of 10 patches, 0 patches/s\n"
+    console._plain_progress("train", 10, "patches")(done)
+    assert capsys.readouterr().err == f"train: {done} of 10 patches, {said}\n"
 
 
 def test_plural() -> None:

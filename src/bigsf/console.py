@@ -185,7 +185,7 @@ class _Rate(ProgressColumn):
 
 def _rate(speed: float, unit: str) -> str:
     """Return a throughput in words; slow ones have a decimal."""
-    return f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s"
+    return f"{speed:,.{1 if 0 < speed < 10 else 0}f} {unit}/s"
 
 
 @contextmanager
