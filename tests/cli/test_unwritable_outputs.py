@@ -34,7 +34,7 @@ def test_full_disk_leaves_all_or_nothing(
 ) -> None:
     arguments: dict[str, list[object]] = {
         "preprocess": ["preprocess", sky.path("image"), "--target", sky.path("target"), "--patch-size", 16],
-        "split": ["split", patch_path, "--area-size", 32, "-o", "f.folds.json"],
+        "split": ["split", patch_path, "-k", 4, "--area-size", 32, "-o", "f.folds.json"],
         "segment": ["segment", trained, sky.path("image"), "--products", "mask,catalog,votable,mrt,regions,moc"],
     }
     filler = fill(disk, leave)
