@@ -1,6 +1,7 @@
 #!/bin/bash
 # A k-fold as a job array, a split a task; each task stops in time, puts itself back into the queue, and goes on there.
-#   sbatch --array=1-4 slurm_kfold.sh config.yaml
+#   sbatch --array=1-5 slurm_kfold.sh config.yaml
+# Five tasks for five splits; a map of fewer than 15 areas has four. `bigsf kfold config.yaml --dry-run` names them.
 # When all tasks are done: bigsf kfold config.yaml  (writes the out-of-fold map and the summary)
 #
 # For several GPUs a split, ask for --ntasks-per-node=2 --gpus-per-task=1, export MASTER_ADDR=$(hostname), and put `srun`
