@@ -145,15 +145,7 @@ class World:
         BigsfError
             An error of the work, in all processes.
         """
-        result: Result | None = None
-
-        def work_in_first() -> None:
-            nonlocal result
-            if self.is_first:
-                result = work()
-
-        self.each(work_in_first)
-        return result
+        return self.each(lambda: work() if self.is_first else None)
 
     def shared(self, work: Callable[[], Item], kind: TypeAdapter[Item | None]) -> Item:
         """Let the first process work while the others wait, and return its result in all of them.
@@ -179,25 +171,31 @@ class World:
         assert result is not None
         return result
 
-    def each(self, work: Callable[[], object]) -> None:
+    def each(self, work: Callable[[], Result]) -> Result:
         """Let all processes work, and wait until the last has ended; the work may take any time.
+
+        Returns
+        -------
+        object
+            The result of the work in this process.
 
         Raises
         ------
         BigsfError
             An error of the work of any of them, in all processes.
         """
-        error: BigsfError | None = None
+        outcome: Result | BigsfError
         try:
-            work()
-        except BigsfError as raised:
-            error = raised
+            outcome = work()
+        except BigsfError as error:
+            outcome = error
         self._meet()
-        failures = self.gather(_Failure.of(error) if error else None, _FAILURE)
-        if error is not None:
-            raise error
+        failures = self.gather(_Failure.of(outcome) if isinstance(outcome, BigsfError) else None, _FAILURE)
+        if isinstance(outcome, BigsfError):
+            raise outcome
         for failure in filter(None, failures):
             raise failure.error()
+        return outcome
 
     def _meet(self) -> None:
         """Wait until all processes are here; signals are heard meanwhile."""

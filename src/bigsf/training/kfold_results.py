@@ -25,6 +25,7 @@ from bigsf.figures import FORMATS
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.stored_prediction import StoredPrediction
 from bigsf.outputs import Outputs
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
@@ -118,43 +119,41 @@ class _Results:
 
     def _scores(self, thresholds: Sequence[Thresholds]) -> MapScores:
         """Return the scores of the out-of-fold map; each process scores its share of the rows of areas."""
-        found: list[MapScores] = []
 
-        def score_share() -> None:
-            found.append(MapScores(self.folds, self.baselines))
-            score_out_of_fold(found[0], self.predictions.out_of_fold, thresholds, self.world.rank, self.world.size)
+        def score_share() -> MapScores:
+            scores = MapScores(self.folds, self.baselines)
+            score_out_of_fold(scores, self.predictions.out_of_fold, thresholds, self.world.rank, self.world.size)
+            return scores
 
-        self.world.each(score_share)
-        merge_counts(self.world, found[0].counts)
-        return found[0]
+        scores = self.world.each(score_share)
+        merge_counts(self.world, scores.counts)
+        return scores
 
     def _mask_scores(self, scores: MapScores) -> MaskScores:
         """Return the scores of skeletons, bins and areas; each process scores its share of the parts of the map."""
-        found: list[MaskScores] = []
 
-        def score_share() -> None:
-            found.append(MaskScores(self.folds, scores.best_thresholds(), self.baselines))
+        def score_share() -> MaskScores:
+            masks = MaskScores(self.folds, scores.best_thresholds(), self.baselines)
             with FitsImage(self.fits_path) as probability:
-                found[0].add(probability, self.world.rank, self.world.size)
+                masks.add(probability, self.world.rank, self.world.size)
+            return masks
 
-        self.world.each(score_share)
-        merge_counts(self.world, found[0].counts)
-        return found[0]
+        masks = self.world.each(score_share)
+        merge_counts(self.world, masks.counts)
+        return masks
 
     def _recoveries(self, thresholds: Sequence[float]) -> dict[str, Recovery]:
         """Return what is found of each family of injected filaments; each process measures its share of families."""
         families = {"injected": self.predictions.injected, "injected_plummer": self.predictions.injected_plummer}
-        mine: dict[str, Recovery] = {}
+        tested = mask_of_test_folds(self.folds)
 
-        def measure_share() -> None:
-            for name in list(families)[self.world.rank :: self.world.size]:
-                stored = families[name]
-                assert isinstance(stored.planes, InjectedPlanes)
-                tested = mask_of_test_folds(self.folds)
-                mine[name] = measure_recovery(stored.planes, stored, thresholds, self.fits_path, tested, self.baselines)
+        def recovery(stored: StoredPrediction) -> Recovery:
+            assert isinstance(stored.planes, InjectedPlanes)
+            return measure_recovery(stored.planes, stored, thresholds, self.fits_path, tested, self.baselines)
 
-        self.world.each(measure_share)
-        measured = {name: each for share in self.world.gather(mine, _RECOVERIES) for name, each in share.items()}
+        share = list(families)[self.world.rank :: self.world.size]
+        mine = self.world.each(lambda: {name: recovery(families[name]) for name in share})
+        measured = {name: each for shares in self.world.gather(mine, _RECOVERIES) for name, each in shares.items()}
         return {name: measured[name] for name in families}
 
     def _summary(
