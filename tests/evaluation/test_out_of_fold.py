@@ -7,7 +7,13 @@ from astropy.io import fits
 
 from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
 from bigsf.evaluation.map_scores import MapScores
-from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold, score_out_of_fold, write_out_of_fold
+from bigsf.evaluation.out_of_fold import (
+    ensemble_mean,
+    ensemble_std,
+    mean_threshold,
+    score_out_of_fold,
+    write_out_of_fold,
+)
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.thresholds import Thresholds
@@ -24,7 +30,7 @@ def constant_model(probability: float) -> StubModel:
 
 
 def test_the_mean_is_that_of_the_models_that_predicted_a_pixel() -> None:
-    mean, std = ensemble_mean(PROBABILITIES)
+    mean, std = ensemble_mean(PROBABILITIES), ensemble_std(PROBABILITIES)
     np.testing.assert_allclose(mean, [[0.3, 0.6, NAN]], rtol=1e-6)
     np.testing.assert_allclose(std, [[0.1, 0, NAN]], rtol=1e-6)
 

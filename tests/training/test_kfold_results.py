@@ -16,7 +16,7 @@ from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.summary import OUTPUTS
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
-from bigsf.folds.splits import Split
+from bigsf.folds.splits import Split, SplitConfig
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
@@ -47,12 +47,12 @@ def run_scores(split: Split, number: int) -> RunScores:
 def summarise(tmp_path: Path) -> Callable[..., KFoldSummary]:
     """Return what summarises the k-fold of models that know the level of the map."""
 
-    def summarise(folds: Folds, **trainer: object) -> KFoldSummary:
+    def summarise(folds: Folds, straddle: bool = False, **trainer: object) -> KFoldSummary:
         model = StubModel(lambda image, _: torch.sigmoid((image / 1e22 - 3).nan_to_num()))
         predictor = SlidingWindowPredictor([model] * len(folds.splits), folds.patch_file.patch_size)
         runs = {f"split_{number}": run_scores(split, number) for number, split in enumerate(folds.splits, 1)}
         config = RunConfig.from_dict(
-            {"data": {"path": str(folds.patch_file.path), "straddle": False}, "trainer": trainer}
+            {"data": {"path": str(folds.patch_file.path), "straddle": straddle}, "trainer": trainer}
         )
         predictions = KFoldPredictions.of(tmp_path, "identity", predictor, folds, choose_scales(folds, folds.splits))
         with predicted_by(World(), predictions.named()):
@@ -105,6 +105,14 @@ def test_the_summary_tells_what_the_training_started_from_and_which_filaments_it
     folds = load_folds(folds_path, patch_file)
     summary = summarise(folds, augmentations=augmentations, start_from="filaments-small")
     assert (summary.added_widths_px, summary.start_from) == ([(3, 5), (2, 6)], "filaments-small")
+
+
+@pytest.mark.parametrize(("straddle", "clear_px"), [(False, 4), (True, 2)])
+def test_patches_that_straddle_areas_leave_the_gap_clear_alone(
+    straddle: bool, clear_px: int, summarise: Callable[..., KFoldSummary], patch_file: PatchFile
+) -> None:
+    folds = Folds.make(patch_file, SplitConfig(k=4, k_train=2, area_size=48, gap=2))
+    assert summarise(folds, straddle=straddle).clear_px == clear_px
 
 
 def numbers(value: object, place: str = "") -> dict[str, object]:

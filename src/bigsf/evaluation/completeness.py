@@ -76,7 +76,7 @@ def measure_recovery(
         for row, (y0, y1, probabilities) in enumerate(bands):
             for tile in injected.tiles(row):
                 of_models = probabilities[:, :, tile.columns]
-                mean, _ = ensemble_mean(of_models)
+                mean = ensemble_mean(of_models)
                 marks = {MODEL: (mean >= mean_threshold(of_models, thresholds), mask.read(y0, y1, tile.columns) > 0)}
                 for name, level in levels.items():
                     after, before = (maps.tile(name, tile) >= level for maps in (with_filaments, without))

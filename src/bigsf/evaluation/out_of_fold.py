@@ -1,8 +1,7 @@
 """The models of a k-fold -> the out-of-fold map: each area is predicted by the models that have it as a test area."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,13 +79,13 @@ def write_out_of_fold(
     ):
         bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
         for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
-            mean, std = ensemble_mean(probabilities)
+            mean = ensemble_mean(probabilities)
             fold = np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
             writer.write("PRIMARY", y0, mean)
             writer.write("MASK", y0, mean >= mean_threshold(probabilities, whole))
             writer.write("FOLD", y0, fold)
             if "STD" in kinds:
-                writer.write("STD", y0, std)
+                writer.write("STD", y0, ensemble_std(probabilities))
             result.seams.update(mean, ensembles[fold])
             seen = (np.isfinite(probabilities) & _learnt_from(folds, y0, y1)).any(axis=0)
             result.seen += [seen.sum(), (seen & (file.labels()[1][y0:y1] > 0)).sum()]
@@ -113,7 +112,7 @@ def score_out_of_fold(
         bands = predictor.predict_bands(folds.patch_file, mask_of_test_folds(folds), advance)
         for number, (y0, y1, probabilities) in enumerate(in_bands(bands, folds.areas.y_edges)):
             if number % size == rank:
-                mean, _ = ensemble_mean(probabilities)
+                mean = ensemble_mean(probabilities)
                 marked = {kind: mean >= mean_threshold(probabilities, values) for kind, values in by_kind.items()}
                 scores.update(y0, y1, np.isfinite(mean), mean, marked)
 
@@ -152,26 +151,26 @@ def _learnt_from(folds: Folds, y0: int, y1: int) -> BoolArray:
     return np.stack([covered(positions, file.patch_size, y0, y1, file.shape[1]) for positions in patches])
 
 
-def ensemble_mean(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return mean and standard deviation of the models that predicted each pixel.
+def ensemble_mean(probabilities: FloatArray) -> FloatArray:
+    """Return the mean of the models that predicted each pixel, `(ny, nx)`, NaN where none did.
 
     Parameters
     ----------
     probabilities
         `(models, ny, nx)`, NaN where a model did not predict a pixel.
-
-    Returns
-    -------
-    mean, std : ndarray
-        `(ny, nx)`, NaN where no model predicted a pixel.
     """
-    _, ny, nx = probabilities.shape
-    mean, std = np.empty((2, ny, nx), np.float32)
-    with _pixels_without_model():
-        for y0, y1 in row_chunks((ny, nx)):  # numpy's functions take several times the memory of their argument
-            np.nanmean(probabilities[:, y0:y1], axis=0, out=mean[y0:y1])
-            np.nanstd(probabilities[:, y0:y1], axis=0, out=std[y0:y1])
-    return mean, std
+    return _over_models(lambda part: np.nanmean(part, axis=0), probabilities)
+
+
+def ensemble_std(probabilities: FloatArray) -> FloatArray:
+    """Return the standard deviation of the models that predicted each pixel, `(ny, nx)`, NaN where none did.
+
+    Parameters
+    ----------
+    probabilities
+        `(models, ny, nx)`, NaN where a model did not predict a pixel.
+    """
+    return _over_models(lambda part: np.nanstd(part, axis=0), probabilities)
 
 
 def mean_threshold(probabilities: FloatArray, thresholds: Sequence[float]) -> FloatArray:
@@ -184,18 +183,24 @@ def mean_threshold(probabilities: FloatArray, thresholds: Sequence[float]) -> Fl
     thresholds
         The threshold of each model.
     """
+    values = np.array(thresholds, np.float32)[:, None, None]
+
+    def mean_of(part: FloatArray) -> FloatArray:
+        return np.asarray(np.nanmean(np.where(np.isfinite(part), values, np.float32(np.nan)), axis=0))
+
+    return _over_models(mean_of, probabilities)
+
+
+def _over_models(function: Callable[[FloatArray], FloatArray], probabilities: FloatArray) -> FloatArray:
+    """Apply a function from `(models, rows, nx)` to `(rows, nx)`, and return the whole, `(ny, nx)`.
+
+    It gets some rows at a time: numpy's functions for values with NaN take several times the memory of their argument.
+    Their warning about pixels that no model predicted is silenced: these are NaN, as they should be.
+    """
     _, ny, nx = probabilities.shape
-    values, mean = np.array(thresholds, np.float32)[:, None, None], np.empty((ny, nx), np.float32)
-    with _pixels_without_model():
-        for y0, y1 in row_chunks((ny, nx)):
-            of_models = np.where(np.isfinite(probabilities[:, y0:y1]), values, np.float32(np.nan))
-            np.nanmean(of_models, axis=0, out=mean[y0:y1])
-    return mean
-
-
-@contextmanager
-def _pixels_without_model() -> Iterator[None]:
-    """Silence numpy's warning about pixels that no model predicted: they are NaN, as they should be."""
+    result = np.empty((ny, nx), np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        yield
+        for y0, y1 in row_chunks((ny, nx)):
+            result[y0:y1] = function(probabilities[:, y0:y1])
+    return result
