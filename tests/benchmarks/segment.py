@@ -120,8 +120,8 @@ def main() -> None:
                 str(dtype).removeprefix("torch."),
                 f"{nx * ny / times['ours'] / 1e3:.0f}",
                 f"{times['bare'] / times['ours']:.2f}",
-                f"{monai / times['ours']:.2f}",
-                f"{monai_fp32 / times['ours']:.2f}",
+                f"{monai / times['ours']:.2f}" if "monai" in times else "-",
+                f"{monai_fp32 / times['ours']:.2f}" if "monai" in times else "-",
                 f"{flops / 1e9:.0f}",
                 f"{flops / matrix_flops(dtype):.2f}",
             ]
