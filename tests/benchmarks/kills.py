@@ -160,6 +160,7 @@ def _work(arguments: Sequence[str], folder: Path, followed: bool) -> None:
     sys.argv = ["bigsf", *arguments, "--quiet"]
     for module in (provenance, run_folder, page):  # all runs name one time and one command
         module.now, module.command_line = lambda: "2026-01-01T00:00:00", lambda: "bigsf"  # type: ignore[attr-defined]
+    stored_prediction.TILE_ROWS = stored_prediction.TILE_COLUMNS = 32  # several parts of a small map
     if followed:
         be_followed()
     bigsf()
@@ -291,7 +292,6 @@ def kill_commands(kills: int, seed: int, names: Sequence[str] = ()) -> dict[str,
     """
     random.seed(seed)
     torch.set_num_threads(1)
-    stored_prediction.TILE_ROWS = stored_prediction.TILE_COLUMNS = 32  # several parts of a small map
     for module in LOADED:
         importlib.import_module(module)
     with tempfile.TemporaryDirectory() as name:
