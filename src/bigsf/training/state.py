@@ -11,11 +11,12 @@ from bigsf.errors import ConfigError, SnapshotError, TrainingError, out_of_memor
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.components.early_stopping import Directions, EarlyStopping
+from bigsf.training.components.muon import Muon
 from bigsf.training.components.schedules import Scheduler
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.training_maps import TrainingMap
 
-_ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop)
+_ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, Muon, torch.optim.SGD, torch.optim.RMSprop)
 """Optimizers whose states are numbers, or arrays of the shape of a parameter."""
 
 
@@ -194,7 +195,7 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             raise ValueError(f"the learning rate is {group['lr']!r}")
     names = _state_names(optimizer)
     for parameter, state in optimizer.state.items():
-        if missing := ", ".join(names - state.keys()):
+        if missing := ", ".join(names[parameter] - state.keys()):
             raise ValueError(f"{missing} is missing")
         for name, value in state.items():
             if value is None and isinstance(optimizer, torch.optim.SGD):  # its momentum before its first step
@@ -209,11 +210,12 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             state[name] = value.clone()  # those of a file may share memory
 
 
-def _state_names(optimizer: Optimizer) -> set[str]:
-    """Return what an optimizer keeps of a parameter, from a step of another one with its settings."""
-    group, build = optimizer.param_groups[0], cast(Any, type(optimizer))
-    parameter = torch.zeros(1, device=group["params"][0].device, requires_grad=True)
-    parameter.grad = torch.zeros_like(parameter)
-    other = build([{**group, "params": [parameter]}])
+def _state_names(optimizer: Optimizer) -> dict[torch.Tensor, set[str]]:
+    """Return what an optimizer keeps of each parameter, from a step of another one with its settings."""
+    copies = {p: torch.zeros_like(p, requires_grad=True) for group in optimizer.param_groups for p in group["params"]}
+    for copy in copies.values():
+        copy.grad = torch.zeros_like(copy)
+    groups = [{**group, "params": [copies[p] for p in group["params"]]} for group in optimizer.param_groups]
+    other = cast(Any, type(optimizer))(groups)
     other.step()
-    return set(other.state[parameter])
+    return {parameter: set(other.state[copy]) for parameter, copy in copies.items()}

@@ -1,4 +1,4 @@
-"""Gradients -> weights: the family of optimizers, those of torch."""
+"""Gradients -> weights: the family of optimizers."""
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
+from bigsf.training.components.muon import Muon
 
 Parameters = Iterable[nn.Parameter]
 
@@ -45,6 +46,21 @@ class AdamWConfig(OptimizerComponent, builds=torch.optim.AdamW):
 
     weight_decay: NonNegativeFloat = 0.01
     """Fraction by which weights shrink per step, times the learning rate."""
+
+
+class MuonConfig(OptimizerComponent, builds=Muon):
+    """Muon (Jordan et al. 2024) for the weights of convolutions, AdamW for the rest: it learns more from each patch."""
+
+    type: Literal["muon"]
+
+    lr: PositiveFloat = 0.003
+    """Learning rate, on the scale of AdamW; a scheduler may change it."""
+
+    weight_decay: NonNegativeFloat = 0.01
+    """Fraction by which weights shrink per step, times the learning rate."""
+
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Memory of past gradients."""
 
 
 class SGDConfig(OptimizerComponent, builds=torch.optim.SGD):
@@ -86,7 +102,7 @@ class CustomOptimizerConfig(OptimizerComponent, CustomConfig[Optimizer]):
 
 OptimizerConfig = Annotated[
     Annotated[
-        AdamConfig | AdamWConfig | SGDConfig | RMSpropConfig | CustomOptimizerConfig,
+        AdamConfig | AdamWConfig | MuonConfig | SGDConfig | RMSpropConfig | CustomOptimizerConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,
