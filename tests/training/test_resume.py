@@ -164,7 +164,7 @@ def test_a_family_without_a_type_is_its_default_member() -> None:
     text = "{data: {path: a.h5}, trainer: {optimizer: {lr: 0.5}, model: {features: 4, normalization: {}}}}"
     trainer = RunConfig.from_dict(yaml.safe_load(text)).trainer
     assert (trainer.optimizer.type, trainer.model.type, trainer.model.normalization.type) == (
-        "adamw",
+        "muon",
         "unet",
         "log",
     )

@@ -24,7 +24,7 @@ _DEFAULT: Settings = {
         "batch_size": 16,
         "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "log"}},
         "loss": {"type": "bce", "unlabelled_weight": 0.3},
-        "optimizer": {"type": "adamw", "lr": 0.003},
+        "optimizer": {"type": "muon", "lr": 0.01},
         "augmentations": [*_TURNED, {"type": "filaments"}],
     },
     "out_of_fold": {"stride": None, "tta": None},
@@ -34,7 +34,7 @@ _CHANGES: dict[RecipeName, Settings] = {
     "default": {},
     "catalogue": {
         "split": {"k": 10, "k_train": 7, "step": 2},
-        "trainer": {"run_name": "catalogue", "epochs": 4, "augmentations": _TURNED},
+        "trainer": {"run_name": "catalogue", "epochs": 2, "augmentations": _TURNED},
         "out_of_fold": {"stride": 16, "tta": True},
     },
     "papers": {
@@ -58,7 +58,7 @@ _CHANGES: dict[RecipeName, Settings] = {
             "run_name": "transfer",
             "start_from": "higal-small",
             "epochs": 2,
-            "optimizer": {"lr": 0.001},
+            "optimizer": {"lr": 0.003},
         },
     },
 }

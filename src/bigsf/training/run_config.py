@@ -17,7 +17,7 @@ from bigsf.training.components.augmentations import AugmentationConfig, FlipConf
 from bigsf.training.components.early_stopping import EarlyStoppingConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.components.losses import AnyLossConfig, BCEConfig
-from bigsf.training.components.optimizers import AdamWConfig, OptimizerConfig
+from bigsf.training.components.optimizers import MuonConfig, OptimizerConfig
 from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
 from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
 from bigsf.training.dataset import DataConfig
@@ -77,7 +77,7 @@ class TrainerConfig(Config):
     loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
     """The loss that training minimises."""
 
-    optimizer: Annotated[OptimizerConfig, default_tag("adamw")] = AdamWConfig(type="adamw")
+    optimizer: Annotated[OptimizerConfig, default_tag("muon")] = MuonConfig(type="muon")
     """How weights follow gradients."""
 
     scheduler: AnySchedulerConfig | None = OneCycleConfig(type="onecycle")

@@ -40,7 +40,7 @@ class Muon(torch.optim.AdamW):
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        lr: float = 0.003,
+        lr: float = 0.01,
         weight_decay: float = 0.01,
         momentum: float = 0.95,
     ) -> None:

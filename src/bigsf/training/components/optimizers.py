@@ -53,8 +53,8 @@ class MuonConfig(OptimizerComponent, builds=Muon):
 
     type: Literal["muon"]
 
-    lr: PositiveFloat = 0.003
-    """Learning rate, on the scale of AdamW; a scheduler may change it."""
+    lr: PositiveFloat = 0.01
+    """Learning rate; a scheduler may change it."""
 
     weight_decay: NonNegativeFloat = 0.01
     """Fraction by which weights shrink per step, times the learning rate."""
