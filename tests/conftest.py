@@ -140,7 +140,7 @@ def run_in(patch_path: Path, folds_path: Path) -> Settings:
                 "precision": "fp32",
                 "model": {"type": "unet", "features": 4, "depth": 2, "normalization": {"type": "log"}},
                 "loss": {"type": "bce", "unlabelled_weight": 0.0},
-                "optimizer": {"type": "adam", "lr": 0.01},
+                "optimizer": {"type": "muon", "lr": 0.01},
                 "scheduler": None,
                 "augmentations": [{"type": "flip"}, {"type": "rotate90"}],
                 "trackers": [{"type": "csv"}],  # to draw a figure takes longer than to train

@@ -51,6 +51,7 @@ def train(patch_file: Path, folder: Path) -> Path:
                 "precision": "fp32",
                 "early_stopping": {"type": "patience"},
                 "model": {"type": "unet", "features": 2, "depth": 1},
+                "optimizer": {"type": "adamw"},
             },
         }
     )
