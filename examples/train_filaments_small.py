@@ -41,15 +41,16 @@ RUN: dict[str, dict[str, Any]] = {
     "split": {"k": 1, "area_size": AREA_PX},
     "trainer": {
         "run_name": "filaments-small",
-        "epochs": 15,
+        "epochs": 10,
         "batch_size": 5,
         "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "robust"}},
+        "optimizer": {"type": "adamw", "lr": 0.003},
         "scheduler": {"type": "onecycle"},
         "loss": {"type": "bce", "unlabelled_weight": 0.3},
         "augmentations": [
             {"type": "flip"},
             {"type": "rotate90"},
-            {"type": "beam_noise", "probability": 0.6, "fraction": [0.01, 0.1]},
+            {"type": "beam_noise", "probability": 0.5},
             {"type": "stripes", "probability": 0.1},
             {"type": "filaments", "number": 6, "width_px": [2.0, 16.0]},
             {"type": "sources", "probability": 0.25, "number": 5},
@@ -58,6 +59,10 @@ RUN: dict[str, dict[str, Any]] = {
         ],
     },
 }
+
+
+AGAIN = {"epochs": 7, "optimizer": {"type": "adamw", "lr": 0.0015}}
+"""Keys of a second training, which starts from the weights of the first."""
 
 
 def labelled(image: npt.NDArray[Any], valid: npt.NDArray[Any], truth: npt.NDArray[Any]) -> MapRows:
@@ -132,4 +137,4 @@ def training_map(higal: MapRows, folder: Path) -> MapRows:
 
 
 if __name__ == "__main__":
-    make(__doc__, training_map, RUN, PATCH_PX)
+    make(__doc__, training_map, RUN, PATCH_PX, AGAIN)

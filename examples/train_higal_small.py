@@ -43,8 +43,10 @@ RUN: dict[str, dict[str, Any]] = {
         "run_name": "higal-small",
         "epochs": 8,
         "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "log"}},
+        "optimizer": {"type": "adamw", "lr": 0.003},
         "scheduler": {"type": "onecycle"},
         "loss": {"type": "bce", "unlabelled_weight": 0.3},
+        "augmentations": [{"type": "flip"}, {"type": "rotate90"}, {"type": "filaments", "number": 3}],
     },
 }
 
