@@ -221,7 +221,7 @@ def test_the_defaults_in_the_table_of_keys_are_those_of_the_code(patch_file: Pat
     assert isinstance(trainer.model, UNetConfig)
     expected = {
         "trainer.run_name": f"`{trainer.run_name}`",
-        "trainer.epochs": "so many that 16000 patches are seen",
+        "trainer.epochs": "so many that 8000 patches are seen",
         "trainer.batch_size": str(trainer.batch_size),
         "trainer.model": f"`{trainer.model.type}`, {trainer.model.features} features, depth {trainer.model.depth}",
         "trainer.model.normalization": f"`{trainer.model.normalization.type}`",
@@ -234,7 +234,7 @@ def test_the_defaults_in_the_table_of_keys_are_those_of_the_code(patch_file: Pat
     assert trainer.start_from is None
     small_network = {"data": {"path": patch_file.path}, "trainer": {"model": {"depth": 2}}}
     run = build_run(RunConfig.from_dict(small_network), write_folds=False)
-    assert run.epochs == min(200, max(4, math.ceil(16000 / run.dataset.samples)))
+    assert run.epochs == min(200, max(4, math.ceil(8000 / run.dataset.samples)))
     plan = plan_out_of_fold(RunConfig.from_dict(small_network), run.folds)
     window = patch_file.patch_size
     assert plan == OutOfFoldConfig(stride=window // 4, tta=True)

@@ -40,7 +40,7 @@ def plan(config: Path) -> str:
 def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__, (114000, 1800))
-    options.add_argument("--patches", type=int, default=16000, help="patches that each training sees")
+    options.add_argument("--patches", type=int, default=8000, help="patches that each training sees")
     options.add_argument("--folder", type=Path, help="keep all files in this folder")
     arguments = options.parse_args()
     nx, ny = arguments.size

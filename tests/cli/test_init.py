@@ -76,9 +76,9 @@ def test_folds_follow_from_the_areas_of_the_patch_file(
     assert (config.split.k, config.split.k_train, config.split.step) == folds
     made = Folds.make(file, SplitConfig())
     count = len(made.training_patches(made.splits[0].train))
-    assert f"16000 patches are seen, here {min(200, -(-16000 // count))}." in (tmp_path / "config.yaml").read_text()
+    assert f"8000 patches are seen, here {min(200, -(-8000 // count))}." in (tmp_path / "config.yaml").read_text()
     said = ended(0, "train", "config.yaml", "--dry-run").out
-    assert f"# training, {min(200, -(-16000 // count))} epochs " in said
+    assert f"# training, {min(200, -(-8000 // count))} epochs " in said
 
 
 def test_the_network_follows_from_the_patch_file(ended: Ended, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ _COMMENTS = {
     "split.area_size": "Side of an area in pixels. null: the larger of 64 pixels and two patches.",
     "split.path": "The folds file. The one that lies beside the patch file was made for other settings.",
     "trainer.run_name": "The name of the run folder, in the folder results.",
-    "trainer.epochs": "Passes over the training patches. null: so many that 16000 patches are seen{epochs}.",
+    "trainer.epochs": "Passes over the training patches. null: so many that 8000 patches are seen{epochs}.",
     "trainer.batch_size": "Patches per step. Lower it where memory runs out.",
     "trainer.model": "The network. More features: slower, and for larger maps. A patch must be a multiple of "
     "2**depth pixels, and larger. normalization: log for column density; robust for maps with negative values, bright "

@@ -20,7 +20,7 @@ def plan_out_of_fold(config: RunConfig, folds: Folds) -> OutOfFoldConfig:
 
     They are a quarter of a window and eight orientations; where that would take longer than the training, half a window
     and eight orientations; where that would too, half a window and one orientation. A shorter training counts
-    as the default: 16000 patches per split.
+    as the default: 8000 patches per split.
 
     Parameters
     ----------

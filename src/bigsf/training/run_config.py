@@ -38,7 +38,7 @@ class TrainerConfig(Config):
     """Seed of the weights, the order of patches, the augmentations and dropout."""
 
     epochs: PositiveInt | None = aliased(None, "epochs", "epoch")
-    """Passes over the training patches. null: so many that 16000 patches are seen, but at least 4 and at most 200."""
+    """Passes over the training patches. null: so many that 8000 patches are seen, but at least 4 and at most 200."""
 
     batch_size: PositiveInt = 16
     """Patches per step, over all processes."""
