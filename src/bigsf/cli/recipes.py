@@ -58,7 +58,7 @@ _CHANGES: dict[RecipeName, Settings] = {
             "run_name": "transfer",
             "start_from": "higal-small",
             "epochs": 2,
-            "optimizer": {"lr": 0.003},
+            "optimizer": {"type": "adamw", "lr": 0.001},
         },
     },
 }
