@@ -23,8 +23,8 @@ class Muon(torch.optim.AdamW):
     weights (Liu et al. 2025, arXiv 2502.16982). Biases, norms, and layers from or to one feature map take the steps of
     AdamW.
 
-    `torch.optim.Muon` takes no weights of convolutions. Where gradients differ by rounding, e.g. between one process and
-    several, steps in bf16 differ in their third digit.
+    `torch.optim.Muon` takes no weights of convolutions. Where gradients differ by rounding, e.g. between one process
+    and several, steps in bf16 differ in their third digit.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def is_matrix(parameter: Tensor) -> bool:
 def orthogonalized(matrix: Tensor) -> Tensor:
     """Return a matrix with nearly equal singular values, by five Newton-Schulz steps.
 
-    Values above a hundredth of the norm of the matrix become 0.6 to 1.3; smaller ones at most 480 times their part of the
-    norm. It is computed in bf16 where the device multiplies it in hardware.
+    Values above a hundredth of the norm of the matrix become 0.6 to 1.3; smaller ones at most 480 times their part of
+    the norm. It is computed in bf16 where the device multiplies it in hardware.
     """
     a, b, c = _COEFFICIENTS
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
