@@ -195,7 +195,7 @@ def _restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             raise ValueError(f"the learning rate is {group['lr']!r}")
     names = _state_names(optimizer)
     for parameter, state in optimizer.state.items():
-        if missing := ", ".join(names[parameter] - state.keys()):
+        if missing := ", ".join(sorted(names[parameter] - state.keys())):
             raise ValueError(f"{missing} is missing")
         for name, value in state.items():
             if value is None and isinstance(optimizer, torch.optim.SGD):  # its momentum before its first step

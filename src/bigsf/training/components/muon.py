@@ -23,8 +23,9 @@ class Muon(torch.optim.AdamW):
     weights (Liu et al. 2025, arXiv 2502.16982). Biases, norms, and layers from or to one feature map take the steps of
     AdamW.
 
-    `torch.optim.Muon` takes no weights of convolutions. Where gradients differ by rounding, e.g. between one process
-    and several, steps in bf16 differ in their third digit.
+    `torch.optim.Muon` takes no weights of convolutions. The singular values are made equal in bf16 where the device
+    multiplies it in hardware, whatever `trainer.precision` is. Where gradients differ by rounding, e.g. between one
+    process and several, steps therefore differ in their third digit. All processes should run on machines of one kind.
 
     Parameters
     ----------
@@ -73,10 +74,11 @@ class Muon(torch.optim.AdamW):
             state["exp_avg"] = torch.zeros_like(parameter)
         state["step"] += 1
         mean = state["exp_avg"].lerp_(gradient, 1 - group["momentum"])
-        ahead = gradient.lerp(mean, group["momentum"]).flatten(1)  # Nesterov's momentum
-        length = _AS_ADAM * max(ahead.shape) ** 0.5
+        ahead = gradient.lerp(mean, group["momentum"]).movedim(1, -1)  # Nesterov's momentum, in the order of the memory
+        matrix = ahead.flatten(1)
+        length = _AS_ADAM * max(matrix.shape) ** 0.5
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(orthogonalized(ahead).view_as(parameter), alpha=-group["lr"] * length)
+        parameter.add_(orthogonalized(matrix).view_as(ahead).movedim(-1, 1), alpha=-group["lr"] * length)
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -87,8 +89,8 @@ def is_matrix(parameter: Tensor) -> bool:
 def orthogonalized(matrix: Tensor) -> Tensor:
     """Return a matrix with nearly equal singular values, by five Newton-Schulz steps.
 
-    Values above a hundredth of the norm of the matrix become 0.6 to 1.3; smaller ones at most 480 times their part of
-    the norm. It is computed in bf16 where the device multiplies it in hardware.
+    A singular value above a hundredth of the norm of the matrix becomes 0.6 to 1.3. A smaller one, as a part of the
+    norm, is multiplied by at most 485. It is computed in bf16 where the device multiplies it in hardware.
     """
     a, b, c = _COEFFICIENTS
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

@@ -49,7 +49,10 @@ class AdamWConfig(OptimizerComponent, builds=torch.optim.AdamW):
 
 
 class MuonConfig(OptimizerComponent, builds=Muon):
-    """Muon (Jordan et al. 2024) for the weights of convolutions, AdamW for the rest: it learns more from each patch."""
+    """Muon (Jordan et al. 2024) for the weights of convolutions, AdamW for the rest.
+
+    A network needs about half as many patches as with AdamW alone. A step takes up to 1.5 times as long.
+    """
 
     type: Literal["muon"]
 
