@@ -42,7 +42,7 @@ def slide(source: Path, output: Path, size: int) -> None:
 
 
 def trained(folder: Path, name: str, planes: dict[str, Path], normalization: str, epochs: int) -> KFold:
-    """Train a 4-fold on a map, with the recipe of the README."""
+    """Train a 4-fold on a map, with a former default recipe."""
     path = folder / f"{name}.h5"
     preprocess(PreprocessConfig.from_dict({**planes, "patch_size": 64, "stride": 8}), path)
     trainer = {

@@ -1,13 +1,13 @@
 """How complete and how pure are the filaments of a k-fold and of other methods, on simulated maps with a ground truth?
 
     python tests/benchmarks/science.py --skies 1 2 3 --higal ../shared/data/train
-    python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=4"
+    python tests/benchmarks/science.py --skies 1 --no-papers --recipe "examples/kfold_higal.yaml trainer.epochs=1"
     python tests/benchmarks/science.py --skies 101 102 103 --higal ../shared/data/train --seeds
 
 The last command scores the other methods alone.
 
 The simulated maps have the fixed default recipe of the simulator. Seeds 1 to 3 are for tuning, and 101 to 103 for
-numbers that are published. A k-fold on 768 x 384 pixels takes about six minutes on one core. With split.step=4 it
+numbers that are published. A k-fold on 768 x 384 pixels takes about seven minutes on one core. With split.step=4 it
 predicts half of the map in half the time.
 
 A recipe is a YAML file and settings. The settings patch_size and stride (64 and 8) go to `bigsf preprocess`. `--set`

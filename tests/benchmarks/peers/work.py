@@ -17,7 +17,7 @@ from bigsf.training.run import TrainingRun
 from bigsf.training.run_config import RunConfig
 
 PEAK_RATE = 3e-3
-"""The highest learning rate of the one cycle, as in BigSF's recipe."""
+"""The highest learning rate of the one cycle, as in BigSF's recipe with AdamW."""
 
 
 @dataclass(frozen=True)
