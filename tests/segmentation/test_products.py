@@ -384,6 +384,7 @@ def test_pixels_masked_as_missing_are_no_background(segmented: Segmented, other_
 
 
 @pytest.mark.filterwarnings("ignore:other.fits, binned by 2, is unlike:bigsf.errors.BigsfWarning")
+@pytest.mark.filterwarnings("ignore:No pixel of other.fits reaches the threshold:bigsf.errors.BigsfWarning")
 def test_scale_is_the_factor_of_binning_that_the_probability_was_taken_from(
     segmented: Segmented, other_map: Path, trained_kfold: Path
 ) -> None:

@@ -100,8 +100,8 @@ def test_border_and_spots_are_left_out_of_the_mask_by_default(
     image[44:64, 60:110] = 0  # a gap, whose upper rim is raised
     image[42:44, 62:108] *= 4
     fits.PrimaryHDU(image, header).writeto(tmp_path / "gap.fits")
-    _, every = segmented(tmp_path / "gap.fits", name="every.fits", blank=0, threshold=0.5, border=0, min_skeleton=1)
-    report, out = segmented(tmp_path / "gap.fits", blank=0, threshold=0.5, products="mask,catalog,skeleton")
+    _, every = segmented(tmp_path / "gap.fits", name="every.fits", blank=0, threshold=0.65, border=0, min_skeleton=1)
+    report, out = segmented(tmp_path / "gap.fits", blank=0, threshold=0.65, products="mask,catalog,skeleton")
     valid, marked = np.isfinite(out["PRIMARY"]), every["MASK"] > 0
     np.testing.assert_array_equal(out["MASK"], Cleaning(min_skeleton=5, border=3)(marked, valid=valid))
     assert marked[42:44, 64:106].mean() > 0.5

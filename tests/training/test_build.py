@@ -19,7 +19,7 @@ from conftest import Settings, Sky, write_patch_file
 from runs import rows
 
 
-@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 160), (101, 159), (150, 107)])
+@pytest.mark.parametrize(("samples", "epochs"), [(16, 200), (100, 80), (101, 80), (150, 54)])
 def test_epochs_are_sized_by_the_data_and_recorded(settings: Settings, samples: int, epochs: int) -> None:
     run = settings(epochs=None)
     run["data"]["samples_per_epoch"] = samples
