@@ -264,7 +264,7 @@ def test_folds_that_are_never_tested_are_nan(kfold_of: Callable[..., KFold]) -> 
 
 
 def test_several_models_of_a_pixel_are_averaged(kfold_of: Callable[..., KFold]) -> None:
-    kfold = kfold_of({"k_train": 1})
+    kfold = kfold_of({"k_train": 1}, optimizer={"type": "adam", "lr": 0.01})  # its models differ after one epoch
     kfold.run()
     out, each = planes(kfold.path), predicted_by_each(kfold.path, kfold.patch_file)
     number = kfold.folds.rows(0, kfold.patch_file.shape[0])
@@ -273,7 +273,7 @@ def test_several_models_of_a_pixel_are_averaged(kfold_of: Callable[..., KFold]) 
     votes = each.transpose(1, 2, 0)[may.transpose(1, 2, 0)].reshape(*number.shape, 2)
     np.testing.assert_allclose(out["PRIMARY"], votes.mean(axis=-1), atol=1e-6)
     np.testing.assert_allclose(out["STD"], votes.std(axis=-1), atol=1e-6)
-    assert np.nanmax(out["STD"]) > 1e-3, "far above the tolerance"
+    assert np.nanmax(out["STD"]) > 0.01
 
 
 def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[..., KFold]) -> None:
