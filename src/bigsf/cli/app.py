@@ -20,6 +20,7 @@ from bigsf.cli.segment import segment
 from bigsf.cli.split import split
 from bigsf.cli.train import train
 from bigsf.errors import OUT_OF_MEMORY, BigsfError, InterruptedRunError, UsageError, out_of_memory
+from bigsf.models.freed_memory import keep_freed_memory
 from bigsf.option_names import on_command_line
 from bigsf.version import __version__
 
@@ -95,6 +96,7 @@ _add(info, "`bigsf info results/experiment_1` or, to compare, `bigsf info result
 def run() -> None:
     """Run the command; print an error that the user can mend as one message, and exit with the code of its kind."""
     console.replace_bad_streams()
+    keep_freed_memory()
     try:
         app()
     except InterruptedRunError:
