@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigsf.training.components.losses import AnyLossConfig, BCEConfig, LossSum
+from bigsf.training.components.losses import AnyLossConfig, BCEConfig, LossSum, SkeletonRecallConfig
 from conftest import own_members
 
 LOSSES = own_members(AnyLossConfig)
@@ -109,3 +109,15 @@ def test_bce_by_hand() -> None:
     assert float(result.total) == pytest.approx(math.log(2) + 0.5 * math.log(4))
     assert float(result.weight) == 1.5
     assert float(result.mean()) == pytest.approx(4 / 3 * math.log(2))
+
+
+@pytest.mark.parametrize(("found", "recall"), [((14, 17), 1), ((12, 14), 0), ((14, 15), 1 / 3)])
+def test_skeleton_recall_counts_the_three_pixels_about_the_middle(found: tuple[int, int], recall: float) -> None:
+    target = torch.zeros(1, 1, 32, 400)
+    target[..., 12:19, :] = 1  # a bar of seven pixels, whose middle row is 15
+    logits = torch.full_like(target, -50)
+    logits[..., slice(*found), :] = 50
+    result = SkeletonRecallConfig(type="skeleton_recall", recall_weight=1).build()(
+        logits, target, torch.ones_like(target)
+    )
+    assert float(result.mean()) == pytest.approx(1 - recall, abs=0.01)

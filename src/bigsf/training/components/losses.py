@@ -2,8 +2,8 @@
 
 A loss returns a sum and the sum of the weights; their ratio is the loss. Both sums add over batches and processes. For
 losses that are sums over pixels (bce, focal), the loss of a set is therefore the same however it is divided into
-batches. Overlap losses (dice, tversky, cldice) compare whole batches, so that it is only nearly the same. A batch
-without labelled pixels has sum 0 and weight 0, and thus no effect.
+batches. Losses of overlaps and skeletons (dice, tversky, cldice, skeleton_recall) compare whole batches, so that it is
+only nearly the same. A batch without labelled pixels has sum 0 and weight 0, and thus no effect.
 """
 
 from functools import partial
@@ -108,6 +108,23 @@ class CenterlineDice(Loss):
         return _of_batch(1 - 2 * precision * sensitivity / (precision + sensitivity), weight)
 
 
+class SkeletonRecall(Loss):
+    """1 - the found part of the skeletons of the target, each 3 pixels wide (Kirchhoff et al. 2024, arXiv 2404.03010).
+
+    Each piece of a skeleton counts alike, in a wide structure and in a thin one.
+    """
+
+    def __init__(self, iterations: int) -> None:
+        self.iterations = iterations
+
+    @override
+    def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
+        truth = target * (weight > 0)
+        line = weight * truth * F.max_pool2d(soft_skeleton(truth, self.iterations), 3, stride=1, padding=1)
+        found = (line * logits.sigmoid()).sum()
+        return _of_batch(1 - (found + _SMOOTH) / (line.sum() + _SMOOTH), weight)
+
+
 class Mixed(Loss):
     """The weighted mean of two losses of the same pixels."""
 
@@ -132,6 +149,13 @@ class CLDice(Mixed):
 
     def __init__(self, cldice_weight: float = 0.5, iterations: int = 5) -> None:
         super().__init__(Tversky(), CenterlineDice(iterations), cldice_weight)
+
+
+class BCESkeletonRecall(Mixed):
+    """The weighted mean of BCE and skeleton recall."""
+
+    def __init__(self, recall_weight: float = 0.2, iterations: int = 5) -> None:
+        super().__init__(BCE(), SkeletonRecall(iterations), recall_weight)
 
 
 def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
@@ -224,13 +248,32 @@ class CLDiceConfig(LossConfig, builds=CLDice):
     """Steps of the soft skeleton: half the width in pixels of the widest structure."""
 
 
+class SkeletonRecallConfig(LossConfig, builds=BCESkeletonRecall):
+    """The weighted mean of bce and skeleton recall, the found part of the target's skeletons: it keeps lines whole."""
+
+    type: Literal["skeleton_recall"]
+
+    recall_weight: float = Field(default=0.2, ge=0, le=1)
+    """Share of skeleton recall; the rest is bce."""
+
+    iterations: PositiveInt = 5
+    """Steps of the soft skeleton: half the width in pixels of the widest structure."""
+
+
 class CustomLossConfig(LossConfig, CustomConfig[Loss]):
     """A `Loss` of your own: the target is called with `kwargs` and returns it."""
 
 
 AnyLossConfig = Annotated[
     Annotated[
-        BCEConfig | DiceLossConfig | BCEDiceConfig | FocalConfig | TverskyConfig | CLDiceConfig | CustomLossConfig,
+        BCEConfig
+        | DiceLossConfig
+        | BCEDiceConfig
+        | FocalConfig
+        | TverskyConfig
+        | CLDiceConfig
+        | SkeletonRecallConfig
+        | CustomLossConfig,
         Field(discriminator="type"),
     ],
     ignore_tag_case,
