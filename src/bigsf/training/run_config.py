@@ -16,7 +16,7 @@ from bigsf.models.unet import UNetConfig
 from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
 from bigsf.training.components.early_stopping import EarlyStoppingConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
-from bigsf.training.components.losses import AnyLossConfig, BCEConfig
+from bigsf.training.components.losses import AnyLossConfig, SkeletonRecallConfig
 from bigsf.training.components.optimizers import MuonConfig, OptimizerConfig
 from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
 from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
@@ -74,7 +74,7 @@ class TrainerConfig(Config):
     model: Annotated[ModelConfig, default_tag("unet")] = UNetConfig()
     """The network and the normalization in front of it."""
 
-    loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
+    loss: Annotated[AnyLossConfig, default_tag("skeleton_recall")] = SkeletonRecallConfig()
     """The loss that training minimises."""
 
     optimizer: Annotated[OptimizerConfig, default_tag("muon")] = MuonConfig(type="muon")

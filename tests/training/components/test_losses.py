@@ -105,7 +105,9 @@ def test_unlabelled_pixels_cost_less_the_less_they_weigh(config: AnyLossConfig) 
 
 def test_bce_by_hand() -> None:
     logits = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)
-    result = BCEConfig().build()(logits, torch.tensor([1.0, 0.0]).reshape(logits.shape), torch.tensor([[[[1.0, 0.5]]]]))
+    result = BCEConfig(type="bce").build()(
+        logits, torch.tensor([1.0, 0.0]).reshape(logits.shape), torch.tensor([[[[1.0, 0.5]]]])
+    )
     assert float(result.total) == pytest.approx(math.log(2) + 0.5 * math.log(4))
     assert float(result.weight) == 1.5
     assert float(result.mean()) == pytest.approx(4 / 3 * math.log(2))

@@ -154,7 +154,7 @@ class CLDice(Mixed):
 class BCESkeletonRecall(Mixed):
     """The weighted mean of BCE and skeleton recall."""
 
-    def __init__(self, recall_weight: float = 0.2, iterations: int = 5) -> None:
+    def __init__(self, recall_weight: float = 0.4, iterations: int = 5) -> None:
         super().__init__(BCE(), SkeletonRecall(iterations), recall_weight)
 
 
@@ -197,7 +197,7 @@ class LossConfig(Component[Loss]):
 class BCEConfig(LossConfig, builds=BCE):
     """Binary cross-entropy of each pixel."""
 
-    type: Literal["bce"] = "bce"
+    type: Literal["bce"]
 
 
 class FocalConfig(LossConfig, builds=Focal):
@@ -251,9 +251,9 @@ class CLDiceConfig(LossConfig, builds=CLDice):
 class SkeletonRecallConfig(LossConfig, builds=BCESkeletonRecall):
     """The weighted mean of bce and skeleton recall, the found part of the target's skeletons: it keeps lines whole."""
 
-    type: Literal["skeleton_recall"]
+    type: Literal["skeleton_recall"] = "skeleton_recall"
 
-    recall_weight: float = Field(default=0.2, ge=0, le=1)
+    recall_weight: float = Field(default=0.4, ge=0, le=1)
     """Share of skeleton recall; the rest is bce."""
 
     iterations: PositiveInt = 5
