@@ -12,6 +12,7 @@ import torch
 import yaml
 from astropy.io import fits
 
+from bigsf.cli import app
 from bigsf.training.snapshot import Snapshot
 from conftest import Run, Sky
 from programs import run_program
@@ -79,6 +80,15 @@ def test_help_lists_the_commands_in_the_order_of_the_data_flow(succeeded: Callab
 
 def test_version(succeeded: Callable[..., str]) -> None:
     assert succeeded("--version").startswith("bigsf 0.")
+
+
+def test_each_command_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(app, "keep_freed_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr(sys, "argv", ["bigsf", "--version"])
+    with pytest.raises(SystemExit):
+        app.run()
+    assert calls == ["kept"]
 
 
 def test_the_six_commands_end_to_end(

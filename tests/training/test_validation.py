@@ -43,7 +43,7 @@ def evaluated(folds: Folds) -> Callable[..., Evaluation]:
         metrics = TrainerConfig.from_dict({"metrics": kinds}).metrics
         built = {metric_name(metric): metric.build() for metric in metrics}
         predictor = SlidingWindowPredictor([PIXELWISE], 16, batch_size=batch_size)
-        loss = BCEConfig(type="bce").build()
+        loss = BCEConfig().build()
         validator = Validator(predictor, folds, built, loss, unlabelled_weight, chunk_columns=chunk_columns)
         return validator.evaluate(which)
 

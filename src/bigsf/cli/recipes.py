@@ -23,7 +23,7 @@ _DEFAULT: Settings = {
         "epochs": None,
         "batch_size": 16,
         "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "log"}},
-        "loss": {"type": "skeleton_recall", "unlabelled_weight": 0.3},
+        "loss": {"type": "bce", "unlabelled_weight": 0.3},
         "optimizer": {"type": "muon", "lr": 0.01},
         "augmentations": [*_TURNED, {"type": "filaments"}],
     },
@@ -34,7 +34,7 @@ _CHANGES: dict[RecipeName, Settings] = {
     "default": {},
     "catalogue": {
         "split": {"k": 10, "k_train": 7, "step": 2},
-        "trainer": {"run_name": "catalogue", "epochs": 2, "loss": {"type": "bce"}, "augmentations": _TURNED},
+        "trainer": {"run_name": "catalogue", "epochs": 2, "augmentations": _TURNED},
         "out_of_fold": {"stride": 16, "tta": True},
     },
     "papers": {
@@ -45,7 +45,7 @@ _CHANGES: dict[RecipeName, Settings] = {
             "epochs": 10,
             "batch_size": 64,
             "model": {"normalization": {"type": "minmax"}},
-            "loss": {"type": "bce", "unlabelled_weight": 0.0},
+            "loss": {"unlabelled_weight": 0.0},
             "optimizer": {"type": "adam", "lr": 0.001},
             "scheduler": {"type": "multistep", "milestones": [5, 8], "gamma": 0.1},
             "best_by": "val_loss",

@@ -9,12 +9,11 @@ _LARGEST_BYTES = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep 128 MB of freed memory for this process, in blocks of up to 32 MB.
+    """Let the C library keep up to 128 MB of memory at the end of its heap when arrays are freed.
 
-    The outputs of a layer take many megabytes. By default glibc gives many of them back to the system when they are
-    freed, and the next batch gets them page by page, which takes up to an eighth of the time of a prediction in fp32.
-    Larger arrays, such as the planes of a map, are given back at once, as by default. It does nothing where the C
-    library is not glibc.
+    The outputs of a layer take many megabytes. By default glibc often gives this memory back to the system, and the
+    next batch gets it page by page, which takes a tenth of the time of a prediction on a CPU. Arrays of more than
+    32 MB, such as the planes of a map, are given back at once. It does nothing where the C library is not glibc.
 
     Examples
     --------

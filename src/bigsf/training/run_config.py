@@ -16,7 +16,7 @@ from bigsf.models.unet import UNetConfig
 from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
 from bigsf.training.components.early_stopping import EarlyStoppingConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
-from bigsf.training.components.losses import AnyLossConfig, SkeletonRecallConfig
+from bigsf.training.components.losses import AnyLossConfig, BCEConfig
 from bigsf.training.components.optimizers import MuonConfig, OptimizerConfig
 from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
 from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
@@ -44,7 +44,8 @@ class TrainerConfig(Config):
     """Patches per step, over all processes."""
 
     accumulate: PositiveInt = 1
-    """Parts of a batch that are computed one after the other, to save memory. With batch norm the result changes."""
+    """Parts of a batch that are computed one after the other, to save memory. With batch norm, and with losses that
+    compare whole batches (all but bce and focal), the result changes."""
 
     clip_gradient: PositiveFloat | None = None
     """Largest norm of the gradient; a larger gradient is scaled down to it. null: no limit."""
@@ -74,7 +75,7 @@ class TrainerConfig(Config):
     model: Annotated[ModelConfig, default_tag("unet")] = UNetConfig()
     """The network and the normalization in front of it."""
 
-    loss: Annotated[AnyLossConfig, default_tag("skeleton_recall")] = SkeletonRecallConfig()
+    loss: Annotated[AnyLossConfig, default_tag("bce")] = BCEConfig()
     """The loss that training minimises."""
 
     optimizer: Annotated[OptimizerConfig, default_tag("muon")] = MuonConfig(type="muon")

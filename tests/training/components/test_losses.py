@@ -105,21 +105,33 @@ def test_unlabelled_pixels_cost_less_the_less_they_weigh(config: AnyLossConfig) 
 
 def test_bce_by_hand() -> None:
     logits = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)
-    result = BCEConfig(type="bce").build()(
-        logits, torch.tensor([1.0, 0.0]).reshape(logits.shape), torch.tensor([[[[1.0, 0.5]]]])
-    )
+    result = BCEConfig().build()(logits, torch.tensor([1.0, 0.0]).reshape(logits.shape), torch.tensor([[[[1.0, 0.5]]]]))
     assert float(result.total) == pytest.approx(math.log(2) + 0.5 * math.log(4))
     assert float(result.weight) == 1.5
     assert float(result.mean()) == pytest.approx(4 / 3 * math.log(2))
 
 
-@pytest.mark.parametrize(("found", "recall"), [((14, 17), 1), ((12, 14), 0), ((14, 15), 1 / 3)])
-def test_skeleton_recall_counts_the_three_pixels_about_the_middle(found: tuple[int, int], recall: float) -> None:
-    target = torch.zeros(1, 1, 32, 400)
-    target[..., 12:19, :] = 1  # a bar of seven pixels, whose middle row is 15
+@pytest.mark.parametrize(
+    ("width", "found", "recall"),
+    [
+        (7, (14, 17), 1),  # the middle of the bar is row 15
+        (7, (12, 14), 0),
+        (7, (14, 15), 1 / 3),
+        (1, (12, 13), 1),  # nothing beside the target counts
+        (16, (19, 21), 1 / 2),  # two rows in the middle, and one on either side
+    ],
+)
+def test_skeleton_recall_counts_the_pixels_about_the_middle(width: int, found: tuple[int, int], recall: float) -> None:
+    target = torch.zeros(1, 1, 64, 400)
+    target[..., 12 : 12 + width, :] = 1
     logits = torch.full_like(target, -50)
     logits[..., slice(*found), :] = 50
-    result = SkeletonRecallConfig(type="skeleton_recall", recall_weight=1).build()(
-        logits, target, torch.ones_like(target)
-    )
+    config = SkeletonRecallConfig(type="skeleton_recall", recall_weight=1)
+    result = config.build()(logits, target, torch.ones_like(target))
     assert float(result.mean()) == pytest.approx(1 - recall, abs=0.01)
+
+
+def test_skeleton_recall_of_a_patch_that_is_all_target() -> None:
+    target = torch.ones(1, 1, 8, 8)
+    loss = SkeletonRecallConfig(type="skeleton_recall").build()
+    assert 0 <= float(loss(torch.full_like(target, 50), target, target).mean()) < 1e-3
