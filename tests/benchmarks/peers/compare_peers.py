@@ -62,11 +62,10 @@ def map_of_tool(tool: str, sky: Sky, settings: Sequence[str], seed: int) -> tupl
 
 def compare(sky: Sky, tools: Sequence[str], settings: Sequence[str], seeds: Sequence[int]) -> dict[str, list[Scores]]:
     """Return the scores of BigSF and of each tool, one for each seed."""
-    maps = {}
+    maps = {"BigSF": [_of_bigsf(sky, settings, seed) for seed in seeds]}
     for tool in tools:
         maps[tool] = [map_of_tool(tool, sky, settings, seed) for seed in seeds]
         print(f"{sky.folder.name}: {tool} is done", flush=True)
-    maps["BigSF"] = [_of_bigsf(sky, settings, seed) for seed in seeds]
     scored = np.logical_and.reduce([np.isfinite(found) for several in maps.values() for found, _ in several])
     return {
         tool: [{**scores_of(found, sky, scored), "CPU seconds": seconds} for found, seconds in several]
