@@ -112,9 +112,9 @@ class CenterlineDice(Loss):
 class SkeletonRecall(Loss):
     """1 - recall of the target's skeletons in a whole batch (after Kirchhoff et al. 2024, arXiv 2404.03010).
 
-    A skeleton is widened by one pixel on each side, within the target, so that a wide structure counts no more than a
-    narrow one of the same length. Here it is morphological (Lantuéjoul 1978); in the paper, it is thinned and widened
-    by two pixels.
+    A skeleton is widened by one pixel on each side, within the target, so that a wide structure counts hardly more
+    than a narrow one of the same length. Here it is morphological (Lantuéjoul 1978); in the paper, it is thinned and
+    widened by two pixels.
     """
 
     @override
@@ -258,7 +258,7 @@ class CLDiceConfig(LossConfig, builds=CLDice):
 
 
 class SkeletonRecallConfig(LossConfig, builds=BCESkeletonRecall):
-    """The weighted mean of bce and 1 - recall of the target's skeletons: models find more of the faint filaments."""
+    """The weighted mean of bce and 1 - recall of the target's skeletons, in which wide structures count hardly more."""
 
     type: Literal["skeleton_recall"]
 
