@@ -1,7 +1,10 @@
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +123,48 @@ def test_a_signal_that_is_swallowed_stops_what_never_asks() -> None:
     with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM\.$"):
         work()
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+STOPPED_WHILE_IT_LOADS = """
+import signal
+signal.raise_signal(signal.SIGTERM)
+for _ in range(3_000_000):  # longer than it takes until the stop is raised again
+    pass
+loaded = True
+"""
+RUNS_WHILE_IT_LOADS = """
+import signal
+from bigsf.interrupts import stopping
+with stopping():
+    signal.raise_signal(signal.SIGTERM)
+    raise AssertionError("the signal did not stop the work")
+"""
+
+
+def test_a_signal_that_comes_while_a_module_loads_stops_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stopped_while_it_loads.py").write_text(STOPPED_WHILE_IT_LOADS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work() -> None:
+        with stopping():
+            assert import_module("stopped_while_it_loads").loaded
+            while True:
+                pass
+
+    with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM\.$"):
+        work()
+    assert sys.modules.pop("stopped_while_it_loads").loaded
+
+
+def test_a_script_that_runs_while_it_is_imported_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs_while_it_loads.py").write_text(RUNS_WHILE_IT_LOADS)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM\.$"):
+        import_module("runs_while_it_loads")
 
 
 def test_a_signal_that_comes_while_an_error_is_handled_stops_what_follows() -> None:

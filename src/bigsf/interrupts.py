@@ -42,7 +42,10 @@ class Interrupted(BaseException):
 
 
 _pending: Stop | None = None
-"""The stop that was raised as `Interrupted` and is not handled yet: a module that loads may swallow any exception."""
+"""The stop that was raised as `Interrupted` and is not handled yet: other code may swallow any exception."""
+
+_imports_outside = 0
+"""Frames of the import system that called the work which is stopped: a script may run while it is imported."""
 
 _REPEAT_S = 0.02
 """CPU time after which a stop that is still pending is raised again."""
@@ -77,10 +80,11 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
     InterruptedRunError
         Once the work was stopped, with everything in it cleaned up.
     """
-    global _pending
+    global _pending, _imports_outside
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before, _imports_outside = _imports_outside, _imports(sys._getframe())
     try:
         with _repeated(), _caught(_raise), _alarm(time_limit_s):
             check()
@@ -90,7 +94,7 @@ def stopping(time_limit_s: float | None = None, go_on: str = "") -> Iterator[Non
         stop = interrupted.stop
         raise InterruptedRunError(f"Stopped by {stop.by}.{go_on and ' '}{go_on}", stop.exit_code) from None
     finally:
-        _pending = None
+        _pending, _imports_outside = None, before
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -101,13 +105,25 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _raise_pending(number: int, frame: FrameType | None) -> None:
-    """Raise the pending stop, unless an error is being handled or a module is just being looked for."""
+    """Raise the pending stop, unless an error is being handled or a module is loading.
+
+    An error ends the work already: its cleaning up is not disturbed. The import system swallows exceptions, and one
+    that reaches a compiled module while it starts ends the process.
+    """
     if _pending is None:  # the training has taken it over
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         return
-    importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")  # it swallows exceptions
-    if sys.exception() is None and not importing:  # an error ends the work already: its cleaning up is not disturbed
+    if sys.exception() is None and _imports(frame) == _imports_outside:
         check()
+
+
+def _imports(frame: FrameType | None) -> int:
+    """Return how many frames of the import system are among a frame and its callers."""
+    n = 0
+    while frame is not None:
+        n += frame.f_code.co_filename.startswith("<frozen importlib")
+        frame = frame.f_back
+    return n
 
 
 @contextmanager
