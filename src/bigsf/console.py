@@ -1,9 +1,9 @@
 """Terminal output: results on stdout, progress, warnings and errors on stderr; without a terminal, plain lines.
 
-As a library BigSF prints the progress of long work alone, which `show_progress` turns off: it returns values, raises
-errors, issues warnings and logs to the logger "bigsf". The command line calls `configure_output` first, which turns
-printing on. What cannot be printed ends no work, and what
-comes from files cannot command the terminal.
+Imported as a library, BigSF prints only the progress of long work, which `show_progress` turns off; it returns values,
+raises errors, issues warnings and logs to the logger "bigsf". The command line calls `configure_output` first, which
+turns printing on. A stream that cannot be written to ends no work. Control characters from files are not passed on to
+the terminal.
 """
 
 import logging

@@ -12,7 +12,7 @@ from bigsf.evaluation.summary import outputs_of
 from bigsf.training.kfold_plan import count_windows
 from bigsf.training.trainer import Trainer
 from command_processes import write_yaml
-from conftest import Ended, Settings
+from conftest import Ended, Settings, Sky
 
 
 def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +69,9 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     assert f"Would write {trained_kfold}: {', '.join(outputs_of('png'))}." in said
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out
+
+
+def test_a_dry_run_of_preprocess_takes_labels_that_are_drawn(sky: Sky, ended: Ended, tmp_path: Path) -> None:
+    (tmp_path / "d.reg").write_text("image\nbox(20,20,9,9,0)\n")
+    said = ended(0, "preprocess", sky.path("image"), "--target", "d.reg", "--patch-size", 16, "--dry-run").out
+    assert "target d.reg (1 rectangle)" in said

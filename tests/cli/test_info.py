@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
 
 from conftest import Ended
 
@@ -83,3 +84,13 @@ def test_a_configuration_says_what_it_is_for(ended: Ended, patch_path: Path, tmp
     said = ended(0, "info", "my.yaml").out
     assert "a configuration of train and kfold" in said
     assert "Next: bigsf train my.yaml --dry-run" in said
+
+
+def test_tables_of_other_tools_are_described_or_refused(ended: Ended, other_map: Path, tmp_path: Path) -> None:
+    columns = [fits.Column(name, "J", array=[1]) for name in "ABC"]
+    with fits.open(other_map) as hdus:
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="PROVENANCE"))
+        hdus.writeto(tmp_path / "theirs.fits")
+    assert "Next: bigsf preprocess theirs.fits" in ended(0, "info", "theirs.fits").out
+    (tmp_path / "table.ecsv").write_text("a,b\n1,2\n")
+    assert "table.ecsv cannot be read as a table (ECSV)" in ended(4, "info", "table.ecsv").err

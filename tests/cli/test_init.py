@@ -154,3 +154,9 @@ def test_a_map_without_a_target_warns(sky: Sky, ended: Ended, tmp_path: Path) ->
     planes = [fits.PrimaryHDU(sky.image, sky.header), fits.ImageHDU(sky.target, name="TARGET")]
     fits.HDUList(planes).writeto(tmp_path / "map.fits", overwrite=True)
     assert ended(0, "init", "--overwrite").err == ""
+
+
+def test_what_bigsf_wrote_beside_the_map_is_no_map(planes: Path, ended: Ended) -> None:
+    for ending in ("_segmented.fits", "_segmented.moc.fits", ".folds.fits"):
+        shutil.copy(planes / "l30_density.fits", planes / f"l30_density{ending}")
+    assert "preprocess 'my data/l30_density.fits'" in ended(0, "init", "my data", "--dry-run").out

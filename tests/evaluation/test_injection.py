@@ -1,10 +1,12 @@
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.ndimage import distance_transform_edt
 
+from bigsf.errors import BigsfWarning
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.injection import (
     Filament,
@@ -14,9 +16,10 @@ from bigsf.evaluation.injection import (
     plummer_profile,
     random_path,
 )
+from bigsf.evaluation.predictions import _most_tiles_to_inject
 from bigsf.maps.tiling import Tile
 from bigsf.patches.patch_file import PatchFile
-from conftest import ArrayMap
+from conftest import ArrayMap, write_patch_file
 
 
 def straight(y: float, contrast: float = 0.5, width_px: float = 4.0) -> Filament:
@@ -164,3 +167,10 @@ def test_a_map_without_room_gets_none(patch_file: PatchFile) -> None:
 def test_filaments_whose_wings_would_be_cut_are_refused() -> None:
     with pytest.raises(ValueError, match="reach beyond the tiles beside their own"):
         InjectedPlanes(ArrayMap(np.ones((1, 200, 200), np.float32)), width_px=(2, 50), profile="plummer")
+
+
+def test_nothing_is_injected_where_a_contrast_makes_no_sense(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).normal(21.5, 0.2, (1, 64, 96)).astype(np.float32)
+    with pytest.warns(BigsfWarning, match="No filaments are injected to measure the completeness, as the values"):
+        assert _most_tiles_to_inject(write_patch_file(tmp_path / "log.h5", image, 16, 8)) == 0
+    assert _most_tiles_to_inject(write_patch_file(tmp_path / "linear.h5", 10 ** (image - 21), 16, 8)) > 0

@@ -131,3 +131,36 @@ def test_there_must_be_labels_and_pixels(folder: Path) -> None:
         scored(folder, np.full((NY, NX), np.nan))
     with pytest.raises(DataError, match="All planes must share one grid"):
         scored(folder, TARGET[:-1])
+
+
+def test_what_marks_missing_data_in_the_image_is_an_answer_in_a_mask(folder: Path) -> None:
+    image = IMAGE.copy()
+    image[:, :5] = 0
+    fits.writeto(folder / "map.fits", image, overwrite=True)
+    row = scored(folder, TARGET, config=MapConfig(blank=0))["whole"]
+    assert row.pixels == NY * (NX - 5)
+    assert row.marked == pytest.approx(480 / (NY * 75))
+
+
+def test_two_maps_of_one_name_are_both_scored(folder: Path) -> None:
+    paths = [folder / name / "found.fits" for name in ("one", "two")]
+    for path, values in zip(paths, (TARGET, line(10, 10, 70)), strict=True):
+        path.parent.mkdir()
+        fits.writeto(path, values)
+    rows = score(paths, folder / "map.fits", folder / "target.fits")
+    assert [row.name for row in rows] == [str(path) for path in paths]
+    assert [row.dice for row in rows] == pytest.approx([1.0, 2 / 3])
+
+
+def test_the_extension_mask_decides_over_a_threshold(folder: Path) -> None:
+    hdus = [fits.PrimaryHDU(np.full((NY, NX), 0.9, np.float32)), fits.ImageHDU(TARGET, name="MASK")]
+    fits.HDUList(hdus).writeto(folder / "segmented.fits")
+    (row,) = score([folder / "segmented.fits"], folder / "map.fits", folder / "target.fits", threshold=0.5)
+    assert row.dice == 1.0
+
+
+def test_where_no_pixel_has_a_label_there_are_no_scores_of_labelled_pixels(folder: Path) -> None:
+    image = np.where((TARGET > 0) | (np.arange(NX) < 5), np.nan, 1).astype(np.float32)
+    fits.writeto(folder / "map.fits", image, overwrite=True)
+    fits.writeto(folder / "background.fits", np.zeros((NY, NX), np.uint8))
+    assert list(scored(folder, TARGET, background=folder / "background.fits")) == ["whole"]

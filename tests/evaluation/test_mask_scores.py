@@ -147,3 +147,12 @@ def test_worst_areas_come_first_and_count_what_is_wrong_there(scored: Scored) ->
     y_edges, x_edges = scored.folds.areas.y_edges, scored.folds.areas.x_edges
     row, column = y_edges.index(areas[0].y[0]), x_edges.index(areas[0].x[0])
     assert areas[0].fold == scored.folds.grid[row, column]
+
+
+def test_a_truth_without_a_structure_has_no_bins(scored: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = np.zeros(scored.folds.patch_file.shape, np.uint8)
+    monkeypatch.setattr(scored.folds.patch_file, "truth", truth)
+    thresholds = {name: {**by_kind, "truth": 0.5} for name, by_kind in scored.thresholds.items()}
+    masks = MaskScores(scored.folds, thresholds, scored.baselines)
+    assert len(masks.edges["local contrast"]) == 0
+    assert len(masks.edges["column density"]) > 0

@@ -64,3 +64,18 @@ def test_a_map_of_another_unit_has_no_masses(unit: str, found: str) -> None:
     mask, image = bar()
     with pytest.raises(DataError, match=rf"The unit \(BUNIT\) of the map is {found}.*need a column density"):
         Filaments(mask).catalog(image, wcs=WCS(galactic_header(60, 40)), unit=unit, distance=1.0)
+
+
+@pytest.mark.parametrize(("distance", "kpc"), [(np.float32(2), 2.0), (np.int64(2), 2.0), (0, np.nan), (-2.0, np.nan)])
+def test_one_distance_is_a_number_above_zero(distance: float, kpc: float) -> None:
+    mask, image = bar()
+    table = Filaments(mask).catalog(image, wcs=WCS(galactic_header(60, 40)), unit="cm-2", distance=distance)
+    np.testing.assert_equal(float(table["distance"][0]), kpc)
+    assert np.isnan(table["mass"][0]) == np.isnan(kpc)
+
+
+def test_missing_pixels_of_a_mask_are_no_filament() -> None:
+    mask, _ = bar()
+    plane = np.where(mask > 0, 1.0, np.nan)
+    plane[0], plane[1] = 0, -1
+    np.testing.assert_array_equal(Filaments(plane).labels, Filaments(mask).labels)

@@ -162,3 +162,9 @@ def test_regions_need_a_sky_and_all_folds() -> None:
         regions({"fold": 1})(full, 3)
     with pytest.raises(ConfigError, match=r"names folds \[1, 2\]; expected each of 1 to 3"):
         regions({"fold": 1, "l": [0, 10]}, {"fold": 2})(on_the_sky([5], [0.5]), 3)
+
+
+@pytest.mark.parametrize("part", [{"l": [10, 10]}, {"b": [1, -1]}, {"b": [1, 1]}])
+def test_a_region_holds_something(part: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="holds nothing"):
+        regions({"fold": 1, **part})

@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from bigsf.errors import DataError
+from bigsf.maps.file_kinds import has_fits_name
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.masks import read_mask
 
@@ -111,3 +112,14 @@ def test_values_that_are_no_identifiers_are_binarised_by_the_option_of_the_messa
         with pytest.raises(DataError, match=rf"0, 1 and identifiers: {odd:g}\. Pass a 'target_threshold'"):
             read_mask(plane, "target", 0, 4)
         np.testing.assert_array_equal(read_mask(plane, "target", 0, 4, threshold=1), MASK)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, True) for name in ("a.fits", "a.FIT", "a.b.fts", "a.fits.gz", "a.fit.bz2", "a.fits.fz", "a.fts.xz")),
+        *((name, False) for name in ("a.h5", "a.gz", "a.fits.zip", "fits", ".fits")),
+    ],
+)
+def test_fits_files_are_known_by_their_names(name: str, expected: bool) -> None:
+    assert has_fits_name(Path(name)) == expected

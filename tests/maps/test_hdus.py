@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.hdus import find_planes, split_hdu
 
@@ -143,3 +143,13 @@ def test_masks_and_channels_are_read_from_the_hdu_that_their_path_names(tmp_path
     path.rename(tmp_path / "all.fits[1]")
     with FitsImage(tmp_path / "all.fits[1]") as image:
         assert (image.hdu, image.path.name) == (0, "all.fits[1]")
+
+
+def test_the_masks_of_a_file_are_found_where_its_path_names_an_hdu(tmp_path: Path) -> None:
+    mask = fits.ImageHDU(np.zeros((4, 5), np.uint8), name="VALID")
+    path = written(tmp_path / "all.fits", mask, primary=np.ones((4, 5), np.float32))
+    with ExitStack() as stack:
+        (plane,), masks = open_planes([Path(f"{path}[0]")], {"valid": None}, stack)
+        assert (plane.hdu, masks["valid"].hdu) == (0, 1)
+    with pytest.raises(UsageError, match=r"all\.fits\[0\] names its HDU, and 'hdu' 0 names one too"):
+        FitsImage(f"{path}[0]", 0)

@@ -3,11 +3,13 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.coordinates import BarycentricMeanEcliptic, SkyCoord, Supergalactic
+from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.wcs import (
     beam_px,
+    binned_wcs,
     celestial_wcs,
     galactic_lb,
     nearest_galactic_lb,
@@ -15,6 +17,7 @@ from bigsf.maps.wcs import (
     read_plane_wcs,
     sky_coordinates,
     sky_period_px,
+    with_matrix,
 )
 from conftest import galactic_header, shared_data
 
@@ -162,3 +165,35 @@ def test_a_beam_is_bmaj_in_pixels(bmaj: Any, expected: float | None) -> None:
     found = beam_px(header, celestial_wcs(header))
     assert found == (expected and pytest.approx(expected))
     assert beam_px(header, None) is None
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        {"CDELT1": -0.01, "CDELT2": 0.02},
+        {"CD1_1": -0.01, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.01},
+        {"CDELT1": -0.01, "CDELT2": 0.01, "PC1_1": 0.8, "PC1_2": -0.6, "PC2_1": 0.6, "PC2_2": 0.8},
+        {"CDELT1": -0.01, "CDELT2": 0.02, "CROTA2": 30.0},
+    ],
+)
+def test_a_binned_wcs_shows_the_middles_of_the_blocks(matrix: dict[str, float]) -> None:
+    header = fits.Header({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "CRVAL1": 30.0, "CRVAL2": 1.0})
+    header.update({"CRPIX1": 17.0, "CRPIX2": 9.5, **matrix})
+    wcs = celestial_wcs(header)
+    assert wcs is not None
+    binned = WCS(binned_wcs(wcs, down=4, across=10).to_header())
+    rows, columns = np.mgrid[:3, :5]
+    there = binned.pixel_to_world(columns, rows)
+    here = wcs.pixel_to_world(10 * columns + 4.5, 4 * rows + 1.5)
+    assert there.separation(here).arcsec.max() < 1e-6
+
+
+def test_two_forms_of_one_matrix_become_one() -> None:
+    cards = {"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CRVAL1": 0.0, "CRVAL2": 0.0, "CRPIX1": 1.0, "CRPIX2": 1.0}
+    forms = {"CDELT1": -0.01, "CDELT2": 0.01}, {"CD1_1": -0.01, "CD2_2": 0.01}
+    one, other = (celestial_wcs(fits.Header({**cards, **form})) for form in forms)
+    assert one is not None
+    assert other is not None
+    assert not one.wcs.compare(other.wcs)
+    one, other = (with_matrix(wcs, wcs.pixel_scale_matrix) for wcs in (one, other))
+    assert one.wcs.compare(other.wcs)

@@ -39,3 +39,17 @@ def test_what_is_not_followed_by_a_norm_stays() -> None:
     network = trained(nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)))
     folded = with_folded_norms(network)
     assert [type(module) for module in folded.children()] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+
+
+class Residual(nn.Sequential):
+    """A block whose norm does not see what the convolution before it returns alone."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self[1](self[0](image) + image)  # type: ignore[no-any-return]
+
+
+def test_a_block_with_a_forward_of_its_own_stays() -> None:
+    network = trained(Residual(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)))
+    image = torch.randn(3, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(with_folded_norms(network)(image), network(image))

@@ -196,3 +196,11 @@ def test_robust_hardly_changes_with_one_odd_pixel(value: float) -> None:
     assert after.abs().max() < 40
     after[0, 0, 20, 30] = before[0, 0, 20, 30]
     torch.testing.assert_close(after, before, rtol=0.01, atol=0.01)
+
+
+def test_asinh_does_not_depend_on_the_unit_where_most_values_are_zero() -> None:
+    values = [0.0, 0.0, 0.0, 1.0, 3.0]
+    results = [normalised(AsinhConfig(type="asinh").build(1), [unit * v for v in values]) for unit in (1, 1e-3, 1e22)]
+    assert results[1] == pytest.approx(results[0], abs=1e-6)
+    assert results[2] == pytest.approx(results[0], abs=1e-6)
+    assert normalised(AsinhConfig(type="asinh").build(1), [0.0, 0.0]) == [0, 0]

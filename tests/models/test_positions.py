@@ -14,7 +14,7 @@ from bigsf.models.positions import (
     border,
     pixel_coordinates,
     position_lookup,
-    warn_if_elsewhere,
+    warn_if_beyond_training,
 )
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -89,13 +89,13 @@ def test_a_map_elsewhere_is_said_with_both_ranges() -> None:
 
     there = centred_on(30, 101)
     encoder.fit(GalacticCoordinates(there)(border((41, 101))))
-    warn_if_elsewhere([model], (41, 51), centred_on(30, 51), "part.fits")
+    warn_if_beyond_training([model], (41, 51), centred_on(30, 51), "part.fits")
     with pytest.warns(
         BigsfWarning,
         match=r"^away\.fits has positions l = 199\.50 to 200\.50 deg, b = -0\.20 to 0\.20 deg; "
         r".* trained on l = 29\.50 to 30\.50 deg, b = -0\.20 to 0\.20 deg\. Positions beyond",
     ):
-        warn_if_elsewhere([model, model], (41, 101), centred_on(200, 101), "away.fits")
+        warn_if_beyond_training([model, model], (41, 101), centred_on(200, 101), "away.fits")
 
 
 def test_pixels_beyond_those_of_the_training_map_are_said() -> None:
@@ -103,8 +103,8 @@ def test_pixels_beyond_those_of_the_training_map_are_said() -> None:
     encoder = next(module for module in model.modules() if isinstance(module, PositionEncoder))
     encoder.fit(pixel_coordinates(border((11, 101))))
     with pytest.warns(BigsfWarning, match=r"y = 0 to 10, x = 0 to 200; .* y = 0 to 10, x = 0 to 100\."):
-        warn_if_elsewhere([model], (11, 201), None, "larger.fits")
-    warn_if_elsewhere([model_with(None)], (11, 201), None, "larger.fits")
+        warn_if_beyond_training([model], (11, 201), None, "larger.fits")
+    warn_if_beyond_training([model_with(None)], (11, 201), None, "larger.fits")
 
 
 def test_longitude_does_not_jump_where_the_map_crosses_zero() -> None:

@@ -120,7 +120,7 @@ def test_table_lists_every_filament_of_the_map(galaxy_path: Path, planes: dict[s
 
 
 def test_a_place_outside_the_simulated_plane() -> None:
-    with pytest.raises(ValueError, match="outside the sky"):
+    with pytest.raises(ValueError, match="outside the simulated plane"):
         Galaxy().tile(100, 0)
 
 

@@ -193,3 +193,25 @@ def test_compiling_without_a_compiler_is_said(settings: Settings, monkeypatch: p
 def test_dry_run_writes_nothing(run_dict: Settings, tmp_path: Path) -> None:
     Trainer.from_config(RunConfig.from_dict(run_dict()), dry_run=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_without_weight_leaves_the_weights_alone(settings: Settings) -> None:
+    trainer = Trainer.from_config(settings(epochs=1, optimizer={"type": "adamw", "lr": 0.1, "weight_decay": 0.5}))
+    step, weights = trainer.step, trainer.run.model.parameters
+    with step:
+        step(0, 0)
+        before = [weight.clone() for weight in weights()]
+        step._weight = lambda batch: torch.zeros_like(batch.target)  # type: ignore[method-assign]
+        step(0, 1)
+        assert all(torch.equal(*pair) for pair in zip(before, weights(), strict=True))
+        del step._weight
+        step(0, 2)
+        assert not all(torch.equal(*pair) for pair in zip(before, weights(), strict=True))
+
+
+def test_keys_of_a_position_that_a_network_of_ones_own_does_not_see_are_refused(settings: Settings) -> None:
+    model = {"type": "custom", "target": "torch.nn:Conv2d", "position": {"type": "sine", "frequencies": 3}}
+    with pytest.raises(ConfigError, match=r"position\.frequencies would do nothing"):
+        RunConfig.from_dict(settings(model=model))
+    model["position"] = {"type": "sine", "coordinates": "pixel"}
+    assert RunConfig.from_dict(settings(model=model)).trainer.model.position is not None

@@ -1,3 +1,4 @@
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from bigsf.folds.folds_file import save_folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.folds.strategies import NaiveStrategyConfig
 from bigsf.metrics import CountRatio, Metric, TorchMetric
+from bigsf.metrics.config import DiceConfig
 from bigsf.metrics.thresholds import Thresholds
+from bigsf.training.build import Parts
 from bigsf.training.checks import directions_of
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.kfold import KFold
@@ -208,3 +211,19 @@ def test_a_kfold_that_does_not_test_every_fold_says_so(settings: Settings, tmp_p
         BigsfWarning, match=r"\(k: 1, for the training of one model\) test 1 of 10 folds: .* remove that"
     ):
         run()
+
+
+@pytest.mark.parametrize("name", ["loss", "whole_dice"])
+def test_a_metric_does_not_take_the_name_of_a_quantity_of_validation(settings: Settings, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"A metric may not be called {name}"):
+        Trainer.from_config(settings(), parts=Parts(metrics={name: DiceConfig(type="dice").build()}), dry_run=True)
+
+
+def test_a_tracker_whose_package_is_missing_is_refused_before_the_run(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=r"pip install 'bigsf\[wandb\]'"):
+            Trainer.from_config(settings(trackers=[{"type": "wandb"}]), dry_run=dry_run).train()
+    assert not list(tmp_path.rglob("config.yaml"))

@@ -38,7 +38,7 @@ from bigsf.training.components.losses import LossSum
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World
 from bigsf.training.launcher import join_world
-from bigsf.training.resume import warn_if_elsewhere
+from bigsf.training.resume import warn_if_other_machine
 from bigsf.training.run_config import RunConfig
 from bigsf.training.sent_array import SentArray
 from bigsf.training.snapshot import Snapshot
@@ -469,7 +469,7 @@ def test_going_on_elsewhere_is_said(config: Path) -> None:
     trainer = Trainer.from_config(config, ["trainer.epochs=1"])
     trainer.train()
     with pytest.warns(UserWarning, match=r"processes 1 there, 2 here\): it goes on, but no longer bit for bit"):
-        warn_if_elsewhere(trainer.run.machine, {**trainer.run.machine, "processes": World(size=2).size})
+        warn_if_other_machine(trainer.run.machine, {**trainer.run.machine, "processes": World(size=2).size})
 
 
 @pytest.mark.parametrize(("code", "requeued"), [(75, True), (0, False), (4, False)])

@@ -3,7 +3,8 @@ import logging
 import pytest
 import torch
 
-from bigsf.training.launcher import join_world
+from bigsf.errors import ConfigError
+from bigsf.training.launcher import _gpu_of, join_world
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,31 @@ def test_one_process_on_a_machine_of_several_gpus_says_how_to_use_all(
     command = "torchrun --nproc-per-node=4 -m bigsf segment 'my model.pt' map.fits"
     said = f"One of the 4 GPUs here is used. To use all: {command}"
     assert [record.message for record in caplog.records] == ([said] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "gpus", "launcher", "expected"),
+    [
+        (1, 4, "RANK", 1),
+        (3, 4, "SLURM_PROCID", 3),
+        (1, 1, "SLURM_PROCID", 0),
+        (1, 1, "RANK", None),
+        (2, 2, "RANK", None),
+    ],
+)
+def test_each_process_takes_the_gpu_that_it_sees(
+    local_rank: int, gpus: int, launcher: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv(launcher, "1")
+    if expected is not None:
+        assert _gpu_of(local_rank, "cuda") == expected
+        return
+    with pytest.raises(ConfigError, match=rf"Process {local_rank + 1} of this node has no GPU: there are {gpus}\."):
+        _gpu_of(local_rank, None)
+
+
+def test_one_gpu_for_all_processes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="names one GPU, and several processes take one each"):
+        _gpu_of(1, "cuda:1")

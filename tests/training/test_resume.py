@@ -28,6 +28,7 @@ from bigsf.segmentation.segment import segment
 from bigsf.training.build import Parts
 from bigsf.training.callbacks import Callback, Checkpoints
 from bigsf.training.kfold import KFold
+from bigsf.training.resume import relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
@@ -548,3 +549,29 @@ def test_a_run_saves_in_its_validation_too(run_dict: Settings, monkeypatch: pyte
     trainer.train()
     steps = trainer.run.dataset.steps
     assert saved.count((0, steps)) > 1, "after the last step, and in the validation"
+
+
+def test_a_damaged_last_snapshot_does_not_keep_from_going_back_to_the_best(settings: Settings) -> None:
+    trainer = scripted(Trainer.from_config(settings(epochs=3, best_by="val_loss")), 0.5, 0.3, 0.4)
+    trainer.train()
+    folder = trainer.folder
+    folder.last.write_bytes(damaged := folder.last.read_bytes()[:2000])
+    with pytest.warns(BigsfWarning, match=r"last\.pt .*It is set aside"):
+        going_back = scripted(Trainer.from_snapshot(folder.best, epochs=3), 0.2)
+    assert going_back.train().best_epoch == 3
+    assert Snapshot.load(folder.last).epochs_run == 3
+    assert [path.read_bytes() for path in folder.superseded.glob("last_*.pt")] == [damaged]
+
+
+def test_an_interrupted_trainer_trains_on(settings: Settings, trained: Path) -> None:
+    trainer = Trainer.from_config(settings(**FOUR_EPOCHS), callbacks=[terminate_at(1, 0)])
+    with pytest.raises(InterruptedRunError):
+        trainer.train()
+    trainer.train()
+    assert_same_run(trainer.folder.path, trained)
+
+
+def test_data_of_ones_own_are_not_moved_by_an_option(run_dict: Settings) -> None:
+    config = RunConfig.from_dict({**run_dict(), "data": {"type": "custom", "target": "mylab:Data"}})
+    with pytest.raises(ConfigError, match="would do nothing: the data of this run are your own"):
+        relocated(config, Path("run"), "moved.h5")

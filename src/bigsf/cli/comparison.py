@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bigsf.cli.display import show_table
+from bigsf.config.yaml_source import read_yaml
 from bigsf.errors import DataError
 
 _COMPARED = {
@@ -59,7 +58,7 @@ def _scores_of(path: Path) -> dict[str, float]:
 
 def _config_of(path: Path) -> Any:
     file = path / ("kfold.yaml" if (path / "kfold.yaml").exists() else "config.yaml")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return read_yaml(file)[0]
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -132,9 +132,12 @@ def print_preprocessing(report: "PreprocessReport", config: "PreprocessConfig", 
 
 def _print_preprocessing_cost(report: "PreprocessReport", config: "PreprocessConfig") -> None:
     from bigsf.maps.describe import describe_file
+    from bigsf.maps.shapes.drawn_mask import is_drawn
 
     maps = {path for role, path in report.sources.items() if role == "image" or role.startswith("channel")}
     for path in dict.fromkeys(report.sources.values()):
+        if is_drawn(Path(path)):
+            continue  # what it holds stands among the sources
         for line in describe_file(Path(path), config.blank if path in maps else None):
             print_line(f"  {line}")
     print_line(

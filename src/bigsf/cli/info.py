@@ -10,7 +10,7 @@ import typer
 from bigsf.cli.comparison import compare_runs, flat
 from bigsf.cli.options import Quiet
 from bigsf.console import plural, print_line
-from bigsf.errors import BigsfError, UsageError
+from bigsf.errors import BigsfError, DataError, UsageError
 
 if TYPE_CHECKING:
     from bigsf.training.run_folder import RunFolder
@@ -81,7 +81,7 @@ def _made_by_bigsf(path: Path) -> dict[str, str]:
     from bigsf.maps.fits_guard import open_fits
 
     with open_fits(path) as hdus:
-        if "PROVENANCE" not in hdus:
+        if "PROVENANCE" not in hdus or hdus["PROVENANCE"].columns.names != ["NAME", "VALUE"]:
             return {}
         made = {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
         what = str(hdus[0].header.comments["BTYPE"]) if "BTYPE" in hdus[0].header else "a map"
@@ -89,9 +89,13 @@ def _made_by_bigsf(path: Path) -> dict[str, str]:
 
 
 def _of_table(path: Path) -> Iterator[str]:
+    from astropy.io.ascii import InconsistentTableError
     from astropy.table import Table
 
-    table = Table.read(path, format="ascii.ecsv")
+    try:
+        table = Table.read(path, format="ascii.ecsv")
+    except (InconsistentTableError, ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as a table (ECSV): {error}.") from None
     yield f"a table of {len(table):,} rows"
     yield f"columns: {', '.join(table.colnames)}"
 

@@ -13,6 +13,7 @@ from bigsf.cli.options import DryRun, Overwrite, Quiet
 from bigsf.cli.recipes import PATCHES, RecipeName, as_text, merged, recipe
 from bigsf.console import print_line
 from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.maps.file_kinds import has_fits_name
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.hdus import find_planes
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from bigsf.patches.patch_file import PatchFile
 
 _PATCH_FILES = (".h5", ".hdf5")
-_MAPS = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
-_OUTPUTS = re.compile(r".*(_segmented|\.folds)|out_of_fold")
+_OUTPUTS = re.compile(r".*(_segmented|\.folds|\.moc)|out_of_fold")
 """Stems of FITS files that BigSF writes and that are no maps to train on."""
 _WORDS = {
     "target": {"target", "targets", "spine", "spines", "skeleton", "skeletons", "filament", "filaments"},
@@ -169,7 +169,7 @@ def _planes(maps: Iterable[Path], beside: Iterable[Path]) -> dict[str, Path]:
 
 def _is_map(path: Path) -> bool:
     """Tell whether a file is FITS by its name, and none that BigSF writes."""
-    return path.name.lower().endswith(_MAPS) and not _OUTPUTS.fullmatch(stem_of(path))
+    return has_fits_name(path) and not _OUTPUTS.fullmatch(stem_of(path))
 
 
 def _role(path: Path) -> str:

@@ -66,10 +66,11 @@ class Scoring:
     def __init__(
         self, paths: Sequence[Path], image: Path, labels: Labels, config: "SegmentConfig", output: Path | None
     ) -> None:
+        from bigsf.evaluation.label_scores import by_name
         from bigsf.maps.fits_image import stem_of
 
         self.models = [path for path in paths if not _is_map(path)]
-        self._maps = {path.name: path for path in paths if _is_map(path)}
+        self._maps = by_name([path for path in paths if _is_map(path)])
         self._image, self._labels, self._config = image, labels, config
         ending = "_segmented.fits" if self.models else ".fits"
         self._segmented = output or Path(f"{stem_of(image)}{ending}")
@@ -147,4 +148,8 @@ class Scoring:
 
 def _is_map(path: Path) -> bool:
     """Tell whether a path in the place of a model is a FITS map."""
-    return path.is_file() and path.name.lower().removesuffix(".gz").endswith((".fits", ".fit", ".fts", ".fits.fz"))
+    from bigsf.maps.file_kinds import has_fits_name
+    from bigsf.maps.hdus import split_hdu
+
+    file = split_hdu(path)[0]
+    return file.is_file() and has_fits_name(file)

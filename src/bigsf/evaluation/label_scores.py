@@ -1,5 +1,6 @@
 """Maps of filaments by any tools, and labels -> scores of all of them on the same pixels."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -85,12 +86,12 @@ def score(
         From where on a map without a mask marks. By default 0.5 for values between 0 and 1; otherwise nothing is known
         of what it marks, and the scores of masks are NaN.
     config
-        How the image is read: its HDU, missing data, region.
+        How the image is read: its HDU, missing data, region. A `blank` is of the image alone.
 
     Returns
     -------
     list of MapScore
-        Of each map, against each kind of labels.
+        Of each map, against each kind of labels; none of labelled pixels where there is no such pixel.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def score(
     ...     print(row.name, row.against, row.dice)
     """
     config = config or MapConfig()
-    paths = dict(maps) if isinstance(maps, Mapping) else {Path(path).name: path for path in maps}
+    paths = dict(maps) if isinstance(maps, Mapping) else by_name(maps)
     with ExitStack() as stack:
         planes = open_compared(paths, image, against, background, truth, config, stack)
         rows = planes.read(0, planes.source.shape[0])
@@ -112,8 +113,8 @@ def score(
     where = rows.map.valid
     kinds: dict[str, tuple[BoolArray, BoolArray]] = {}
     if rows.target is not None and rows.background is not None:
-        if planes.has_background:
-            kinds["labelled"] = rows.target | rows.background, rows.target
+        if planes.has_background and (labelled := rows.target | rows.background).any():
+            kinds["labelled"] = labelled, rows.target
         kinds["whole"] = where, rows.target
     if rows.truth is not None:
         kinds["truth"] = where, rows.truth
@@ -127,6 +128,13 @@ def score(
         for name, each, mask in zip(paths, values, masks, strict=True)
         for kind, (counted, true) in kinds.items()
     ]
+
+
+def by_name(paths: Sequence[str | Path]) -> dict[str, Path]:
+    """Return maps by the names of their files, or by their paths where several have one name."""
+    maps = [Path(path) for path in paths]
+    times = Counter(path.name for path in maps)
+    return {path.name if times[path.name] == 1 else str(path): path for path in maps}
 
 
 def open_compared(
@@ -143,7 +151,7 @@ def open_compared(
     Parameters and errors are those of `score`.
     """
     masks = {"target": against, "background": background, "valid": config.valid_mask, "truth": truth}
-    return LabelledMap.open(
+    opened = LabelledMap.open(
         [Path(image), *map(Path, maps.values())],
         {role: Path(path) if path else None for role, path in masks.items()},
         stack,
@@ -151,11 +159,14 @@ def open_compared(
         config.blank,
         find_cut=cut_of(config),
     )
+    for compared in opened.source.images[1:]:
+        compared.blank = None  # what marks missing data in the image is an answer in a mask
+    return opened
 
 
 def _mask_of(plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:
     """Return what a map marks, `(ny, nx)`; None where nothing says so."""
-    if threshold is None and _has_mask(plane.path):
+    if _has_mask(plane.path):
         with FitsImage(plane.path, "MASK", cut=plane.cut) as mask:
             return np.asarray(mask.read() > 0)
     finite = values[np.isfinite(values)]

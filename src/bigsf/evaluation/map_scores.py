@@ -94,7 +94,7 @@ class MapScores:
 
     @property
     def predicted(self) -> int:
-        """Number of scored pixels so far."""
+        """Number of predicted pixels so far, those that show sky twice included."""
         return self._pixels.predicted
 
     def _edges(self, name: str) -> Float64Array:

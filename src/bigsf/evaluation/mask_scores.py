@@ -105,7 +105,8 @@ class MaskScores:
             where = where & (true[y0:y1] > 0) if of_true_pixels else where
             tile = Tile(y0, y1, 0, file.shape[1])
             values.append(self._baselines.tile(_QUANTITIES[name], tile)[where][::step])
-        return np.unique(np.quantile(np.concatenate(values), np.arange(1, _BINS) / _BINS))
+        sample = np.concatenate(values)
+        return np.unique(np.quantile(sample, np.arange(1, _BINS) / _BINS)) if sample.size else np.empty(0)
 
     @property
     def counts(self) -> dict[str, Counts]:

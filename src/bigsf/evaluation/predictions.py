@@ -1,10 +1,14 @@
 """The models of a k-fold -> the maps that they predict: for thresholds, out of fold, and with injected filaments."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import numpy as np
+
 from bigsf.arrays import MaskArray
+from bigsf.errors import BigsfWarning
 from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales
 from bigsf.evaluation.completeness import mask_of_filaments
 from bigsf.evaluation.injected_planes import TILE_PX, InjectedPlanes
@@ -12,6 +16,7 @@ from bigsf.evaluation.mask_thresholds import mask_of_validation
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
 from bigsf.evaluation.stored_baselines import BaselinePredictor
 from bigsf.folds.folds import Folds
+from bigsf.maps.linearity import why_not_linear
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import CHUNK_PIXELS
 from bigsf.models.predicted_band import PixelMask, TilePredictor
@@ -21,6 +26,8 @@ from bigsf.patches.patch_file import PatchFile
 
 MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES = 400, 200
 """Tiles that hold injected filaments of each family, at most."""
+
+_ROWS_OF_SAMPLE = 100  # of the map, in which it is looked whether it is linear
 
 
 class KFoldPredictions(NamedTuple):
@@ -59,6 +66,8 @@ class KFoldPredictions(NamedTuple):
         chunk_pixels = 4 * CHUNK_PIXELS  # so that a whole tile is filtered at a time: less work on margins
         baselines = BaselinePredictor(ScaledBaselines(file, scales, tested, chunk_pixels))
 
+        most = _most_tiles_to_inject(file)
+
         def stored(name: str, predictor: TilePredictor, planes: MapRows, mask: PixelMask | None) -> StoredPrediction:
             return StoredPrediction(folder / f".{name}.parts", identity, predictor, planes, mask)
 
@@ -68,8 +77,8 @@ class KFoldPredictions(NamedTuple):
         return cls(
             thresholds=stored("thresholds", predictor, file, mask_of_validation(folds)),
             out_of_fold=stored("out_of_fold", predictor, file, tested),
-            injected=stored_filaments("injected", InjectedPlanes(file, known, most_tiles=MOST_GAUSSIAN_TILES)),
-            injected_plummer=stored_filaments("injected_plummer", _plummer_filaments(file, known)),
+            injected=stored_filaments("injected", InjectedPlanes(file, known, most_tiles=most)),
+            injected_plummer=stored_filaments("injected_plummer", _plummer_filaments(file, known, most)),
             baselines=stored("baselines", baselines, file, None),
         )
 
@@ -78,8 +87,23 @@ class KFoldPredictions(NamedTuple):
         return {name.replace("_", " "): prediction for name, prediction in self._asdict().items()}
 
 
-def _plummer_filaments(file: PatchFile, known: MaskArray) -> InjectedPlanes:
+def _plummer_filaments(file: PatchFile, known: MaskArray, most_tiles: int) -> InjectedPlanes:
     """Return a map with filaments of the family that no augmentation adds, in every second tile, for speed."""
     rows, columns = (math.ceil(size / TILE_PX) for size in file.shape)
-    tiles = min(MOST_PLUMMER_TILES, math.ceil(rows * columns / 2))
+    tiles = min(most_tiles, MOST_PLUMMER_TILES, math.ceil(rows * columns / 2))
     return InjectedPlanes(file, known, 1, per_tile=12, most_tiles=tiles, width_px=(2.0, 12.0), profile="plummer")
+
+
+def _most_tiles_to_inject(file: PatchFile) -> int:
+    """Return how many tiles may get filaments: none, with a warning, where their contrast makes no sense on the map."""
+    rows = np.linspace(0, file.shape[0] - 1, min(file.shape[0], _ROWS_OF_SAMPLE)).round().astype(int)
+    values = np.concatenate([file.read_rows(y, y + 1)[0, 0] for y in rows.tolist()])
+    why = why_not_linear(values[np.isfinite(values)].astype(np.float64), file.unit)
+    if why:
+        warnings.warn(
+            f"No filaments are injected to measure the completeness, as {why}: a contrast relative to the local mean "
+            "makes no sense on it.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+    return 0 if why else MOST_GAUSSIAN_TILES

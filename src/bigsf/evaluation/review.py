@@ -50,7 +50,7 @@ COLUMNS = {
     "area_px": ("pix2", "pixels", "phys.area"),
     "score": (
         "pix2",
-        "pixels times the strength of the case, from 0 to 1: what a look is worth",
+        "pixels times the strength of the case, from 0 to 1: the priority of a look at it",
         "stat.rank",
     ),
 }

@@ -44,10 +44,10 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Config
         return None
     try:
         summary = KFoldSummary.load(path / "summary.json")
-        made = yaml.safe_load(read_provenance(path / "out_of_fold.fits")["config"])
-    except DataError:  # what is damaged is made again
+        made = yaml.safe_load(read_provenance(path / "out_of_fold.fits")["config"])["out_of_fold"]
+    except (DataError, yaml.YAMLError, KeyError):  # what is damaged is made again
         return None
     of_these = {name: run.model_dump_json() for name, run in summary.runs.items()} == {
         name: run.model_dump_json() for name, run in runs.items()
     }
-    return summary if of_these and made["out_of_fold"] == settings.model_dump(mode="json") else None
+    return summary if of_these and made == settings.model_dump(mode="json") else None

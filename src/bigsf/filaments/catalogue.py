@@ -45,7 +45,7 @@ class Filaments(Described):
     Parameters
     ----------
     mask
-        True or 1 on filaments, `(ny, nx)`, e.g. MASK of a segmented map or of out_of_fold.fits.
+        Above 0 on filaments, `(ny, nx)`, e.g. MASK of a segmented map or of out_of_fold.fits. NaN is no filament.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Filaments(Described):
 
     def __init__(self, mask: npt.NDArray[Any]) -> None:
         self.labels: npt.NDArray[np.int32]
-        self.labels, number = label(np.asarray(mask, np.bool_), CONNECTED)
+        self.labels, number = label(np.asarray(mask) > 0, CONNECTED)
         self._boxes: list[Box] = find_objects(self.labels, number)
 
     @override
@@ -173,8 +173,8 @@ class Filaments(Described):
 
     def _distances(self, distance: float | FloatArray | Rows, chunk_pixels: int) -> Float64Array:
         """Return the distance of each filament in kpc, `(n,)`; NaN where a map has none that is positive."""
-        if isinstance(distance, int | float):
-            return np.full(len(self), float(distance))
+        if isinstance(distance, int | float | np.number):
+            return np.full(len(self), distance if distance > 0 else np.nan, np.float64)
 
         def positive(y0: int, y1: int) -> FloatArray:
             rows = rows_of(distance, y0, y1)

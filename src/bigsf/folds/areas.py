@@ -36,8 +36,9 @@ class AreaGrid:
 
     @classmethod
     def strips(cls, shape: tuple[int, int], k: int, period_px: float) -> "AreaGrid":
-        """Return k equal areas along the longer axis."""
+        """Return k equal areas along the longer axis, or as many as it has pixels."""
         ny, nx = shape
+        k = min(k, max(shape))
         width = distinct_width(nx, period_px)
         parts = tuple(round(i * max(ny, width) / k) for i in range(k + 1))
         y_edges, x_edges = (parts, (0, width)) if ny > width else ((0, ny), parts)

@@ -118,7 +118,8 @@ class Folds(Described):
         DataError
             Where the map has fewer areas with patches than folds.
         ConfigError
-            Where a custom strategy returns other numbers than those of the folds.
+            Where a strategy leaves a fold without patches, or a custom one returns other numbers than those of the
+            folds.
         """
         resolved = resolve_split(config or SplitConfig(), patch_file)
         areas, k = make_area_grid(resolved, patch_file), resolved.fold_count
@@ -129,6 +130,10 @@ class Folds(Described):
             raise ConfigError(
                 f"The split strategy {resolved.strategy.type} returned fold numbers {grid.min()} to {grid.max()} of "
                 f"shape {grid.shape}; expected 1 to {k}, {areas.shape}."
+            )
+        if empty := set(range(1, k + 1)) - set(grid[contents.occupied].tolist()):
+            raise ConfigError(
+                f"The split strategy {resolved.strategy.type} gives fold {min(empty)} of {k} no area with a patch."
             )
         splits = make_splits(resolved.k, resolved.k_train, resolved.step)
         return cls(patch_file, resolved, areas, grid, splits, chunk_pixels=chunk_pixels)
@@ -242,10 +247,13 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaCon
             f"{option('area_size')} of {2 * patch_file.patch_size} or so."
         )
     if (occupied := int(contents.occupied.sum())) < config.fold_count:
+        naive = isinstance(config.strategy, NaiveStrategyConfig)
+        size, remedy = (
+            ("", "") if naive else (f", each {config.area_size} pixels wide", f"a smaller {option('area_size')}, ")
+        )
         raise DataError(
             f"{config.fold_count} folds need at least {config.fold_count} areas with patches; {patch_file.path.name} "
-            f"has {occupied}, each {config.area_size} pixels wide. Use a smaller {option('area_size')}, "
-            "fewer folds, or smaller patches."
+            f"has {occupied}{size}. Use {remedy}fewer folds, or smaller patches."
         )
 
 

@@ -21,6 +21,7 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
 from bigsf.maps.fits_guard import open_fits
+from bigsf.maps.wcs import binned_wcs
 from bigsf.outputs import Outputs
 from bigsf.patches.patch_file import PatchFile
 from bigsf.version import __version__
@@ -74,7 +75,7 @@ def _area_image(folds: Folds) -> fits.PrimaryHDU:
     header = fits.Header()
     if folds.patch_file.wcs is not None:
         down, across = (max(1, edges[1] - edges[0]) for edges in (folds.areas.y_edges, folds.areas.x_edges))
-        header = folds.patch_file.wcs.slice((slice(None, None, down), slice(None, None, across))).to_header()
+        header = binned_wcs(folds.patch_file.wcs, down, across).to_header()
     header["BTYPE"] = (_BTYPE, "1 to k; a pixel is an area")
     return fits.PrimaryHDU(folds.grid.astype(np.uint8), header)
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from scipy.optimize import linear_sum_assignment
 from typing_extensions import override
 
@@ -137,6 +137,15 @@ class Region(Config):
 
     b: tuple[float, float] = (-90.0, 90.0)
     """Galactic latitude from, to, in degrees."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.l[0] == self.l[1] or self.b[0] >= self.b[1]:
+            raise ValueError(
+                f"l from {self.l[0]:g} to {self.l[1]:g}, b from {self.b[0]:g} to {self.b[1]:g} holds nothing; expected "
+                "two longitudes, and two latitudes of which the first is lower."
+            )
+        return self
 
     def holds(self, longitude: Float64Array, latitude: Float64Array) -> BoolArray:
         """Say which points (degrees) lie in it."""

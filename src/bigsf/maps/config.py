@@ -28,6 +28,8 @@ def _to_region(value: object) -> object:
             return value
         if not (np.isfinite(box).all() and -90 <= box.b0 < box.b1 <= 90):
             raise ValueError(f"found {value!r}, expected l0 l1 b0 b1 in degrees with b0 below b1, between -90 and 90.")
+        if box.l0 == box.l1:
+            raise ValueError(f"found {value!r}, which has no width. All longitudes are 0 360.")
         return box
     return value
 

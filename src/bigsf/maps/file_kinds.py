@@ -1,6 +1,12 @@
-"""A file that is not FITS, or is absent -> what it is, and how to give its content as a FITS image."""
+"""Names of FITS files; a file that is not FITS, or is absent -> what it is, and how to give its content as one."""
 
 from pathlib import Path
+
+FITS_ENDINGS = (".fits", ".fit", ".fts")
+"""Endings of the names of FITS files."""
+
+ARCHIVE_ENDINGS = (".gz", ".bz2", ".xz", ".fz")
+"""Endings that may stand behind them."""
 
 _IN_PYTHON = "In Python: fits.writeto({name!r}, {array}, fits.getheader('MAP.fits'))."
 
@@ -25,6 +31,12 @@ _TABLES = (".csv", ".ecsv", ".tsv", ".txt", ".dat", ".tbl", ".vot", ".xml", ".js
 
 TABLE_REMEDY = f"A table holds no pixels. {_DRAW}."
 """What to do with a table of positions."""
+
+
+def has_fits_name(path: Path) -> bool:
+    """Tell whether a file is FITS, perhaps compressed, by its name."""
+    name = path.with_suffix("") if path.suffix.lower() in ARCHIVE_ENDINGS else path
+    return name.suffix.lower() in FITS_ENDINGS
 
 
 def describe_kind(path: Path, start: bytes) -> str:

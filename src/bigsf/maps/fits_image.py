@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import FloatArray
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.files import ChangeDetector
+from bigsf.maps.file_kinds import ARCHIVE_ENDINGS
 from bigsf.maps.fits_guard import (
     check_complete,
     check_hcompress_tiles,
@@ -23,30 +24,15 @@ from bigsf.maps.fits_guard import (
     sound_cards,
 )
 from bigsf.maps.hdus import axes_of_plane, find_hdu, find_planes, split_hdu
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import PlaneWCS, read_plane_wcs
-
-_ARCHIVES = {".gz", ".bz2", ".xz", ".z", ".zip", ".fz"}
-"""Endings that stand behind the one of the FITS file."""
+from bigsf.option_names import option
 
 _ARRAY_CARDS = ("BSCALE", "BZERO", "BLANK", "ZBLANK", "BUNIT", "DATAMIN", "DATAMAX", "CHECKSUM", "DATASUM")
 """Cards about the values of an array, which a new image on the same grid does not have."""
 
 _HDU_CARDS = ("XTENSION", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER")
 """Cards about the place of an array in its file."""
-
-
-class Cut(NamedTuple):
-    """A rectangle of pixels of a map: rows y0 to y1 and columns x0 to x1 (exclusive)."""
-
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx) in pixels."""
-        return self.y1 - self.y0, self.x1 - self.x0
 
 
 class FitsImage:
@@ -81,12 +67,16 @@ class FitsImage:
     ------
     DataError
         Where the file is no FITS file, is cut short, or holds no two-dimensional image.
+    UsageError
+        Where both the path and `hdu` name an HDU.
     """
 
     def __init__(
-        self, path: str | Path, hdu: str | int | None = None, blank: float | None = None, cut: Cut | None = None
+        self, path: str | Path, hdu: str | int | None = None, blank: float | None = None, cut: Tile | None = None
     ) -> None:
         self.path, named = split_hdu(Path(path))
+        if named is not None and hdu is not None:
+            raise UsageError(f"{path} names its HDU, and {option('hdu')} {hdu} names one too: give one of them.")
         self.blank = blank
         self.too_large = 0
         self._hdus = open_fits(self.path)
@@ -102,7 +92,7 @@ class FitsImage:
                     check_hcompress_tiles(self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
                 self.whole_shape = self._full_shape[self._kept_axes[0]], self._full_shape[self._kept_axes[1]]
-                self.cut = cut or Cut(0, self.whole_shape[0], 0, self.whole_shape[1])
+                self.cut = cut or Tile.whole(self.whole_shape)
         except DataError:
             self.close()
             raise
@@ -204,7 +194,7 @@ class FitsImage:
         if kept is None:
             raise DataError(
                 f"{self.name} holds an array of {' x '.join(map(str, full))} pixels; expected one plane (ny x nx). "
-                + ("It is empty." if 0 in full else "Cut one plane out of a cube first.")
+                + ("It is empty." if 0 in full else "Tile one plane out of a cube first.")
             )
         return full, kept
 
@@ -219,7 +209,7 @@ def is_fits(path: Path) -> bool:
 
 def stem_of(path: Path) -> str:
     """Return the name of a map without its endings: `galaxy` for galaxy.fits.gz."""
-    archived = path.suffix.lower() in _ARCHIVES
+    archived = path.suffix.lower() in ARCHIVE_ENDINGS
     return Path(path.stem if archived else path.name).stem
 
 
@@ -229,7 +219,7 @@ def open_planes(
     stack: ExitStack,
     hdu: str | int | None = None,
     blank: float | None = None,
-    find_cut: Callable[[FitsImage], Cut] | None = None,
+    find_cut: Callable[[FitsImage], Tile] | None = None,
 ) -> tuple[list[FitsImage], dict[str, FitsImage]]:
     """Open the planes of a map and its masks by role; the stack closes them.
 
@@ -269,7 +259,7 @@ def open_planes(
             of_role = None if split_hdu(path)[1] else find_planes(path, [role]).get(role)
             opened[role] = stack.enter_context(FitsImage(path, of_role, cut=cut))
         elif role in inside:
-            opened[role] = stack.enter_context(FitsImage(first, inside[role], cut=cut))
+            opened[role] = stack.enter_context(FitsImage(planes[0].path, inside[role], cut=cut))
     for plane in [*planes, *opened.values()]:
         if cut and plane.whole_shape != planes[0].whole_shape:
             raise DataError(

@@ -15,6 +15,7 @@ from astropy.io import fits
 
 from bigsf.errors import UsageError
 from bigsf.files import allocate
+from bigsf.maps.file_kinds import FITS_ENDINGS
 
 _BLOCK = 2880  # bytes; FITS files consist of such blocks
 
@@ -94,7 +95,7 @@ class FitsWriter:
 
 def check_fits_name(path: Path, what: str) -> None:
     """Raise `UsageError` unless the path of a new file, named `what` in the message, is that of a plain FITS file."""
-    if path.suffix.lower() not in (".fits", ".fit", ".fts"):
+    if path.suffix.lower() not in FITS_ENDINGS:
         raise UsageError(f"The {what} {path} must be a plain FITS file: name it *.fits.")
 
 

@@ -121,7 +121,7 @@ def find_planes(path: str | Path, roles: Collection[str] = frozenset(_PLANES.val
     Parameters
     ----------
     path
-        The FITS file.
+        The FITS file, whose name may end with an HDU in brackets.
     roles
         The masks to look for: any of target (TARGET or SPINES), background, valid (VALID or MISSING) and truth.
 
@@ -131,7 +131,7 @@ def find_planes(path: str | Path, roles: Collection[str] = frozenset(_PLANES.val
         Where two extensions hold one mask.
     """
     found: dict[str, int] = {}
-    with open_fits(Path(path)) as hdus:
+    with open_fits(split_hdu(Path(path))[0]) as hdus:
         names = [str(hdu.name).upper() if is_image(hdu) else "" for hdu in hdus]
     for index, name in enumerate(names):
         role = _PLANES.get(name, "")

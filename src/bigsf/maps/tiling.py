@@ -66,7 +66,10 @@ class Tile(NamedTuple):
 
 
 def tiles_of(shape: tuple[int, int], rows: int, columns: int) -> list[list[Tile]]:
-    """Return the rows of tiles of a map `(ny, nx)`; all have at most so many rows and columns, and about as many."""
+    """Return a grid of tiles that cover a map `(ny, nx)`, as a list of rows of tiles.
+
+    The tiles are nearly equal, and have at most `rows` times `columns` pixels.
+    """
     y_edges, x_edges = (
         np.linspace(0, size, -(-size // most) + 1).round().astype(int).tolist()
         for size, most in zip(shape, (rows, columns), strict=True)

@@ -182,6 +182,35 @@ def recentred(wcs: WCS, by_deg: float) -> WCS:
     return moved
 
 
+def binned_wcs(wcs: WCS, down: int, across: int) -> WCS:
+    """Return the WCS of a map whose pixels are those of another, `down` rows by `across` columns each.
+
+    A distortion (SIP) is left out.
+    """
+    step = np.array([across, down])
+    binned = with_matrix(wcs, wcs.pixel_scale_matrix * step)
+    binned.sip = None
+    binned.wcs.ctype = [name.removesuffix("-SIP") for name in binned.wcs.ctype]
+    binned.wcs.crpix = (wcs.wcs.crpix - 0.5) / step + 0.5
+    return binned
+
+
+def with_matrix(wcs: WCS, matrix: Float64Array) -> WCS:
+    """Return a WCS with another matrix from pixels to degrees, `(2, 2)`, in CDELT and PC.
+
+    Without this, wcslib ignores CDELT where there is a CD matrix, and takes equal matrices in two forms for two.
+    """
+    changed = wcs.deepcopy()
+    if changed.wcs.has_cd():
+        del changed.wcs.cd
+    if changed.wcs.has_crota():
+        del changed.wcs.crota
+    changed.wcs.cdelt = np.linalg.norm(matrix, axis=1) * np.where(np.diag(matrix) < 0, -1, 1)
+    changed.wcs.pc = matrix / changed.wcs.cdelt[:, None]
+    changed.wcs.set()
+    return changed
+
+
 def astropy_frame(wcs: WCS) -> WCS:
     """Return a WCS whose frame astropy knows: itself, or an ecliptic or supergalactic one in Galactic coordinates.
 

@@ -19,10 +19,10 @@ _DEVICES = ("cpu", "cuda")
 """Kinds of device that are tested."""
 
 
-def pick_device(name: str | None = None, local_rank: int | None = None) -> torch.device:
+def pick_device(name: str | None = None, gpu: int | None = None) -> torch.device:
     """Return the device of a name such as "cpu", "cuda" or "cuda:1"; by default the GPU where there is one.
 
-    Of several processes on a node, each takes the GPU with the number of its `local_rank`.
+    Of several processes on a node, each takes the GPU of number `gpu`.
 
     Raises
     ------
@@ -35,8 +35,8 @@ def pick_device(name: str | None = None, local_rank: int | None = None) -> torch
         raise ConfigError(f"{option('device', name)}: {reason}. {_what_there_is()}")
     try:
         device = torch.device(name)
-        if device.type == "cuda" and local_rank is not None:
-            device = torch.device("cuda", local_rank)
+        if device.type == "cuda" and gpu is not None:
+            device = torch.device("cuda", gpu)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(

@@ -77,7 +77,8 @@ class Asinh(Normalization):
     Parameters
     ----------
     softening
-        Value at which the stretch turns from linear to logarithmic, in medians of |value| of the patch.
+        Value at which the stretch turns from linear to logarithmic, in medians of |value| of the patch: of its values
+        other than 0, where most of them are 0.
     """
 
     def __init__(self, softening: float = 1.0) -> None:
@@ -87,8 +88,10 @@ class Asinh(Normalization):
 
     @override
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
-        scale = image.abs().masked_fill(~valid, torch.nan).flatten(2).nanmedian(dim=2).values[..., None, None]
-        scale = torch.where(scale > 0, scale * self.softening, 1.0)
+        size = image.abs().masked_fill(~valid, torch.nan).flatten(2)
+        scale = size.nanmedian(dim=2).values
+        scale = torch.where(scale > 0, scale, size.masked_fill(size == 0, torch.nan).nanmedian(dim=2).values)
+        scale = torch.where(scale > 0, scale * self.softening, 1.0)[..., None, None]
         return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
 
 
@@ -132,7 +135,7 @@ class Global(Normalization):
     channels
         Number of image planes.
     log
-        Take log10 first; values of 0 or below take the smallest positive value of the training folds.
+        Take log10 first; values of 0 or below take the smallest positive value of a sample of the training folds.
     """
 
     floor: Tensor
@@ -214,7 +217,7 @@ class GlobalConfig(NormalizationComponent, builds=Global):
     type: Literal["global"]
 
     log: bool = False
-    """Take log10 first (values of 0 or below take the smallest positive one of the training folds)."""
+    """Take log10 first (values of 0 or below take the smallest positive one of a sample of the training folds)."""
 
 
 class NoneConfig(NormalizationComponent, builds=Normalization):

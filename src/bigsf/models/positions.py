@@ -193,7 +193,7 @@ class PositionJoin(nn.Module):
         return added
 
 
-def warn_if_elsewhere(models: Iterable[nn.Module], shape: tuple[int, int], wcs: WCS | None, name: str) -> None:
+def warn_if_beyond_training(models: Iterable[nn.Module], shape: tuple[int, int], wcs: WCS | None, name: str) -> None:
     """Warn once where a map reaches beyond the positions that the encoders in some models were fitted to.
 
     Parameters

@@ -20,7 +20,7 @@ def with_folded_norms(model: Model) -> Model:
     """
     folded = deepcopy(model).eval()
     for block in folded.modules():
-        if isinstance(block, nn.Sequential):
+        if isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward:
             _fold(block)
     return folded
 
@@ -77,7 +77,10 @@ class SegmentationModel(nn.Module):
         return outputs * len(image) + 16 * sum(parameter.numel() for parameter in self.parameters())
 
     def output_bytes(self, image: Tensor, position: Tensor | None = None) -> int:
-        """Return the bytes that the outputs of all layers take in float32, measured by a forward pass of a batch."""
+        """Return the bytes that the outputs of all layers take in float32, measured by a forward pass of a batch.
+
+        The model is in evaluation mode afterwards.
+        """
         outputs = 0
 
         def count(module: nn.Module, _: object, output: object) -> None:

@@ -289,5 +289,5 @@ class _Level:
         self._probability = np.concatenate([band.astype(np.float16) for _, _, band in bands], axis=1)
 
     def enlarged(self, tile: Tile) -> FloatArray:
-        """Return the probability `(models, y, x)` of a part of the map, on its grid."""
+        """Return the probability `(models + views, y, x)` of a part of the map, on its grid."""
         return enlarged(self._probability, self._held, self.n, tile, self._shape)

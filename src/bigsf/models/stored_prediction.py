@@ -1,4 +1,4 @@
-"""The probability of a map, predicted tile by tile into a folder: by several processes, and in several sittings.
+"""The probability of a map, predicted tile by tile into a folder: by several processes, and resumable.
 
 A tile is a file that is there as a whole or not at all, so that the files tell what is done. The tiles, and the windows
 of each, are the same whoever predicts them: so is the result.

@@ -10,11 +10,12 @@ import numpy as np
 
 from bigsf.arrays import BoolArray, MaskArray
 from bigsf.errors import DataError, UsageError
-from bigsf.maps.fits_image import Cut, FitsImage, open_planes
+from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.masks import MaskPlane, to_mask
 from bigsf.maps.odd_values import ValueCensus
 from bigsf.maps.planes import FitsMap, MapRead, check_same_grid
 from bigsf.maps.shapes.drawn_mask import LINE_WIDTH_PX, DrawnMask, has_lines, is_drawn
+from bigsf.maps.tiling import Tile
 from bigsf.option_names import option
 
 
@@ -51,7 +52,7 @@ class LabelledMap:
     labels
         The masks of the map: any of target, background and truth.
     threshold
-        A label is 1 above this value; by default the masks must hold 0 and 1 alone.
+        A label is 1 above this value; by default where it is 1 or another identifier, a positive integer.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class LabelledMap:
         blank: float | None = None,
         threshold: float | None = None,
         line_width_px: float | None = None,
-        find_cut: Callable[[FitsImage], Cut] | None = None,
+        find_cut: Callable[[FitsImage], Tile] | None = None,
     ) -> Self:
         """Open the planes; the stack closes them.
 

@@ -226,7 +226,8 @@ def _convert(
 def _attributes(config: PreprocessConfig, planes: LabelledMap) -> dict[str, Any]:
     """Return the attributes that say how the patch file was made."""
     source = planes.source
-    files = {role: {"path": str(path.absolute()), "sha256": sha256(path)} for role, path in planes.sources.items()}
+    digests = {path: sha256(path) for path in set(planes.sources.values())}
+    files = {role: {"path": str(path.absolute()), "sha256": digests[path]} for role, path in planes.sources.items()}
     return {
         "patch_size_px": config.patch_size,
         "stride_px": config.stride_px,

@@ -91,7 +91,7 @@ def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile |
         summary = _summary(kfold)
         found = summary.injected_plummer if profile == "plummer" else summary.injected
     if found is None or not found.filaments:
-        raise DataError("There are no injected filaments of this profile: there was no room for them.")
+        raise DataError("No filaments of this profile were injected: see the report of the k-fold.")
     ax = axes_or_new(ax)
     draw_completeness(ax, found)
     return ax

@@ -21,7 +21,7 @@ from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import quicklook_figure
 from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
-from bigsf.models.positions import warn_if_elsewhere
+from bigsf.models.positions import warn_if_beyond_training
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.stored_prediction import StoredPrediction, largest_tile
 from bigsf.outputs import Outputs
@@ -141,7 +141,7 @@ def segment(
     outputs = Outputs(*output_files(output, products, config.figures), folders=output_folders(output, products))
     outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
     inputs = _stamps([image, *config.inputs])
-    torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
+    torch_device = pick_device(device, world.gpu if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)
         if "moc" in products:
@@ -152,7 +152,7 @@ def segment(
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         part = largest_tile(source.shape)
         predictor = ensemble.predictor(source, config, torch_device, scales, network, trust, part)
-        warn_if_elsewhere(predictor.models, source.shape, source.wcs, image.name)
+        warn_if_beyond_training(predictor.models, source.shape, source.wcs, image.name)
         warn_if_unlike(image.name, source, ensemble, scales[0], sum(value.pixels for value in odd_values))
         resolved = config.model_copy(
             update={

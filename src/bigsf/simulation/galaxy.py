@@ -96,7 +96,7 @@ def simulate_galaxy(
         Where the file exists or cannot be written.
     ValueError
         Where the seed is negative, where nx or ny is less than 1, and where the map is larger than the simulated plane
-        (about 260000 columns and 16000 rows).
+        (about 520000 columns and 32000 rows).
 
     Examples
     --------

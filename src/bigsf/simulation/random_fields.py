@@ -68,7 +68,10 @@ def tile_number(row: int, column: int) -> int:
         Where the tile lies outside the simulated plane.
     """
     if not (-64 <= row < 64 and -1024 <= column < 1024):
-        raise ValueError(f"Tile ({row}, {column}) is outside the sky: at most 16384 rows and 262144 columns from 0.")
+        raise ValueError(
+            f"Tile ({row}, {column}) is outside the simulated plane: at most 16384 rows and 262144 columns on either "
+            "side of its middle."
+        )
     return (column + 1024) * 128 + row + 64
 
 

@@ -20,7 +20,7 @@ from bigsf.maps.fingerprint import MapFingerprint, recognise
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
-from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_elsewhere
+from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_beyond_training
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import (
@@ -32,7 +32,7 @@ from bigsf.training.checks import (
     warn_if_not_positive,
 )
 from bigsf.training.components.early_stopping import Directions
-from bigsf.training.components.filament_augmentation import AddFilaments
+from bigsf.training.components.levels import MeasuredInLevels
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
 from bigsf.training.dataset import PatchDataset
@@ -127,10 +127,12 @@ def build_run(
         Where the data cannot be trained on as the configuration asks.
     """
     parts, world = parts or Parts(), world or World()
-    torch_device = pick_device(device, world.local_rank if world.size > 1 else None)
+    torch_device = pick_device(device, world.gpu if world.size > 1 else None)
     dtype = resolve_precision(config.trainer.precision, torch_device)
     patch_file, folds = open_data(config, world, write=write_folds)
     check_model(config, patch_file)
+    for tracker in config.trainer.trackers:
+        tracker.check()
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)
     check_labels(config, folds, [split])
@@ -223,7 +225,7 @@ def _build_model(
                 stacklevel=3,
             )
         file = dataset.patch_file
-        warn_if_elsewhere([model], file.shape, file.wcs, file.path.name)
+        warn_if_beyond_training([model], file.shape, file.wcs, file.path.name)
     model.to(device)
     if config.trainer.compile:
         compile_network(model.network)
@@ -238,11 +240,11 @@ def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchData
     warn_if_not_positive(config.trainer.model, sample)
     model.normalization.fit(sample)
     first = sample[0][sample[0].isfinite()].numpy()
-    for augmentation in dataset.augmentations:
-        if isinstance(augmentation, AddFilaments) and (why := augmentation.fit(first, dataset.patch_file.unit)):
+    for augmentation, configured in zip(dataset.augmentations, config.trainer.augmentations, strict=True):
+        if isinstance(augmentation, MeasuredInLevels) and (why := augmentation.fit(first, dataset.patch_file.unit)):
             warnings.warn(
-                "The augmentation filaments measures its contrast in the spread of each patch and not in the local "
-                f"mean, as {why}.",
+                f"The augmentation {configured.type} measures in the spread of each patch and not in its level, as "
+                f"{why}.",
                 BigsfWarning,
                 stacklevel=3,
             )

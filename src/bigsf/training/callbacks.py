@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from bigsf.training.components.trackers import Tracker
+from bigsf.training.components.trackers import CSVConfig, Tracker
 from bigsf.training.run import TrainingRun
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
@@ -14,7 +15,7 @@ from bigsf.training.state import TrainingState
 class Callback:
     """Something to do beside the training loop; by itself it does nothing.
 
-    All processes of a run call it at the same steps, and before the first of them writes for all.
+    All processes of a run call it at the same steps; the first process writes for all.
     """
 
     def after_step(self, state: TrainingState) -> None:
@@ -102,3 +103,22 @@ class Tracking(Callback):
         """Write the whole history, the newest row last."""
         for tracker in self.trackers:
             tracker.write(state.history)
+
+
+def open_trackers(run: TrainingRun, folder: Path) -> list[Tracker]:
+    """Return the trackers that write into the folder of a run: those of its configuration, and metrics.csv always.
+
+    Where one cannot be opened, those before it are closed.
+    """
+    config = run.config.trainer
+    always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
+    run_config = run.config.model_dump(mode="json")
+    opened: list[Tracker] = []
+    with ExitStack() as stack:
+        for tracker in [*always, *config.trackers]:
+            opened.append(
+                tracker.build(folder, config.run_name, run_config, lambda: run.state.best and run.state.best.epoch)
+            )
+            stack.callback(opened[-1].close)
+        stack.pop_all()
+    return opened

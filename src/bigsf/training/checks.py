@@ -162,6 +162,8 @@ def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Direc
         Where a quantity that chooses best.pt, stops the run or sets its learning rate is not logged, has no direction,
         or has another one than `early_stopping.mode` says.
     """
+    if taken := {"loss", "whole_average_precision", "whole_dice"} & metrics.keys():
+        raise ConfigError(f"A metric may not be called {min(taken)}: validation logs its own quantity under that name.")
     directions: dict[str, bool | None] = {"epoch": True, "train_loss": False, "val_loss": False}
     directions |= {f"val_{name}": getattr(metric, "higher_is_better", None) for name, metric in metrics.items()}
     directions |= {"val_whole_average_precision": True, "val_whole_dice": True}

@@ -25,7 +25,7 @@ _PATIENCE = timedelta(days=365)
 """How long processes wait for the work of each other. Elsewhere they meet within seconds, and 10 or 30 minutes, the
 default, are enough. The death of a process ends the waiting of the others at once."""
 
-_POLL_S = 0.02  # between two looks whether all are here
+_POLL_S = 0.02  # between two checks whether all are here
 
 
 class _Failure(NamedTuple):
@@ -66,8 +66,8 @@ class World:
         Number of this process, from 0; the first one writes.
     size
         Number of processes.
-    local_rank
-        Number of this process on its node, and of its GPU.
+    gpu
+        Number of the GPU of this process on its node, if there are any.
     device
         Where tensors lie that processes exchange: that GPU, or the memory of the CPU.
     meeting
@@ -76,7 +76,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
+    gpu: int = 0
     device: str = "cpu"
     meeting: distributed.ProcessGroup | None = None
 

@@ -256,7 +256,7 @@ class KFold:
 
     def predictions(self, snapshots: Sequence[Snapshot]) -> KFoldPredictions:
         """Return what the trained models are to predict, see `predictions_of`."""
-        device = pick_device(self.device, self.world.local_rank if self.world.size > 1 else None)
+        device = pick_device(self.device, self.world.gpu if self.world.size > 1 else None)
         return predictions_of(self.path, snapshots, self.config, self.folds, self.world, device)
 
     def summarise(self, predictions: KFoldPredictions) -> KFoldSummary | None:

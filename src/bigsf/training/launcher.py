@@ -15,6 +15,7 @@ from torch import distributed
 
 from bigsf import console
 from bigsf.errors import ConfigError, LostProcessError
+from bigsf.option_names import option
 from bigsf.training.distributed import World
 
 _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?peer|remote process exited")
@@ -87,6 +88,29 @@ def _tell_of_other_gpus(device: str | None) -> None:
         console.logger.info("One of the %d GPUs here is used. To use all: %s", number, shlex.join(launch))
 
 
+def _gpu_of(local_rank: int, device: str | None) -> int:
+    """Return the GPU of one of several processes on a node: that of its rank, or the only one that srun shows it.
+
+    Raises
+    ------
+    ConfigError
+        Where there are fewer GPUs than processes, or the device names one for all.
+    """
+    if device and ":" in device:
+        raise ConfigError(
+            f"{option('device', device)} names one GPU, and several processes take one each: pass --device cuda, and "
+            "choose GPUs by CUDA_VISIBLE_DEVICES."
+        )
+    gpus = torch.cuda.device_count()
+    bound = gpus == 1 and "RANK" not in os.environ  # srun --gpus-per-task=1
+    if local_rank >= gpus and not bound:
+        raise ConfigError(
+            f"Process {local_rank + 1} of this node has no GPU: there are {gpus}. Start as many processes as GPUs, or "
+            "pass --device cpu."
+        )
+    return 0 if bound else local_rank
+
+
 @contextmanager
 def join_world(device: str | None = None) -> Iterator[World]:
     """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
@@ -94,7 +118,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
     Raises
     ------
     ConfigError
-        Where several processes do not know where to meet.
+        Where several processes do not know where to meet, or one of them has no GPU of its own.
     LostProcessError
         Where another process has died.
     """
@@ -112,14 +136,15 @@ def join_world(device: str | None = None) -> Iterator[World]:
     _number("MASTER_PORT", "Set it to the number of a free port, e.g. 29500.")
     _end_with_parent()
     on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
-    exchange = f"cuda:{local_rank}" if on_gpu else "cpu"
+    gpu = _gpu_of(local_rank, device) if on_gpu else 0
+    exchange = f"cuda:{gpu}" if on_gpu else "cpu"
     if on_gpu:
         torch.cuda.set_device(exchange)
     if rank:
         console.configure_output(quiet=True)
     distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
-        yield World(rank, size, local_rank, exchange, distributed.new_group(backend="gloo", timeout=_HANDSHAKE))
+        yield World(rank, size, gpu, exchange, distributed.new_group(backend="gloo", timeout=_HANDSHAKE))
     except RuntimeError as error:
         if not _connection_lost(error):
             raise

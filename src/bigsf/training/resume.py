@@ -1,5 +1,6 @@
 """Snapshot or run folder -> a training that goes on where it stands."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,7 +75,7 @@ def build_resumed_run(
         snapshot.check_network()
     run = build_run(config, device, parts, world, write_folds=False, resumed=True)
     _check_same_data(run, snapshot, path)
-    warn_if_elsewhere(snapshot.machine, run.machine)
+    warn_if_other_machine(snapshot.machine, run.machine)
     if snapshot.stopped_early and epochs is not None:
         warnings.warn(
             f"The run was stopped early after {snapshot.epochs_run} epochs, so that more make no difference. "
@@ -113,18 +114,26 @@ def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
     Where best.pt does not hold the best model of the state, and the state itself is not that model either, the state
     forgets it, with a warning.
 
+    A last.pt that is damaged counts as newer, with a warning: the run goes on from best.pt.
+
     Raises
     ------
     SnapshotError
-        Where the run would end without a best.pt, as no epoch is left to train.
+        Where the run would end without a best.pt, as no epoch is left to train, or best.pt is damaged.
     """
     state = run.state
-    progress = {
-        path: (other.epochs_run, other.steps_run)
-        for path in (folder.last, folder.best)
-        if path.exists()
-        for other in [Snapshot.load(path)]
-    }
+    progress: dict[Path, tuple[int, float]] = {}
+    for path in (folder.last, folder.best):
+        if path.exists():
+            try:
+                other = Snapshot.load(path)
+            except SnapshotError as error:
+                if path == folder.best:
+                    raise
+                warnings.warn(f"{error} It is set aside.", BigsfWarning, stacklevel=4)
+                progress[path] = state.epochs_run, math.inf
+            else:
+                progress[path] = other.epochs_run, other.steps_run
     newer = [path for path, there in progress.items() if there > (state.epochs_run, state.steps_run)]
     held = progress.get(folder.best, (0, 0))[0]
     if state.best is not None and held != state.best.epoch and not state.is_at_best:
@@ -156,7 +165,12 @@ def relocated(config: RunConfig, folder: Path, data: str | Path | None = None) -
     folder = folder.absolute()
     trainer = config.trainer.model_copy(update={"output_dir": folder.parent, "run_name": folder.name})
     update: dict[str, Any] = {"trainer": trainer}
-    if data is not None and isinstance(config.data, PatchesConfig):
+    if data is not None:
+        if not isinstance(config.data, PatchesConfig):
+            raise ConfigError(
+                f"{option('data', data)} would do nothing: the data of this run are your own (data.type is "
+                f"{config.data.type}), and it says itself where they lie."
+            )
         update["data"] = config.data.model_copy(update={"path": Path(data).absolute()})
         if config.split.path == default_folds_path(config.data.path):
             update["split"] = config.split.model_copy(update={"path": None})  # the folds file beside the patch file
@@ -208,7 +222,7 @@ def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> R
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
 
 
-def warn_if_elsewhere(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def warn_if_other_machine(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """Warn when a run goes on under conditions in which it cannot equal the undisturbed run bit for bit."""
     changed = [f"{key} {there.get(key)} there, {value} here" for key, value in here.items() if there.get(key) != value]
     if changed:

@@ -64,8 +64,8 @@ class TrainerConfig(Config):
     of batch. It needs a C++ compiler and pays from about half an hour of training on."""
 
     best_by: str | None = None
-    """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall, all else to rise, so that `epoch`
-    chooses the last. null: what early stopping monitors, without it `epoch`."""
+    """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall and scores to rise; `epoch` chooses
+    the last. null: what early stopping monitors, without it `epoch`."""
 
     start_from: PretrainedName | ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).

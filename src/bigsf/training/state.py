@@ -37,10 +37,15 @@ class TrainingState:
     """
 
     model: SegmentationModel
+    """The model that is trained."""
     optimizer: Optimizer
+    """What changes its weights."""
     scheduler: Scheduler | None
+    """What sets the learning rate; None: it is constant."""
     early_stopping: EarlyStopping | None
+    """What ends the run before its last epoch; None: nothing does."""
     scaler: torch.amp.GradScaler
+    """What scales the loss in fp16."""
     epochs_run: int = 0
     """Completed epochs."""
     steps_run: int = 0
@@ -48,7 +53,7 @@ class TrainingState:
     partial_loss: tuple[float, float] = (0.0, 0.0)
     """Loss sum and weight of those steps, over all processes."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """Logged quantities, a row a completed epoch."""
+    """Logged quantities, one row per completed epoch."""
     best: Best | None = None
     """The best model so far; None before the first."""
     thresholds: Thresholds = field(default_factory=lambda: Thresholds(whole=0.5, labelled=0.5))

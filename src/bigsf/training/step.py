@@ -69,6 +69,7 @@ class TrainingStep:
         """Release the process group; its threads must end before the interpreter does."""
         self._parallel = None
         self._prefetched.close()
+        self._prefetched = Prefetcher(self.dataset)  # the training may go on
         gc.collect()  # DistributedDataParallel refers to itself
 
     def __call__(self, epoch: int, step: int) -> int:
@@ -97,7 +98,8 @@ class TrainingStep:
             self._fail(epoch, step)
         if self.config.clip_gradient is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_gradient, norm)
-        state.scaler.step(state.optimizer)
+        if whole_weight:  # else momentum and weight decay would move the weights
+            state.scaler.step(state.optimizer)
         state.scaler.update()
         state.partial_loss = (state.partial_loss[0] + total, state.partial_loss[1] + whole_weight)
         return len(self.dataset.batch_indices(epoch, step))

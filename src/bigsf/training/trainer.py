@@ -18,8 +18,8 @@ from bigsf.interrupts import StopRequest, stopping
 from bigsf.lock import lock_folder
 from bigsf.models.device import deterministic
 from bigsf.training.build import Parts, build_run
-from bigsf.training.callbacks import Callback, Checkpoints, Tracking
-from bigsf.training.components.trackers import CSVConfig, Tracker
+from bigsf.training.callbacks import Callback, Checkpoints, Tracking, open_trackers
+from bigsf.training.components.trackers import Tracker
 from bigsf.training.distributed import World
 from bigsf.training.resume import NewerSnapshots, build_resumed_run, set_newer_aside
 from bigsf.training.run import TrainingRun
@@ -100,7 +100,7 @@ class Trainer:
         world
             The processes that train together; by default this one alone.
         dry_run
-            Read and check everything, write nothing; such a trainer cannot train.
+            Read and check everything, write nothing.
         callbacks
             Work to do after each step and each epoch.
         to_resume
@@ -189,7 +189,7 @@ class Trainer:
 
     def _open_folder(self, stack: ExitStack) -> list[Tracker]:
         """Make or take over the run folder, lock it, and return the trackers that write into it."""
-        run, folder, config = self.run, self.folder, self.run.config.trainer
+        run, folder = self.run, self.folder
         make_folder(folder.path)
         stack.enter_context(lock_folder(folder.path))
         if run.state.is_new:
@@ -199,14 +199,10 @@ class Trainer:
             if self.newer:
                 set_newer_aside(self.newer, folder, run.state)
                 self.checkpoints.save_last()  # a run that is stopped from here on goes on from where it went back to
+                self.newer = None
             self.checkpoints.keep_best()
         stack.enter_context(folder.logging())
-        always = [] if any(isinstance(tracker, CSVConfig) for tracker in config.trackers) else [CSVConfig()]
-        run_config = run.config.model_dump(mode="json")
-        return [
-            tracker.build(folder.path, config.run_name, run_config, lambda: run.state.best and run.state.best.epoch)
-            for tracker in [*always, *config.trackers]
-        ]
+        return open_trackers(run, folder.path)
 
     def _train_epoch(self, callbacks: Sequence[Callback], stop_request: StopRequest) -> None:
         """Take the steps that are left of an epoch, validate, and log."""

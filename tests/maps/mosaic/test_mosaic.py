@@ -136,3 +136,22 @@ def test_one_map_is_no_mosaic(sky: Sky, tmp_path: Path, bigsf_command: Run, monk
     assert bigsf_command("preprocess", sky.path("image"), "--patch-size", 16, cwd=tmp_path).code == 0
     said = bigsf_command("preprocess", sky.path("image"), "--match-background", cwd=tmp_path)
     assert (said.code, "for several tiles" in said.err) == (2, True)
+
+
+def test_tiles_may_hold_one_matrix_in_two_forms(
+    tiles: MosaicTiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "reproject", None)
+    paths = tiles.all()
+    with fits.open(paths[1], mode="update") as hdus:
+        header = hdus[0].header
+        header["CD1_1"], header["CD2_2"] = header.pop("CDELT1"), header.pop("CDELT2")
+    report = make_mosaic(paths, tmp_path / "all.fits")
+    np.testing.assert_array_equal(read(report.output), tiles.image)
+
+
+def test_the_mosaic_keeps_the_beam_and_the_object_that_all_tiles_have(tiles: MosaicTiles, tmp_path: Path) -> None:
+    one, other = tiles.tile("a", BMAJ=0.02, OBJECT="sky", BPA=3.0), tiles.tile("b", BMAJ=0.02, OBJECT="sky", BPA=4.0)
+    header = fits.getheader(make_mosaic([one, other], tmp_path / "two.fits").output)
+    assert (header["BMAJ"], header["OBJECT"]) == (0.02, "sky")
+    assert "BPA" not in header

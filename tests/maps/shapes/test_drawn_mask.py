@@ -173,3 +173,14 @@ def test_identifiers_are_counted(tmp_path: Path) -> None:
         report = preprocess(config, tmp_path / "out.h5")
     assert report.contents == {"target": "2 identifiers"}
     assert report.counts["target"] == (ids > 0).sum()
+
+
+def test_a_shape_beyond_the_horizon_lies_off_the_map(tmp_path: Path) -> None:
+    header = car()
+    header["CTYPE1"], header["CTYPE2"] = "GLON-TAN", "GLAT-TAN"
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), header)
+    with FitsImage(tmp_path / "map.fits") as image:
+        image.wcs  # noqa: B018
+    with pytest.warns(BigsfWarning, match="1 regions lie off map.fits"):
+        mask = drawn(image, "a.reg", "galactic\ncircle(180,0,0.1)\ncircle(0,0,0.02)\n")
+    assert mask.any()

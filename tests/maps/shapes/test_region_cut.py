@@ -8,8 +8,9 @@ from astropy.wcs import WCS
 
 from bigsf.errors import ConfigError, DataError
 from bigsf.maps.config import MapConfig, SkyBox
-from bigsf.maps.fits_image import Cut, FitsImage
+from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.shapes.region_cut import region_cut
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import galactic_lb
 
 NY, NX = 256, 640
@@ -68,8 +69,8 @@ def test_the_part_holds_the_box_and_keeps_its_places_on_the_sky(tmp_path: Path, 
 
 def test_the_edges_lie_at_steps_of_64_pixels_or_of_the_map(tmp_path: Path) -> None:
     with FitsImage(written(tmp_path, header())) as whole:
-        assert region_cut(SkyBox(359.5, 0.5, -0.05, 0.05), whole) == Cut(64, 192, 256, 384)
-        assert region_cut(SkyBox(350, 10, -5, 0), whole) == Cut(0, 128, 0, NX)
+        assert region_cut(SkyBox(359.5, 0.5, -0.05, 0.05), whole) == Tile(64, 192, 256, 384)
+        assert region_cut(SkyBox(350, 10, -5, 0), whole) == Tile(0, 128, 0, NX)
 
 
 def test_the_longitudes_run_upwards(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_file_of_regions(tmp_path: Path) -> None:
     region = tmp_path / "part.reg"
     region.write_text("galactic\ncircle(0.0,0.0,0.02)\n")
     with FitsImage(written(tmp_path, header())) as whole:
-        assert region_cut(region, whole) == Cut(64, 192, 256, 384)
+        assert region_cut(region, whole) == Tile(64, 192, 256, 384)
 
 
 def test_what_is_no_region_is_an_error(tmp_path: Path) -> None:
@@ -117,3 +118,16 @@ def test_a_box_is_read_from_a_text_or_a_list(text: object) -> None:
 def test_an_impossible_box_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected l0 l1 b0 b1 in degrees with b0 below b1"):
         MapConfig(region=text)  # type: ignore[arg-type]
+
+
+def test_a_region_that_covers_nothing_is_an_error(tmp_path: Path) -> None:
+    region = tmp_path / "part.reg"
+    region.write_text("image\ncircle(50,50,3)\n-circle(50,50,9)\n")
+    with FitsImage(written(tmp_path, header())) as whole, pytest.raises(DataError, match="covers no pixel of map"):
+        region_cut(region, whole)
+
+
+def test_a_box_has_a_width() -> None:
+    with pytest.raises(ConfigError, match=r"which has no width\. All longitudes are 0 360"):
+        MapConfig.from_dict({"region": "10 10 -0.1 0.1"})
+    assert MapConfig.from_dict({"region": "0 360 -1 1"}).region == SkyBox(0, 360, -1, 1)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from bigsf.training.components.disturbances import (
     GapsConfig,
     SourcesConfig,
     StripesConfig,
-    patch_median,
 )
+from bigsf.training.components.levels import MeasuredInLevels, patch_median
 
 CONFIGS = [
     BeamNoiseConfig(type="beam_noise", probability=0),
@@ -119,3 +120,39 @@ def test_gaps_are_missing_or_zeros_that_are_background(zeros: float) -> None:
     assert not after.target[gap].any()
     assert after.labelled[gap].all() == (zeros == 1)
     assert after.target[~gap].all()
+
+
+def test_each_channel_is_disturbed_in_its_own_unit() -> None:
+    image = torch.cat([1e22 * flat(20), flat(20)], dim=1)
+    for config in (
+        BeamNoiseConfig(type="beam_noise", probability=1, fraction=(0.05, 0.05)),
+        StripesConfig(type="stripes", probability=1, fraction=(0.05, 0.05)),
+        SourcesConfig(type="sources", probability=1, brightness=(1, 1), width_px=(4, 4)),
+    ):
+        change = disturbed(config.build(), image, torch.zeros(20, 1, 64, 64)).image - image
+        spread = change.flatten(2).std(dim=2).mean(dim=0)
+        assert (spread[0] / spread[1]).item() == pytest.approx(1e22, rel=0.2)
+
+
+def test_on_a_logarithm_noise_is_measured_in_the_spread() -> None:
+    image = 21.5 + 0.2 * torch.randn((20, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    augmentation = BeamNoiseConfig(type="beam_noise", probability=1, fraction=(0.05, 0.05)).build()
+    assert isinstance(augmentation, MeasuredInLevels)
+    assert not augmentation.fit(image.flatten().numpy().astype(np.float64) ** 9, "cm-2")
+    assert (disturbed(augmentation, image).image - image).std().item() == pytest.approx(0.05 * 21.5, rel=0.05)
+    assert augmentation.fit(image.flatten().numpy().astype(np.float64), "")
+    assert (disturbed(augmentation, image).image - image).std().item() == pytest.approx(0.05 * 0.2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        (BeamNoiseConfig, "fraction", (0.1, 0.01)),
+        (SourcesConfig, "width_px", (4, 1)),
+        (BordersConfig, "width_px", (4, 1)),
+    ],
+)
+def test_a_range_runs_from_lowest_to_highest(kind: Any, key: str, value: tuple[float, float]) -> None:
+    tag = kind.model_fields["type"].annotation.__args__[0]
+    with pytest.raises(ValueError, match="expected the lowest value and then the highest"):
+        kind.model_validate({"type": tag, key: value})

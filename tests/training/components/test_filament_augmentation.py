@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from bigsf.training.components.filament_augmentation import (
     arc_steps,
     local_mean,
     segment_starts,
-    why_not_linear,
 )
 
 
@@ -128,26 +125,6 @@ def test_added_filaments_are_as_bright_and_wide_as_their_labels_say() -> None:
     assert torch.equal(after.labelled, (excess >= 0.25) & image.isfinite())
     area = after.target.sum(dim=(1, 2, 3))
     assert area.max() == pytest.approx(30 * 5 + np.pi * 2.5**2, rel=0.07)
-
-
-@pytest.mark.parametrize(
-    ("values", "unit", "why"),
-    [
-        ([1.0, 2, 3, 4, 50], "cm-2", ""),
-        ([0.0, 0, 0, 0, 5], "K", ""),
-        ([-5.0, -4, -3, -2, -1], "K", ""),
-        (
-            [21.0, 21.5, 21.5, 21.5, 22],
-            "",
-            r"the values of this map vary by only 0\.\d+ around 21\.5, as those of a logarithm do",
-        ),
-        ([1.0, 2, 3, 4, 50], "log10(cm-2)", r"the unit of this map is log10\(cm-2\)"),
-        ([-2.0, -1, 1, 2], "K", "50% of the valid pixels of this map are negative and 50% are positive"),
-    ],
-)
-def test_a_map_is_linear_and_of_one_sign_or_it_is_said_why_not(values: list[float], unit: str, why: str) -> None:
-    found = why_not_linear(np.array(values), unit, 0.05)
-    assert re.fullmatch(why, found)
 
 
 def test_on_a_logarithm_the_excess_is_measured_in_the_spread_of_the_patch() -> None:

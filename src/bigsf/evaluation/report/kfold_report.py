@@ -25,7 +25,7 @@ from bigsf.evaluation.report.run_report import (
     curves_of_run,
     facts_of_data,
     facts_of_machine,
-    picture_of_folds,
+    figure_of_folds,
 )
 from bigsf.evaluation.report.scores import headlines, scales_table
 from bigsf.evaluation.report.words import GLOSSARY, KINDS
@@ -77,8 +77,8 @@ def write_kfold_report(
                 "The map, with the outlines of the target and of MASK: what is marked at the thresholds of validation. "
                 "Beside or below it: the probability of a filament, from models that did not learn from the area. "
                 "Where no model predicted, it is grey. The line on the colour bar is the mean threshold. "
-                "out_of_fold.fits holds all of it. This MASK is that of the scores, so no speck is left out of it; the "
-                "filaments of the catalogue are those of the cleaned one.",
+                "out_of_fold.fits holds all of it. This MASK is that of the scores, so no small component is removed "
+                "from it; the filaments of the catalogue are those of the cleaned one.",
             ),
             "Filaments": figure(
                 drawn["filaments"],
@@ -182,7 +182,7 @@ def _folds_section(summary: KFoldSummary, folds: Folds) -> str:
     return (
         table(["fold", *(column.replace("_", " ") for column in columns)], rows)
         + table(["split", "train", "valid", "test"], splits)
-        + picture_of_folds(folds)
+        + figure_of_folds(folds)
     )
 
 

@@ -86,7 +86,10 @@ def injected_section(summary: KFoldSummary) -> str:
     both = (summary.injected, summary.injected_plummer)
     families = [injected for injected in both if injected is not None and injected.filaments]
     if not families:
-        return "<p>There was no room for injected filaments.</p>"
+        return (
+            "<p>No filaments were injected: there was no room for them, or the map has no linear scale of mostly "
+            "positive values, so that a contrast relative to its local mean makes no sense.</p>"
+        )
     numbers = " and ".join(f"{sum(injected.filaments)} of {family_name(injected)}" for injected in families)
     text = (
         f"Filaments were injected into the map ({numbers}), away from known structures, and predicted by models for "

@@ -64,7 +64,7 @@ def write_run_report(path: Path, scores: RunScores, folds: Folds, record: RunRec
             **{f"Test folds: {KINDS[kind].lower()}": pixel_scores(compared, kind) for kind in scores.table},
             "All scores on the test folds": _test_table(scores),
             "Scales of the baselines": scales_table({name: [scale] for name, scale in scores.baseline_scales.items()}),
-            "Folds": picture_of_folds(folds),
+            "Folds": figure_of_folds(folds),
             "Configuration": folded("YAML", config_yaml),
             "Glossary": definitions(GLOSSARY, "glossary"),
         },
@@ -113,6 +113,6 @@ def curves_of_run(name: str, record: RunRecord, scores: RunScores) -> str:
     )
 
 
-def picture_of_folds(folds: Folds) -> str:
+def figure_of_folds(folds: Folds) -> str:
     """Return the figure of the folds."""
     return figure(lambda: folds_figure(folds), "the folds", "The map, with each area in the colour of its fold.")

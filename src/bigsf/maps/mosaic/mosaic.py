@@ -30,6 +30,9 @@ from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
+_SHARED_CARDS = ("BMAJ", "BMIN", "BPA", "OBJECT")
+"""Cards that the mosaic has where all tiles have one value of them."""
+
 
 @dataclass
 class MosaicReport:
@@ -103,7 +106,7 @@ def make_mosaic(
         Which of the extensions TARGET, BACKGROUND and TRUTH to co-add too. A mask of the mosaic is 1 where that of
         any tile is 1.
     threshold
-        The masks are 1 above this value; by default they must hold 0 and 1 alone.
+        The masks are 1 above this value; by default where they are 1 or another identifier, a positive integer.
     on_grid
         FITS planes of the whole mosaic. They are checked to lie on its grid before the work begins.
     overwrite
@@ -170,6 +173,10 @@ def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[Tile], chunk_
     header = report.wcs.to_header()
     if report.unit:
         header["BUNIT"] = report.unit
+    for keyword in _SHARED_CARDS:
+        values = {tile.image.header.get(keyword) for tile in tiles}
+        if len(values) == 1 and (value := values.pop()) is not None:
+            header[keyword] = value
     entries = {
         f"tile {number}": f"{tile.path} SHA-256 {sha256(tile.path)}, {offset:+.6g} added"
         for number, (tile, offset) in enumerate(zip(tiles, report.offsets, strict=True), 1)

@@ -12,7 +12,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import ConfigError, DataError
-from bigsf.maps.wcs import astropy_frame, lies_on_equator, recentred, sky_coordinates
+from bigsf.maps.wcs import astropy_frame, lies_on_equator, recentred, sky_coordinates, with_matrix
 
 _WHOLE_PX = 0.01  # grids that differ from whole pixels by less are one grid
 
@@ -34,7 +34,7 @@ class SkyGrid:
 
         A frame that astropy does not know, e.g. an ecliptic one, becomes Galactic.
         """
-        wcs = astropy_frame(wcs)
+        wcs = astropy_frame(with_matrix(wcs, wcs.pixel_scale_matrix))
         to_middle = ((shape[1] + 1) / 2 - wcs.wcs.crpix[0]) * wcs.pixel_scale_matrix[0, 0]
         return cls(name, recentred(wcs, to_middle) if lies_on_equator(wcs) else wcs, shape)
 

@@ -37,7 +37,7 @@ class Tile:
     roles
         The masks to look for in the file: any of `target`, `background` and `truth`.
     threshold
-        The masks are 1 above this value; by default they must hold 0 and 1 alone.
+        The masks are 1 above this value; by default where they are 1 or another identifier, a positive integer.
     stack
         It closes the file.
 
@@ -76,7 +76,7 @@ class Tile:
         self.grid = SkyGrid.of(self.image.name, wcs, self.image.shape)
         self._threshold = threshold
         self.masks = {
-            role: stack.enter_context(FitsImage(path, extension))
+            role: stack.enter_context(FitsImage(self.image.path, extension))
             for role, extension in find_planes(path, ("valid", *roles)).items()
         }
         for mask in self.masks.values():

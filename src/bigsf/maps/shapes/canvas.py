@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, Float64Array
 from bigsf.errors import DataError
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import astropy_frame, sky_period_px
 
 
@@ -81,11 +82,10 @@ class Canvas:
         ny, nx = self.mask.shape
         touched = False
         for left in self._places(x0, shape.shape[1]):
-            rows = slice(max(0, y0), min(ny, y0 + shape.shape[0]))
-            columns = slice(max(0, left), min(nx, left + shape.shape[1]))
-            part = shape[rows.start - y0 : max(rows.stop - y0, 0), columns.start - left : columns.stop - left]
-            if part.any():
-                self.mask[rows, columns][part] = not erase
+            place = Tile(y0, y0 + shape.shape[0], left, left + shape.shape[1])
+            seen = place.overlap(Tile.whole((ny, nx)))
+            if min(seen.shape) > 0 and (part := shape[seen.within(place)]).any():
+                self.mask[seen.rows, seen.columns][part] = not erase
                 touched = True
         return touched
 

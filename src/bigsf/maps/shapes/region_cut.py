@@ -10,20 +10,21 @@ from astropy.coordinates import SkyCoord
 from bigsf.arrays import Float64Array
 from bigsf.errors import DataError
 from bigsf.maps.config import MapConfig, SkyBox
-from bigsf.maps.fits_image import Cut, FitsImage
+from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
+from bigsf.maps.tiling import Tile
 
 _STEP_PX = 64
 _POINTS = 400  # on each side of a box on the sky
 
 
-def cut_of(config: MapConfig) -> Callable[[FitsImage], Cut] | None:
+def cut_of(config: MapConfig) -> Callable[[FitsImage], Tile] | None:
     """Return how the part of a map that a configuration asks for is found; None where it asks for the whole."""
     return None if config.region is None else partial(region_cut, config.region)
 
 
-def region_cut(region: SkyBox | Path, image: FitsImage) -> Cut:
+def region_cut(region: SkyBox | Path, image: FitsImage) -> Tile:
     """Return the rectangle of a map that holds a part of the sky, in whole steps of 64 pixels.
 
     Windows of 64 and of 128 pixels at the usual strides then lie as they do on the whole map, so that the probability
@@ -48,13 +49,15 @@ def region_cut(region: SkyBox | Path, image: FitsImage) -> Cut:
                 "spines or a MOC."
             )
         mask = DrawnMask(region, image).mask
+        if not mask.any():
+            raise DataError(f"The region {region.name} covers no pixel of {image.name}.")
         marked = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
         low, high = (np.array([each[end] for each in marked]) for end in (0, -1))
     else:
         low, high = _extent(region, image)
     first = np.floor(np.maximum(low, 0) / _STEP_PX).astype(int) * _STEP_PX
     end = np.minimum(-(-np.floor(high + 1) // _STEP_PX).astype(int) * _STEP_PX, image.shape)
-    return Cut(int(first[0]), int(end[0]), int(first[1]), int(end[1]))
+    return Tile(int(first[0]), int(end[0]), int(first[1]), int(end[1]))
 
 
 def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:

@@ -86,9 +86,10 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     elif isinstance(region, SkyRegion):
         with quiet_astropy():
             region = region.to_pixel(canvas.wcs)
-    if not np.isfinite([region.bounding_box.ixmin]).all():
+    try:
+        mask = region.to_mask(mode="center")
+    except ValueError:  # its centre is not on the plane of the map, so that it is NaN
         return False
-    mask = region.to_mask(mode="center")
     return canvas.draw(mask.data > 0, mask.bbox.iymin, mask.bbox.ixmin, erase)
 
 

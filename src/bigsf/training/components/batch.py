@@ -1,11 +1,12 @@
 """The batch of training patches, the protocol of the augmentations that change it, and what several of them use."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import AfterValidator, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +29,18 @@ class Batch(NamedTuple):
 
 
 Draw = npt.NDArray[np.generic]
+"""Random numbers of n patches, `(n, ...)`."""
+
+
+def check_range(value: tuple[float, float]) -> tuple[float, float]:
+    """Return a range (lowest, highest); raise `ValueError` where its ends stand the other way round."""
+    if value[0] > value[1]:
+        raise ValueError(f"found {list(value)}, expected the lowest value and then the highest.")
+    return value
+
+
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(check_range)]
+"""A range of values above 0, from lowest to highest."""
 
 
 class Augmentation(Protocol):

@@ -4,25 +4,30 @@ What an augmentation of this module adds is no filament: the pixels that it hide
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
 from bigsf.config import Component
-from bigsf.training.components.batch import Augmentation, Batch, Draw, convolved, gaussian_kernels, normal_deviates
+from bigsf.training.components.batch import (
+    Augmentation,
+    Batch,
+    Draw,
+    Range,
+    check_range,
+    convolved,
+    gaussian_kernels,
+    normal_deviates,
+)
+from bigsf.training.components.levels import MeasuredInLevels
 
-_HIDDEN = 0.3  # of the patch median: a source that adds more than this hides what is under it
+_HIDDEN = 0.3  # of the level of the patch: a source that adds more than this hides what is under it
 _KNOTS = 8  # of the random field whose highest parts become gaps, along each axis
-
-
-def patch_median(image: Tensor) -> Tensor:
-    """Return the median of |value| over the valid pixels of each patch, `(b, 1, 1, 1)`; 0 without a valid pixel."""
-    return image.abs().flatten(1).nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
 
 
 def hide(batch: Batch, image: Tensor, hidden: Tensor) -> Batch:
@@ -32,7 +37,7 @@ def hide(batch: Batch, image: Tensor, hidden: Tensor) -> Batch:
     return Batch(image, target, (batch.labelled | hidden) & valid, batch.position)
 
 
-class BeamNoise(Augmentation):
+class BeamNoise(MeasuredInLevels):
     """Add Gaussian noise, white or as smooth as a beam.
 
     Parameters
@@ -57,25 +62,25 @@ class BeamNoise(Augmentation):
         kernels = gaussian_kernels(sigma, reach=math.ceil(1.5 * self.beam_px))
         noise = convolved(normal_deviates(draw[:, 2], batch.image), kernels)
         scale = (size / kernels.square().sum(dim=1)).view(-1, 1, 1, 1)
-        return batch._replace(image=batch.image + patch_median(batch.image) * scale * noise)
+        return batch._replace(image=batch.image + self.level(batch.image) * scale * noise)
 
 
 class BeamNoiseConfig(Component[Augmentation], builds=BeamNoise):
-    """Add Gaussian noise that does not depend on the signal, to half of the patches: white, or as smooth as a beam."""
+    """Add Gaussian noise that does not depend on the signal to some patches: white, or as smooth as a beam."""
 
     type: Literal["beam_noise"]
 
     probability: float = Field(default=0.5, ge=0, le=1)
     """Part of the patches that get noise."""
 
-    fraction: tuple[PositiveFloat, PositiveFloat] = (0.003, 0.1)
+    fraction: Range = (0.003, 0.1)
     """Range of the standard deviation, in medians of the patch; log-uniform."""
 
     beam_px: PositiveFloat = 4.0
     """Largest full width at half maximum of the beam in pixels. Half of the noise is white."""
 
 
-class Stripes(Augmentation):
+class Stripes(MeasuredInLevels):
     """Add parallel stripes at any angle, whose values across are smooth Gaussian noise.
 
     Parameters
@@ -110,7 +115,7 @@ class Stripes(Augmentation):
         first = place.long()
         before, after = (across.gather(1, (first + step).flatten(1)).view(place.shape) for step in (0, 1))
         stripes = torch.lerp(before, after, place - first)[:, None]
-        return batch._replace(image=batch.image + patch_median(batch.image) * size[:, None] * stripes)
+        return batch._replace(image=batch.image + self.level(batch.image) * size[:, None] * stripes)
 
 
 class StripesConfig(Component[Augmentation], builds=Stripes):
@@ -121,14 +126,14 @@ class StripesConfig(Component[Augmentation], builds=Stripes):
     probability: float = Field(default=0.15, ge=0, le=1)
     """Part of the patches that get stripes."""
 
-    fraction: tuple[PositiveFloat, PositiveFloat] = (0.01, 0.1)
+    fraction: Range = (0.01, 0.1)
     """Range of their standard deviation, in medians of the patch; log-uniform."""
 
-    width_px: tuple[PositiveFloat, PositiveFloat] = (1.0, 4.0)
+    width_px: Range = (1.0, 4.0)
     """Range of the full width at half maximum of the smoothing across the stripes; log-uniform."""
 
 
-class Sources(Augmentation):
+class Sources(MeasuredInLevels):
     """Add round Gaussian sources, and odd pixels, which are narrower sources.
 
     Parameters
@@ -160,7 +165,7 @@ class Sources(Augmentation):
         profile = torch.exp(-4 * math.log(2) * (to_y**2 + to_x**2) / width**2)
         excess = (brightness * profile).sum(dim=1, keepdim=True)
         hidden = (excess > _HIDDEN) & (batch.target == 0)
-        return hide(batch, batch.image + excess * patch_median(batch.image), hidden)
+        return hide(batch, batch.image + excess * self.level(batch.image), hidden)
 
 
 class SourcesConfig(Component[Augmentation], builds=Sources):
@@ -174,10 +179,10 @@ class SourcesConfig(Component[Augmentation], builds=Sources):
     number: PositiveInt = 3
     """Most sources in a patch."""
 
-    brightness: tuple[PositiveFloat, PositiveFloat] = (0.5, 300.0)
+    brightness: Range = (0.5, 300.0)
     """Range of the peak, in medians of the patch; log-uniform."""
 
-    width_px: tuple[PositiveFloat, PositiveFloat] = (0.7, 4.0)
+    width_px: Range = (0.7, 4.0)
     """Range of the full width at half maximum; log-uniform. Below one pixel they are odd pixels."""
 
 
@@ -231,7 +236,7 @@ class BordersConfig(Component[Augmentation], builds=Borders):
     probability: float = Field(default=0.15, ge=0, le=1)
     """Part of the patches that get a stripe."""
 
-    width_px: tuple[PositiveInt, PositiveInt] = (1, 4)
+    width_px: Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(check_range)] = (1, 4)
     """Range of its width."""
 
     factor: float = Field(default=2.0, gt=1)

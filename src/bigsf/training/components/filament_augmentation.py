@@ -5,23 +5,22 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
-from bigsf.arrays import Float64Array
 from bigsf.config import Component
-from bigsf.models.window_statistics import noise_level, patch_spread
-from bigsf.training.components.batch import Augmentation, Batch, Draw
+from bigsf.models.window_statistics import noise_level
+from bigsf.training.components.batch import Augmentation, Batch, Draw, Range
+from bigsf.training.components.levels import MeasuredInLevels
 
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background, as for filaments that are injected
 _SEGMENTS = 8  # straight segments of an arc
 _SLENDER = 4  # a filament is at least so many widths long
 _PLUMMER = 2 ** (2 / 3) - 1  # (half a width / R)^2 where (1 + (r / R)^2)^-1.5 is one half at half a width
-_BOTH_SIGNS = 0.1  # part of the pixels on either side of zero above which a map is not mostly of one sign
 
 
-class AddFilaments(Augmentation):
+class AddFilaments(MeasuredInLevels):
     """Add filaments to each patch, and label them as target.
 
     A filament adds contrast * unit * profile to the first channel. The profile around an arc, a chain of straight
@@ -47,19 +46,7 @@ class AddFilaments(Augmentation):
     ) -> None:
         self.number = number
         self.contrast, self.width_px, self.length_px = contrast, width_px, length_px
-        self._unit = local_mean_size
-
-    def fit(self, values: Float64Array, unit: str) -> str:
-        """Choose the unit of the contrast for a map, from valid values of its first channel and from its BUNIT.
-
-        Returns
-        -------
-        str
-            Why the local mean makes no sense as unit, or an empty string.
-        """
-        why = why_not_linear(values, unit, self.contrast[0])
-        self._unit = patch_spread if why else local_mean_size
-        return why
+        self.level, self.least = local_mean_size, contrast[0]
 
     @override
     def draw(self, generator: np.random.Generator, n: int) -> Draw:
@@ -86,7 +73,7 @@ class AddFilaments(Augmentation):
         scaled2 = 4 * chain.squared_distance(ny, nx) / width**2  # 1 at half a width
         profile = torch.where(plummer < 0.5, torch.exp(-math.log(2) * scaled2), (1 + _PLUMMER * scaled2) ** -1.5)
         first = batch.image[:, :1]
-        unit = self._unit(first)
+        unit = self.level(first)
         seen = contrast * unit > noise_level(first)  # (b, k, y, x)
         inside = ((scaled2 <= 1) & seen).any(dim=1, keepdim=True)
         inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
@@ -112,41 +99,15 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
     number: PositiveInt = 3
     """Most filaments in a patch; each patch draws its own number, from 0 on."""
 
-    contrast: tuple[PositiveFloat, PositiveFloat] = (0.05, 1.0)
+    contrast: Range = (0.05, 1.0)
     """Range of the peak excess; log-uniform. The lowest is what the model learns to find. It is in units of the local
     mean (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or not positive."""
 
-    width_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 6.0)
+    width_px: Range = (2.0, 6.0)
     """Range of the full width at half maximum, in pixels of the map; log-uniform."""
 
-    length_px: tuple[PositiveFloat, PositiveFloat] = (15.0, 90.0)
+    length_px: Range = (15.0, 90.0)
     """Range of the length, log-uniform; a filament is at least four widths long."""
-
-
-def why_not_linear(values: Float64Array, unit: str, contrast: float) -> str:
-    """Return why a map is no linear map of mostly positive values, or an empty string.
-
-    Parameters
-    ----------
-    values
-        Valid values of the map, `(n,)`.
-    unit
-        Its BUNIT.
-    contrast
-        The lowest contrast, in units of the local mean, that is to make sense on the map.
-    """
-    if not len(values):
-        return ""
-    below, above = float((values < 0).mean()), float((values > 0).mean())
-    low, median, high = np.quantile(values, (0.16, 0.5, 0.84))
-    spread = (high - low) / 2
-    if "log" in unit.lower() or "dex" in unit.lower():
-        return f"the unit of this map is {unit}"
-    if min(below, above) > _BOTH_SIGNS:
-        return f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
-    if contrast * abs(median) > spread:
-        return f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
-    return ""
 
 
 def local_mean_size(plane: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import csv
 import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -23,6 +23,10 @@ BestEpoch = Callable[[], int | None]
 """A function that returns the epoch whose model best.pt holds; None where it holds none yet."""
 
 
+_PACKAGES = ("tensorboard", "mlflow", "wandb")
+"""Optional packages; each is the name of the tracker that needs it, and of the extra that installs it."""
+
+
 class Tracker(Protocol):
     """Writes the logged quantities of a run somewhere."""
 
@@ -38,11 +42,24 @@ class Tracker(Protocol):
 class TrackerComponent(Component[Tracker]):
     """The part common to the configurations of all trackers."""
 
+    def check(self) -> None:
+        """Raise `ConfigError` where its package is not installed: before a run begins."""
+        kind = getattr(self, "type", "")
+        if kind not in _PACKAGES:
+            return
+        try:
+            importlib.import_module(kind)
+        except ImportError:
+            raise ConfigError(
+                f"The tracker {kind} needs a package that is not installed: pip install 'bigsf[{kind}]'."
+            ) from None
+
     @override
     def build(
         self, folder: Path, run_name: str, run_config: dict[str, Any], best_epoch: BestEpoch = lambda: None
     ) -> Tracker:
         """Return the tracker of a run, given its folder, its name, its whole configuration and its best epoch."""
+        self.check()
         return super().build(folder=folder, run_name=run_name, run_config=run_config, best_epoch=best_epoch)
 
 
@@ -114,7 +131,19 @@ class CurvesConfig(TrackerComponent, builds=curves_tracker):
     type: Literal["curves"]
 
 
-class TensorBoardTracker(Tracker):
+class RowTracker(Tracker):
+    """A tracker that is given each row once. One of a resumed run is new and gets the earlier rows first."""
+
+    _written = 0
+
+    def _new_rows(self, history: History) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield epoch and numbers of the rows that were not yielded before."""
+        new, self._written = history[self._written :], len(history)
+        for row in new:
+            yield row["epoch"], {name: value for name, value in row.items() if name != "epoch"}
+
+
+class TensorBoardTracker(RowTracker):
     """Writes scalars to TensorBoard.
 
     Parameters
@@ -128,8 +157,9 @@ class TensorBoardTracker(Tracker):
 
     @override
     def write(self, history: History) -> None:
-        for name, value in _newest(history).items():
-            self.writer.add_scalar(name, value, history[-1]["epoch"])
+        for epoch, numbers in self._new_rows(history):
+            for name, value in numbers.items():
+                self.writer.add_scalar(name, value, epoch)
         self.writer.flush()
 
     @override
@@ -139,7 +169,6 @@ class TensorBoardTracker(Tracker):
 
 def tensorboard_tracker(folder: Path) -> Tracker:
     """Return a tracker that writes event files of TensorBoard in the run folder."""
-    _require("tensorboard")
     refuse_link(events := folder / "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
@@ -152,7 +181,7 @@ class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
     type: Literal["tensorboard"]
 
 
-class MLflowTracker(Tracker):
+class MLflowTracker(RowTracker):
     """Logs metrics to the active run of MLflow.
 
     Parameters
@@ -166,8 +195,8 @@ class MLflowTracker(Tracker):
 
     @override
     def write(self, history: History) -> None:
-        if history:
-            self.client.log_metrics(_newest(history), step=history[-1]["epoch"])
+        for epoch, numbers in self._new_rows(history):
+            self.client.log_metrics(numbers, step=epoch)
 
     @override
     def close(self) -> None:
@@ -176,7 +205,7 @@ class MLflowTracker(Tracker):
 
 def mlflow_tracker(run_name: str, run_config: dict[str, Any], experiment: str, uri: str | None) -> Tracker:
     """Return a tracker with a new run of MLflow."""
-    mlflow = _require("mlflow")
+    mlflow: Any = importlib.import_module("mlflow")
     if uri:
         mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment)
@@ -202,7 +231,7 @@ class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
         return f"send results to {self.uri} (mlflow)" if self.uri else None
 
 
-class WandBTracker(Tracker):
+class WandBTracker(RowTracker):
     """Logs to a run of Weights & Biases.
 
     Parameters
@@ -216,8 +245,8 @@ class WandBTracker(Tracker):
 
     @override
     def write(self, history: History) -> None:
-        if history:
-            self.run.log(_newest(history), step=history[-1]["epoch"])
+        for epoch, numbers in self._new_rows(history):
+            self.run.log(numbers, step=epoch)
 
     @override
     def close(self) -> None:
@@ -226,7 +255,7 @@ class WandBTracker(Tracker):
 
 def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], project: str, mode: str) -> Tracker:
     """Return a tracker with a new run of Weights & Biases."""
-    wandb = _require("wandb")
+    wandb: Any = importlib.import_module("wandb")
     refuse_link(folder / "wandb")
     return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
 
@@ -246,21 +275,6 @@ class WandBConfig(TrackerComponent, builds=wandb_tracker):
     @override
     def reach(self) -> str | None:
         return f"send results to the project {self.project} of Weights & Biases" if self.mode == "online" else None
-
-
-def _newest(history: History) -> dict[str, float]:
-    """Return the numbers of the last row."""
-    return {name: value for name, value in history[-1].items() if name != "epoch"} if history else {}
-
-
-def _require(package: str) -> Any:
-    """Import an optional package; the error where it is missing says how to install it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise ConfigError(
-            f"The tracker {package} needs a package that is not installed: pip install 'bigsf[{package}]'."
-        ) from None
 
 
 class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):

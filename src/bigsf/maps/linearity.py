@@ -1,0 +1,33 @@
+"""Values of a map -> whether an excess relative to its local mean makes sense on it."""
+
+import numpy as np
+
+from bigsf.arrays import Float64Array
+
+_BOTH_SIGNS = 0.1  # part of the pixels on either side of zero above which a map is not mostly of one sign
+
+
+def why_not_linear(values: Float64Array, unit: str, contrast: float = 0.05) -> str:
+    """Return why a map is no linear map of mostly positive values, or an empty string.
+
+    Parameters
+    ----------
+    values
+        Valid values of the map, `(n,)`.
+    unit
+        Its BUNIT.
+    contrast
+        The lowest excess, in units of the local mean, that is to make sense on the map.
+    """
+    if not len(values):
+        return ""
+    below, above = float((values < 0).mean()), float((values > 0).mean())
+    low, median, high = np.quantile(values, (0.16, 0.5, 0.84))
+    spread = (high - low) / 2
+    if "log" in unit.lower() or "dex" in unit.lower():
+        return f"the unit of this map is {unit}"
+    if min(below, above) > _BOTH_SIGNS:
+        return f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
+    if contrast * abs(median) > spread:
+        return f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
+    return ""
