@@ -209,5 +209,5 @@ def test_more_naive_folds_than_the_map_has_pixels(small: PatchFile) -> None:
 def test_no_fold_may_be_empty(tmp_path: Path) -> None:
     file = write_patch_file(tmp_path / "sky.h5", np.ones((1, 8, 12), np.float32), 4, header=galactic_header(12, 8))
     regions = [{"fold": 1, "l": [100, 110]}, {"fold": 2}, {"fold": 3, "b": [80, 90]}]
-    with pytest.raises(ConfigError, match="regions gives fold 1 of 3 no area with a patch"):
+    with pytest.raises(ConfigError, match="regions gives fold 1 of 3 no area"):
         Folds.make(file, split_config(k=3, area_size=4, strategy={"type": "regions", "regions": regions}))

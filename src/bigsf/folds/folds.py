@@ -118,7 +118,7 @@ class Folds(Described):
         DataError
             Where the map has fewer areas with patches than folds.
         ConfigError
-            Where a strategy leaves a fold without patches, or a custom one returns other numbers than those of the
+            Where a strategy leaves a fold without an area, or a custom one returns other numbers than those of the
             folds.
         """
         resolved = resolve_split(config or SplitConfig(), patch_file)
@@ -131,9 +131,9 @@ class Folds(Described):
                 f"The split strategy {resolved.strategy.type} returned fold numbers {grid.min()} to {grid.max()} of "
                 f"shape {grid.shape}; expected 1 to {k}, {areas.shape}."
             )
-        if empty := set(range(1, k + 1)) - set(grid[contents.occupied].tolist()):
+        if empty := set(range(1, k + 1)) - set(grid.ravel().tolist()):
             raise ConfigError(
-                f"The split strategy {resolved.strategy.type} gives fold {min(empty)} of {k} no area with a patch."
+                f"The split strategy {resolved.strategy.type} gives fold {min(empty)} of {k} no area."
             )
         splits = make_splits(resolved.k, resolved.k_train, resolved.step)
         return cls(patch_file, resolved, areas, grid, splits, chunk_pixels=chunk_pixels)
