@@ -164,3 +164,15 @@ def test_merging_metrics_of_torchmetrics_equals_seeing_all(name: str) -> None:
         metric.update(*part(seed, 0.3)[:2], np.zeros((17, 29), np.bool_))
     first.merge(sent(second))
     assert first.compute() == pytest.approx(whole.compute(), rel=1e-6)
+
+
+def test_a_metric_of_torchmetrics_without_a_labelled_pixel_is_not_defined() -> None:
+    pytest.importorskip("torchmetrics")
+    metric, other = TorchMetric("BinaryF1Score"), TorchMetric("BinaryF1Score")
+    metric.update(*part(1, 0.3)[:2], np.zeros((17, 29), np.bool_))
+    assert np.isnan(metric.compute())
+    other.update(*part(1, 0.3))
+    metric.merge(sent(other))
+    assert metric.compute() == other.compute()
+    metric.reset()
+    assert np.isnan(metric.compute())
