@@ -42,8 +42,9 @@ class Tile(NamedTuple):
         return Tile(self.y0 - px, self.y1 + px, self.x0 - px, self.x1 + px).overlap(whole)
 
     def overlap(self, other: "Tile") -> "Tile":
-        """Return what two overlapping parts share."""
-        return Tile(max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1))
+        """Return what two parts share; its first row or column is its end where they share nothing."""
+        y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
+        return Tile(y0, max(y0, min(self.y1, other.y1)), x0, max(x0, min(self.x1, other.x1)))
 
     def overlaps(self, other: "Tile") -> bool:
         """Return whether two parts share a pixel."""

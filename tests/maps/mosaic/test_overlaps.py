@@ -8,7 +8,7 @@ from bigsf.errors import BigsfWarning
 from bigsf.maps.mosaic.mosaic import make_mosaic
 from bigsf.maps.mosaic.overlaps import find_overlaps
 from bigsf.maps.mosaic.sky_grid import common_grid
-from bigsf.maps.mosaic.tiles import Tile
+from bigsf.maps.mosaic.tiles import MosaicTile
 from conftest import shared_data
 from mosaic_tiles import NX, NY, MosaicTiles
 from ramp_files import read
@@ -44,7 +44,7 @@ def test_backgrounds_of_tiles_that_nothing_joins_are_said_to_be_kept(tiles: Mosa
 def test_a_large_overlap_is_sampled(tiles: MosaicTiles) -> None:
     tiles.image[:] = np.arange(NX)
     with ExitStack() as stack:
-        placed = [Tile(tiles.tile(name), None, None, (), None, stack) for name in "ab"]
+        placed = [MosaicTile(tiles.tile(name), None, None, (), None, stack) for name in "ab"]
         grid = common_grid("all", [tile.grid for tile in placed])
         for tile in placed:
             tile.place(grid)

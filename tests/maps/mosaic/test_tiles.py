@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.mosaic.mosaic import make_mosaic
-from bigsf.maps.mosaic.tiles import Tile
+from bigsf.maps.mosaic.tiles import MosaicTile
+from bigsf.maps.tiling import Tile
 from mosaic_tiles import NX, NY, MosaicTiles
 from ramp_files import read
 
@@ -84,12 +85,12 @@ def test_blocks_cover_the_shared_part_of_a_tile_and_a_window_once(
 ) -> None:
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("tiles")
-        tile = Tile(MosaicTiles(folder).tile("c"), None, None, (), None, stack)
+        tile = MosaicTile(MosaicTiles(folder).tile("c"), None, None, (), None, stack)
         tile.place(tile.grid)
         for shares_grid in (True, False):
             tile.shares_grid = shares_grid
             painted, expected = np.zeros((60, 100), int), np.zeros((60, 100), int)
-            for y0, y1, x0, x1 in tile.blocks(window, block_px):
+            for y0, y1, x0, x1 in tile.blocks(Tile(*window), block_px):
                 painted[y0:y1, x0:x1] += 1
             y0, y1, x0, x1 = window
             expected[y0:y1, x0:x1] = 1

@@ -14,7 +14,7 @@ from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import check_fits_name
 from bigsf.maps.mosaic.sky_grid import SkyGrid
-from bigsf.maps.mosaic.tiles import Tile
+from bigsf.maps.mosaic.tiles import MosaicTile
 from bigsf.maps.planes import check_same_grid
 from bigsf.option_names import option
 
@@ -34,7 +34,7 @@ def check_paths(paths: Sequence[Path], output: Path) -> None:
     check_fits_name(output, "mosaic")
 
 
-def refuse_masks(tiles: Sequence[Tile]) -> None:
+def refuse_masks(tiles: Sequence[MosaicTile]) -> None:
     """Raise `UsageError` where a tile is a mask: its middle rows hold 0 and 1 alone."""
     for tile in tiles:
         middle = tile.grid.shape[0] // 2
@@ -48,7 +48,7 @@ def refuse_masks(tiles: Sequence[Tile]) -> None:
             )
 
 
-def common_unit(tiles: Sequence[Tile]) -> str:
+def common_unit(tiles: Sequence[MosaicTile]) -> str:
     """Return the unit of all tiles; warn of a tile without BUNIT, which is taken to have the unit of the others.
 
     Raises
@@ -77,7 +77,7 @@ def _same_unit(one: str, other: str) -> bool:
     return one == other or bool(units.Unit(one, parse_strict="silent") == units.Unit(other, parse_strict="silent"))
 
 
-def shared_masks(tiles: Sequence[Tile], roles: Sequence[str]) -> list[str]:
+def shared_masks(tiles: Sequence[MosaicTile], roles: Sequence[str]) -> list[str]:
     """Return the masks that the tiles bring.
 
     Raises
@@ -99,7 +99,7 @@ def shared_masks(tiles: Sequence[Tile], roles: Sequence[str]) -> list[str]:
     return shared
 
 
-def check_size(output: Path, shape: tuple[int, int], size_bytes: int, tiles: Sequence[Tile]) -> None:
+def check_size(output: Path, shape: tuple[int, int], size_bytes: int, tiles: Sequence[MosaicTile]) -> None:
     """Raise `DataError` where a mosaic would be mostly empty, or larger than the free disk space."""
     ny, nx = shape
     filled = sum(tile.pixels_of_mosaic for tile in tiles) / (ny * nx)
@@ -117,7 +117,7 @@ def check_size(output: Path, shape: tuple[int, int], size_bytes: int, tiles: Seq
         )
 
 
-def warn_of_lost_detail(grid: SkyGrid, tiles: Sequence[Tile]) -> None:
+def warn_of_lost_detail(grid: SkyGrid, tiles: Sequence[MosaicTile]) -> None:
     """Warn where the pixels of a tile are more than 10 % finer than those of the mosaic."""
     finest = min(tiles, key=lambda tile: tile.grid.pixel_area_deg2)
     ratio = (grid.pixel_area_deg2 / finest.grid.pixel_area_deg2) ** 0.5

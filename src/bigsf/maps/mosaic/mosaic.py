@@ -25,8 +25,8 @@ from bigsf.maps.mosaic.checks import (
 )
 from bigsf.maps.mosaic.overlaps import Overlap, find_overlaps, match_backgrounds, warn_of_seams
 from bigsf.maps.mosaic.sky_grid import common_grid, import_reproject
-from bigsf.maps.mosaic.tiles import Block, Tile
-from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
+from bigsf.maps.mosaic.tiles import MosaicTile
+from bigsf.maps.tiling import CHUNK_PIXELS, Tile, row_chunks
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
@@ -138,7 +138,7 @@ def make_mosaic(
     if step_of is None:
         outputs.check([*paths, *map(Path, on_grid)], overwrite)
     with ExitStack() as stack:
-        opened = [Tile(path, hdu, blank, masks, threshold, stack) for path in paths]
+        opened = [MosaicTile(path, hdu, blank, masks, threshold, stack) for path in paths]
         refuse_masks(opened)
         unit, roles = common_unit(opened), shared_masks(opened, masks)
         grid = common_grid(output.name, [tile.grid for tile in opened])
@@ -168,7 +168,7 @@ def default_mosaic_path(path: Path) -> Path:
     return Path(f"{stem_of(path)}_mosaic.fits")
 
 
-def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[Tile], chunk_pixels: int) -> None:
+def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[MosaicTile], chunk_pixels: int) -> None:
     """Write the mosaic by bands of rows, and count its valid pixels in the report."""
     header = report.wcs.to_header()
     if report.unit:
@@ -191,22 +191,21 @@ def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[Tile], chunk_
         console.progress("co-add", ny, "rows") as advance,
     ):
         for y0, y1 in row_chunks(report.shape, chunk_pixels):
-            mean = _mean(tiles, report.offsets, (y0, y1, 0, nx))
+            mean = _mean(tiles, report.offsets, Tile(y0, y1, 0, nx))
             report.valid += int(np.isfinite(mean).sum())
             writer.write("PRIMARY", y0, mean)
             for role in report.masks:
-                writer.write(role.upper(), y0, _union(tiles, role, (y0, y1, 0, nx)))
+                writer.write(role.upper(), y0, _union(tiles, role, Tile(y0, y1, 0, nx)))
             advance(y1 - y0)
 
 
-def _mean(tiles: Sequence[Tile], offsets: Sequence[float], window: Block) -> Float64Array:
+def _mean(tiles: Sequence[MosaicTile], offsets: Sequence[float], window: Tile) -> Float64Array:
     """Return the mean of the valid pixels of all tiles in a window, NaN where there is none."""
-    y0, y1, x0, x1 = window
-    total = np.zeros((y1 - y0, x1 - x0))
+    total = np.zeros(window.shape)
     count = np.zeros(total.shape, np.uint16)
     for tile, offset in zip(tiles, offsets, strict=True):
         for block in tile.blocks(window):
-            here = _within(block, window)
+            here = block.within(window)
             values = tile.read(block)
             valid = np.isfinite(values)
             total[here] += np.where(valid, values + offset, 0)
@@ -216,16 +215,10 @@ def _mean(tiles: Sequence[Tile], offsets: Sequence[float], window: Block) -> Flo
     return mean
 
 
-def _union(tiles: Sequence[Tile], role: str, window: Block) -> BoolArray:
+def _union(tiles: Sequence[MosaicTile], role: str, window: Tile) -> BoolArray:
     """Return where a mask of any tile is 1 in a window."""
-    union = np.zeros((window[1] - window[0], window[3] - window[2]), np.bool_)
+    union = np.zeros(window.shape, np.bool_)
     for tile in tiles:
         for block in tile.blocks(window):
-            union[_within(block, window)] |= tile.read_mask(role, block)
+            union[block.within(window)] |= tile.read_mask(role, block)
     return union
-
-
-def _within(block: Block, window: Block) -> tuple[slice, slice]:
-    """Return the rows and columns of a window that a block of the mosaic takes."""
-    y, x = window[0], window[2]
-    return slice(block[0] - y, block[1] - y), slice(block[2] - x, block[3] - x)

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from bigsf.errors import BigsfWarning
-from bigsf.maps.mosaic.tiles import Tile, overlap
+from bigsf.maps.mosaic.tiles import MosaicTile
+from bigsf.maps.tiling import Tile
 from bigsf.option_names import option
 
 SAMPLE_PIXELS = 4_000_000
@@ -40,7 +41,7 @@ class Overlap:
 
 
 def find_overlaps(
-    tiles: Sequence[Tile], sample_pixels: int = SAMPLE_PIXELS, sample_rows: int = SAMPLE_ROWS
+    tiles: Sequence[MosaicTile], sample_pixels: int = SAMPLE_PIXELS, sample_rows: int = SAMPLE_ROWS
 ) -> list[Overlap]:
     """Compare all pairs of tiles that share valid pixels.
 
@@ -56,13 +57,13 @@ def find_overlaps(
     return [pair for pair in found if pair is not None]
 
 
-def _overlap(tiles: Sequence[Tile], i: int, j: int, sample_pixels: int, sample_rows: int) -> Overlap | None:
+def _overlap(tiles: Sequence[MosaicTile], i: int, j: int, sample_pixels: int, sample_rows: int) -> Overlap | None:
     """Compare two tiles where both are valid, or return None where nowhere both are."""
-    y0, y1, x0, x1 = overlap(tiles[i].box, tiles[j].box)
+    y0, y1, x0, x1 = tiles[i].box.overlap(tiles[j].box)
     if y0 == y1 or x0 == x1:
         return None
     step = sample_rows * max(1, round((y1 - y0) * (x1 - x0) / sample_pixels))
-    windows = [(y, min(y + sample_rows, y1), x0, x1) for y in range(y0, y1, step)]
+    windows = [Tile(y, min(y + sample_rows, y1), x0, x1) for y in range(y0, y1, step)]
     pairs = []
     for block in (block for window in windows for block in tiles[i].blocks(window)):
         here = np.stack([tiles[i].read(block), tiles[j].read(block)]).reshape(2, -1)
@@ -70,7 +71,7 @@ def _overlap(tiles: Sequence[Tile], i: int, j: int, sample_pixels: int, sample_r
     one, other = np.concatenate(pairs, axis=1).astype(np.float64)
     if not one.size:
         return None
-    pixels = round(one.size * (y1 - y0) / sum(window[1] - window[0] for window in windows))
+    pixels = round(one.size * (y1 - y0) / sum(window.shape[0] for window in windows))
     difference = other - one
     median = float(np.median(difference))
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant map has no correlation

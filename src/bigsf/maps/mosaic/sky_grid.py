@@ -12,6 +12,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import ConfigError, DataError
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import astropy_frame, lies_on_equator, recentred, sky_coordinates, with_matrix
 
 _WHOLE_PX = 0.01  # grids that differ from whole pixels by less are one grid
@@ -80,8 +81,8 @@ class SkyGrid:
         shift: Float64Array = np.array([y, x + along])
         return np.where(abs(shift - np.round(shift)) < _WHOLE_PX, np.round(shift), shift)
 
-    def box(self, other: "SkyGrid") -> tuple[int, int, int, int]:
-        """Return the pixels of this grid whose centres another grid covers, as (y0, y1, x0, x1), ends exclusive.
+    def box(self, other: "SkyGrid") -> Tile:
+        """Return the pixels of this grid whose centres another grid covers.
 
         They may lie outside the shape of this grid.
 
@@ -102,7 +103,7 @@ class SkyGrid:
                 )
             low, high = np.nanmin(here, axis=1), np.nanmax(here, axis=1)
         (y0, x0), (y1, x1) = np.ceil(low).astype(int).tolist(), np.floor(high).astype(int).tolist()
-        return y0, y1 + 1, x0, x1 + 1
+        return Tile(y0, y1 + 1, x0, x1 + 1)
 
     def pixels_of(self, other: "SkyGrid") -> Float64Array:
         """Return the pixels (y, x) of this grid at 33 x 33 points of another one, its edges included, `(2, 1089)`.

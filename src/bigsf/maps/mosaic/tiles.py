@@ -14,10 +14,7 @@ from bigsf.maps.masks import read_mask
 from bigsf.maps.mosaic.sky_grid import SkyGrid, import_reproject
 from bigsf.maps.odd_values import check_map
 from bigsf.maps.planes import FitsMap, check_same_grid
-from bigsf.maps.tiling import bands
-
-Block = tuple[int, int, int, int]
-"""Rows y0 to y1 and columns x0 to x1 (exclusive) of a mosaic, as (y0, y1, x0, x1)."""
+from bigsf.maps.tiling import Tile, bands
 
 BLOCK_PX = 1024
 """Side of the blocks that are interpolated at a time."""
@@ -25,7 +22,7 @@ BLOCK_PX = 1024
 _MARGIN_PX = 3  # read around a block for the interpolation
 
 
-class Tile:
+class MosaicTile:
     """A map with a WCS, and the masks that its file brings.
 
     Parameters
@@ -87,7 +84,7 @@ class Tile:
     def place(self, mosaic: SkyGrid) -> None:
         """Find where the tile lies on the grid of a mosaic."""
         self.mosaic = mosaic
-        self.box: Block = mosaic.box(self.grid)
+        self.box = mosaic.box(self.grid)
         shift = mosaic.shift(self.grid)
         self.shares_grid = shift is not None and bool((shift == np.round(shift)).all())
 
@@ -97,15 +94,15 @@ class Tile:
         ny, nx = self.grid.shape
         return ny * nx * self.grid.pixel_area_deg2 / self.mosaic.pixel_area_deg2
 
-    def blocks(self, window: Block, block_px: int = BLOCK_PX) -> Iterator[Block]:
+    def blocks(self, window: Tile, block_px: int = BLOCK_PX) -> Iterator[Tile]:
         """Yield the blocks of the mosaic that make up the overlap of the tile with a window of the mosaic."""
-        y0, y1, x0, x1 = overlap(self.box, window)
+        y0, y1, x0, x1 = self.box.overlap(window)
         width = max(1, x1 - x0) if self.shares_grid else block_px
         for top, bottom in bands(y1 - y0, block_px):
             for left, right in bands(x1 - x0, width):
-                yield y0 + top, y0 + bottom, x0 + left, x0 + right
+                yield Tile(y0 + top, y0 + bottom, x0 + left, x0 + right)
 
-    def read(self, block: Block) -> FloatArray:
+    def read(self, block: Tile) -> FloatArray:
         """Return the map on a block `(y1 - y0, x1 - x0)` in its own unit, NaN where it has no valid pixel.
 
         Pixels are copied where tile and mosaic share a grid and interpolated bilinearly otherwise. An interpolated
@@ -113,12 +110,12 @@ class Tile:
         """
         return self._on_mosaic("image", block)
 
-    def read_mask(self, role: str, block: Block) -> BoolArray:
+    def read_mask(self, role: str, block: Tile) -> BoolArray:
         """Return a mask on a block `(y1 - y0, x1 - x0)`, from its nearest pixels; False outside the tile."""
         mask: BoolArray = self._on_mosaic(role, block) == 1
         return mask
 
-    def _on_mosaic(self, role: str, block: Block) -> FloatArray:
+    def _on_mosaic(self, role: str, block: Tile) -> FloatArray:
         y0, y1, x0, x1 = block
         if self.shares_grid:
             top, _, left, _ = self.box
@@ -137,15 +134,15 @@ class Tile:
         )
         return values.astype(np.float32)
 
-    def _needed(self, target: SkyGrid) -> Block | None:
+    def _needed(self, target: SkyGrid) -> Tile | None:
         """Return the rows and columns of the tile from which a part of the mosaic is made, None if there are none."""
         ny, nx = self.grid.shape
         points = self.grid.pixels_of(target)
         if not np.isfinite(points).all():
-            return 0, ny, 0, nx
+            return Tile.whole((ny, nx))
         (y0, x0), (y1, x1) = (np.floor(points.min(axis=1)) - _MARGIN_PX, np.ceil(points.max(axis=1)) + _MARGIN_PX)
-        needed = overlap((int(y0), int(y1) + 1, int(x0), int(x1) + 1), (0, ny, 0, nx))
-        return needed if needed[0] < needed[1] and needed[2] < needed[3] else None
+        needed = Tile(int(y0), int(y1) + 1, int(x0), int(x1) + 1).overlap(Tile.whole((ny, nx)))
+        return needed if min(needed.shape) > 0 else None
 
     def _window(self, role: str, y0: int, y1: int, x0: int, x1: int) -> FloatArray:
         """Return part of a plane of the file, float32: the map with NaN where it is missing, or a mask."""
@@ -154,9 +151,3 @@ class Tile:
             return read_mask(self.masks[role], role, y0, y1, self._threshold, columns).astype(np.float32)
         image: FloatArray = self._map.read(y0, y1, columns).image[0]
         return image
-
-
-def overlap(one: Block, other: Block) -> Block:
-    """Return the part that two blocks share; its first row or column is its end where they share nothing."""
-    y0, x0 = max(one[0], other[0]), max(one[2], other[2])
-    return y0, max(y0, min(one[1], other[1])), x0, max(x0, min(one[3], other[3]))
