@@ -12,7 +12,7 @@ from bigsf.figures import PALETTE, legend_above
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
 from bigsf.maps.map_axes import add_scale, label_axes, show_image
-from bigsf.maps.outlines import on_axes, write_numbers
+from bigsf.maps.outline_figure import on_axes, write_numbers
 from bigsf.maps.quicklook import Strips
 
 if TYPE_CHECKING:

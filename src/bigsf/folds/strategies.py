@@ -126,7 +126,7 @@ class BalancedStrategyConfig(Component[Strategy], builds=BalancedStrategy):
     """Breaks ties; another seed gives another assignment of almost equal balance."""
 
 
-class Region(Config):
+class FoldRegion(Config):
     """A part of the sky, which a fold gets."""
 
     fold: PositiveInt
@@ -163,7 +163,7 @@ class RegionsStrategy(Strategy):
         Where the map has no WCS, a region's fold is not one of k, or an area with patches lies in no region.
     """
 
-    def __init__(self, regions: Sequence[Region]) -> None:
+    def __init__(self, regions: Sequence[FoldRegion]) -> None:
         self.regions = regions
 
     @override
@@ -193,7 +193,7 @@ class RegionsStrategyConfig(Component[Strategy], builds=RegionsStrategy):
 
     type: Literal["regions"]
 
-    regions: list[Region] = Field(min_length=1)
+    regions: list[FoldRegion] = Field(min_length=1)
     """One without `l` and `b`, as the last, takes the rest."""
 
 

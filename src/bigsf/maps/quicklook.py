@@ -11,7 +11,7 @@ from astropy.io import fits
 from bigsf.arrays import Float64Array, FloatArray
 from bigsf.figures import PALETTE, legend_above, new_figure
 from bigsf.maps.map_axes import add_colour_bar, add_scale, label_axes, show_image, show_outline, show_plane
-from bigsf.maps.outlines import draw_outlines
+from bigsf.maps.outline_figure import draw_outlines
 from bigsf.maps.subsampled import SubsampledPlanes
 from bigsf.maps.wcs import celestial_wcs, lies_on_equator, recentred
 

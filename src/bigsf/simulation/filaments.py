@@ -62,7 +62,7 @@ class Filament(NamedTuple):
     hubs: list[Hub]
 
 
-class DrawnFilaments(NamedTuple):
+class FilamentPlanes(NamedTuple):
     """Planes of a tile, `(TILE_PX, TILE_PX)` each."""
 
     excess: Float64Array
@@ -96,8 +96,8 @@ def grow_filaments(
     ]
 
 
-def draw_filaments(filaments: Iterable[Filament], corner_px: IntArray) -> DrawnFilaments:
-    """Draw filaments into a tile.
+def filament_planes(filaments: Iterable[Filament], corner_px: IntArray) -> FilamentPlanes:
+    """Return the planes of a tile in which filaments lie.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def draw_filaments(filaments: Iterable[Filament], corner_px: IntArray) -> DrawnF
             if drawn:
                 where, profile, _ = drawn
                 excess[where] += hub.excess * profile
-    return DrawnFilaments(excess, truth_id, target)
+    return FilamentPlanes(excess, truth_id, target)
 
 
 def plummer(distance2_px2: npt.NDArray[Any], width_px: float) -> npt.NDArray[Any]:

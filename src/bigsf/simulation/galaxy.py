@@ -38,7 +38,7 @@ from astropy.io import fits
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.footprint import SIMULATED_OBJECT
 from bigsf.outputs import Outputs
-from bigsf.simulation.filaments import MAX_PER_TILE, Filament, draw_filaments, grow_filaments
+from bigsf.simulation.filaments import MAX_PER_TILE, Filament, filament_planes, grow_filaments
 from bigsf.simulation.random_fields import (
     EQUATOR_PX,
     TILE_PX,
@@ -180,7 +180,7 @@ class Galaxy:
                 more_filaments, more_holes = self._contents(near_row, near_column)
                 filaments += more_filaments
                 holes += more_holes
-        drawn = draw_filaments(filaments, corner_px)
+        drawn = filament_planes(filaments, corner_px)
         density = cloud_density(self.seed, y, x, self.recipe) * (1 + drawn.excess)
         truth = drawn.truth_id > 0
         background = ~truth

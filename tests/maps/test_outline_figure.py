@@ -7,7 +7,7 @@ from matplotlib.collections import LineCollection
 
 from bigsf.arrays import Float64Array, FloatArray
 from bigsf.figures import drawn, new_figure
-from bigsf.maps.outlines import MOST_NUMBERS, draw_outlines
+from bigsf.maps.outline_figure import MOST_NUMBERS, draw_outlines
 from bigsf.maps.quicklook import quicklook_figure
 from bigsf.maps.subsampled import SubsampledPlanes
 from conftest import galactic_header
