@@ -20,7 +20,7 @@ vars(np).setdefault("in1d", np.isin)  # FilFinder 1.8 calls np.in1d, which numpy
 def widths(image: Path, segmented: Path) -> Table:
     """Return length and width of the filaments longer than 10 pixels.
 
-    Widths are full widths at half maximum in pixels, NaN where no profile fits.
+    Widths are full widths at half maximum in pixels, NaN where no profile fits. The beam is not taken out of them.
     """
     with fits.open(image) as map_hdus, fits.open(segmented) as hdus:
         level, header = map_hdus[0].data.astype(float), map_hdus[0].header

@@ -25,21 +25,26 @@ from astropy.io import fits
 
 import bigsf
 from bigsf.evaluation.records import Recovery
-from bigsf.models.sliding_window import SlidingWindowPredictor
-from bigsf.segmentation.ensemble import find_models
 
 
 def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, Recovery]:
     output.mkdir(parents=True, exist_ok=True)
     segmented = bigsf.segment(
-        model, patches, output / "segmented.fits", device="cpu", precision="fp32", overwrite=True
+        model,
+        patches,
+        output / "segmented.fits",
+        device="cpu",
+        precision="fp32",
+        overwrite=True,
+        border=0,  # MASK is not cleaned, as the map with injected filaments is not
+        min_skeleton=1,
     ).output
     file = bigsf.PatchFile(patches)
     known = file.target if file.target is not None else np.asarray(fits.getdata(segmented, "MASK"))
-    snapshots = [bigsf.Snapshot.load(path) for path in find_models([model])]
-    models = [snapshot.build_model() for snapshot in snapshots]
-    thresholds = [snapshot.thresholds.whole for snapshot in snapshots]
-    predictor = SlidingWindowPredictor(models, snapshots[0].patch_size, wcs=file.wcs)
+    ensemble = bigsf.Ensemble.load(model)
+    models = [snapshot.build_model() for snapshot in ensemble.snapshots]
+    thresholds = [snapshot.thresholds.whole for snapshot in ensemble.snapshots]
+    predictor = bigsf.SlidingWindowPredictor(models, ensemble.window, wcs=file.wcs, scales=ensemble.scales)
     families = {
         "gaussian": bigsf.InjectedPlanes(file, known, seed),
         "plummer": bigsf.InjectedPlanes(file, known, seed, width_px=(2, 12), profile="plummer"),

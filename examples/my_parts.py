@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bigsf.training.components.losses import LossSum
+from bigsf import LossSum
 
 
 class DilatedNet(nn.Module):
@@ -59,7 +59,7 @@ class MarkedFraction:
     def update(
         self, probability: npt.NDArray[np.float32], target: npt.NDArray[np.bool_], labelled: npt.NDArray[np.bool_]
     ) -> None:
-        """Take a piece of map, each array `(ny, nx)`."""
+        """Take a chunk of the map, each array `(ny, nx)`."""
         self.marked += int((probability[labelled] >= self.threshold).sum())
         self.pixels += int(labelled.sum())
 

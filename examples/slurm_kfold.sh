@@ -4,8 +4,10 @@
 # Five tasks for five splits; a map of fewer than 15 areas has four. `bigsf kfold config.yaml --dry-run` names them.
 # When all tasks are done: bigsf kfold config.yaml  (writes the out-of-fold map and the summary)
 #
-# For several GPUs a split, ask for --ntasks-per-node=2 --gpus-per-task=1, export MASTER_ADDR=$(hostname), and put `srun`
-# before `bigsf`. (torchrun would hide the exit code.)
+# For two GPUs a split, replace --gpus=1 by --nodes=1 --ntasks=2 --gpus-per-task=1, and put before `bigsf`
+#   export MASTER_ADDR=$(hostname) MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+#   srun --cpus-per-task="$SLURM_CPUS_PER_TASK"
+# (torchrun would hide the exit code.)
 #SBATCH --job-name=bigsf
 #SBATCH --time=04:00:00
 #SBATCH --gpus=1
@@ -24,5 +26,5 @@ while kill -0 $run 2>/dev/null; do # the trap ended the first wait
     code=$?
 done
 if [ $code -eq 75 ] || [ $code -eq 138 ]; then # stopped by the time limit, or by USR1 (128 + 10)
-    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+    scontrol requeue "$SLURM_JOB_ID"
 fi

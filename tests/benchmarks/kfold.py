@@ -65,7 +65,7 @@ def main() -> None:
         whole = time.perf_counter() - started
     rows = [[what, f"{seconds:.1f}", f"{seconds / whole:.2f}"] for what, seconds in stopwatch.seconds.items()]
     rest = whole - sum(stopwatch.seconds.values())
-    show(["4 folds", "s", "of the whole"], [*rows, ["the rest", f"{rest:.1f}", f"{rest / whole:.2f}"]])
+    show(["a k-fold", "s", "of the whole"], [*rows, ["the rest", f"{rest:.1f}", f"{rest / whole:.2f}"]])
     print(f"{whole:.1f} s in all, peak memory {peak_bytes() / 1e6:.0f} MB.")
 
 

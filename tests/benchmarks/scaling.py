@@ -1,4 +1,4 @@
-"""How do speed and memory grow with the map, the window, the stride, threads and processes?
+"""How does time grow with the map, the window, the stride, threads and processes?
 
 python tests/benchmarks/scaling.py
 """

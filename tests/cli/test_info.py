@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -88,9 +89,12 @@ def test_a_configuration_says_what_it_is_for(ended: Ended, patch_path: Path, tmp
 
 def test_tables_of_other_tools_are_described_or_refused(ended: Ended, other_map: Path, tmp_path: Path) -> None:
     columns = [fits.Column(name, "J", array=[1]) for name in "ABC"]
-    with fits.open(other_map) as hdus:
-        hdus.append(fits.BinTableHDU.from_columns(columns, name="PROVENANCE"))
-        hdus.writeto(tmp_path / "theirs.fits")
-    assert "Next: bigsf preprocess theirs.fits" in ended(0, "info", "theirs.fits").out
-    (tmp_path / "table.ecsv").write_text("a,b\n1,2\n")
-    assert "table.ecsv cannot be read as a table (ECSV)" in ended(4, "info", "table.ecsv").err
+    table = fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+    for extension in (table, fits.ImageHDU(np.ones((4, 4)), name="PROVENANCE")):
+        with fits.open(other_map) as hdus:
+            hdus.append(extension)
+            hdus.writeto(tmp_path / "theirs.fits", overwrite=True)
+        assert "Next: bigsf preprocess theirs.fits" in ended(0, "info", "theirs.fits").out
+    for text in ("a,b\n1,2\n", "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a}\na\n1\n"):
+        (tmp_path / "table.ecsv").write_text(text)
+        assert "table.ecsv cannot be read as a table (ECSV)" in ended(4, "info", "table.ecsv").err

@@ -16,7 +16,7 @@ from bigsf.evaluation.injection import (
     plummer_profile,
     random_path,
 )
-from bigsf.evaluation.predictions import _most_tiles_to_inject
+from bigsf.evaluation.predictions import most_tiles_to_inject
 from bigsf.maps.tiling import Tile
 from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayMap, write_patch_file
@@ -172,5 +172,5 @@ def test_filaments_whose_wings_would_be_cut_are_refused() -> None:
 def test_nothing_is_injected_where_a_contrast_makes_no_sense(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(21.5, 0.2, (1, 64, 96)).astype(np.float32)
     with pytest.warns(BigsfWarning, match="No filaments are injected to measure the completeness, as the values"):
-        assert _most_tiles_to_inject(write_patch_file(tmp_path / "log.h5", image, 16, 8)) == 0
-    assert _most_tiles_to_inject(write_patch_file(tmp_path / "linear.h5", 10 ** (image - 21), 16, 8)) > 0
+        assert most_tiles_to_inject(write_patch_file(tmp_path / "log.h5", image, 16, 8)) == 0
+    assert most_tiles_to_inject(write_patch_file(tmp_path / "linear.h5", 10 ** (image - 21), 16, 8)) > 0

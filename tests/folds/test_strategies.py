@@ -164,7 +164,7 @@ def test_regions_need_a_sky_and_all_folds() -> None:
         regions({"fold": 1, "l": [0, 10]}, {"fold": 2})(on_the_sky([5], [0.5]), 3)
 
 
-@pytest.mark.parametrize("part", [{"l": [10, 10]}, {"b": [1, -1]}, {"b": [1, 1]}])
+@pytest.mark.parametrize("part", [{"l": [10, 10]}, {"l": [180, -180]}, {"b": [1, -1]}, {"b": [1, 1]}])
 def test_a_region_holds_something(part: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="holds nothing"):
         regions({"fold": 1, **part})

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from bigsf.errors import (
     BigsfWarning,
@@ -12,6 +13,8 @@ from bigsf.errors import (
     DataError,
 )
 from bigsf.folds.folds import Folds
+from bigsf.models.model_config import ModelConfig
+from bigsf.training.checks import check_position
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
@@ -209,9 +212,14 @@ def test_a_batch_without_weight_leaves_the_weights_alone(settings: Settings) -> 
         assert not all(torch.equal(*pair) for pair in zip(before, weights(), strict=True))
 
 
-def test_keys_of_a_position_that_a_network_of_ones_own_does_not_see_are_refused(settings: Settings) -> None:
-    model = {"type": "custom", "target": "torch.nn:Conv2d", "position": {"type": "sine", "frequencies": 3}}
-    with pytest.raises(ConfigError, match=r"position\.frequencies would do nothing"):
-        RunConfig.from_dict(settings(model=model))
-    model["position"] = {"type": "sine", "coordinates": "pixel"}
-    assert RunConfig.from_dict(settings(model=model)).trainer.model.position is not None
+@pytest.mark.parametrize(("key", "value"), [("frequencies", 3), ("join", "before")])
+def test_a_position_key_that_a_network_of_ones_own_does_not_see_is_refused(key: str, value: object) -> None:
+    def model(**position: object) -> ModelConfig:
+        config = {"type": "custom", "target": "torch.nn:Conv2d", "position": {"type": "sine", **position}}
+        made: ModelConfig = TypeAdapter(ModelConfig).validate_python(config)
+        return made
+
+    check_position(model(coordinates="pixel"))
+    check_position(TypeAdapter(ModelConfig).validate_python(model().model_dump()))  # as a run records it
+    with pytest.raises(ConfigError, match=rf"position\.{key} would do nothing"):
+        check_position(model(**{key: value}))

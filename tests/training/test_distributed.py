@@ -482,9 +482,9 @@ def test_the_slurm_example_puts_itself_back_into_the_queue(code: int, requeued: 
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
     script = ROOT / "examples" / "slurm_kfold.sh"
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "73", "SLURM_ARRAY_TASK_ID": "3"}
     run_program(["bash", script, "config.yaml"], env=environment)
     assert (tmp_path / "asked").read_text() == "kfold config.yaml --only 3 --time-limit 3h50min --quiet\n"
     assert (tmp_path / "queue").exists() == requeued
     if requeued:
-        assert (tmp_path / "queue").read_text() == "requeue 7_3\n"
+        assert (tmp_path / "queue").read_text() == "requeue 73\n"

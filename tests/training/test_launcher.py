@@ -1,10 +1,13 @@
 import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from bigsf.errors import ConfigError
-from bigsf.training.launcher import _gpu_of, join_world
+from bigsf.training.launcher import _check_own_gpu, _gpu_of, join_world
 
 
 @pytest.mark.parametrize(
@@ -24,27 +27,27 @@ def test_one_process_on_a_machine_of_several_gpus_says_how_to_use_all(
     assert [record.message for record in caplog.records] == ([said] if told else [])
 
 
-@pytest.mark.parametrize(
-    ("local_rank", "gpus", "launcher", "expected"),
-    [
-        (1, 4, "RANK", 1),
-        (3, 4, "SLURM_PROCID", 3),
-        (1, 1, "SLURM_PROCID", 0),
-        (1, 1, "RANK", None),
-        (2, 2, "RANK", None),
-    ],
-)
+@pytest.mark.parametrize(("local_rank", "gpus", "expected"), [(1, 4, 1), (3, 4, 3), (1, 1, 0), (2, 2, None)])
 def test_each_process_takes_the_gpu_that_it_sees(
-    local_rank: int, gpus: int, launcher: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+    local_rank: int, gpus: int, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setenv(launcher, "1")
     if expected is not None:
         assert _gpu_of(local_rank, "cuda") == expected
         return
     with pytest.raises(ConfigError, match=rf"Process {local_rank + 1} of this node has no GPU: there are {gpus}\."):
         _gpu_of(local_rank, None)
+
+
+@pytest.mark.parametrize(("other", "shared"), [("GPU-1", True), ("GPU-2", False)])
+def test_two_processes_do_not_share_a_gpu(other: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(own: list[tuple[str, str]], mine: tuple[str, str], group: Any) -> None:
+        own[:] = [mine, (mine[0], other)]
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="GPU-1"))
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    with pytest.raises(ConfigError, match="Several processes have one GPU") if shared else nullcontext():
+        _check_own_gpu(0, 2, None)  # type: ignore[arg-type]
 
 
 def test_one_gpu_for_all_processes_is_refused() -> None:

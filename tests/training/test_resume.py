@@ -556,7 +556,7 @@ def test_a_damaged_last_snapshot_does_not_keep_from_going_back_to_the_best(setti
     trainer.train()
     folder = trainer.folder
     folder.last.write_bytes(damaged := folder.last.read_bytes()[:2000])
-    with pytest.warns(BigsfWarning, match=r"last\.pt .*It is set aside"):
+    with pytest.warns(BigsfWarning, match=r"last\.pt .*It will be set aside"):
         going_back = scripted(Trainer.from_snapshot(folder.best, epochs=3), 0.2)
     assert going_back.train().best_epoch == 3
     assert Snapshot.load(folder.last).epochs_run == 3

@@ -10,7 +10,7 @@ from bigsf.cli.measured_time import seconds_of_baselines, seconds_per_step, seco
 from bigsf.console import duration, print_line
 from bigsf.evaluation.injected_planes import TILE_PX
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
-from bigsf.evaluation.predictions import MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES
+from bigsf.evaluation.predictions import MOST_PLUMMER_TILES, most_tiles_to_inject
 from bigsf.evaluation.stored_baselines import BASELINE_NAMES
 from bigsf.evaluation.summary import outputs_of
 from bigsf.folds.folds import Folds
@@ -136,7 +136,8 @@ def _prediction_steps(trainer: "Trainer", window_s: float) -> list[Step]:
     thresholds = sum(count_windows(folds, areas > 0, plan.stride, config.trainer.model.scales) for areas in chosen)
     whole = predicted_windows(plan, config, folds) // views
     windows_per_tile = math.ceil((TILE_PX + file.patch_size) / plan.stride) ** 2
-    injected = sum(min(whole, tiles * windows_per_tile) for tiles in (MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES))
+    most = most_tiles_to_inject(file)
+    injected = sum(min(whole, tiles * windows_per_tile) for tiles in (most, min(most, MOST_PLUMMER_TILES)))
     pixels = file.shape[0] * file.shape[1]
     return [
         Step("thresholds of MASK", window_s * thresholds),

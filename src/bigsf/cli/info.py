@@ -81,7 +81,8 @@ def _made_by_bigsf(path: Path) -> dict[str, str]:
     from bigsf.maps.fits_guard import open_fits
 
     with open_fits(path) as hdus:
-        if "PROVENANCE" not in hdus or hdus["PROVENANCE"].columns.names != ["NAME", "VALUE"]:
+        columns = getattr(hdus["PROVENANCE"], "columns", None) if "PROVENANCE" in hdus else None
+        if columns is None or columns.names != ["NAME", "VALUE"]:
             return {}
         made = {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
         what = str(hdus[0].header.comments["BTYPE"]) if "BTYPE" in hdus[0].header else "a map"
@@ -94,7 +95,7 @@ def _of_table(path: Path) -> Iterator[str]:
 
     try:
         table = Table.read(path, format="ascii.ecsv")
-    except (InconsistentTableError, ValueError, OSError) as error:
+    except (InconsistentTableError, ValueError, KeyError, OSError) as error:
         raise DataError(f"{path} cannot be read as a table (ECSV): {error}.") from None
     yield f"a table of {len(table):,} rows"
     yield f"columns: {', '.join(table.colnames)}"

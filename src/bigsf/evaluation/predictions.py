@@ -27,7 +27,7 @@ from bigsf.patches.patch_file import PatchFile
 MOST_GAUSSIAN_TILES, MOST_PLUMMER_TILES = 400, 200
 """Tiles that hold injected filaments of each family, at most."""
 
-_ROWS_OF_SAMPLE = 100  # of the map, in which it is looked whether it is linear
+_ROWS_OF_SAMPLE = 100  # rows of the map whose values tell whether it is linear
 
 
 class KFoldPredictions(NamedTuple):
@@ -66,7 +66,7 @@ class KFoldPredictions(NamedTuple):
         chunk_pixels = 4 * CHUNK_PIXELS  # so that a whole tile is filtered at a time: less work on margins
         baselines = BaselinePredictor(ScaledBaselines(file, scales, tested, chunk_pixels))
 
-        most = _most_tiles_to_inject(file)
+        most = most_tiles_to_inject(file)
 
         def stored(name: str, predictor: TilePredictor, planes: MapRows, mask: PixelMask | None) -> StoredPrediction:
             return StoredPrediction(folder / f".{name}.parts", identity, predictor, planes, mask)
@@ -94,7 +94,7 @@ def _plummer_filaments(file: PatchFile, known: MaskArray, most_tiles: int) -> In
     return InjectedPlanes(file, known, 1, per_tile=12, most_tiles=tiles, width_px=(2.0, 12.0), profile="plummer")
 
 
-def _most_tiles_to_inject(file: PatchFile) -> int:
+def most_tiles_to_inject(file: PatchFile) -> int:
     """Return how many tiles may get filaments: none, with a warning, where their contrast makes no sense on the map."""
     rows = np.linspace(0, file.shape[0] - 1, min(file.shape[0], _ROWS_OF_SAMPLE)).round().astype(int)
     values = np.concatenate([file.read_rows(y, y + 1)[0, 0] for y in rows.tolist()])

@@ -132,7 +132,10 @@ class Folds(Described):
                 f"shape {grid.shape}; expected 1 to {k}, {areas.shape}."
             )
         if empty := set(range(1, k + 1)) - set(grid.ravel().tolist()):
-            raise ConfigError(f"The split strategy {resolved.strategy.type} gives fold {min(empty)} of {k} no area.")
+            raise ConfigError(
+                f"The split strategy {resolved.strategy.type} gives fold {min(empty)} of {k} no area. Use fewer folds, "
+                "or another strategy."
+            )
         splits = make_splits(resolved.k, resolved.k_train, resolved.step)
         return cls(patch_file, resolved, areas, grid, splits, chunk_pixels=chunk_pixels)
 

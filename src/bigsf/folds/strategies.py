@@ -140,7 +140,8 @@ class FoldRegion(Config):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if self.l[0] == self.l[1] or self.b[0] >= self.b[1]:
+        width = self.l[1] - self.l[0]
+        if (width < 360 and width % 360 == 0) or self.b[0] >= self.b[1]:
             raise ValueError(
                 f"l from {self.l[0]:g} to {self.l[1]:g}, b from {self.b[0]:g} to {self.b[1]:g} holds nothing; expected "
                 "two longitudes, and two latitudes of which the first is lower."

@@ -194,7 +194,7 @@ class FitsImage:
         if kept is None:
             raise DataError(
                 f"{self.name} holds an array of {' x '.join(map(str, full))} pixels; expected one plane (ny x nx). "
-                + ("It is empty." if 0 in full else "Tile one plane out of a cube first.")
+                + ("It is empty." if 0 in full else "Cut one plane out of a cube first.")
             )
         return full, kept
 

@@ -8,7 +8,7 @@ _BOTH_SIGNS = 0.1  # part of the pixels on either side of zero above which a map
 
 
 def why_not_linear(values: Float64Array, unit: str, contrast: float = 0.05) -> str:
-    """Return why a map is no linear map of mostly positive values, or an empty string.
+    """Return why a map is no linear map of mostly one sign, or an empty string.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Batch of raw patches -> probabilities: networks, normalizations, position encoders, and the model they form."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 
 from bigsf.config import CustomConfig, ignore_tag_case
@@ -17,18 +17,9 @@ from bigsf.models.unetpp import UNetPlusPlusConfig
 class CustomNetworkConfig(NetworkConfig, CustomConfig[nn.Module]):
     """A network of your own: `forward(patches (b, c, y, x), position (b, 2) or None) -> logits (b, 1, y, x)`.
 
-    It is called with `kwargs` alone. Of `position` it needs the `coordinates` alone: it gets the positions as they
-    are, in pixels (y, x) or in degrees, and encodes them itself.
+    It is called with `kwargs` alone. With a `position`, it gets the positions in its `coordinates` as they are, in
+    pixels (y, x) or in degrees, and encodes them itself.
     """
-
-    @model_validator(mode="after")
-    def _encodes_positions_itself(self) -> Self:
-        idle = sorted(self.position.model_fields_set - {"type", "coordinates", "of"}) if self.position else []
-        if idle:
-            raise ValueError(
-                f"position.{idle[0]} would do nothing: a network of your own gets the positions as they are."
-            )
-        return self
 
 
 ModelConfig = Annotated[

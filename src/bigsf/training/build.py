@@ -26,6 +26,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import (
     check_labels,
     check_model,
+    check_position,
     check_states,
     directions_of,
     warn_if_no_target,
@@ -131,6 +132,8 @@ def build_run(
     dtype = resolve_precision(config.trainer.precision, torch_device)
     patch_file, folds = open_data(config, world, write=write_folds)
     check_model(config, patch_file)
+    if not resumed:
+        check_position(config.trainer.model)
     for tracker in config.trainer.trackers:
         tracker.check()
     config = config.model_copy(update={"split": folds.config})

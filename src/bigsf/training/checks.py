@@ -11,7 +11,7 @@ from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
 from bigsf.metrics.config import AveragePrecisionConfig, RecallConfig, ROCAUCConfig, metric_name
-from bigsf.models.model_config import ModelConfig
+from bigsf.models.model_config import CustomNetworkConfig, ModelConfig
 from bigsf.models.network import check_patch_size
 from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
@@ -39,6 +39,18 @@ def check_model(config: RunConfig, patch_file: PatchFile) -> None:
             f"few for norm: {norm}. Use patches of {2 * model.patch_multiple}, norm: group, or a lower "
             "trainer.model.depth."
         )
+
+
+def check_position(model: ModelConfig) -> None:
+    """Raise `ConfigError` where a key of `position` does nothing: a network of one's own encodes positions itself."""
+    if isinstance(model, CustomNetworkConfig) and model.position:
+        usual = {name: field.default for name, field in type(model.position).model_fields.items()}
+        for name, value in model.position:
+            if name not in ("type", "coordinates") and value != usual[name]:
+                raise ConfigError(
+                    f"trainer.model.position.{name} would do nothing: a network of your own gets the positions as they "
+                    "are."
+                )
 
 
 def check_only(only: int | None, splits: int) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import re
 import shlex
 import signal
@@ -22,6 +23,8 @@ _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?pe
 
 _HANDSHAKE = timedelta(seconds=30)
 """The timeout of one attempt to form a group; gloo makes up to five. Only it tells of a process that dies meanwhile."""
+
+_REMEDY = "Start as many processes as GPUs, or pass --device cpu."
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -89,12 +92,12 @@ def _tell_of_other_gpus(device: str | None) -> None:
 
 
 def _gpu_of(local_rank: int, device: str | None) -> int:
-    """Return the GPU of one of several processes on a node: that of its rank, or the only one that srun shows it.
+    """Return the GPU of one of several processes on a node: that of its rank, or the only one that it sees.
 
     Raises
     ------
     ConfigError
-        Where there are fewer GPUs than processes, or the device names one for all.
+        Where there are too few GPUs, or the device names one for all.
     """
     if device and ":" in device:
         raise ConfigError(
@@ -102,13 +105,21 @@ def _gpu_of(local_rank: int, device: str | None) -> int:
             "choose GPUs by CUDA_VISIBLE_DEVICES."
         )
     gpus = torch.cuda.device_count()
-    bound = gpus == 1 and "RANK" not in os.environ  # srun --gpus-per-task=1
-    if local_rank >= gpus and not bound:
-        raise ConfigError(
-            f"Process {local_rank + 1} of this node has no GPU: there are {gpus}. Start as many processes as GPUs, or "
-            "pass --device cpu."
-        )
-    return 0 if bound else local_rank
+    if gpus == 1:
+        return 0  # srun --gpus-per-task=1 shows each process its own
+    if local_rank >= gpus:
+        raise ConfigError(f"Process {local_rank + 1} of this node has no GPU: there are {gpus}. {_REMEDY}")
+    return local_rank
+
+
+def _check_own_gpu(gpu: int, size: int, meeting: distributed.ProcessGroup) -> None:
+    """Raise `ConfigError` where two processes have one GPU."""
+    own: list[tuple[str, str]] = [("", "")] * size
+    distributed.all_gather_object(
+        own, (platform.node(), str(torch.cuda.get_device_properties(gpu).uuid)), group=meeting
+    )
+    if len(set(own)) < size:
+        raise ConfigError(f"Several processes have one GPU. {_REMEDY}")
 
 
 @contextmanager
@@ -144,7 +155,10 @@ def join_world(device: str | None = None) -> Iterator[World]:
         console.configure_output(quiet=True)
     distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
     try:
-        yield World(rank, size, gpu, exchange, distributed.new_group(backend="gloo", timeout=_HANDSHAKE))
+        meeting = distributed.new_group(backend="gloo", timeout=_HANDSHAKE)
+        if on_gpu:
+            _check_own_gpu(gpu, size, meeting)
+        yield World(rank, size, gpu, exchange, meeting)
     except RuntimeError as error:
         if not _connection_lost(error):
             raise

@@ -114,7 +114,7 @@ def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
     Where best.pt does not hold the best model of the state, and the state itself is not that model either, the state
     forgets it, with a warning.
 
-    A last.pt that is damaged counts as newer, with a warning: the run goes on from best.pt.
+    A last.pt that is damaged counts as newer, with a warning: the run goes on from the snapshot that was given.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
             except SnapshotError as error:
                 if path == folder.best:
                     raise
-                warnings.warn(f"{error} It is set aside.", BigsfWarning, stacklevel=4)
+                warnings.warn(f"{error} It will be set aside.", BigsfWarning, stacklevel=4)
                 progress[path] = state.epochs_run, math.inf
             else:
                 progress[path] = other.epochs_run, other.steps_run

@@ -178,9 +178,9 @@ class Trainer:
             run.world.first(lambda: trackers.extend(self._open_folder(stack)))
             stack.enter_context(deterministic(run.config.trainer.deterministic))
             stack.enter_context(self.step)
-            with stop_request, ExitStack() as open_trackers:
+            with stop_request, ExitStack() as opened:
                 for tracker in trackers:
-                    open_trackers.callback(tracker.close)
+                    opened.callback(tracker.close)
                 callbacks = [self.checkpoints, Tracking(trackers, run.state), *self.callbacks]
                 while not run.finished:
                     self._train_epoch(callbacks, stop_request)

@@ -13,6 +13,7 @@ report too; NaN where its k-fold lies in the folder of runs already.
 """
 
 import argparse
+import hashlib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ SIZE = 768, 384
 
 def map_of_tool(tool: str, sky: Sky, settings: Sequence[str], seed: int) -> tuple[FloatArray, float]:
     """Return the out-of-fold map `(ny, nx)` of a tool, NaN where no network predicted, and the seconds of CPU time."""
-    own = [f"data.path={patch_file(sky, PATCHES)}", f"split.path={sky.folder}/peers.folds.json"]
+    of_settings = hashlib.sha256(" ".join(settings).encode()).hexdigest()[:6]
+    own = [f"data.path={patch_file(sky, PATCHES)}", f"split.path={sky.folder}/peers_{of_settings}.folds.json"]
     config = RunConfig.from_yaml(RECIPE, [*settings, *own, f"trainer.seed={seed}"])
     probability = importlib.import_module(tool).probability
     started = cpu_seconds()

@@ -66,8 +66,9 @@ def _trained_and_predicted(work: SplitWork, folders: dict[str, Path]) -> FloatAr
     torch.manual_seed(work.run.config.trainer.seed)
     np.random.seed(work.run.config.trainer.seed)  # noqa: NPY002 - what nnU-Net draws from
     trainer = nnUNetTrainer(plans | {"continue_training": False}, "2d", "all", dataset, device=torch.device("cpu"))
-    trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = _STEPS_OF_AN_EPOCH, 1
-    trainer.num_epochs = max(1, round(work.steps / _STEPS_OF_AN_EPOCH))
+    trainer.num_epochs = max(1, work.steps // _STEPS_OF_AN_EPOCH)
+    trainer.num_iterations_per_epoch = round(work.steps / trainer.num_epochs)
+    trainer.num_val_iterations_per_epoch = 1
     trainer.run_training()
     predictor = nnUNetPredictor(tile_step_size=0.25, use_mirroring=True, device=torch.device("cpu"), allow_tqdm=False)
     predictor.manual_initialization(

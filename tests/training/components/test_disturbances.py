@@ -142,6 +142,8 @@ def test_on_a_logarithm_noise_is_measured_in_the_spread() -> None:
     assert (disturbed(augmentation, image).image - image).std().item() == pytest.approx(0.05 * 21.5, rel=0.05)
     assert augmentation.fit(image.flatten().numpy().astype(np.float64), "")
     assert (disturbed(augmentation, image).image - image).std().item() == pytest.approx(0.05 * 0.2, rel=0.05)
+    assert not augmentation.fit(image.flatten().numpy().astype(np.float64) ** 9, "cm-2")
+    assert (disturbed(augmentation, image).image - image).std().item() == pytest.approx(0.05 * 21.5, rel=0.05)
 
 
 @pytest.mark.parametrize(

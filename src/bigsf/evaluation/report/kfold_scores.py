@@ -87,8 +87,8 @@ def injected_section(summary: KFoldSummary) -> str:
     families = [injected for injected in both if injected is not None and injected.filaments]
     if not families:
         return (
-            "<p>No filaments were injected: there was no room for them, or the map has no linear scale of mostly "
-            "positive values, so that a contrast relative to its local mean makes no sense.</p>"
+            "<p>No filaments were injected: there was no room for them, or a contrast relative to the local mean makes "
+            "no sense on the map, as on a logarithm, on values of both signs, or where they hardly vary.</p>"
         )
     numbers = " and ".join(f"{sum(injected.filaments)} of {family_name(injected)}" for injected in families)
     text = (

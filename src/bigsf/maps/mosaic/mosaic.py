@@ -30,8 +30,11 @@ from bigsf.maps.tiling import CHUNK_PIXELS, Tile, row_chunks
 from bigsf.outputs import Outputs
 from bigsf.provenance import provenance
 
-_SHARED_CARDS = ("BMAJ", "BMIN", "BPA", "OBJECT")
+_SHARED_CARDS = ("BMAJ", "OBJECT")
 """Cards that the mosaic has where all tiles have one value of them."""
+
+_OF_ELLIPSE = ("BMIN", "BPA")
+"""The same for tiles in the coordinates of the mosaic, from whose north BPA counts."""
 
 
 @dataclass
@@ -173,7 +176,8 @@ def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[MosaicTile], 
     header = report.wcs.to_header()
     if report.unit:
         header["BUNIT"] = report.unit
-    for keyword in _SHARED_CARDS:
+    same_north = {str(wcs.wcs.ctype[0])[:4] for wcs in (report.wcs, *(tile.image.wcs for tile in tiles)) if wcs}
+    for keyword in (*_SHARED_CARDS, *(_OF_ELLIPSE if len(same_north) == 1 else ())):
         values = {tile.image.header.get(keyword) for tile in tiles}
         if len(values) == 1 and (value := values.pop()) is not None:
             header[keyword] = value

@@ -39,7 +39,7 @@ def check_range(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(check_range)]
+PositiveRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(check_range)]
 """A range of values above 0, from lowest to highest."""
 
 

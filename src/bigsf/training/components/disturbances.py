@@ -18,7 +18,7 @@ from bigsf.training.components.batch import (
     Augmentation,
     Batch,
     Draw,
-    Range,
+    PositiveRange,
     check_range,
     convolved,
     gaussian_kernels,
@@ -62,7 +62,7 @@ class BeamNoise(MeasuredInLevels):
         kernels = gaussian_kernels(sigma, reach=math.ceil(1.5 * self.beam_px))
         noise = convolved(normal_deviates(draw[:, 2], batch.image), kernels)
         scale = (size / kernels.square().sum(dim=1)).view(-1, 1, 1, 1)
-        return batch._replace(image=batch.image + self.level(batch.image) * scale * noise)
+        return batch._replace(image=batch.image + self.unit(batch.image) * scale * noise)
 
 
 class BeamNoiseConfig(Component[Augmentation], builds=BeamNoise):
@@ -73,8 +73,9 @@ class BeamNoiseConfig(Component[Augmentation], builds=BeamNoise):
     probability: float = Field(default=0.5, ge=0, le=1)
     """Part of the patches that get noise."""
 
-    fraction: Range = (0.003, 0.1)
-    """Range of the standard deviation, in medians of the patch; log-uniform."""
+    fraction: PositiveRange = (0.003, 0.1)
+    """Range of the standard deviation, in medians of |value| of each patch and channel, or in their spread
+    where the map is not linear or of both signs; log-uniform."""
 
     beam_px: PositiveFloat = 4.0
     """Largest full width at half maximum of the beam in pixels. Half of the noise is white."""
@@ -115,7 +116,7 @@ class Stripes(MeasuredInLevels):
         first = place.long()
         before, after = (across.gather(1, (first + step).flatten(1)).view(place.shape) for step in (0, 1))
         stripes = torch.lerp(before, after, place - first)[:, None]
-        return batch._replace(image=batch.image + self.level(batch.image) * size[:, None] * stripes)
+        return batch._replace(image=batch.image + self.unit(batch.image) * size[:, None] * stripes)
 
 
 class StripesConfig(Component[Augmentation], builds=Stripes):
@@ -126,10 +127,11 @@ class StripesConfig(Component[Augmentation], builds=Stripes):
     probability: float = Field(default=0.15, ge=0, le=1)
     """Part of the patches that get stripes."""
 
-    fraction: Range = (0.01, 0.1)
-    """Range of their standard deviation, in medians of the patch; log-uniform."""
+    fraction: PositiveRange = (0.01, 0.1)
+    """Range of their standard deviation, in medians of |value| of each patch and channel, or in their spread
+    where the map is not linear or of both signs; log-uniform."""
 
-    width_px: Range = (1.0, 4.0)
+    width_px: PositiveRange = (1.0, 4.0)
     """Range of the full width at half maximum of the smoothing across the stripes; log-uniform."""
 
 
@@ -165,7 +167,7 @@ class Sources(MeasuredInLevels):
         profile = torch.exp(-4 * math.log(2) * (to_y**2 + to_x**2) / width**2)
         excess = (brightness * profile).sum(dim=1, keepdim=True)
         hidden = (excess > _HIDDEN) & (batch.target == 0)
-        return hide(batch, batch.image + excess * self.level(batch.image), hidden)
+        return hide(batch, batch.image + excess * self.unit(batch.image), hidden)
 
 
 class SourcesConfig(Component[Augmentation], builds=Sources):
@@ -179,10 +181,11 @@ class SourcesConfig(Component[Augmentation], builds=Sources):
     number: PositiveInt = 3
     """Most sources in a patch."""
 
-    brightness: Range = (0.5, 300.0)
-    """Range of the peak, in medians of the patch; log-uniform."""
+    brightness: PositiveRange = (0.5, 300.0)
+    """Range of the peak, in medians of |value| of each patch and channel, or in their spread
+    where the map is not linear or of both signs; log-uniform."""
 
-    width_px: Range = (0.7, 4.0)
+    width_px: PositiveRange = (0.7, 4.0)
     """Range of the full width at half maximum; log-uniform. Below one pixel they are odd pixels."""
 
 

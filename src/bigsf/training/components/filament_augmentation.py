@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from bigsf.config import Component
 from bigsf.models.window_statistics import noise_level
-from bigsf.training.components.batch import Augmentation, Batch, Draw, Range
+from bigsf.training.components.batch import Augmentation, Batch, Draw, PositiveRange
 from bigsf.training.components.levels import MeasuredInLevels
 
 _BACKGROUND_PX = 12  # sigma of the Gaussian mean that is the local background, as for filaments that are injected
@@ -46,7 +46,8 @@ class AddFilaments(MeasuredInLevels):
     ) -> None:
         self.number = number
         self.contrast, self.width_px, self.length_px = contrast, width_px, length_px
-        self.level, self.least = local_mean_size, contrast[0]
+        self.level = self.unit = local_mean_size
+        self.least = contrast[0]
 
     @override
     def draw(self, generator: np.random.Generator, n: int) -> Draw:
@@ -73,7 +74,7 @@ class AddFilaments(MeasuredInLevels):
         scaled2 = 4 * chain.squared_distance(ny, nx) / width**2  # 1 at half a width
         profile = torch.where(plummer < 0.5, torch.exp(-math.log(2) * scaled2), (1 + _PLUMMER * scaled2) ** -1.5)
         first = batch.image[:, :1]
-        unit = self.level(first)
+        unit = self.unit(first)
         seen = contrast * unit > noise_level(first)  # (b, k, y, x)
         inside = ((scaled2 <= 1) & seen).any(dim=1, keepdim=True)
         inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
@@ -99,14 +100,14 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
     number: PositiveInt = 3
     """Most filaments in a patch; each patch draws its own number, from 0 on."""
 
-    contrast: Range = (0.05, 1.0)
+    contrast: PositiveRange = (0.05, 1.0)
     """Range of the peak excess; log-uniform. The lowest is what the model learns to find. It is in units of the local
     mean (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or not positive."""
 
-    width_px: Range = (2.0, 6.0)
+    width_px: PositiveRange = (2.0, 6.0)
     """Range of the full width at half maximum, in pixels of the map; log-uniform."""
 
-    length_px: Range = (15.0, 90.0)
+    length_px: PositiveRange = (15.0, 90.0)
     """Range of the length, log-uniform; a filament is at least four widths long."""
 
 

@@ -26,12 +26,15 @@ class MeasuredInLevels(Augmentation):
     Attributes
     ----------
     level
-        From patches `(b, c, y, x)` to the unit of each patch and channel.
+        From patches `(b, c, y, x)` to the level of each patch and channel.
+    unit
+        The unit in which it measures: the level, or the spread.
     least
         The smallest size, in levels, that is to make sense on the map.
     """
 
     level: Callable[[Tensor], Tensor] = staticmethod(patch_median)
+    unit: Callable[[Tensor], Tensor] = staticmethod(patch_median)
     least = 0.05
 
     def fit(self, values: Float64Array, unit: str) -> str:
@@ -43,6 +46,5 @@ class MeasuredInLevels(Augmentation):
             Why the level makes no sense as unit, or an empty string.
         """
         why = why_not_linear(values, unit, self.least)
-        if why:
-            self.level = channel_spread
+        self.unit = channel_spread if why else self.level
         return why

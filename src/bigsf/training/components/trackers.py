@@ -132,7 +132,7 @@ class CurvesConfig(TrackerComponent, builds=curves_tracker):
 
 
 class RowTracker(Tracker):
-    """A tracker that is given each row once. One of a resumed run is new and gets the earlier rows first."""
+    """A tracker that is given each row once. The tracker of a resumed run is new: it gets the earlier rows first."""
 
     _written = 0
 
@@ -172,7 +172,7 @@ def tensorboard_tracker(folder: Path) -> Tracker:
     refuse_link(events := folder / "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    return TensorBoardTracker(SummaryWriter(events))
+    return TensorBoardTracker(SummaryWriter(events, purge_step=1))  # all rows are written again when a run is resumed
 
 
 class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
