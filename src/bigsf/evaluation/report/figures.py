@@ -34,8 +34,8 @@ _PROFILE_STYLES = {"gaussian": "-", "plummer": "--"}
 _QUANTITIES = {
     "longitude": "Galactic longitude [deg]",
     "x": "x [pixel]",
-    "column density": "map (log10, where it is positive)",
-    "local contrast": "local contrast, sigma 12 px (of log10, where the map is positive)",
+    "column density": "map (log10 if positive)",
+    "local contrast": "local contrast, 12 px (of log10 if positive)",
 }
 
 
