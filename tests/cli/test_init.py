@@ -160,3 +160,9 @@ def test_what_bigsf_wrote_beside_the_map_is_no_map(planes: Path, ended: Ended) -
     for ending in ("_segmented.fits", "_segmented.moc.fits", ".folds.fits"):
         shutil.copy(planes / "l30_density.fits", planes / f"l30_density{ending}")
     assert "preprocess 'my data/l30_density.fits'" in ended(0, "init", "my data", "--dry-run").out
+
+
+def test_a_name_that_begins_with_a_dash_is_no_option(planes: Path, ended: Ended, tmp_path: Path) -> None:
+    for old, new in (("l30_density.fits", "-map.fits"), ("l30_spines.fits", "-spines.fits")):
+        shutil.copy(planes / old, tmp_path / new)
+    assert "bigsf preprocess ./-map.fits --target ./-spines.fits" in ended(0, "init").out

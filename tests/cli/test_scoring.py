@@ -74,3 +74,34 @@ def test_scores_that_exist_are_kept(planes: Path, ended: Ended) -> None:
     said = ended(2, "segment", "other.fits", "map.fits", "--against", "target.fits")
     assert "map_scores.json" in said.err
     assert (planes / "map_scores.json").read_text() == "mine"
+
+
+def test_labels_and_maps_that_are_compared_are_not_replaced(trained: Path, planes: Path, ended: Ended) -> None:
+    before = {name: (planes / name).read_bytes() for name in ("target.fits", "other.fits")}
+    for name in before:
+        said = ended(
+            2, "segment", trained, "other.fits", "map.fits", "--against", "target.fits", "-o", name, "--overwrite"
+        )
+        assert f"{name} is read by this command" in said.err
+    assert {name: (planes / name).read_bytes() for name in before} == before
+
+
+def test_a_part_of_a_map_is_scored_as_it_is_segmented(trained: Path, sky: Sky, ended: Ended, tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "map.fits", 1.1 * sky.image, sky.header)
+    fits.writeto(tmp_path / "target.fits", sky.target, sky.header)
+    (tmp_path / "part.reg").write_text("image\nbox(32.5,32.5,64,64,0)\n")
+    arguments = ["map.fits", "--against", "target.fits", "--region", "part.reg", "--precision", "fp32"]
+    ended(0, "segment", trained, *arguments)
+    with fits.open(tmp_path / "map_segmented.fits") as hdus:
+        shape = hdus[0].shape
+    assert shape != sky.image.shape
+    first = json.loads((tmp_path / "map_segmented_scores.json").read_text())
+    assert first[0]["pixels"] <= shape[0] * shape[1]
+    ended(0, "segment", "map_segmented.fits", *arguments[:-2], "--overwrite")
+    again = json.loads((tmp_path / "map_scores.json").read_text())
+    assert [row["dice"] for row in again] == [row["dice"] for row in first]
+
+
+def test_a_patch_file_is_not_scored(trained: Path, patch_path: Path, planes: Path, ended: Ended) -> None:
+    said = ended(2, "segment", trained, patch_path, "--against", "target.fits")
+    assert "is a patch file: to score, give the FITS map that it was made of" in said.err

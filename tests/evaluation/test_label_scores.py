@@ -164,3 +164,11 @@ def test_where_no_pixel_has_a_label_there_are_no_scores_of_labelled_pixels(folde
     fits.writeto(folder / "map.fits", image, overwrite=True)
     fits.writeto(folder / "background.fits", np.zeros((NY, NX), np.uint8))
     assert list(scored(folder, TARGET, background=folder / "background.fits")) == ["whole"]
+
+
+def test_a_path_that_names_an_hdu_means_that_hdu(folder: Path) -> None:
+    hdus = [fits.PrimaryHDU(TARGET), fits.ImageHDU(line(25, 10, 70), name="MASK"), fits.ImageHDU(TARGET, name="OTHER")]
+    fits.HDUList(hdus).writeto(folder / "tools.fits")
+    for name, dice in (("tools.fits", 0.0), ("tools.fits[OTHER]", 1.0)):
+        (row,) = score(folder / name, folder / "map.fits", folder / "target.fits")
+        assert row.dice == dice

@@ -13,7 +13,7 @@ def test_lines_are_simplified_as_scikit_image_does(seed: int) -> None:
     walk = np.cumsum(generator.normal(size=(300, 2)), axis=0)
     lines = [*borders, walk, walk[:1], walk[:2]]
     for found, line in zip(simplified(lines), lines, strict=True):
-        np.testing.assert_array_equal(found, approximate_polygon(line, 0.4))
+        np.testing.assert_array_equal(found, approximate_polygon(line, 0.35))
 
 
 def test_no_lines_are_none() -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bigsf.folds.folds_file import load_folds, load_or_make_folds, save_folds, w
 from bigsf.folds.resolve import resolve_split
 from bigsf.folds.splits import SplitConfig
 from bigsf.patches.patch_file import PatchFile
-from conftest import write_patch_file
+from conftest import Ended, Sky, write_patch_file
 
 
 def split_config(**settings: Any) -> SplitConfig:
@@ -273,3 +274,11 @@ def test_a_deeply_nested_file_is_no_folds_file(patch_file: PatchFile, tmp_path: 
     path.write_text("[" * 100_000 + "]" * 100_000)
     with pytest.raises(DataError, match=r"deep.folds.json is not a folds file of BigSF: the whole: "):
         load_folds(path, patch_file)
+
+
+def test_split_does_not_replace_a_map_by_an_image_of_folds(
+    patch_path: Path, sky: Sky, ended: Ended, tmp_path: Path
+) -> None:
+    shutil.copy(sky.path("image"), tmp_path / "galaxy.fits")
+    said = ended(2, "split", patch_path, "-o", "galaxy.json", "--overwrite")
+    assert "galaxy.fits is no image of folds, so it is not replaced" in said.err

@@ -2,7 +2,7 @@ import pytest
 from astropy.io import fits
 from matplotlib.mathtext import MathTextParser
 
-from bigsf.maps.map_units import value_label
+from bigsf.maps.map_units import is_column_density, parse_unit, value_label
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,9 @@ def test_values_have_name_and_unit(unit: str, btype: str, logarithm: bool, label
     header = fits.Header({"BTYPE": btype} if btype else {})
     assert value_label(unit, header, logarithm) == label
     MathTextParser("agg").parse(label)  # raises what matplotlib would raise as it draws
+
+
+@pytest.mark.parametrize("text", ["dex(cm-2)", "dB(K)", "mag(AB)", "no unit at all"])
+def test_logarithmic_units_are_no_units_to_compute_with(text: str) -> None:
+    assert parse_unit(text) is None
+    assert not is_column_density(parse_unit(text))

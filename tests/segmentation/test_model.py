@@ -6,6 +6,7 @@ import pytest
 from astropy import units
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData
+from astropy.utils.masked import Masked
 
 import bigsf
 from bigsf.errors import ConfigError, DataError
@@ -28,7 +29,7 @@ def test_an_image_in_memory_gets_what_segment_writes(model: bigsf.Model, segment
     assert np.nanmax(np.abs(binned - probability)) > 0.01
 
 
-@pytest.mark.parametrize("kind", ["quantity", "ccd", "hdu", "masked", "planes", "list"])
+@pytest.mark.parametrize("kind", ["quantity", "ccd", "hdu", "masked", "astropy_masked", "planes", "list"])
 def test_images_of_many_kinds_are_one_image(model: bigsf.Model, sky: Sky, kind: str) -> None:
     image = np.where(np.isfinite(sky.image), sky.image, 1e30)
     missing = ~np.isfinite(sky.image)
@@ -38,6 +39,7 @@ def test_images_of_many_kinds_are_one_image(model: bigsf.Model, sky: Sky, kind: 
         "ccd": CCDData(image, mask=missing, unit=units.cm**-2),
         "hdu": fits.ImageHDU(with_nan, sky.header),
         "masked": np.ma.masked_array(image, missing),
+        "astropy_masked": Masked(image * units.cm**-2, missing),
         "planes": with_nan[None],
         "list": with_nan.tolist(),
     }

@@ -126,6 +126,7 @@ def _co_add(
     dry_run: bool,
 ) -> tuple["PreprocessConfig", Path]:
     """Make one map of several tiles; return the configuration and the output for preprocessing it."""
+    from bigsf.maps.hdus import files_of
     from bigsf.maps.mosaic.mosaic import default_mosaic_path, make_mosaic
     from bigsf.maps.shapes.drawn_mask import is_drawn
     from bigsf.outputs import Outputs
@@ -133,7 +134,7 @@ def _co_add(
     mosaic = output.with_name(f"{output.stem}_mosaic.fits") if output else default_mosaic_path(tiles[0])
     output = output or mosaic.with_suffix(".h5")
     outputs = Outputs(output, mosaic)
-    outputs.check([*tiles, *config.inputs], overwrite)
+    outputs.check([*files_of(tiles), *config.inputs], overwrite)
     given = {role: getattr(config, role) for role in ("target", "background", "truth")}
     given["valid"] = config.valid_mask
     report = make_mosaic(

@@ -117,8 +117,12 @@ class Scoring:
         if not self.models and given:
             options = ", ".join(map(option, sorted(given)))
             raise UsageError(f"{options} would do nothing: there is no model, and the maps are scored as they are.")
-        inputs = [*self._maps.values(), self._image, *files_of(self._labels)]
+        if self._image.suffix.lower() in (".h5", ".hdf5"):
+            raise UsageError(f"{self._image.name} is a patch file: to score, give the FITS map that it was made of.")
+        inputs = files_of([*self._maps.values(), self._image, *self._labels])
         Outputs(self._json).check(inputs, overwrite)
+        if self.models:
+            Outputs(self._segmented).check(inputs, overwrite)
         with ExitStack() as stack:  # before the long work begins
             open_compared(self._maps, self._image, *self._labels, self._of_image, stack)
 

@@ -45,7 +45,7 @@ def split(
     Writes the folds (JSON, which may be edited), a FITS image with one pixel per area, and a figure.
     """
     from bigsf.folds.folds import Folds
-    from bigsf.folds.folds_file import folds_outputs, write_folds
+    from bigsf.folds.folds_file import check_image, folds_outputs, write_folds
     from bigsf.folds.splits import SplitConfig, default_folds_path
     from bigsf.folds.strategies import NaiveStrategyConfig
     from bigsf.patches.patch_file import PatchFile
@@ -70,6 +70,7 @@ def split(
     patch_file = PatchFile(file)
     path = output or default_folds_path(file)
     outputs = folds_outputs(path)
+    check_image(path.with_suffix(".fits"), path)
     outputs.check([file, *([config] if config else [])], overwrite)
     folds = Folds.make(patch_file, resolved)
     print_folds(folds)

@@ -16,6 +16,7 @@ from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import split_hdu
 from bigsf.maps.shapes.region_cut import cut_of
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
@@ -59,7 +60,7 @@ class MapScore:
 
 
 def score(
-    maps: Mapping[str, str | Path] | Sequence[str | Path],
+    maps: Mapping[str, str | Path] | Sequence[str | Path] | str | Path,
     image: str | Path,
     against: str | Path | None = None,
     background: str | Path | None = None,
@@ -76,7 +77,7 @@ def score(
     Parameters
     ----------
     maps
-        FITS files on the grid of the image, with names for the table or without.
+        FITS files on the grid of the image, or one; with names for the table or without.
     image
         The FITS map in which the filaments were found. Where it is missing, nothing is scored.
     against, background, truth
@@ -104,12 +105,15 @@ def score(
     ...     print(row.name, row.against, row.dice)
     """
     config = config or MapConfig()
-    paths = dict(maps) if isinstance(maps, Mapping) else by_name(maps)
+    paths = dict(maps) if isinstance(maps, Mapping) else by_name([maps] if isinstance(maps, str | Path) else maps)
     with ExitStack() as stack:
         planes = open_compared(paths, image, against, background, truth, config, stack)
         rows = planes.read(0, planes.source.shape[0])
         values = rows.map.image[1:]
-        masks = [_mask_of(*each, threshold) for each in zip(planes.source.images[1:], values, strict=True)]
+        masks = [
+            _mask_of(path, plane, found, threshold)
+            for path, plane, found in zip(paths.values(), planes.source.images[1:], values, strict=True)
+        ]
     where = rows.map.valid
     kinds: dict[str, tuple[BoolArray, BoolArray]] = {}
     if rows.target is not None and rows.background is not None:
@@ -164,9 +168,9 @@ def open_compared(
     return opened
 
 
-def _mask_of(plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:
-    """Return what a map marks, `(ny, nx)`; None where nothing says so."""
-    if _has_mask(plane.path):
+def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:
+    """Return what a map marks, `(ny, nx)`; None where nothing says so. A path that names an HDU means that alone."""
+    if split_hdu(Path(given))[1] is None and _has_mask(plane.path):
         with FitsImage(plane.path, "MASK", cut=plane.cut) as mask:
             return np.asarray(mask.read() > 0)
     finite = values[np.isfinite(values)]

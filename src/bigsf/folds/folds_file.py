@@ -186,12 +186,12 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         folds.edited = True
         warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
         if write:
-            _check_image(path.with_suffix(".fits"), path)
+            check_image(path.with_suffix(".fits"), path)
             write_folds(folds, path)
     return folds
 
 
-def _check_image(image: Path, path: Path) -> None:
+def check_image(image: Path, path: Path) -> None:
     """Raise `UsageError` where the file that an image of folds would replace is no such image."""
     if image.exists() and not _is_image_of_folds(image):
         raise UsageError(f"{image} is no image of folds, so it is not replaced. Give {path} another name.")

@@ -18,6 +18,11 @@ class SkyBox(NamedTuple):
     b0: float
     b1: float
 
+    @property
+    def width(self) -> float:
+        """Degrees of longitude from the first to the second."""
+        return (self.l1 - self.l0) % 360 or 360.0
+
 
 def _to_region(value: object) -> object:
     numbers = value.split() if isinstance(value, str) else value

@@ -252,7 +252,11 @@ def open_planes(
         with FitsImage(first, hdu, blank) as whole:
             cut = find_cut(whole)
     planes = [stack.enter_context(FitsImage(first, hdu, blank, cut))]
-    planes += [stack.enter_context(FitsImage(path, blank=blank, cut=cut)) for path in others]
+    for other in others:
+        plane = stack.enter_context(FitsImage(other, blank=blank, cut=cut))
+        if cut and plane.whole_shape == cut.shape:  # it holds the part alone
+            plane.cut = Tile.whole(cut.shape)
+        planes.append(plane)
     opened = {}
     for role, path in masks.items():
         if path is not None:
@@ -261,7 +265,7 @@ def open_planes(
         elif role in inside:
             opened[role] = stack.enter_context(FitsImage(planes[0].path, inside[role], cut=cut))
     for plane in [*planes, *opened.values()]:
-        if cut and plane.whole_shape != planes[0].whole_shape:
+        if cut and plane.whole_shape not in (planes[0].whole_shape, cut.shape):
             raise DataError(
                 f"{plane.name} has {plane.whole_shape[1]} x {plane.whole_shape[0]} pixels (x, y) but {planes[0].name} "
                 f"has {planes[0].whole_shape[1]} x {planes[0].whole_shape[0]}. All planes must share one grid."

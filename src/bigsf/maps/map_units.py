@@ -5,11 +5,12 @@ from astropy.io import fits
 
 
 def parse_unit(text: str) -> units.UnitBase | None:
-    """Return a unit of a header, or None where there is none or astropy does not know it."""
+    """Return a unit of a header; None where there is none, astropy does not know it, or it is that of a logarithm."""
     try:
-        return units.Unit(text) if text else None
+        unit = units.Unit(text) if text else None
     except ValueError:
         return None
+    return None if isinstance(unit, units.function.FunctionUnitBase) else unit
 
 
 def is_column_density(unit: units.UnitBase | None) -> bool:

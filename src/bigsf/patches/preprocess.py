@@ -87,7 +87,7 @@ class PreprocessConfig(MapConfig):
     @property
     @override
     def inputs(self) -> list[Path]:
-        return [self.image, *files_of((self.target, self.background, self.truth)), *super().inputs]
+        return [*files_of((self.image, self.target, self.background, self.truth)), *super().inputs]
 
     @property
     def stride_px(self) -> int:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.units import Quantity
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from torch import nn
 from typing_extensions import override
@@ -33,8 +34,8 @@ class ImageInMemory(MapOnSky):
     Parameters
     ----------
     image
-        An array `(ny, nx)`, or `(channels, ny, nx)`; a `Quantity`; an `NDData` such as `CCDData`, whose mask is missing
-        data; or an HDU with an image. NaN and infinity are missing.
+        An array `(ny, nx)`, or `(channels, ny, nx)`; a `Quantity`; an `NDData` such as `CCDData`; or an HDU with an
+        image. What a mask of it marks is missing, as are NaN and infinity.
 
     Raises
     ------
@@ -52,6 +53,8 @@ class ImageInMemory(MapOnSky):
         elif hasattr(image, "header") and hasattr(image, "data"):
             self._wcs = celestial_wcs(fits.Header(image.header))
             image = image.data
+        elif isinstance(image, Masked):
+            missing, image = np.asarray(image.mask, np.bool_), np.asarray(image.unmasked)
         elif isinstance(image, Quantity):
             image = image.value
         elif isinstance(image, np.ma.MaskedArray):

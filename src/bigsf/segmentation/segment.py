@@ -15,6 +15,7 @@ from bigsf.files import hidden_name, sha256
 from bigsf.interrupts import stopping
 from bigsf.maps.fits_image import FitsImage, stem_of
 from bigsf.maps.fits_writer import FitsWriter, check_fits_name
+from bigsf.maps.hdus import files_of
 from bigsf.maps.hips import check_hips, write_hips
 from bigsf.maps.odd_values import OddValue
 from bigsf.maps.planes import MapSource
@@ -139,8 +140,9 @@ def segment(
     several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
     products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
     outputs = Outputs(*output_files(output, products, config.figures), folders=output_folders(output, products))
-    outputs.check([image, *config.inputs, *ensemble.paths], overwrite)
-    inputs = _stamps([image, *config.inputs])
+    files = [*files_of([image]), *config.inputs]
+    outputs.check([*files, *ensemble.paths], overwrite)
+    inputs = _stamps(files)
     torch_device = pick_device(device, world.gpu if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
         ensemble.check_channels(image.name, source.channels)

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from scipy.ndimage import gaussian_filter
 
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import galactic_lb
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
@@ -184,3 +186,40 @@ def test_a_shape_beyond_the_horizon_lies_off_the_map(tmp_path: Path) -> None:
     with pytest.warns(BigsfWarning, match="1 regions lie off map.fits"):
         mask = drawn(image, "a.reg", "galactic\ncircle(180,0,0.1)\ncircle(0,0,0.02)\n")
     assert mask.any()
+
+
+@pytest.mark.parametrize("name", ["a.reg", "a.csv"])
+def test_pixels_of_a_file_count_from_the_whole_map_where_a_part_is_cut_out(tmp_path: Path, name: str) -> None:
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), car())
+    regions = "image\npolygon(30.6,20.6,40.4,20.6,40.4,30.4,30.6,30.4)\nbox(51,26,3,3,0)\n"
+    (tmp_path / name).write_text(regions if name == "a.reg" else "id,x,y\n1,30,20\n1,45,30\n")
+    cut = Tile(10, 36, 20, 55)
+    with FitsImage(tmp_path / "map.fits") as whole, FitsImage(tmp_path / "map.fits", cut=cut) as part:
+        expected, found = (DrawnMask(tmp_path / name, grid).mask for grid in (whole, part))
+    assert found.any()
+    np.testing.assert_array_equal(found, expected[cut.rows, cut.columns])
+
+
+def test_far_shapes_are_not_drawn_pixel_by_pixel(grid: FitsImage) -> None:
+    text = "image\ncircle(20,20,3)\npolygon(9e5,9e5,2e6,9e5,2e6,2e6)\nline(1e6,1e6,3e6,3e6)\n"
+    with pytest.warns(BigsfWarning, match="2 regions lie off map.fits"):
+        assert drawn(grid, "a.reg", text).sum() == 25
+
+
+@pytest.mark.parametrize("table", ["filament,l,b\n1,0,0\n2,0.1,0\n", "filament,branches,x,y\n1,3,5,5\n1,3,9,9\n"])
+def test_tables_of_filaments_and_hubs_are_no_spines(grid: FitsImage, table: str) -> None:
+    with pytest.raises(DataError, match=r"is a table of filaments or hubs.*_segmented_spines\.ecsv"):
+        drawn(grid, "a.csv", table)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outlines_of_ragged_masks_are_the_same_masks(tmp_path: Path, seed: int) -> None:
+    from bigsf.filaments.catalogue import Filaments
+    from bigsf.filaments.ds9_regions import write_regions
+
+    truth = np.zeros((NY, NX), bool)
+    truth[3:-3, 3:-3] = gaussian_filter(np.random.default_rng(seed).normal(size=(NY - 6, NX - 6)), 1.5) > 0.03
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), car())
+    write_regions(tmp_path / "found.reg", Filaments(truth).outlines())
+    with FitsImage(tmp_path / "map.fits") as image:
+        np.testing.assert_array_equal(DrawnMask(tmp_path / "found.reg", image).mask, truth)

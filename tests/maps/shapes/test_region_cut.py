@@ -131,3 +131,13 @@ def test_a_box_has_a_width() -> None:
     with pytest.raises(ConfigError, match=r"which has no width\. All longitudes are 0 360"):
         MapConfig.from_dict({"region": "10 10 -0.1 0.1"})
     assert MapConfig.from_dict({"region": "0 360 -1 1"}).region == SkyBox(0, 360, -1, 1)
+
+
+def test_a_box_that_holds_a_pole_or_all_of_the_map(tmp_path: Path) -> None:
+    cards = header(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", CRVAL2=80.0, CDELT1=-0.05, CDELT2=0.05)
+    with FitsImage(written(tmp_path, cards)) as whole:
+        assert region_cut(SkyBox(0, 360, -90, 90), whole) == Tile(0, NY, 0, NX)
+    all_sky = header(CTYPE1="GLON-MOL", CTYPE2="GLAT-MOL", CDELT1=-0.5, CDELT2=0.7)
+    with FitsImage(written(tmp_path, all_sky)) as whole:
+        assert region_cut(SkyBox(0, 360, -90, 90), whole) == Tile(0, NY, 0, NX)
+        assert region_cut(SkyBox(350, 10, -10, 10), whole).shape < (NY, NX)

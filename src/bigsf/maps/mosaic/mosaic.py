@@ -182,7 +182,7 @@ def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[MosaicTile], 
         if len(values) == 1 and (value := values.pop()) is not None:
             header[keyword] = value
     entries = {
-        f"tile {number}": f"{tile.path} SHA-256 {sha256(tile.path)}, {offset:+.6g} added"
+        f"tile {number}": f"{tile.path} SHA-256 {sha256(tile.image.path)}, {offset:+.6g} added"
         for number, (tile, offset) in enumerate(zip(tiles, report.offsets, strict=True), 1)
     }
     header, table = provenance(header, "Mosaic", entries)

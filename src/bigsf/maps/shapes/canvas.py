@@ -24,18 +24,22 @@ class Canvas:
         Its celestial WCS, if it has one. On a map that shows a part of the sky twice, a shape is drawn twice.
     name
         The map, for messages.
+    origin
+        Pixel (y, x) of a larger map at which this one begins: from its first pixel count the pixels of files.
 
     Attributes
     ----------
     mask
         True on the shapes drawn so far, `(ny, nx)`.
+    period
+        Columns after which the map shows the same sky again, or infinity.
     """
 
-    def __init__(self, shape: tuple[int, int], wcs: WCS | None, name: str) -> None:
+    def __init__(self, shape: tuple[int, int], wcs: WCS | None, name: str, origin: tuple[int, int] = (0, 0)) -> None:
         self.mask = np.zeros(shape, np.bool_)
-        self.name = name
+        self.name, self.origin = name, origin
         self._wcs = None if wcs is None else astropy_frame(wcs)
-        self._period = sky_period_px(wcs, shape)
+        self.period = sky_period_px(wcs, shape)
 
     @property
     def wcs(self) -> WCS:
@@ -59,8 +63,8 @@ class Canvas:
         The points stay together where the columns of a map begin anew.
         """
         x, y = (np.atleast_1d(axis) for axis in self.wcs.world_to_pixel(sky))
-        if np.isfinite(self._period):
-            x = np.unwrap(x, period=self._period)
+        if np.isfinite(self.period):
+            x = np.unwrap(x, period=self.period)
         return np.stack([y, x], axis=1).astype(np.float64)
 
     def columns_of(self, x0: float, x1: float) -> tuple[float, float]:
@@ -69,10 +73,10 @@ class Canvas:
         On a map that goes round the sky, they are those of the place that shows all of the part, or else of all places
         that show some of it.
         """
-        if not np.isfinite(self._period):
+        if not np.isfinite(self.period):
             return x0, x1
         last = self.mask.shape[1] - 0.5
-        places = [(x0 + turn * self._period, x1 + turn * self._period) for turn in range(-2, 3)]
+        places = [(x0 + turn * self.period, x1 + turn * self.period) for turn in range(-2, 3)]
         shown = [place for place in places if place[1] >= -0.5 and place[0] <= last]
         whole = [place for place in shown if place[0] >= -0.5 and place[1] <= last]
         return (whole or [(min(shown)[0], max(shown)[1])])[0] if shown else (x0, x1)
@@ -88,6 +92,11 @@ class Canvas:
                 self.mask[seen.rows, seen.columns][part] = not erase
                 touched = True
         return touched
+
+    def reaches(self, y0: int, x0: int, ny: int, nx: int) -> bool:
+        """Return whether a rectangle whose first pixel is (y0, x0) has a pixel on the map; a far one is not drawn."""
+        whole = Tile.whole((self.mask.shape[0], self.mask.shape[1]))
+        return any(Tile(y0, y0 + ny, left, left + nx).overlaps(whole) for left in self._places(x0, nx))
 
     def draw_line(self, points: Float64Array, width_px: float, erase: bool = False) -> bool:
         """Mark the pixels whose centre lies within half a width of a chain of segments; return whether any is marked.
@@ -107,6 +116,8 @@ class Canvas:
                 continue
             corner = np.ceil(np.minimum(start, end) - width_px / 2).astype(int)
             size = np.floor(np.maximum(start, end) + width_px / 2).astype(int) - corner + 1
+            if not self.reaches(*corner.tolist(), *size.tolist()):
+                continue
             distance = _distance_from_segment(corner + np.indices(size).transpose(1, 2, 0), start, end)
             touched |= self.draw(distance <= width_px / 2, int(corner[0]), int(corner[1]), erase)
         return touched
@@ -114,10 +125,10 @@ class Canvas:
     def _places(self, x0: int, width: int) -> Iterator[int]:
         """Yield all columns at which a shape that begins in column x0 begins on the map."""
         nx = self.mask.shape[1]
-        if not np.isfinite(self._period):
+        if not np.isfinite(self.period):
             yield x0
             return
-        period = self._period
+        period = self.period
         first, last = -(x0 + width - 1) // period, (nx - 1 - x0) // period
         yield from (round(x0 + turn * period) for turn in range(int(first), int(last) + 1))
 

@@ -14,6 +14,7 @@ from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
 from bigsf.maps.tiling import Tile
+from bigsf.maps.wcs import galactic_lb
 
 _STEP_PX = 64
 _POINTS = 400  # on each side of a box on the sky
@@ -55,7 +56,8 @@ def region_cut(region: SkyBox | Path, image: FitsImage) -> Tile:
         low, high = (np.array([each[end] for each in marked]) for end in (0, -1))
     else:
         low, high = _extent(region, image)
-    first = np.floor(np.maximum(low, 0) / _STEP_PX).astype(int) * _STEP_PX
+    low, high = np.maximum(low, 0), np.minimum(high, np.array(image.shape) - 1)
+    first = np.floor(low / _STEP_PX).astype(int) * _STEP_PX
     end = np.minimum(-(-np.floor(high + 1) // _STEP_PX).astype(int) * _STEP_PX, image.shape)
     return Tile(int(first[0]), int(end[0]), int(first[1]), int(end[1]))
 
@@ -63,12 +65,13 @@ def region_cut(region: SkyBox | Path, image: FitsImage) -> Tile:
 def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
     """Return the least and the greatest (y, x) of a box on the sky."""
     canvas = Canvas(image.shape, image.wcs, image.name)
-    width = (box.l1 - box.l0) % 360 or 360.0
     up, back = np.linspace(0, 1, _POINTS), np.linspace(1, 0, _POINTS)
     zero, one = np.zeros(_POINTS), np.ones(_POINTS)
-    longitude = box.l0 + width * np.concatenate([up, one, back, zero])
+    longitude = box.l0 + box.width * np.concatenate([up, one, back, zero])
     latitude = box.b0 + (box.b1 - box.b0) * np.concatenate([zero, up, one, back])
     pixels = canvas.to_pixels(SkyCoord(longitude, latitude, unit="deg", frame="galactic"))
+    if np.isinf(canvas.period):
+        pixels = np.concatenate([pixels, _pixels_in(box, image)])  # of a box that holds a pole, or all of the map
     pixels = pixels[np.isfinite(pixels).all(axis=1)]
     if len(pixels):
         low, high = pixels.min(axis=0), pixels.max(axis=0)
@@ -78,3 +81,13 @@ def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
     raise DataError(
         f"{image.name} does not show the region l = {box.l0:g} to {box.l1:g}, b = {box.b0:g} to {box.b1:g}."
     )
+
+
+def _pixels_in(box: SkyBox, image: FitsImage) -> Float64Array:
+    """Return pixels (y, x) `(n, 2)` of a grid of 64 x 64 on the map whose positions lie in a box, and those around."""
+    assert image.wcs is not None
+    y, x = (np.unique([*range(0, size, _STEP_PX), size - 1]) for size in image.shape)
+    grid = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
+    longitude, latitude = galactic_lb(image.wcs, grid).T
+    inside = grid[((longitude - box.l0) % 360 <= box.width) & (latitude >= box.b0) & (latitude <= box.b1)]
+    return np.concatenate([inside - _STEP_PX, inside + _STEP_PX])

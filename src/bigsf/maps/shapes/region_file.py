@@ -83,14 +83,20 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
         if kind == "line":
             return canvas.draw_line(points, line_width_px, erase)
         region = PolygonPixelRegion(PixCoord(points[:, 1], points[:, 0]))
+        y0 = x0 = 0
     elif isinstance(region, SkyRegion):
+        y0 = x0 = 0
         with quiet_astropy():
             region = region.to_pixel(canvas.wcs)
+    else:
+        y0, x0 = canvas.origin
     try:
-        mask = region.to_mask(mode="center")
+        box = region.bounding_box
     except ValueError:  # its centre is not on the plane of the map, so that it is NaN
         return False
-    return canvas.draw(mask.data > 0, mask.bbox.iymin, mask.bbox.ixmin, erase)
+    if not canvas.reaches(box.iymin - y0, box.ixmin - x0, *box.shape):
+        return False
+    return canvas.draw(region.to_mask(mode="center").data > 0, box.iymin - y0, box.ixmin - x0, erase)
 
 
 def _points(vertices: Any, canvas: Canvas) -> Any:
@@ -101,10 +107,10 @@ def _points(vertices: Any, canvas: Canvas) -> Any:
     if isinstance(vertices, list):
         pixels = isinstance(vertices[0], PixCoord)
         if pixels:
-            return np.array([[point.y, point.x] for point in vertices], np.float64)
+            return np.array([[point.y, point.x] for point in vertices], np.float64) - canvas.origin
         return canvas.to_pixels(SkyCoord(vertices))
     if isinstance(vertices, PixCoord):
-        return np.stack([vertices.y, vertices.x], axis=1)
+        return np.stack([vertices.y, vertices.x], axis=1) - canvas.origin
     return canvas.to_pixels(vertices)
 
 

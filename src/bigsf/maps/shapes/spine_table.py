@@ -18,6 +18,7 @@ _SKY = {("l", "b"): "galactic", ("glon", "glat"): "galactic", ("ra", "dec"): "ic
 _PIXELS = ("x", "y")
 _IDS = ("filament", "filament_id", "id", "spine")
 _BRANCH = "branch"
+_BRANCHES = "branches"  # of a table of hubs
 
 
 def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
@@ -42,7 +43,7 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     Raises
     ------
     DataError
-        Where the table cannot be read, has not these columns, or no spine lies on the map.
+        Where the table cannot be read, has not these columns, holds one point a filament, or no spine lies on the map.
     """
     try:
         table = Table.read(path, format=SUFFIXES[path.suffix.lower()])
@@ -60,10 +61,16 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     order = np.lexsort(ids[::-1])
     begins = np.any([values[order][1:] != values[order][:-1] for values in ids], axis=0)
     spines = np.split(order, np.flatnonzero(begins) + 1)
+    if max(map(len, spines)) == 1 or (_BRANCHES in columns and _BRANCH not in columns):
+        raise DataError(
+            f"{path} is a table of filaments or hubs, and not of points along spines. bigsf segment --products spines "
+            "writes that: MAP_segmented_spines.ecsv."
+        )
     drawn = 0
     for rows in spines:
         if pair == _PIXELS:
             points: Float64Array = np.stack([np.asarray(columns[axis][rows], np.float64) for axis in "yx"], axis=1)
+            points -= canvas.origin
         else:
             lon, lat = (units.Quantity(columns[axis][rows], columns[axis].unit or units.deg) for axis in pair)
             points = canvas.to_pixels(SkyCoord(lon, lat, frame=_SKY[pair]))
