@@ -98,3 +98,11 @@ def test_tables_of_other_tools_are_described_or_refused(ended: Ended, other_map:
     for text in ("a,b\n1,2\n", "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a}\na\n1\n"):
         (tmp_path / "table.ecsv").write_text(text)
         assert "table.ecsv cannot be read as a table (ECSV)" in ended(4, "info", "table.ecsv").err
+
+
+def test_the_next_command_can_be_copied(ended: Ended, other_map: Path, tmp_path: Path) -> None:
+    (tmp_path / "my maps").mkdir()
+    other_map.rename(tmp_path / "my maps" / "a b.fits")
+    assert "Next: bigsf preprocess 'my maps/a b.fits', or" in ended(0, "info", "my maps/a b.fits").out.replace(
+        "\n", " "
+    )

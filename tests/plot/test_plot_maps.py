@@ -123,3 +123,13 @@ def test_a_file_without_a_mask_is_no_filaments(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "probability.fits", np.full((20, 30), 0.5, np.float32))
     with pytest.raises(DataError, match="holds values other than 0, 1 and identifiers"):
         bigsf.plot.filaments(np.ones((20, 30)), tmp_path / "probability.fits")
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5, 5)])
+def test_what_is_no_plane_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"cannot be drawn: expected \(ny, nx\)"):
+        bigsf.plot.quicklook(np.zeros(shape))
+
+
+def test_a_list_of_rows_is_a_plane() -> None:
+    assert bigsf.plot.quicklook([[0.0, 1.0], [1.0, 0.0]]) is not None  # type: ignore[arg-type]

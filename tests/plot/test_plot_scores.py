@@ -79,7 +79,7 @@ def test_figures_of_a_kfold_are_read_from_its_folder(trained_kfold: Path, tmp_pa
         assert bigsf.plot.completeness(source).get_ylabel() == "completeness"
         assert bigsf.plot.reliability(source).get_ylabel() == "measured purity"
     unknown = known.model_copy(update={"injected_plummer": None, "reliability": {}})
-    with pytest.raises(DataError, match="no injected filaments of this profile"):
+    with pytest.raises(DataError, match="No filaments of this profile were injected"):
         bigsf.plot.completeness(unknown, "plummer")
     with pytest.raises(DataError, match="too few rows"):
         bigsf.plot.reliability(unknown)

@@ -1,6 +1,5 @@
 """`bigsf info`: files and folders of any kind -> what they are, how they were made, and what one can do next."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bigsf.cli.comparison import compare_runs, flat
-from bigsf.cli.options import Quiet
+from bigsf.cli.options import Quiet, typed
 from bigsf.console import plural, print_line
 from bigsf.errors import BigsfError, DataError, UsageError
 
@@ -73,7 +72,8 @@ def _of_map(path: Path) -> Iterator[str]:
         yield from (f"{name}: {value}" for name, value in made.items())
         yield f"Next: open it in DS9 or CARTA, or draw it with bigsf.plot.quicklook({str(path)!r})"
         return
-    yield f"Next: bigsf preprocess {path}, or bigsf segment higal-small {path} -o {stem_of(path)}_segmented.fits"
+    output = typed(Path(f"{stem_of(path)}_segmented.fits"))
+    yield f"Next: bigsf preprocess {typed(path)}, or bigsf segment higal-small {typed(path)} -o {output}"
 
 
 def _made_by_bigsf(path: Path) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _of_config(path: Path) -> Iterator[str]:
 
     config = RunConfig.from_yaml(path)
     yield f"a configuration of train and kfold, for {getattr(config.data, 'path', 'data of your own')}"
-    yield f"Next: bigsf train {path} --dry-run"
+    yield f"Next: bigsf train {typed(path)} --dry-run"
 
 
 def _of_patch_file(path: Path) -> Iterator[str]:
@@ -121,11 +121,11 @@ def _of_patch_file(path: Path) -> Iterator[str]:
     )
     yield f"patches of {file.patch_size} pixels every {file.stride} pixels"
     if file.target is None:
-        yield f"no labels. Next: bigsf segment MODEL {path}"
+        yield f"no labels. Next: bigsf segment MODEL {typed(path)}"
         return
     target, labelled = file.labels()
     yield f"target on {target.mean():.1%} of the map, labels on {labelled.mean():.1%}"
-    yield f"Next: bigsf split {path}, or bigsf train with data.path: {path}"
+    yield f"Next: bigsf split {typed(path)}, or bigsf train with data.path: {typed(path)}"
 
 
 def _of_folds(path: Path) -> Iterator[str]:
@@ -136,7 +136,7 @@ def _of_folds(path: Path) -> Iterator[str]:
     yield ", ".join(f"{key} {value}" for key, value in flat(folds.parameters).items() if value is not None)
     for number, split in enumerate(folds.splits, start=1):
         yield f"split {number}: train {split.train}, validation {split.validation}, test {split.test}"
-    yield f"Next: bigsf kfold with split.path: {path}"
+    yield f"Next: bigsf kfold with split.path: {typed(path)}"
 
 
 def _of_snapshot(path: Path) -> Iterator[str]:
@@ -145,7 +145,8 @@ def _of_snapshot(path: Path) -> Iterator[str]:
     snapshot = Snapshot.load(path)
     yield f"a model after {plural(snapshot.epochs_run, 'epoch')} of training"
     yield from _of_model(snapshot)
-    yield f"Next: bigsf segment {path} MAP.fits" + (f", bigsf resume {path}" if snapshot.optimizer_state else "")
+    resume = f", bigsf resume {typed(path)}" if snapshot.optimizer_state else ""
+    yield f"Next: bigsf segment {typed(path)} MAP.fits{resume}"
 
 
 def _of_model(snapshot: "Snapshot") -> Iterator[str]:
@@ -182,7 +183,7 @@ def _of_runs_in(path: Path) -> Iterator[str]:
         raise UsageError(f"{path} is a folder without a run or a k-fold. Name one of results/, or a file.")
     yield f"a folder with {plural(len(found), 'run')}, where a k-fold counts as one"
     yield from map(str, found)
-    yield f"Next: bigsf info {shlex.join(map(str, found))}"
+    yield f"Next: bigsf info {' '.join(map(typed, found))}"
 
 
 def _of_run(folder: "RunFolder") -> Iterator[str]:
@@ -195,10 +196,10 @@ def _of_run(folder: "RunFolder") -> Iterator[str]:
         try:
             yield from _of_runs_in(folder.path)
         except UsageError:
-            yield f"Next: bigsf train {folder.config}"
+            yield f"Next: bigsf train {typed(folder.config)}"
         return
     if newest is None:
-        yield f"a run that has no snapshot yet. Next: bigsf resume {folder.path}"
+        yield f"a run that has no snapshot yet. Next: bigsf resume {typed(folder.path)}"
         return
     snapshot = Snapshot.load(newest)
     yield f"a run that has done {snapshot.epochs_run} of {snapshot.config.trainer.epochs} epochs"
@@ -210,9 +211,9 @@ def _of_run(folder: "RunFolder") -> Iterator[str]:
     if folder.complete:
         test = RunScores.load(folder.scores).test
         yield "test folds: " + ", ".join(f"{name} {value:.4f}" for name, value in test.items())
-        yield f"Next: bigsf segment {folder.best} MAP.fits"
+        yield f"Next: bigsf segment {typed(folder.best)} MAP.fits"
     else:
-        yield f"Next: bigsf resume {folder.path}"
+        yield f"Next: bigsf resume {typed(folder.path)}"
 
 
 def _of_kfold(path: Path) -> Iterator[str]:
@@ -222,7 +223,7 @@ def _of_kfold(path: Path) -> Iterator[str]:
     done = [folder for folder in sorted(path.glob("split_*")) if RunFolder(folder).complete]
     if not (path / "summary.json").exists():
         yield f"a k-fold that has not ended: {plural(len(done), 'split')} done"
-        yield f"Next: bigsf resume {path}"
+        yield f"Next: bigsf resume {typed(path)}"
         return
     summary = KFoldSummary.load(path / "summary.json")
     yield f"a k-fold of {plural(len(summary.runs), 'split')} on {Path(summary.data).name}"
@@ -230,7 +231,7 @@ def _of_kfold(path: Path) -> Iterator[str]:
         whole = kinds["whole"]
         yield f"{name}: whole-map AP {whole['average_precision']:.4f}, best Dice {whole['best_dice']:.4f}"
     yield f"{summary.predicted_pixels:,} of {summary.valid_pixels:,} valid pixels are predicted out of fold"
-    yield f"Next: see {path / 'report.html'}, or bigsf segment {path} MAP.fits"
+    yield f"Next: see {path / 'report.html'}, or bigsf segment {typed(path)} MAP.fits"
 
 
 _KINDS: dict[str, Callable[[Path], Iterator[str]]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bigsf.cli.options import DryRun, Overwrite, Quiet
+from bigsf.cli.options import DryRun, Overwrite, Quiet, as_argument
 from bigsf.cli.recipes import PATCHES, RecipeName, as_text, merged, recipe
 from bigsf.console import print_line
 from bigsf.errors import BigsfWarning, DataError, UsageError
@@ -94,9 +94,9 @@ def _configuration(place: Path, name: RecipeName) -> tuple[str, str]:
         return _for_patch_file(_only(patch_files, "patch files"), name), ""
     planes = _planes(files, beside)
     image = planes.pop("image")
-    options = [part for role, path in planes.items() for part in (f"--{role}", _argument(path))]
+    options = [part for role, path in planes.items() for part in (f"--{role}", as_argument(path))]
     settings = merged(recipe(name), {"data": {"path": f"{stem_of(image)}.h5"}})
-    return as_text(name, settings), shlex.join(["bigsf", "preprocess", _argument(image), *options, *PATCHES[name]])
+    return as_text(name, settings), shlex.join(["bigsf", "preprocess", as_argument(image), *options, *PATCHES[name]])
 
 
 def _for_patch_file(path: Path, name: RecipeName) -> str:
@@ -165,11 +165,6 @@ def _planes(maps: Iterable[Path], beside: Iterable[Path]) -> dict[str, Path]:
             stacklevel=2,
         )
     return planes
-
-
-def _argument(path: Path) -> str:
-    """Return a path as one types it, so that it is not taken for an option."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _is_map(path: Path) -> bool:

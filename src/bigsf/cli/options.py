@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -125,6 +126,16 @@ def config_from(kind: type[AnyConfig], options: Mapping[str, Any], file: Path | 
     """
     given = {key: _absolute(value) for key, value in options.items() if not _is_missing(value)}
     return kind.from_options(given, file)
+
+
+def as_argument(path: Path) -> str:
+    """Return a path as an argument of a command, so that it is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def typed(path: Path) -> str:
+    """Return a path as one types it after a command."""
+    return quote(as_argument(path))
 
 
 def with_homes(value: Any) -> Any:

@@ -7,7 +7,7 @@ import typer
 
 from bigsf.cli.display import print_scores
 from bigsf.cli.kfold import run_kfold
-from bigsf.cli.options import Device, DryRun, Quiet, TimeLimit, Trust, seconds
+from bigsf.cli.options import Device, DryRun, Quiet, TimeLimit, Trust, seconds, typed
 from bigsf.console import plural, print_line
 from bigsf.errors import ConfigError
 
@@ -73,7 +73,7 @@ def _resume_run(
             return
         print_scores(trainer.train(time_limit_s))
     print_line(f"Wrote {trainer.folder.path}.")
-    print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
+    print_line(f"Next: bigsf segment {typed(trainer.folder.best)} MAP.fits")
 
 
 def _print_progress(trainer: "Trainer", dry_run: bool) -> None:

@@ -15,6 +15,7 @@ from bigsf.cli.options import (
     Settings,
     TimeLimit,
     seconds,
+    typed,
     with_figures,
 )
 from bigsf.console import print_line
@@ -77,4 +78,4 @@ def train(
     ]
     written = [name for name in names if (trainer.folder.path / name).exists()]
     print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")
-    print_line(f"Next: bigsf segment {trainer.folder.best} MAP.fits")
+    print_line(f"Next: bigsf segment {typed(trainer.folder.best)} MAP.fits")

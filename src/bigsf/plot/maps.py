@@ -187,8 +187,11 @@ def folds(data: str | Path | PatchFile | Folds, folds_file: str | Path | None = 
 def _read(plane: Plane, wcs: WCS | None) -> _Drawn:
     """Return every n-th row and column of a plane."""
     if not isinstance(plane, str | Path):
-        subsampled = SubsampledPlanes((plane.shape[0], plane.shape[1]))
-        subsampled.add(0, plane=np.asarray(plane))
+        values = np.asarray(plane)
+        if values.ndim != 2:
+            raise DataError(f"A plane of shape {values.shape} cannot be drawn: expected (ny, nx).")
+        subsampled = SubsampledPlanes((values.shape[0], values.shape[1]))
+        subsampled.add(0, plane=values)
         header = fits.Header() if wcs is None else wcs.to_header()
         return _Drawn(subsampled.shape, subsampled.plane("plane"), header, "", subsampled.step)
     if wcs is not None:
