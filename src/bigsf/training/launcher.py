@@ -1,6 +1,7 @@
 """The environment of torchrun or srun -> the world of this process."""
 
 import ctypes
+import hashlib
 import os
 import platform
 import re
@@ -23,8 +24,6 @@ _LOST = re.compile(r"gloo/transport|[Cc]onnection (closed|reset) by (remote )?pe
 
 _HANDSHAKE = timedelta(seconds=30)
 """The timeout of one attempt to form a group; gloo makes up to five. Only it tells of a process that dies meanwhile."""
-
-_REMEDY = "Start as many processes as GPUs, or pass --device cpu."
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -101,25 +100,29 @@ def _gpu_of(local_rank: int, device: str | None) -> int:
     """
     if device and ":" in device:
         raise ConfigError(
-            f"{option('device', device)} names one GPU, and several processes take one each: pass --device cuda, and "
-            "choose GPUs by CUDA_VISIBLE_DEVICES."
+            f"{option('device', device)} names one GPU, and several processes take one each: pass "
+            f"{option('device', 'cuda')}, and choose GPUs by CUDA_VISIBLE_DEVICES."
         )
     gpus = torch.cuda.device_count()
     if gpus == 1:
         return 0  # srun --gpus-per-task=1 shows each process its own
     if local_rank >= gpus:
-        raise ConfigError(f"Process {local_rank + 1} of this node has no GPU: there are {gpus}. {_REMEDY}")
+        raise ConfigError(f"Process {local_rank + 1} of this node has no GPU: there are {gpus}. {_remedy()}")
     return local_rank
 
 
-def _check_own_gpu(gpu: int, size: int, meeting: distributed.ProcessGroup) -> None:
+def _check_own_gpu(gpu: int, size: int, meeting: distributed.ProcessGroup | None) -> None:
     """Raise `ConfigError` where two processes have one GPU."""
-    own: list[tuple[str, str]] = [("", "")] * size
-    distributed.all_gather_object(
-        own, (platform.node(), str(torch.cuda.get_device_properties(gpu).uuid)), group=meeting
-    )
-    if len(set(own)) < size:
-        raise ConfigError(f"Several processes have one GPU. {_REMEDY}")
+    name = f"{platform.node()} {torch.cuda.get_device_properties(gpu).uuid}"
+    mine = torch.tensor([int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])])
+    all_of_them = [torch.zeros_like(mine) for _ in range(size)]
+    distributed.all_gather(all_of_them, mine, group=meeting)
+    if len({int(each) for each in all_of_them}) < size:
+        raise ConfigError(f"Several processes have one GPU. {_remedy()}")
+
+
+def _remedy() -> str:
+    return f"Start as many processes as GPUs, or pass {option('device', 'cpu')}."
 
 
 @contextmanager
