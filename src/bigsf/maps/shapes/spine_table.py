@@ -10,6 +10,7 @@ from astropy.table import Table
 from bigsf.arrays import Float64Array
 from bigsf.errors import DataError
 from bigsf.maps.shapes.canvas import Canvas
+from bigsf.option_names import option
 
 SUFFIXES = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml": "votable"}
 """From the ending of a table to its format in astropy."""
@@ -63,8 +64,8 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     spines = np.split(order, np.flatnonzero(begins) + 1)
     if max(map(len, spines)) == 1 or (_BRANCHES in columns and _BRANCH not in columns):
         raise DataError(
-            f"{path} is a table of filaments or hubs, and not of points along spines. bigsf segment --products spines "
-            "writes that: MAP_segmented_spines.ecsv."
+            f"{path} is a table of filaments or hubs, and not of points along spines. bigsf segment writes that with "
+            f"{option('products', 'spines')}: MAP_segmented_spines.ecsv."
         )
     drawn = 0
     for rows in spines:
