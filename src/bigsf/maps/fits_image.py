@@ -243,7 +243,7 @@ def open_planes(
     Raises
     ------
     DataError
-        Where a plane cannot be read, or is not as large as the first while a part is cut out.
+        Where a plane cannot be read or, while a part is cut out, is neither as large as the first nor as the part.
     """
     first, *others = images
     inside = find_planes(first, [role for role, path in masks.items() if path is None])
@@ -252,11 +252,7 @@ def open_planes(
         with FitsImage(first, hdu, blank) as whole:
             cut = find_cut(whole)
     planes = [stack.enter_context(FitsImage(first, hdu, blank, cut))]
-    for other in others:
-        plane = stack.enter_context(FitsImage(other, blank=blank, cut=cut))
-        if cut and plane.whole_shape == cut.shape:  # it holds the part alone
-            plane.cut = Tile.whole(cut.shape)
-        planes.append(plane)
+    planes += [stack.enter_context(FitsImage(path, blank=blank, cut=cut)) for path in others]
     opened = {}
     for role, path in masks.items():
         if path is not None:
@@ -264,8 +260,10 @@ def open_planes(
             opened[role] = stack.enter_context(FitsImage(path, of_role, cut=cut))
         elif role in inside:
             opened[role] = stack.enter_context(FitsImage(planes[0].path, inside[role], cut=cut))
-    for plane in [*planes, *opened.values()]:
-        if cut and plane.whole_shape not in (planes[0].whole_shape, cut.shape):
+    for plane in [*planes[1:], *opened.values()]:
+        if cut and plane.whole_shape == cut.shape:  # it holds the part alone
+            plane.cut = Tile.whole(cut.shape)
+        elif cut and plane.whole_shape != planes[0].whole_shape:
             raise DataError(
                 f"{plane.name} has {plane.whole_shape[1]} x {plane.whole_shape[0]} pixels (x, y) but {planes[0].name} "
                 f"has {planes[0].whole_shape[1]} x {planes[0].whole_shape[0]}. All planes must share one grid."

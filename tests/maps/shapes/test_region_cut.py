@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from astropy.wcs import WCS
 
 from bigsf.errors import ConfigError, DataError
 from bigsf.maps.config import MapConfig, SkyBox
-from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.shapes.region_cut import region_cut
 from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import galactic_lb
@@ -141,3 +142,18 @@ def test_a_box_that_holds_a_pole_or_all_of_the_map(tmp_path: Path) -> None:
     with FitsImage(written(tmp_path, all_sky)) as whole:
         assert region_cut(SkyBox(0, 360, -90, 90), whole) == Tile(0, NY, 0, NX)
         assert region_cut(SkyBox(350, 10, -10, 10), whole).shape < (NY, NX)
+
+
+def test_masks_and_channels_may_hold_the_part_alone(tmp_path: Path) -> None:
+    path, cut = written(tmp_path, header()), Tile(64, 128, 128, 256)
+    with FitsImage(path, cut=cut) as part:
+        fits.writeto(tmp_path / "part.fits", part.read(), part.output_header())
+    fits.writeto(tmp_path / "valid.fits", np.ones(cut.shape, np.uint8))
+    fits.writeto(tmp_path / "other.fits", np.ones((9, 9), np.uint8))
+    with ExitStack() as stack:
+        files, masks = [path, tmp_path / "part.fits"], {"valid": tmp_path / "valid.fits"}
+        planes, opened = open_planes(files, masks, stack, find_cut=lambda _: cut)
+        np.testing.assert_array_equal(planes[0].read(), planes[1].read())
+        assert opened["valid"].read().shape == cut.shape
+        with pytest.raises(DataError, match=r"other.fits has 9 x 9 pixels"):
+            open_planes([path, tmp_path / "other.fits"], {}, stack, find_cut=lambda _: cut)
