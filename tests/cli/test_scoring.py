@@ -86,6 +86,13 @@ def test_labels_and_maps_that_are_compared_are_not_replaced(trained: Path, plane
     assert {name: (planes / name).read_bytes() for name in before} == before
 
 
+def test_labels_beside_the_output_are_not_replaced(trained: Path, planes: Path, ended: Ended) -> None:
+    (planes / "map_segmented.reg").write_text("image\nbox(20,20,9,9,0)\n")
+    arguments = ["map.fits", "--against", "map_segmented.reg", "--products", "mask,regions", "--overwrite"]
+    said = ended(2, "segment", trained, *arguments)
+    assert "map_segmented.reg is read by this command" in said.err
+
+
 def test_a_part_of_a_map_is_scored_as_it_is_segmented(trained: Path, sky: Sky, ended: Ended, tmp_path: Path) -> None:
     fits.writeto(tmp_path / "map.fits", 1.1 * sky.image, sky.header)
     fits.writeto(tmp_path / "target.fits", sky.target, sky.header)

@@ -101,8 +101,10 @@ class Scoring:
             Where maps and labels cannot be read, or lie on other grids.
         """
         from bigsf.evaluation.label_scores import open_compared
+        from bigsf.maps.file_kinds import PATCH_FILE_ENDINGS
         from bigsf.maps.hdus import files_of
         from bigsf.models.pretrained import NAMES
+        from bigsf.segmentation.products import segmentation_outputs
 
         if not any(self._labels):
             if self._maps:
@@ -117,12 +119,13 @@ class Scoring:
         if not self.models and given:
             options = ", ".join(map(option, sorted(given)))
             raise UsageError(f"{options} would do nothing: there is no model, and the maps are scored as they are.")
-        if self._image.suffix.lower() in (".h5", ".hdf5"):
+        if self._image.suffix.lower() in PATCH_FILE_ENDINGS:
             raise UsageError(f"{self._image.name} is a patch file: to score, give the FITS map that it was made of.")
         inputs = files_of([*self._maps.values(), self._image, *self._labels])
         Outputs(self._json).check(inputs, overwrite)
         if self.models:
-            Outputs(self._segmented).check(inputs, overwrite)
+            outputs = segmentation_outputs(self._segmented, self._config.products or [], self._config.figures)
+            outputs.check(inputs, True)  # whether it exists is checked with the other options
         with ExitStack() as stack:  # before the long work begins
             open_compared(self._maps, self._image, *self._labels, self._of_image, stack)
 

@@ -70,7 +70,7 @@ def split(
     patch_file = PatchFile(file)
     path = output or default_folds_path(file)
     outputs = folds_outputs(path)
-    check_image(path.with_suffix(".fits"), path)
+    check_image(path)
     outputs.check([file, *([config] if config else [])], overwrite)
     folds = Folds.make(patch_file, resolved)
     print_folds(folds)

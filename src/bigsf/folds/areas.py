@@ -38,9 +38,10 @@ class AreaGrid:
     def strips(cls, shape: tuple[int, int], k: int, period_px: float) -> "AreaGrid":
         """Return k equal areas along the longer axis, or as many as it has pixels."""
         ny, nx = shape
-        k = min(k, max(shape))
         width = distinct_width(nx, period_px)
-        parts = tuple(round(i * max(ny, width) / k) for i in range(k + 1))
+        length = max(ny, width)
+        k = min(k, length)
+        parts = tuple(round(i * length / k) for i in range(k + 1))
         y_edges, x_edges = (parts, (0, width)) if ny > width else ((0, ny), parts)
         return cls(y_edges, x_edges, nx, period_px)
 

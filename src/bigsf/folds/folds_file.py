@@ -186,13 +186,14 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         folds.edited = True
         warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
         if write:
-            check_image(path.with_suffix(".fits"), path)
+            check_image(path)
             write_folds(folds, path)
     return folds
 
 
-def check_image(image: Path, path: Path) -> None:
-    """Raise `UsageError` where the file that an image of folds would replace is no such image."""
+def check_image(path: Path) -> None:
+    """Raise `UsageError` where the file that the image of folds of a folds file would replace is no such image."""
+    image = path.with_suffix(".fits")
     if image.exists() and not _is_image_of_folds(image):
         raise UsageError(f"{image} is no image of folds, so it is not replaced. Give {path} another name.")
 

@@ -5,8 +5,11 @@ from pathlib import Path
 FITS_ENDINGS = (".fits", ".fit", ".fts")
 """Endings of the names of FITS files."""
 
+PATCH_FILE_ENDINGS = (".h5", ".hdf5")
+"""Endings of the names of patch files."""
+
 ARCHIVE_ENDINGS = (".gz", ".bz2", ".xz", ".fz")
-"""Endings that may stand behind them."""
+"""Endings that may stand behind those of FITS files."""
 
 _IN_PYTHON = "In Python: fits.writeto({name!r}, {array}, fits.getheader('MAP.fits'))."
 

@@ -90,7 +90,8 @@ class Asinh(Normalization):
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         size = image.abs().masked_fill(~valid, torch.nan).flatten(2)
         scale = size.nanmedian(dim=2).values
-        scale = torch.where(scale > 0, scale, size.masked_fill(size == 0, torch.nan).nanmedian(dim=2).values)
+        if (scale == 0).any():
+            scale = torch.where(scale > 0, scale, size.masked_fill(size == 0, torch.nan).nanmedian(dim=2).values)
         scale = torch.where(scale > 0, scale * self.softening, 1.0)[..., None, None]
         return cast(Tensor, self.minmax(torch.asinh(image / scale), valid))
 

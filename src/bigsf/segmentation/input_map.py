@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bigsf.errors import BigsfWarning, UsageError
 from bigsf.maps.config import MapConfig
+from bigsf.maps.file_kinds import PATCH_FILE_ENDINGS
 from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import OddValue, check_map
@@ -46,7 +47,7 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
     UsageError
         Where an option says how to read the planes of a patch file, which holds them as they were read.
     """
-    if path.suffix in (".h5", ".hdf5"):
+    if path.suffix in PATCH_FILE_ENDINGS:
         _refuse_options_of_planes(path, config)
         with ExitStack() as stack:
             opened = {role: stack.enter_context(FitsImage(file)) for role, file in config.further_maps.items()}

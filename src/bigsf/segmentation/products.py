@@ -29,6 +29,7 @@ from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
 from bigsf.models.orientations import VIEWS
 from bigsf.option_names import option
+from bigsf.outputs import Outputs
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu, write_ecsv
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
@@ -106,6 +107,11 @@ def output_files(output: Path, products: Sequence[Product], figures: FigureForma
 def output_folders(output: Path, products: Sequence[Product]) -> dict[Path, str]:
     """Return those of the outputs that are folders, and the name of a file by which each is known."""
     return {output.with_name(output.stem + HIPS_FOLDER): PROPERTIES} if "hips" in products else {}
+
+
+def segmentation_outputs(output: Path, products: Sequence[Product], figures: FigureFormat = "png") -> Outputs:
+    """Return the outputs of a segmentation, see `output_files`."""
+    return Outputs(*output_files(output, products, figures), folders=output_folders(output, products))
 
 
 @dataclass(repr=False)

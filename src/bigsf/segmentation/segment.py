@@ -36,9 +36,9 @@ from bigsf.segmentation.memory import check_memory
 from bigsf.segmentation.planes_writer import write_bands
 from bigsf.segmentation.products import (
     SegmentReport,
-    output_files,
     output_folders,
     resolve_products,
+    segmentation_outputs,
     write_filaments,
 )
 from bigsf.segmentation.result_checks import warn_of_result
@@ -139,7 +139,7 @@ def segment(
     check_fits_name(output, "output")
     several_scales = config.scales == AUTO or len(config.scales or ensemble.scales) > 1
     products = resolve_products(config.products, len(ensemble), config.tta, several_scales)
-    outputs = Outputs(*output_files(output, products, config.figures), folders=output_folders(output, products))
+    outputs = segmentation_outputs(output, products, config.figures)
     files = [*files_of([image]), *config.inputs]
     outputs.check([*files, *ensemble.paths], overwrite)
     inputs = _stamps(files)

@@ -150,9 +150,10 @@ def join_world(device: str | None = None) -> Iterator[World]:
     _number("MASTER_PORT", "Set it to the number of a free port, e.g. 29500.")
     _end_with_parent()
     on_gpu = torch.cuda.is_available() and not (device or "").startswith("cpu")
-    gpu = _gpu_of(local_rank, device) if on_gpu else 0
-    exchange = f"cuda:{gpu}" if on_gpu else "cpu"
+    gpu, exchange = 0, "cpu"
     if on_gpu:
+        gpu = _gpu_of(local_rank, device)
+        exchange = f"cuda:{gpu}"
         torch.cuda.set_device(exchange)
     if rank:
         console.configure_output(quiet=True)

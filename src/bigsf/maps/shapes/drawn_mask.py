@@ -6,11 +6,9 @@ import numpy as np
 
 from bigsf.arrays import FloatArray
 from bigsf.maps.fits_guard import open_fits
-from bigsf.maps.fits_image import is_fits
-from bigsf.maps.masks import OnGrid
+from bigsf.maps.fits_image import FitsImage, is_fits
 from bigsf.maps.shapes import moc_file, region_file, spine_table
 from bigsf.maps.shapes.canvas import Canvas
-from bigsf.maps.tiling import Tile
 
 LINE_WIDTH_PX = 3.0
 """Width of lines that are drawn, by default: about that of the narrowest filaments that a map shows."""
@@ -47,10 +45,9 @@ class DrawnMask:
         True on the labels, `(ny, nx)`.
     """
 
-    def __init__(self, path: Path, grid: OnGrid, line_width_px: float = LINE_WIDTH_PX) -> None:
+    def __init__(self, path: Path, grid: FitsImage, line_width_px: float = LINE_WIDTH_PX) -> None:
         self.path, self.wcs = path, grid.wcs
-        cut: Tile | None = getattr(grid, "cut", None)
-        canvas = Canvas(grid.shape, grid.wcs, grid.name, (cut.y0, cut.x0) if cut else (0, 0))
+        canvas = Canvas(grid.shape, grid.wcs, grid.name, (grid.cut.y0, grid.cut.x0))
         suffix = path.suffix.lower()
         if suffix in region_file.SUFFIXES:
             self.contents = region_file.draw_regions(path, canvas, line_width_px)

@@ -74,7 +74,7 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     """Draw one region; return whether it lies on the map."""
     from regions import PixCoord, PolygonPixelRegion, SkyRegion
 
-    erase = not _included(region)
+    erase, (y0, x0) = not _included(region), (0, 0)
     if kind in ("line", "polygon"):
         vertices = [region.start, region.end] if kind == "line" else region.vertices
         points = _points(vertices, canvas)
@@ -83,9 +83,7 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
         if kind == "line":
             return canvas.draw_line(points, line_width_px, erase)
         region = PolygonPixelRegion(PixCoord(points[:, 1], points[:, 0]))
-        y0 = x0 = 0
     elif isinstance(region, SkyRegion):
-        y0 = x0 = 0
         with quiet_astropy():
             region = region.to_pixel(canvas.wcs)
     else:

@@ -46,8 +46,7 @@ class AddFilaments(MeasuredInLevels):
     ) -> None:
         self.number = number
         self.contrast, self.width_px, self.length_px = contrast, width_px, length_px
-        self.level = self.unit = local_mean_size
-        self.least = contrast[0]
+        self.level, self.least = local_mean_size, contrast[0]
 
     @override
     def draw(self, generator: np.random.Generator, n: int) -> Draw:

@@ -27,15 +27,19 @@ class MeasuredInLevels(Augmentation):
     ----------
     level
         From patches `(b, c, y, x)` to the level of each patch and channel.
-    unit
-        The unit in which it measures: the level, or the spread.
     least
         The smallest size, in levels, that is to make sense on the map.
+    in_spread
+        Whether it measures in the spread.
     """
 
     level: Callable[[Tensor], Tensor] = staticmethod(patch_median)
-    unit: Callable[[Tensor], Tensor] = staticmethod(patch_median)
     least = 0.05
+    in_spread = False
+
+    def unit(self, image: Tensor) -> Tensor:
+        """Return the unit of each patch and channel of `(b, c, y, x)`: its spread or its level, `(b, c, 1, 1)`."""
+        return channel_spread(image) if self.in_spread else self.level(image)
 
     def fit(self, values: Float64Array, unit: str) -> str:
         """Choose the unit for a map, from valid values of its first channel and from its BUNIT.
@@ -46,5 +50,5 @@ class MeasuredInLevels(Augmentation):
             Why the level makes no sense as unit, or an empty string.
         """
         why = why_not_linear(values, unit, self.least)
-        self.unit = channel_spread if why else self.level
+        self.in_spread = bool(why)
         return why
