@@ -162,12 +162,12 @@ def count_in_windows(mask: BoolArray, window: int, y: IntArray, x: IntArray) -> 
     ndarray
         Counts `(len(y), len(x))`.
     """
-    down = np.zeros((mask.shape[0] + 1, mask.shape[1]), np.int32)
-    np.cumsum(mask, axis=0, dtype=np.int32, out=down[1:])
-    columns = down[y + window] - down[y]
-    across = np.zeros((len(y), mask.shape[1] + 1), np.int32)
-    np.cumsum(columns, axis=1, dtype=np.int32, out=across[:, 1:])
-    return across[:, x + window] - across[:, x]
+    across = np.zeros((mask.shape[0], mask.shape[1] + 1), np.int32)
+    np.cumsum(mask, axis=1, dtype=np.int32, out=across[:, 1:])
+    rows = across[:, x + window] - across[:, x]
+    down = np.zeros((mask.shape[0] + 1, len(x)), np.int32)
+    np.cumsum(rows, axis=0, dtype=np.int32, out=down[1:])
+    return down[y + window] - down[y]
 
 
 def extended(plane: FloatArray, height: int) -> FloatArray:

@@ -16,9 +16,9 @@ Model = TypeVar("Model", bound=nn.Module)
 def with_folded_norms(model: Model) -> Model:
     """Return a copy of a model for inference, in which batch norms are part of the convolutions before them.
 
-    Its outputs are those of the model in evaluation mode, to rounding.
+    Its outputs are those of the model in evaluation mode, to rounding. It shares the tensors that stay as they are.
     """
-    folded = deepcopy(model).eval()
+    folded = deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}).eval()
     for block in folded.modules():
         if isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward:
             _fold(block)

@@ -247,10 +247,10 @@ class SlidingWindowPredictor:
             ys, xs = y[start : start + self.batch_size], x[start : start + self.batch_size]
             corner = np.stack([ys + seen.y0, xs + seen.x0], axis=1)
             centre = np.asarray(n * (corner + self.window / 2) - 0.5, np.float64)
-            probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
+            weighted = self._weight * self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
             for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
                 place = np.s_[..., y0 : y0 + self.window, x0 : x0 + self.window]
-                sums[place] += self._weight * probability[i]
+                sums[place] += weighted[i]
                 weights[place] += self._weight
 
     @torch.inference_mode()
