@@ -18,7 +18,10 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
 ) -> None:
     image = sky.path("image")
     for options, message in (
-        (["--missing", image, "--valid", image], "Error: missing and valid are two names of one plane"),
+        (
+            ["--missing", image, "--valid", image],
+            "Error: --missing: is another name of 'valid', which is given too. Keep one of them.",
+        ),
         (["--patch-size", 0], "Error: --patch-size: found 0, expected greater than 0."),
         (["--patch-size", 8, "--stride", 9], "Error: stride is 9 but patches have 8 pixels"),
         (["-o", "out.fits"], "Error: The output out.fits is a patch file (HDF5): name it *.h5."),
@@ -42,7 +45,10 @@ def test_wrong_use_of_options_is_a_usage_error_that_names_them(
     ):
         assert message in ended(2, "split", patch_path, "-o", "folds.json", *options).err
     for options, message in (
-        (["--missing", image, "--valid", image], "Error: missing and valid are two names of one plane"),
+        (
+            ["--missing", image, "--valid", image],
+            "Error: --missing: is another name of 'valid', which is given too. Keep one of them.",
+        ),
         (["--threshold", "half"], "Error: --threshold: found 'half', expected whole, labelled, or a probability"),
         (["--memory", "lots"], "Error: --memory: found 'lots', expected a size such as 800MB or 4GB."),
         (["--products", "mask,catalogue"], "Error: --products: unknown 'catalogue'; did you mean 'catalog'?"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bigsf.config import Config
 from bigsf.config.yaml_source import parse_yaml
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, UsageError
 from bigsf.folds.splits import SplitConfig
 from bigsf.folds.strategies import BalancedStrategyConfig, RandomStrategyConfig
 from bigsf.patches.preprocess import PreprocessConfig
@@ -271,8 +271,17 @@ def test_config_is_frozen() -> None:
 
 
 def test_missing_and_valid_are_one_plane() -> None:
-    with pytest.raises(ConfigError, match=r"missing and valid are two names of one plane"):
+    with pytest.raises(ConfigError, match="missing: is another name of 'valid', which is given too"):
         PreprocessConfig.from_dict({"image": "a.fits", "missing": "m.fits", "valid": "v.fits"})
+
+
+def test_an_option_replaces_the_key_of_the_file_under_each_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("image: a.fits\nmissing: m.fits\n")
+    for name in ("missing", "valid"):
+        config = PreprocessConfig.from_options({name: Path("/v.fits")}, tmp_path / "config.yaml")
+        assert config.valid == Path("/v.fits")
+    with pytest.raises(UsageError, match=r"^'missing': is another name of 'valid'"):
+        PreprocessConfig.from_options({"missing": Path("m.fits"), "valid": Path("v.fits")}, tmp_path / "config.yaml")
 
 
 def test_defaults_of_a_config_are_valid_and_written(tmp_path: Path) -> None:

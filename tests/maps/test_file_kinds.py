@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from bigsf.errors import DataError
-from bigsf.maps.file_kinds import has_fits_name
+from bigsf.maps.file_kinds import has_fits_name, has_patch_file_name
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.masks import read_mask
 
@@ -123,3 +123,8 @@ def test_values_that_are_no_identifiers_are_binarised_by_the_option_of_the_messa
 )
 def test_fits_files_are_known_by_their_names(name: str, expected: bool) -> None:
     assert has_fits_name(Path(name)) == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a.h5", True), ("A.H5", True), ("a.b.hdf5", True), ("a.fits", False)])
+def test_patch_files_are_known_by_their_names(name: str, expected: bool) -> None:
+    assert has_patch_file_name(Path(name)) == expected

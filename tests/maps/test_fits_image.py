@@ -140,7 +140,17 @@ def test_gzip_is_read_under_any_name(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.b.fits", "a.b.fits.gz", "a.b.fits.bz2", "a.b.fits.fz", "a.b.FITS.GZ", "a.b.fts.xz"]
+    "name",
+    [
+        "a.b.fits[1]",
+        "a.b.fits.gz[SCI,2]",
+        "a.b.fits",
+        "a.b.fits.gz",
+        "a.b.fits.bz2",
+        "a.b.fits.fz",
+        "a.b.FITS.GZ",
+        "a.b.fts.xz",
+    ],
 )
 def test_the_stem_of_a_map_has_none_of_its_endings(name: str) -> None:
     assert stem_of(Path("folder") / name) == "a.b"

@@ -59,7 +59,7 @@ def test_a_damaged_record_of_epochs_is_one_message(text: str, tmp_path: Path) ->
 
 def test_completeness_has_binomial_errors_and_counts() -> None:
     axes = bigsf.plot.completeness(RECOVERY)
-    np.testing.assert_allclose(half_lengths(axes, 1), [0.5 / 4, 0.4 / 5])
+    np.testing.assert_allclose(half_lengths(axes, 1), [(1 / 4 / 19) ** 0.5, (21 / 27 * 6 / 27 / 28) ** 0.5])
     (above,) = axes.child_axes
     assert [label.get_text() for label in above.get_xticklabels()] == ["16", "25"]
 

@@ -140,7 +140,9 @@ def test_logarithm_and_zero_level_are_said_where_the_normalization_does_not_remo
         messages = said(other, write(tmp_path / f"{number}.fits", values))
         assert len(messages) == warned
         assert all("Its values spread by " in message for message in messages)
-        assert all("take a model with the normalization robust." in message for message in messages)
+        assert all(
+            "take a model with the normalization robust, e.g. filaments-small." in message for message in messages
+        )
 
 
 def test_a_few_windows_and_a_model_without_ranges_say_nothing(model: Path, image: Image, tmp_path: Path) -> None:
@@ -192,5 +194,12 @@ def test_scales_that_cannot_be_chosen_are_refused(model: Path, image: Image, tmp
         segment([model, old], path, tmp_path / "out.fits", scales="auto")
     y, x = np.mgrid[:100, :100]
     slope = write(tmp_path / "slope.fits", y + x + 1)
-    with pytest.raises(ConfigError, match=r"slope\.fits is smoother than the map of the training at each factor up to"):
+    with pytest.raises(
+        ConfigError, match=r"training\. Binned by 3, it still is\. By more it would be smaller than a window"
+    ):
         segment(model, slope, tmp_path / "out.fits", scales="auto")
+    small = write(tmp_path / "small.fits", (y + x + 1)[:20, :20])
+    with pytest.raises(
+        ConfigError, match=r"small\.fits is smoother than the map of the training\. By more it would be"
+    ):
+        segment(model, small, tmp_path / "out.fits", scales="auto")

@@ -93,7 +93,7 @@ def test_products_are_a_list_or_one_text(products: object) -> None:
 
 
 def test_missing_and_valid_are_one_plane() -> None:
-    with pytest.raises(ConfigError, match="missing and valid are two names of one plane"):
+    with pytest.raises(ConfigError, match="missing: is another name of 'valid', which is given too"):
         SegmentConfig.from_dict({"missing": "a.fits", "valid": "b.fits"})
 
 

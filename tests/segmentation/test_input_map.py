@@ -120,7 +120,7 @@ def test_a_region_is_segmented_as_in_the_whole_map(segmented: Segmented, sky: Sk
         ({"hdu": "SCI"}, "'hdu'"),
         ({"region": "0 1 -1 1"}, "'region'"),
         ({"valid": "valid.fits"}, "'valid'"),
-        ({"missing": "valid.fits", "channels": ["other.fits"]}, "'missing' and 'channels'"),
+        ({"missing": "valid.fits", "channels": ["other.fits"]}, "'valid' and 'channels'"),
     ],
 )
 def test_an_option_of_fits_planes_is_refused_for_a_patch_file(

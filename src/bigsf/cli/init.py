@@ -13,7 +13,7 @@ from bigsf.cli.options import DryRun, Overwrite, Quiet, as_argument
 from bigsf.cli.recipes import PATCHES, RecipeName, as_text, merged, recipe
 from bigsf.console import print_line
 from bigsf.errors import BigsfWarning, DataError, UsageError
-from bigsf.maps.file_kinds import PATCH_FILE_ENDINGS, has_fits_name
+from bigsf.maps.file_kinds import has_fits_name, has_patch_file_name
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.hdus import find_planes
 
@@ -88,7 +88,7 @@ def _configuration(place: Path, name: RecipeName) -> tuple[str, str]:
         raise UsageError(f"{place} does not exist. Expected the folder of your data, a patch file or a FITS map.")
     beside = sorted(path for path in (place if place.is_dir() else place.parent).glob("[!.]*") if path.is_file())
     files = beside if place.is_dir() else [place]
-    patch_files = [path for path in files if path.suffix.lower() in PATCH_FILE_ENDINGS]
+    patch_files = list(filter(has_patch_file_name, files))
     if patch_files:
         return _for_patch_file(_only(patch_files, "patch files"), name), ""
     planes = _planes(files, beside)

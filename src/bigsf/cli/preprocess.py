@@ -136,7 +136,7 @@ def _co_add(
     outputs = Outputs(output, mosaic)
     outputs.check([*files_of(tiles), *config.inputs], overwrite)
     given = {role: getattr(config, role) for role in ("target", "background", "truth")}
-    given["valid"] = config.valid_mask
+    given["valid"] = config.valid
     report = make_mosaic(
         tiles,
         mosaic,

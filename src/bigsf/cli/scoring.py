@@ -29,7 +29,7 @@ _COLUMNS = {
 }
 """From the heading of a column to the score in it."""
 
-_OF_IMAGE = {"hdu", "missing", "valid", "blank", "region"}
+_OF_IMAGE = {"hdu", "valid", "blank", "region"}
 """Options that count where no model is given: how the image is read."""
 
 
@@ -101,7 +101,7 @@ class Scoring:
             Where maps and labels cannot be read, or lie on other grids.
         """
         from bigsf.evaluation.label_scores import open_compared
-        from bigsf.maps.file_kinds import PATCH_FILE_ENDINGS
+        from bigsf.maps.file_kinds import has_patch_file_name
         from bigsf.maps.hdus import files_of
         from bigsf.models.pretrained import NAMES
         from bigsf.segmentation.products import segmentation_outputs
@@ -119,7 +119,7 @@ class Scoring:
         if not self.models and given:
             options = ", ".join(map(option, sorted(given)))
             raise UsageError(f"{options} would do nothing: there is no model, and the maps are scored as they are.")
-        if self._image.suffix.lower() in PATCH_FILE_ENDINGS:
+        if has_patch_file_name(self._image):
             raise UsageError(f"{self._image.name} is a patch file: to score, give the FITS map that it was made of.")
         inputs = files_of([*self._maps.values(), self._image, *self._labels])
         Outputs(self._json).check(inputs, overwrite)

@@ -104,7 +104,7 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
         Parameters
         ----------
         options
-            The options by the name of their field. An option replaces the key of the file, under whatever name the file
+            The options by a name of their field. An option replaces the key of the file, under whatever name the file
             gives it. An option that is a dictionary replaces only the keys that it has.
         path
             The YAML file.
@@ -117,13 +117,15 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
             Where the file has mistakes.
         """
         data, lines = read_yaml(path) if path else ({}, {})
-        merged = dict(cls._mapping(data, str(path)))
+        of_file, given = dict(cls._mapping(data, str(path))), {}
         for name, value in options.items():
-            known = field_names(name, cls.model_fields[name])
-            old: Any = next((merged.pop(key) for key in known if key in merged), {})
-            merged[name] = {**old, **value} if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+            known = next(names for key, field in cls.model_fields.items() if name in (names := field_names(key, field)))
+            replaced = [of_file.pop(key) for key in known if key in of_file]
+            parts = [part for part in (*replaced, value) if isinstance(part, Mapping)]
+            given[name] = {key: part[key] for part in parts for key in part} if isinstance(value, Mapping) else value
+        folder = path.absolute().parent if path else Path.cwd()
         try:
-            return cls.model_validate(merged, context={"folder": path.absolute().parent if path else Path.cwd()})
+            return cls.model_validate({**of_file, **given}, context={"folder": folder})
         except ValidationError as error:
             if path and not any(detail["loc"][:1] and detail["loc"][0] in options for detail in error.errors()):
                 raise _mistakes(cls, error, str(path), lines) from None

@@ -154,7 +154,7 @@ def open_compared(
 
     Parameters and errors are those of `score`.
     """
-    masks = {"target": against, "background": background, "valid": config.valid_mask, "truth": truth}
+    masks = {"target": against, "background": background, "valid": config.valid, "truth": truth}
     opened = LabelledMap.open(
         [Path(image), *map(Path, maps.values())],
         {role: Path(path) if path else None for role, path in masks.items()},

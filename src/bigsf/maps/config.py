@@ -1,12 +1,12 @@
 """YAML or options -> how a map in FITS files is read: its HDU, its channels, and where its data are missing."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from bigsf.config import Config, ConfigPath
+from bigsf.config import Config, ConfigPath, aliased
 from bigsf.maps.hdus import files_of
 
 
@@ -52,11 +52,8 @@ class MapConfig(Config):
     blank: float | None = Field(default=None, allow_inf_nan=False)
     """A value of the image that marks missing data, besides NaN and the header's BLANK."""
 
-    missing: ConfigPath | None = None
-    """FITS mask: 1 where data are VALID and 0 where they are missing (the sense of the Hi-GAL masks)."""
-
-    valid: ConfigPath | None = None
-    """The same as `missing` under a clearer name: 1 where data are valid."""
+    valid: ConfigPath | None = aliased(None, "valid", "missing")
+    """FITS mask: 1 where data are VALID and 0 where they are missing, the sense of the Hi-GAL masks `missing`."""
 
     channels: list[ConfigPath] = []
     """Further image planes of the same grid, e.g. a dust temperature. Like every plane but that of `hdu`, one that is
@@ -67,18 +64,7 @@ class MapConfig(Config):
     first longitude upwards, across 0 if need be), or a file of regions or a MOC. A rectangle of pixels is read that
     holds it, in whole steps of 64 pixels of the map."""
 
-    @model_validator(mode="after")
-    def _one_sense(self) -> Self:
-        if self.missing and self.valid:
-            raise ValueError("missing and valid are two names of one plane (1 where data are valid); give one.")
-        return self
-
-    @property
-    def valid_mask(self) -> Path | None:
-        """The FITS mask that is 1 where data are valid, under whichever of its two names it was given."""
-        return self.valid or self.missing
-
     @property
     def inputs(self) -> list[Path]:
         """The files that are read, besides that of the map."""
-        return files_of([*self.channels, self.valid_mask, self.region if isinstance(self.region, Path) else None])
+        return files_of([*self.channels, self.valid, self.region if isinstance(self.region, Path) else None])

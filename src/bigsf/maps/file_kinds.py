@@ -42,6 +42,11 @@ def has_fits_name(path: Path) -> bool:
     return name.suffix.lower() in FITS_ENDINGS
 
 
+def has_patch_file_name(path: Path) -> bool:
+    """Tell whether a file is a patch file by its name."""
+    return path.suffix.lower() in PATCH_FILE_ENDINGS
+
+
 def describe_kind(path: Path, start: bytes) -> str:
     """Return the end of a message about a file that does not begin as FITS does: what it is, and what to do with it.
 

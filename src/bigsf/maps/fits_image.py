@@ -208,7 +208,8 @@ def is_fits(path: Path) -> bool:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of a map without its endings: `galaxy` for galaxy.fits.gz."""
+    """Return the name of a map without its endings and its HDU: `galaxy` for galaxy.fits.gz and galaxy.fits[1]."""
+    path, _ = split_hdu(path)
     archived = path.suffix.lower() in ARCHIVE_ENDINGS
     return Path(path.stem if archived else path.name).stem
 

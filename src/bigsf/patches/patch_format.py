@@ -10,8 +10,8 @@
     sources    bytes                        JSON: path and SHA-256 of the file of each plane
 
 Short values are attributes; HDF5 limits them to 64 kB, so texts without a limit are datasets. All texts are byte
-strings of a fixed length. Strings of variable length, which h5py
-writes by default, stand in heaps; a damaged heap makes libhdf5 (2.0) loop or crash, so no such string is ever read.
+strings of a fixed length. Strings of variable length, which h5py writes by default, stand in heaps; a damaged heap
+makes libhdf5 (2.0) loop or crash, so no such string is ever read.
 """
 
 from pathlib import Path

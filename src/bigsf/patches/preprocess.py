@@ -19,7 +19,7 @@ from bigsf.config import ConfigPath
 from bigsf.errors import DataError, UsageError
 from bigsf.files import sha256
 from bigsf.maps.config import MapConfig
-from bigsf.maps.file_kinds import PATCH_FILE_ENDINGS
+from bigsf.maps.file_kinds import has_patch_file_name
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.hdus import files_of
 from bigsf.maps.planes import FitsMap
@@ -136,7 +136,7 @@ def preprocess(
     if not isinstance(config, PreprocessConfig):
         config = PreprocessConfig(image=Path(config))
     output = Path(output) if output else Path(f"{stem_of(config.image)}.h5")
-    if output.suffix not in PATCH_FILE_ENDINGS:
+    if not has_patch_file_name(output):
         raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
     outputs = Outputs(output)
     outputs.check(config.inputs, overwrite)
@@ -169,7 +169,7 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
     masks = {
         "target": config.target,
         "background": config.background,
-        "valid": config.valid_mask,
+        "valid": config.valid,
         "truth": config.truth,
     }
     images = [config.image, *config.channels]

@@ -91,10 +91,14 @@ def resolve_scales(
     learnt = _learnt(ensemble)["smoothness"]
     found = _factor_by_beam(source, ensemble) or _factor_by_smoothness(source, ensemble.window, learnt)
     if found is None:
+        last = _factors(source.shape, ensemble.window)[-1]
+        binned = f" Binned by {last}, it still is." if last > 1 else ""
+        limit = (
+            "" if last == _FACTORS[-1] else f" By more it would be smaller than a window of {ensemble.window} pixels."
+        )
         raise ConfigError(
-            f"{option('scales', AUTO)}: {name} is smoother than the map of the training at each factor up to "
-            f"{_FACTORS[-1]} at which it is still {ensemble.window} pixels wide. Give numbers, e.g. "
-            f"{option('scales', [1, 2])}."
+            f"{option('scales', AUTO)}: {name} is smoother than the map of the training.{binned}{limit} Give numbers, "
+            f"e.g. {option('scales', [1, 2])}."
         )
     logger.info("%s is %s for %s: %s.", option("scales", AUTO), _commas(found.scales), name, found.why)
     return found.scales
@@ -130,14 +134,17 @@ def _factor_by_beam(source: MapSource, ensemble: Ensemble) -> _Factor | None:
 
 def _factor_by_smoothness(source: MapSource, window: int, learnt: Range) -> _Factor | None:
     """Return the smallest factor that leaves a map about as smooth as that of the training, or None."""
-    for n in _FACTORS:
-        if n > 1 and min(source.shape) < n * window:
-            break
+    for n in _factors(source.shape, window):
         here = ranges(map_statistics(source, window, n)).get("smoothness")
         if here is not None and here.median <= _smoothest(learnt):
             binned = f"binned by {n}, " if n > 1 else ""
             return _Factor(n, f"{binned}{_smoothness(here.median)}, {learnt.median:.2f} times in the training")
     return None
+
+
+def _factors(shape: tuple[int, int], window: int) -> list[int]:
+    """Return the factors that leave at least a window of a map `(ny, nx)`, and 1."""
+    return [n for n in _FACTORS if n == 1 or n * window <= min(shape)]
 
 
 def _smoothest(learnt: Range) -> float:
@@ -192,7 +199,9 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
     if normalizations.isdisjoint(_LEVEL_MATTERS):
         low.pop("contrast", None)
         high.pop("contrast", None)
-    remedy = "" if normalizations == {"robust"} else "; or take a model with the normalization robust"
+    remedy = (
+        "" if normalizations == {"robust"} else "; or take a model with the normalization robust, e.g. filaments-small"
+    )
     differences = [
         *_of_resolution(source, ensemble.window, low, high, learnt, n),
         *_of_values(low | high, learnt, remedy),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bigsf.errors import BigsfWarning, UsageError
 from bigsf.maps.config import MapConfig
-from bigsf.maps.file_kinds import PATCH_FILE_ENDINGS
+from bigsf.maps.file_kinds import has_patch_file_name
 from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import OddValue, check_map
@@ -47,7 +47,7 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
     UsageError
         Where an option says how to read the planes of a patch file, which holds them as they were read.
     """
-    if path.suffix in PATCH_FILE_ENDINGS:
+    if has_patch_file_name(path):
         _refuse_options_of_planes(path, config)
         with ExitStack() as stack:
             opened = {role: stack.enter_context(FitsImage(file)) for role, file in config.further_maps.items()}
@@ -55,7 +55,7 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
             yield InputMap(patches, [], further_maps(path.name, patches, opened, config))
         return
     with ExitStack() as stack:
-        files, masks = [path, *config.channels], {"valid": config.valid_mask, **config.further_maps}
+        files, masks = [path, *config.channels], {"valid": config.valid, **config.further_maps}
         cut = cut_of(config)
         images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cut)
         source = FitsMap(images, opened.get("valid"))

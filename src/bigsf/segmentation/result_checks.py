@@ -21,13 +21,13 @@ def check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: 
         )
 
 
-def warn_of_result(report: SegmentReport, name: str, logarithm: bool) -> None:
-    """Warn where the map hardly suits the models, or nothing was found."""
-    if logarithm and report.not_positive > 0.01 * report.valid:
+def warn_of_result(report: SegmentReport, name: str, no_logarithm: int) -> None:
+    """Warn where many pixels have no logarithm and the models need it, or nothing was found."""
+    if no_logarithm > 0.01 * report.valid:
         warnings.warn(
-            f"{report.not_positive / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
+            f"{no_logarithm / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
             f"takes the logarithm of the map. If 0 marks missing data, pass {option('blank', 0)}; for a map that is "
-            "negative in places train a model with another normalization, e.g. asinh.",
+            "negative in places take filaments-small, or train a model with another normalization, e.g. asinh.",
             BigsfWarning,
             stacklevel=3,
         )

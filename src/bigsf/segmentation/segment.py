@@ -183,8 +183,9 @@ def segment(
 
 
 def _warn(report: SegmentReport, name: str, odd_values: Sequence[OddValue], ensemble: Ensemble) -> None:
-    report.not_positive -= sum(value.pixels for value in odd_values if value.high <= 0)  # the user knows of them
-    warn_of_result(report, name, any(map(takes_logarithm, ensemble.model_configs)))
+    known = sum(value.pixels for value in odd_values if value.high <= 0)  # the user was told of them
+    logarithm = any(map(takes_logarithm, ensemble.model_configs))
+    warn_of_result(report, name, report.not_positive - known if logarithm else 0)
 
 
 def _with_options(config: SegmentConfig | None, options: Mapping[str, Any]) -> SegmentConfig:

@@ -7,6 +7,7 @@ import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
+from bigsf.evaluation.reliability import binomial_error
 from bigsf.evaluation.report.words import KINDS
 from bigsf.figures import PALETTE, legend_beside, new_figure
 from bigsf.folds.folds import Folds
@@ -151,7 +152,7 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
 def draw_completeness(axes: "Axes", injected: Recovery) -> None:
     """Draw the completeness of a family of injected filaments against contrast, with the filaments of each bin above.
 
-    Error bars are sqrt(c (1 - c) / n). That is an upper bound, because a filament may be marked in part.
+    Error bars are those of `binomial_error`. That is an upper bound, because a filament may be marked in part.
     Dotted: the same pixels without filaments.
 
     Parameters
@@ -164,7 +165,7 @@ def draw_completeness(axes: "Axes", injected: Recovery) -> None:
     style, number = _PROFILE_STYLES[injected.profile], np.array(injected.filaments)
     for name, completeness in injected.completeness.items():
         found = np.array(completeness)
-        error = np.sqrt(found * (1 - found) / number)
+        error = binomial_error(found, number)
         colour = METHOD_COLOURS[name]
         axes.errorbar(
             injected.contrast, found, error, linestyle=style, marker="o", ms=4, capsize=2, color=colour, label=name

@@ -33,7 +33,7 @@ def _is_fits_moc(path: Path) -> bool:
 
 
 class DrawnMask:
-    """A mask that is drawn on the grid of a map. It is held in memory, a byte a pixel.
+    """A mask that is drawn on the grid of a map. It is held in memory, one byte per pixel.
 
     Attributes
     ----------

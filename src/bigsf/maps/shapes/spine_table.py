@@ -44,7 +44,8 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     Raises
     ------
     DataError
-        Where the table cannot be read, has not these columns, holds one point a filament, or no spine lies on the map.
+        Where the table cannot be read, has not these columns, or holds one point per filament; or where no spine lies
+        on the map.
     """
     try:
         table = Table.read(path, format=SUFFIXES[path.suffix.lower()])

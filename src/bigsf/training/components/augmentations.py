@@ -187,7 +187,7 @@ class Gain(Augmentation):
 
 
 class GainConfig(Component[Augmentation], builds=Gain):
-    """Multiply each patch by a smooth field, e.g. as a wrong zero level or a gradient of the background would."""
+    """Multiply each patch by a smooth field, as errors of the calibration or of the flat field do."""
 
     type: Literal["gain"]
 

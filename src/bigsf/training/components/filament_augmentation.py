@@ -26,7 +26,7 @@ class AddFilaments(MeasuredInLevels):
     A filament adds contrast * unit * profile to the first channel. The profile around an arc, a chain of straight
     segments, is a Gaussian or that of Plummer, (1 + (r / R)^2)^-1.5, at random. The unit is the absolute local mean:
     the Gaussian mean of sigma 12 pixels over the valid pixels of the patch. On maps that are no linear maps of mostly
-    positive values (see `fit`), it is the spread of the patch. Pixels within half a width of the arc become target,
+    one sign (see `fit`), it is the spread of the patch. Pixels within half a width of the arc become target,
     whatever they were, where the filament changes their value and its peak stands out of the noise of the patch.
 
     Parameters
@@ -101,7 +101,7 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
 
     contrast: PositiveRange = (0.05, 1.0)
     """Range of the peak excess; log-uniform. The lowest is what the model learns to find. It is in units of the local
-    mean (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or not positive."""
+    mean (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or has both signs."""
 
     width_px: PositiveRange = (2.0, 6.0)
     """Range of the full width at half maximum, in pixels of the map; log-uniform."""

@@ -3,7 +3,7 @@
 A loss returns a sum and the sum of the weights; their ratio is the loss. Both sums add over batches and processes. For
 losses that are sums over pixels (bce, focal), the loss of a set is therefore the same however it is divided into
 batches. Losses of overlaps and skeletons (dice, tversky, cldice, skeleton_recall) compare whole batches, so that it is
-only nearly the same. A batch without labelled pixels has sum 0 and weight 0, and thus no effect.
+only nearly the same. A batch in which no pixel has weight has sum 0 and weight 0, and thus no effect.
 """
 
 from functools import partial
