@@ -1,8 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 
 from bigsf.errors import ConfigError
-from bigsf.models.batch_size import batch_size_within
+from bigsf.models.batch_size import batch_size_on, batch_size_within
 from bigsf.models.normalizations import MinMaxConfig
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.unet import UNet
@@ -23,3 +25,28 @@ def test_batch_size_comes_from_memory() -> None:
         batch_size_within(band, [model], 16, 1, (50, 100))
     with pytest.raises(ConfigError, match=r"a band of the map takes 38\.4 kB, its mask 10\.0 kB, a window"):
         batch_size_within(band, [model], 16, 1, (50, 100), mask_bytes=10_000)
+
+
+def test_a_gpu_predicts_in_batches_that_fill_half_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, gpu = SegmentationModel(UNet(features=4, depth=2), MinMaxConfig().build(1)), torch.device("cuda")
+    one = model.output_bytes(torch.zeros(1, 1, 16, 16))
+    free = {"bytes": 10.0 * one}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 1e12))
+    within = partial(batch_size_within, models=[model], window=16, channels=1, shape=(50, 100), gpu=gpu)
+    assert within(1e12) == 5
+    assert within(1e12, gpu_bytes=3 * one) == 3
+    band, window = 4 * 100 * 2 * 16 * 3, 4 * 16**2 * 5  # in the memory of the host
+    assert within(band + 2 * window) == 2
+    with pytest.raises(ConfigError, match=r"'memory' \(38\.4 kB\) is too little: a band of the map takes 38\.4 kB, a"):
+        within(band)
+    with pytest.raises(ConfigError, match=r"^The memory of cuda, .*, is too little: a window takes"):
+        within(1e12, gpu_bytes=one - 1)
+    free["bytes"] = 1e12
+    assert within(1e12) == 1024
+    assert batch_size_on(gpu, [model], 16, 1) == 1024
+    free["bytes"] = 1.0
+    assert batch_size_on(gpu, [model], 16, 1) == 1
+
+
+def test_a_cpu_predicts_64_windows_at_a_time() -> None:
+    assert batch_size_on(torch.device("cpu"), [], 16, 1) == 64

@@ -98,13 +98,14 @@ def segment(
         bool, typer.Option("--tta", help="Mean over the eight orientations of each window; eight times the work.")
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option(help="Windows at a time. [default: what --memory holds, up to 64]")
+        int | None, typer.Option(help="Windows at a time. [default: what --memory holds, up to 64, or 1024 on a GPU]")
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
             help="Memory for map, mask and network, e.g. 4GB, besides up to 600 MB for Python, its libraries and the "
-            "figure; changes the speed, not the result. The cleaning of MASK takes about 7 bytes per pixel of the map, "
+            "figure; as much of the memory of a GPU, by default half of what is free; changes the speed, not the "
+            "result. The cleaning of MASK takes about 7 bytes per pixel of the map, "
             "and --products more (--dry-run tells): where they need more than is given here, the map is refused. "
             "[default: 2GB]"
         ),

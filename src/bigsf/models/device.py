@@ -3,10 +3,11 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -103,6 +104,27 @@ def compile_network(network: nn.Module) -> None:
         )
     torch.compiler.reset()
     network.compile(dynamic=False)
+
+
+def on_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device. It is copied to a GPU while the CPU goes on."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def fetched(values: torch.Tensor) -> Callable[[], npt.NDArray[Any]]:
+    """Begin to copy a tensor from its device, and return a function that waits for the copy and returns the array."""
+    copy = values.to("cpu", non_blocking=True)
+    if values.device.type != "cuda":
+        return copy.numpy
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record(torch.cuda.current_stream(values.device))
+
+    def array() -> npt.NDArray[Any]:
+        done.synchronize()
+        return copy.numpy()
+
+    return array
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -15,7 +15,7 @@ from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.errors import ConfigError
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, blend_weight, count_in_windows, extended, padded, row_chunks, window_starts
-from bigsf.models.device import autocast
+from bigsf.models.device import autocast, fetched, on_device
 from bigsf.models.orientations import VIEWS, mean_and_views
 from bigsf.models.positions import position_lookup
 from bigsf.models.predicted_band import PixelMask, PredictedBand
@@ -243,28 +243,41 @@ class SlidingWindowPredictor:
         row, column = np.nonzero(count_in_windows(wanted, self.window, starts_y, starts_x))
         y, x = starts_y[row], starts_x[column]
         windows = sliding_window_view(band, (self.window, self.window), axis=(1, 2))
+        begun: list[tuple[IntArray, IntArray, Callable[[], FloatArray]]] = []
         for start in range(0, len(y), self.batch_size):
             ys, xs = y[start : start + self.batch_size], x[start : start + self.batch_size]
             corner = np.stack([ys + seen.y0, xs + seen.x0], axis=1)
             centre = np.asarray(n * (corner + self.window / 2) - 0.5, np.float64)
-            weighted = self._weight * self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
-            for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
-                place = np.s_[..., y0 : y0 + self.window, x0 : x0 + self.window]
-                sums[place] += weighted[i]
-                weights[place] += self._weight
+            probability = self._probability(model, windows[:, ys, xs].swapaxes(0, 1), centre)
+            begun.append((ys, xs, probability))
+            if len(begun) > 1:  # a GPU works on this batch while the CPU blends the one before
+                self._blend(*begun.pop(0), sums, weights)
+        for batch in begun:
+            self._blend(*batch, sums, weights)
+
+    def _blend(
+        self, ys: IntArray, xs: IntArray, probability: Callable[[], FloatArray], sums: FloatArray, weights: FloatArray
+    ) -> None:
+        """Add a batch of windows, whose first pixels are given, to the weighted sums."""
+        weighted = self._weight * probability()
+        for i, (y0, x0) in enumerate(zip(ys, xs, strict=True)):
+            place = np.s_[..., y0 : y0 + self.window, x0 : x0 + self.window]
+            sums[place] += weighted[i]
+            weights[place] += self._weight
 
     @torch.inference_mode()
-    def _probability(self, model: int, image: FloatArray, centre: Float64Array) -> FloatArray:
+    def _probability(self, model: int, image: FloatArray, centre: Float64Array) -> Callable[[], FloatArray]:
+        """Begin to predict a batch of windows, and return a function that returns the probabilities."""
         locate = self._locate[model]
         position = locate(centre).to(self.device) if locate else None
-        batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        batch = on_device(np.ascontiguousarray(image), self.device)
         folded = self._folded[model]
         with autocast(self.device, self.dtype):
             if self._tta:
                 probability = mean_and_views(lambda view: folded.probabilities(view, position), batch)
             else:
                 probability = folded.probabilities(batch, position)
-        return np.asarray(probability[:, : 1 + self.views].cpu().numpy())
+        return fetched(probability[:, : 1 + self.views])
 
 
 class _Level:

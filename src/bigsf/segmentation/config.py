@@ -173,12 +173,14 @@ class SegmentConfig(MapConfig):
     """Test-time augmentation: the mean over the eight orientations of each window, for eight times the work."""
 
     batch_size: PositiveInt | None = None
-    """Windows at a time; by default as many as `memory` allows, up to 64. It changes the speed, not the result."""
+    """Windows at a time; by default as many as `memory` allows, up to 64, or 1024 on a GPU. It changes the speed, not
+    the result."""
 
     memory: Annotated[ByteSize, BeforeValidator(_to_bytes)] = ByteSize(2_000_000_000)
     """Memory for the map, its mask and the network, e.g. 4GB; Python, its libraries and the figure take up to 600 MB
-    besides. It changes the speed, not the result. Once the map is predicted, the cleaning of MASK takes about 7 bytes
-    per pixel of the map; without one (`border: 0`, `min_skeleton: 1`), MASK is written by bands of rows.
+    besides. On a GPU the network takes the memory of the GPU: as much at most, and by default half of what is free. It
+    changes the speed, not the result. Once the map is predicted, the cleaning of MASK takes about 7 bytes per pixel of
+    the map; without one (`border: 0`, `min_skeleton: 1`), MASK is written by bands of rows.
     Where it is given, a map whose cleaning or products need more is refused before the work begins."""
 
     precision: Precision = "auto"

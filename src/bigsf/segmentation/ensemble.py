@@ -184,7 +184,9 @@ class Ensemble:
             part or (ny, nx),
             scales,
             config.mask_planes * ny * nx,
-            views=VIEWS if views else 0,
+            VIEWS if views else 0,
+            gpu=device if device.type == "cuda" else None,
+            gpu_bytes=config.memory if "memory" in config.model_fields_set else None,
         )
         return SlidingWindowPredictor(
             [model.to(device) for model in models],

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt
 
 from bigsf.arrays import BoolArray, IntArray
 from bigsf.config import Component, ConfigPath, CustomConfig, default_tag, ignore_tag_case
+from bigsf.models.device import on_device
 from bigsf.models.positions import PositionLookup
 from bigsf.patches.patch_file import Patches, PatchFile
 from bigsf.training.components.batch import Augmentation, Batch
@@ -147,18 +148,20 @@ class PatchDataset:
             Which of the patches are returned.
         """
         patches = self.read(indices[part])
+        assert patches.target is not None
+        assert patches.labelled is not None
         centre = patches.position + (self.patch_file.patch_size - 1) / 2
         batch = Batch(
-            torch.from_numpy(patches.image).to(self.device),
-            torch.from_numpy(patches.target)[:, None].to(self.device).float(),
-            torch.from_numpy(patches.labelled)[:, None].to(self.device).bool(),
+            on_device(patches.image, self.device),
+            on_device(patches.target[:, None], self.device).float(),
+            on_device(patches.labelled[:, None], self.device).bool(),
             self.locate(centre).to(self.device) if self.locate else None,
         )
         generator = np.random.default_rng(seed)
         for augmentation in augmentations:
-            draw = torch.from_numpy(augmentation.draw(generator, len(indices))[part])
+            draw = on_device(augmentation.draw(generator, len(indices))[part], self.device)
             if len(draw):
-                batch = augmentation.apply(batch, draw.to(self.device))
+                batch = augmentation.apply(batch, draw)
         return batch
 
 

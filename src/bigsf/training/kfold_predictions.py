@@ -12,6 +12,7 @@ from bigsf.evaluation.baseline_scales import Scales, choose_scales
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.files import sha256
 from bigsf.folds.folds import Folds
+from bigsf.models.batch_size import batch_size_on
 from bigsf.models.device import resolve_precision
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.option_names import option
@@ -69,11 +70,12 @@ def predictions_of(
         Where the networks run.
     """
     file, scales = folds.patch_file, world.shared(lambda: choose_scales(folds, folds.splits), _SCALES)
+    models = [snapshot.build_model(trust=config).to(device) for snapshot in snapshots]
     predictor = SlidingWindowPredictor(
-        [snapshot.build_model(trust=config).to(device) for snapshot in snapshots],
+        models,
         file.patch_size,
         config.out_of_fold.stride,
-        batch_size=64,
+        batch_size=batch_size_on(device, models, file.patch_size, file.channels),
         device=device,
         dtype=resolve_precision(config.trainer.precision, device),
         wcs=file.wcs,

@@ -16,6 +16,7 @@ from bigsf.maps.tiling import Tile, in_bands
 from bigsf.metrics import Metric
 from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
+from bigsf.models.batch_size import batch_size_on
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.training.components.losses import Loss
 from bigsf.training.distributed import World
@@ -98,7 +99,7 @@ class Validator:
         predictor = SlidingWindowPredictor(
             [run.model],
             run.patch_file.patch_size,
-            batch_size=64,
+            batch_size=batch_size_on(run.device, [run.model], run.patch_file.patch_size, run.patch_file.channels),
             device=run.device,
             dtype=run.dtype,
             wcs=run.patch_file.wcs,
