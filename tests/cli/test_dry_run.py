@@ -16,7 +16,7 @@ from conftest import Ended, Settings, Sky
 
 
 def test_estimates_count_the_windows_of_each_scale(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_window", lambda _: 1.0)
+    monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_predicted_window", lambda _: 1.0)
     monkeypatch.setattr("bigsf.cli.dry_run.seconds_per_step", lambda _: 0.0)
     monkeypatch.setattr("bigsf.cli.dry_run.seconds_of_baselines", lambda _: 7.0)
     monkeypatch.setattr("bigsf.cli.dry_run.duration", lambda seconds: f"{seconds:.0f} s")

@@ -201,6 +201,20 @@ def test_dry_run_writes_nothing(trained: Path, other_map: Path, tmp_path: Path) 
     assert not report.output.exists()
 
 
+def test_dry_run_says_how_long_the_prediction_takes(
+    trained: Path, other_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigsf.models.measured_time.seconds_per_window", lambda *_: 0.01)
+    for models, options, windows in (
+        ([trained], {"stride": 8}, 11 * 19),
+        ([trained], {"stride": 16}, 6 * 10),
+        ([trained], {"stride": 16, "tta": True}, 8 * 6 * 10),
+        ([trained] * 2, {"stride": 16, "scales": [1, 2]}, 2 * (6 * 10 + 3 * 5)),
+    ):
+        report = segment(models, other_map, tmp_path / "out.fits", dry_run=True, **options)
+        assert report.seconds == pytest.approx(0.01 * windows)
+
+
 def test_failure_leaves_no_output(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="A stride of 17 pixels does not cover a map"):
         segmented(other_map, stride=17)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from bigsf import console
-from bigsf.console import plural, print_line
+from bigsf.console import duration, plural, print_line
 from bigsf.errors import BigsfWarning
 
 if TYPE_CHECKING:
@@ -248,6 +248,8 @@ def print_segmentation(report: "SegmentReport", name: str, dry_run: bool) -> Non
     *files, last = map(str, report.outputs if dry_run else filter(Path.exists, report.outputs))
     if dry_run:
         files[0] += f" ({decimal(report.bytes)})"
+        if report.seconds is not None:
+            print_line(f"  the prediction takes up to about {duration(report.seconds)} here")
         if report.memory_bytes:
             print_line(f"  MASK and its products take up to about {decimal(report.memory_bytes)} of memory")
         print_line(f"Would write {', '.join(files)} and {last}.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rich.filesize import decimal
 
-from bigsf.cli.measured_time import seconds_of_baselines, seconds_per_step, seconds_per_window
+from bigsf.cli.measured_time import seconds_of_baselines, seconds_per_predicted_window, seconds_per_step
 from bigsf.console import duration, print_line
 from bigsf.evaluation.injected_planes import TILE_PX
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
@@ -49,7 +49,7 @@ def describe_run(trainer: "Trainer") -> None:
     trainer.folder.check(trainer.overwrite)
     number = trainer.run.config.split.use
     _describe(trainer, [number])
-    _print_steps(_training_steps(trainer, [number], seconds_per_window(trainer)))
+    _print_steps(_training_steps(trainer, [number], seconds_per_predicted_window(trainer)))
     former = ", in place of the run that lies there" if trainer.folder.config.exists() else ""
     print_line(f"Would write {trainer.folder.path}{former}.")
 
@@ -74,7 +74,7 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
     _describe(trainer, numbers)
     for number in done:
         print_line(f"# split_{number} is done")
-    names, window_s = [f"split_{number}" for number in numbers], seconds_per_window(trainer)
+    names, window_s = [f"split_{number}" for number in numbers], seconds_per_predicted_window(trainer)
     steps = _training_steps(trainer, numbers, window_s)
     if not only:
         warn_of_untested_folds(folds)

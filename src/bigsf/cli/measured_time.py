@@ -1,15 +1,11 @@
 """A run that is not started yet -> the time that its steps take here, measured by taking a few of them."""
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import torch
 
 from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale
 from bigsf.maps.tiling import Tile
-from bigsf.models.device import autocast
-from bigsf.models.segmentation_model import with_folded_norms
+from bigsf.models.measured_time import seconds_per_window, shortest_time
 from bigsf.patches.patch_file import PatchFile
 
 if TYPE_CHECKING:
@@ -20,30 +16,13 @@ _SAMPLE_PX = 512  # side of the part of a map whose baselines are computed
 
 def seconds_per_step(trainer: "Trainer") -> float:
     """Return the time that a training step takes, measured by taking a few."""
-    return _shortest_time(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
+    return shortest_time(lambda number: trainer.step(0, number % trainer.run.dataset.steps))
 
 
-def seconds_per_window(trainer: "Trainer") -> float:
+def seconds_per_predicted_window(trainer: "Trainer") -> float:
     """Return the time in which a window is predicted, measured by predicting a batch a few times."""
-    batch = trainer.run.dataset.batch(0, 0)
-    model = with_folded_norms(trainer.run.model)
-
-    def predict(number: int) -> None:
-        with torch.inference_mode(), autocast(trainer.run.device, trainer.run.dtype):
-            model.probabilities(batch.image, batch.position).cpu()
-
-    return _shortest_time(predict) / len(batch.image)
-
-
-def _shortest_time(action: Callable[[int], object], repeats: int = 3) -> float:
-    """Run an action once to warm up; return the shortest of `repeats` timed runs, in seconds."""
-    action(0)
-    seconds = []
-    for number in range(1, repeats + 1):
-        started = time.monotonic()
-        action(number)
-        seconds.append(time.monotonic() - started)
-    return min(seconds)
+    batch, run = trainer.run.dataset.batch(0, 0), trainer.run
+    return seconds_per_window(run.model, batch.image, batch.position, run.dtype)
 
 
 def seconds_of_baselines(file: PatchFile) -> float:

@@ -87,7 +87,7 @@ class SlidingWindowPredictor:
         self.device, self.dtype, self.scales = device or torch.device("cpu"), dtype, sorted(set(scales))
         self._locate = [position_lookup(model.coordinates, wcs) for model in models]
         self._folded = self.models
-        self._tta, self.views = tta, VIEWS if views else 0
+        self.tta, self.views = tta, VIEWS if views else 0
         self._weight = blend_weight(window)
 
     def predict_bands(
@@ -273,7 +273,7 @@ class SlidingWindowPredictor:
         batch = on_device(np.ascontiguousarray(image), self.device)
         folded = self._folded[model]
         with autocast(self.device, self.dtype):
-            if self._tta:
+            if self.tta:
                 probability = mean_and_views(lambda view: folded.probabilities(view, position), batch)
             else:
                 probability = folded.probabilities(batch, position)

@@ -136,6 +136,8 @@ class SegmentReport(Described):
     """Pixels that are 1 in MASK; where it is not made, those that reach the threshold."""
     not_positive: int = 0
     """Pixels of the map that are 0 or below."""
+    seconds: float | None = None
+    """In a dry run, about the time that the prediction takes here, as if no data were missing."""
     filaments: int | None = None
     """8-connected components of MASK; None where no product needs them."""
 

@@ -22,6 +22,7 @@ from bigsf.maps.planes import MapSource
 from bigsf.maps.quicklook import quicklook_figure
 from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
+from bigsf.models.measured_time import seconds_of_prediction
 from bigsf.models.positions import warn_if_beyond_training
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.stored_prediction import StoredPrediction, largest_tile
@@ -90,7 +91,7 @@ def segment(
     overwrite
         Replace existing outputs.
     dry_run
-        Read and check everything, write nothing.
+        Read and check everything, measure how long the prediction takes, write nothing.
     world
         The processes that predict the map together; the first writes. By default this one alone.
     time_limit_s
@@ -169,6 +170,7 @@ def segment(
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         check_memory(report.config, report.shape)
         if dry_run:
+            report.seconds = seconds_of_prediction(predictor, source.shape, source.channels) / world.size
             return report
         identity = _identity(inputs, report, predictor)
         prediction = StoredPrediction(hidden_name(output, ".parts"), identity, predictor, source)
