@@ -18,7 +18,7 @@ from bigsf.arrays import FloatArray
 from bigsf.config import CustomConfig, members
 from bigsf.errors import BigsfWarning
 from bigsf.folds.folds import Folds
-from bigsf.folds.folds_file import save_folds
+from bigsf.folds.folds_file import folds_json
 from bigsf.folds.splits import SplitConfig
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import window_starts
@@ -120,7 +120,7 @@ def patch_file(patch_path: Path) -> PatchFile:
 def folds_path(patch_path: Path) -> Path:
     """Four folds of the small sky, made once: drawing them takes longer than training on them."""
     path = patch_path.with_name("four.folds.json")
-    save_folds(Folds.make(PatchFile(patch_path), SplitConfig(k=4, area_size=32)), path)
+    path.write_text(folds_json(Folds.make(PatchFile(patch_path), SplitConfig(k=4, area_size=32))))
     return path
 
 

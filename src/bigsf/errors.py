@@ -2,6 +2,8 @@
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class BigsfError(Exception):
@@ -75,6 +77,23 @@ _NO_MEMORY = re.compile(
     "|std::bad_alloc|memory allocation failed|[Uu]nable to allocate"  # C++, HDF5, HDF5 and numpy
     "|could not create a primitive|can't start new thread"  # oneDNN, which gives no reason; Python
 )
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Say how to install a package that is missing, as `ConfigError`.
+
+    Parameters
+    ----------
+    what
+        What needs the packages that are imported inside the context, e.g. "To write a MOC".
+    extra
+        The extra of bigsf that installs them.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"{what} takes {error.name or error}. pip install 'bigsf[{extra}]'") from None
 
 
 def out_of_memory(error: Exception) -> bool:

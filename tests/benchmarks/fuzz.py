@@ -40,7 +40,7 @@ from astropy.io import fits
 
 from bigsf.errors import BigsfError
 from bigsf.folds.folds import Folds
-from bigsf.folds.folds_file import load_folds, save_folds
+from bigsf.folds.folds_file import folds_json, load_folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.maps.fits_image import FitsImage, output_header
 from bigsf.maps.fits_writer import FitsWriter
@@ -420,7 +420,7 @@ class FoldsFormat(Format):
         super().__init__(folder)
         self.patch_file = PatchFile(_patch_file(folder))
         self.config = SplitConfig(k=3, area_size=8)
-        save_folds(Folds.make(self.patch_file, self.config), folder / "folds.json")
+        (folder / "folds.json").write_text(folds_json(Folds.make(self.patch_file, self.config)))
         self.seed = (folder / "folds.json").read_bytes()
         self.tree = json.loads(self.seed)
 
@@ -438,7 +438,7 @@ class FoldsFormat(Format):
             folds = load_folds(path, self.patch_file, config, write=False)
             for split in folds.splits:
                 folds.patches_in(split.train)
-            save_folds(folds, self.folder / "again.json")
+            (self.folder / "again.json").write_text(folds_json(folds))
             load_folds(self.folder / "again.json", self.patch_file, config, write=False)
 
 
@@ -493,7 +493,7 @@ class PatchesFormat(Format):
             _ = file.wcs, file.unit, file.header.tostring()
             file.labels()
         if _one_in(4, path):
-            save_folds(Folds.make(file, SplitConfig(k=3, area_size=8)), self.folder / "of.json")
+            (self.folder / "of.json").write_text(folds_json(Folds.make(file, SplitConfig(k=3, area_size=8))))
 
 
 class SnapshotFormat(Format):

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from bigsf.cli.recipes import RecipeName
 from bigsf.folds.folds import Folds
-from bigsf.folds.folds_file import save_folds
+from bigsf.folds.folds_file import folds_json
 from bigsf.folds.splits import SplitConfig
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.run_config import RunConfig
@@ -97,7 +97,7 @@ def test_patches_of_an_odd_size_are_refused(ended: Ended, tmp_path: Path) -> Non
 @pytest.mark.parametrize("recipe", ["default", "catalogue"])
 def test_folds_that_lie_there_are_used_or_left_alone(recipe: str, ended: Ended, tmp_path: Path) -> None:
     file = patches(tmp_path / "map.h5", 256)
-    save_folds(Folds.make(file, SplitConfig(k=3)), tmp_path / "map.folds.json")
+    (tmp_path / "map.folds.json").write_text(folds_json(Folds.make(file, SplitConfig(k=3))))
     ended(0, "init", "--recipe", recipe)
     split = yaml.safe_load((tmp_path / "config.yaml").read_text())["split"]
     own = {"k": 3, "k_train": 1, "step": 1}

@@ -118,7 +118,7 @@ def test_an_address_that_a_run_folder_names_is_not_used(
     assert f"would {named}. A file does not tell who made it" in " ".join(result.err.split())
     assert "pass --trust" in result.err
     result = ended(3, "resume", folder, "--trust")
-    assert f"tracker {tracker['type']} needs a package that is not installed" in " ".join(result.err.split())
+    assert f"tracker {tracker['type']} takes {tracker['type']}. pip install 'bigsf[" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize("tracker", [{"type": "tensorboard"}, {"type": "mlflow"}, {"type": "wandb"}])
@@ -131,7 +131,7 @@ def test_trackers_without_an_address_need_no_trust(
     folder = received(tracker)
     monkeypatch.setitem(sys.modules, tracker["type"], None)
     result = ended(3, "resume", folder)
-    assert f"tracker {tracker['type']} needs a package" in " ".join(result.err.split())
+    assert f"tracker {tracker['type']} takes {tracker['type']}. pip install" in " ".join(result.err.split())
 
 
 def test_a_kfold_uses_no_address_that_its_config_does_not_name(

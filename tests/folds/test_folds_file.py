@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.folds.folds import Folds
-from bigsf.folds.folds_file import load_folds, load_or_make_folds, save_folds, write_folds
+from bigsf.folds.folds_file import folds_json, load_folds, load_or_make_folds, write_folds
 from bigsf.folds.resolve import resolve_split
 from bigsf.folds.splits import SplitConfig
 from bigsf.patches.patch_file import PatchFile
@@ -36,7 +36,7 @@ CONFIG = split_config(k=4, area_size=32)
 @pytest.fixture
 def saved(patch_file: PatchFile, tmp_path: Path) -> Path:
     path = tmp_path / "sky.folds.json"
-    save_folds(Folds.make(patch_file, CONFIG), path)
+    path.write_text(folds_json(Folds.make(patch_file, CONFIG)))
     return path
 
 
@@ -53,7 +53,7 @@ def test_file_gives_the_same_folds(patch_file: PatchFile, tmp_path: Path, strate
     if (strategy, k) == ("naive", 1):
         config = config.model_copy(update={"gap": 0})  # ten strips of 16 pixels
     made = Folds.make(patch_file, config)
-    save_folds(made, tmp_path / "folds.json")
+    (tmp_path / "folds.json").write_text(folds_json(made))
     for loaded in (
         load_folds(tmp_path / "folds.json", patch_file, config),
         load_folds(tmp_path / "folds.json", patch_file),
@@ -66,7 +66,7 @@ def test_file_gives_the_same_folds(patch_file: PatchFile, tmp_path: Path, strate
             made.counts,
             False,
         )
-    save_folds(loaded, tmp_path / "again.json")
+    (tmp_path / "again.json").write_text(folds_json(loaded))
     assert (tmp_path / "again.json").read_text() == (tmp_path / "folds.json").read_text()
 
 
@@ -118,7 +118,7 @@ def test_file_of_other_parameters_is_refused(
 def test_what_a_config_leaves_out_is_as_in_the_file(patch_file: PatchFile, tmp_path: Path) -> None:
     made = split_config(k=5, k_train=2, step=2, area_size=20, gap=3, strategy={"type": "balanced", "seed": 7})
     path = tmp_path / "sky.folds.json"
-    save_folds(Folds.make(patch_file, made), path)
+    path.write_text(folds_json(Folds.make(patch_file, made)))
     for says in ({}, {"k": None}, {"gap": 3}, {"area_size": 20, "k": 5, "k_train": 0.4, "step": 2}):
         folds = load_or_make_folds(patch_file, split_config(path=str(path), **says))
         assert folds.config.model_dump(exclude={"path"}) == resolve_split(made, patch_file).model_dump(exclude={"path"})
@@ -247,7 +247,7 @@ def test_a_map_that_is_named_like_the_image_of_the_folds_is_kept(patch_file: Pat
     for write in (True, False):
         with pytest.raises(UsageError, match=r"galaxy.fits exists already. Name another folds file with split.path"):
             load_or_make_folds(patch_file, split_config(path=path, area_size=32), write)
-    save_folds(Folds.make(patch_file, split_config(k=4, area_size=32)), path)
+    path.write_text(folds_json(Folds.make(patch_file, split_config(k=4, area_size=32))))
     content = json.loads(path.read_text())
     content["grid"][0][0] = content["grid"][0][0] % 4 + 1
     path.write_text(json.dumps(content))

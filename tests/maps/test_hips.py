@@ -99,5 +99,5 @@ def test_a_map_without_a_wcs_and_a_missing_package_are_refused(monkeypatch: pyte
     with pytest.raises(ConfigError, match=r"flat\.fits has no celestial WCS\. Leave hips out of the products\."):
         check_hips("flat.fits", None)
     monkeypatch.setitem(sys.modules, "reproject.hips", None)
-    with pytest.raises(ConfigError, match=r"To write a HiPS takes reproject .*pip install 'bigsf\[mosaic\]'"):
+    with pytest.raises(ConfigError, match=r"To write a HiPS takes reproject\.hips\. pip install 'bigsf\[mosaic\]'"):
         check_hips("map.fits", WCS(galactic_header(8, 8)))

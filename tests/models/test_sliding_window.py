@@ -217,7 +217,7 @@ def test_the_spread_of_one_model_is_that_over_its_eight_views() -> None:
     image = np.ones((9, 9), np.float32)
     image[0, 0] = np.nan
     predictor = SlidingWindowPredictor([StubModel(rows_of_windows)], 9, tta=True, views=True)
-    (band,) = predictor.predict_scales(ArrayMap(image[None]))
+    (band,) = predictor.predict_tile(ArrayMap(image[None]))
     y, x = np.indices((9, 9)).astype(np.float32)
     expected = np.stack([np.where(np.isnan(image), np.nan, row / 16) for row in (y, 8 - y, x, 8 - x)])
     assert band.views.shape == (8, 9, 9)
@@ -231,7 +231,7 @@ def test_the_spread_of_one_model_is_that_over_its_eight_views() -> None:
 def test_views_that_are_kept_apart_do_not_change_the_probability(scales: list[int]) -> None:
     image, model = random_map(37, 29, 0.1), StubModel(rows_of_windows)
     bands = [
-        list(SlidingWindowPredictor([model], 8, 4, 5, tta=True, scales=scales, views=views).predict_scales(map_))
+        list(SlidingWindowPredictor([model], 8, 4, 5, tta=True, scales=scales, views=views).predict_tile(map_))
         for views, map_ in ((False, ArrayMap(image[None])), (True, ArrayMap(image[None])))
     ]
     for plain, apart in zip(*bands, strict=True):
@@ -246,7 +246,7 @@ def test_views_that_are_kept_apart_do_not_change_the_probability(scales: list[in
 
 def test_the_spread_of_several_models_is_that_over_the_models() -> None:
     models = [StubModel(lambda image, _: 0 * image + 0.25), StubModel(lambda image, _: 0 * image + 0.75)]
-    (band,) = SlidingWindowPredictor(models, 8, tta=True).predict_scales(ArrayMap(np.ones((1, 8, 8), np.float32)))
+    (band,) = SlidingWindowPredictor(models, 8, tta=True).predict_tile(ArrayMap(np.ones((1, 8, 8), np.float32)))
     np.testing.assert_allclose(band.spread(), 0.25, rtol=1e-6)
     for tta, of in ((True, models), (False, models[:1])):
         with pytest.raises(ValueError, match="Views are kept apart of one model with test-time augmentation alone"):
@@ -286,7 +286,7 @@ def test_a_model_predicts_its_pixels_alone_at_each_scale() -> None:
 
 def scales_of(predictor: SlidingWindowPredictor, image: FloatArray) -> tuple[FloatArray, MaskArray]:
     """Return the probabilities `(models, ny, nx)` of a map `(ny, nx)`, and the factors of binning `(ny, nx)`."""
-    bands = list(predictor.predict_scales(ArrayMap(image[None])))
+    bands = list(predictor.predict_tile(ArrayMap(image[None])))
     return np.concatenate([band.probability for band in bands], axis=1), np.concatenate([band.scale for band in bands])
 
 

@@ -10,7 +10,7 @@ import pytest
 from bigsf.cli.dry_run import describe_kfold
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.folds.folds import Folds
-from bigsf.folds.folds_file import save_folds
+from bigsf.folds.folds_file import folds_json
 from bigsf.folds.splits import SplitConfig
 from bigsf.folds.strategies import NaiveStrategyConfig
 from bigsf.metrics import CountRatio, Metric, TorchMetric
@@ -125,7 +125,7 @@ def quarters(settings: Settings, tmp_path: Path) -> Callable[..., dict[str, Any]
         run = settings(loss={"type": "bce", "unlabelled_weight": weight}, **trainer)
         split = SplitConfig(k=4, k_train=2, area_size=32, strategy=NaiveStrategyConfig(type="naive"))
         path = tmp_path / "quarters.folds.json"
-        save_folds(Folds.make(file, split), path)
+        path.write_text(folds_json(Folds.make(file, split)))
         return {**run, "data": {"path": str(file.path)}, "split": {"k": 4, "path": str(path)}}
 
     return make

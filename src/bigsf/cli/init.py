@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bigsf.cli.options import DryRun, Overwrite, Quiet, as_argument
+from bigsf.cli.options import DryRun, Overwrite, Quiet, as_argument, typed
 from bigsf.cli.recipes import PATCHES, RecipeName, as_text, merged, recipe
 from bigsf.console import print_line
 from bigsf.errors import BigsfWarning, DataError, UsageError
@@ -187,6 +187,6 @@ def _only(paths: list[Path], kind: str) -> Path:
     if len(paths) > 1:
         raise UsageError(
             f"Found several {kind}: {', '.join(path.name for path in paths)}. Name the patch file or map to use, as in "
-            f"bigsf init {shlex.quote(str(paths[0]))}, or move what does not belong to it elsewhere."
+            f"bigsf init {typed(paths[0])}, or move what does not belong to it elsewhere."
         )
     return paths[0]

@@ -68,14 +68,7 @@ def train(
     with join_world(device) as world:
         trainer = Trainer.from_config(run, device=device, overwrite=overwrite, world=world)
         print_scores(trainer.train(time_limit_s))
-    names = [
-        "best.pt",
-        "last.pt",
-        "metrics.csv",
-        *(path.name for path in trainer.folder.curves),
-        "scores.json",
-        "report.html",
-    ]
-    written = [name for name in names if (trainer.folder.path / name).exists()]
-    print_line(f"Wrote {trainer.folder.path}: {', '.join(written)}.")
-    print_line(f"Next: bigsf segment {typed(trainer.folder.best)} MAP.fits")
+    folder = trainer.folder
+    outputs = (folder.best, folder.last, folder.metrics, *folder.curves, folder.scores, folder.report)
+    print_line(f"Wrote {folder.path}: {', '.join(path.name for path in outputs if path.exists())}.")
+    print_line(f"Next: bigsf segment {typed(folder.best)} MAP.fits")

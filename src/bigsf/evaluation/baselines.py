@@ -69,10 +69,14 @@ def first_scale(name: str) -> str:
     return next(iter(BASELINES[name]))
 
 
-def sampled_tiles(
-    shape: tuple[int, int], valid: Callable[[Tile], BoolArray], pixels: int = 1_000_000, side_px: int = 256
-) -> list[tuple[Tile, BoolArray]]:
+_SAMPLE_PIXELS, _SAMPLE_SIDE = 1_000_000, 256
+"""Pixels of a sample of a map that count, and the side of its tiles in pixels."""
+
+
+def sampled_tiles(shape: tuple[int, int], valid: Callable[[Tile], BoolArray]) -> list[tuple[Tile, BoolArray]]:
     """Return a random sample of the tiles of a map, with the pixels of each that count; of a small map, the whole.
+
+    The sample ends where it holds a million pixels that count. Tiles without such a pixel are left out.
 
     Parameters
     ----------
@@ -80,23 +84,19 @@ def sampled_tiles(
         (ny, nx) of the map.
     valid
         A function from a part of the map to a mask `(rows, columns)` of the pixels that count.
-    pixels
-        The sample ends where it holds so many of them. Tiles without such a pixel are left out.
-    side_px
-        Side of the tiles.
     """
     whole = Tile.whole(shape)
-    if shape[0] * shape[1] <= pixels:
+    if shape[0] * shape[1] <= _SAMPLE_PIXELS:
         return [(whole, valid(whole))]
     sample, count = [], 0
-    for row, column in random_tiles(*(-(-size // side_px) for size in shape)):
-        y, x = side_px * row, side_px * column
-        tile = Tile(y, y + side_px, x, x + side_px).overlap(whole)
+    for row, column in random_tiles(*(-(-size // _SAMPLE_SIDE) for size in shape)):
+        y, x = _SAMPLE_SIDE * row, _SAMPLE_SIDE * column
+        tile = Tile(y, y + _SAMPLE_SIDE, x, x + _SAMPLE_SIDE).overlap(whole)
         where = valid(tile)
         if where.any():
             sample.append((tile, where))
             count += int(where.sum())
-        if count >= pixels:
+        if count >= _SAMPLE_PIXELS:
             break
     return sample
 

@@ -141,10 +141,6 @@ class InjectedPlanes(MapRows):
         return self.planes.shape
 
     @override
-    def read_rows(self, y0: int, y1: int) -> FloatArray:
-        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
-
-    @override
     def read_tile(self, tile: Tile) -> FloatArray:
         image = np.array(self.planes.read_tile(tile))
         for place, changed, _ in self._changed(tile):

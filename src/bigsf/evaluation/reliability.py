@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import isotonic_regression
 
 from bigsf.arrays import Float64Array, IntArray
 from bigsf.evaluation.map_scores import MODEL
@@ -73,11 +74,8 @@ def _calibrated(probability: Float64Array, purity: Float64Array, asked: Float64A
         return Expected(*np.full((2, len(asked)), np.nan))
     order = np.argsort(probability, kind="stable")
     bins = np.array_split(order, min(_MOST_BINS, len(order) // LEAST_ROWS))
-    pools = [bins[0]]
-    for rows in bins[1:]:
-        pools.append(rows)
-        while len(pools) > 1 and purity[pools[-2]].mean() >= purity[pools[-1]].mean():
-            pools[-2:] = [np.concatenate(pools[-2:])]
+    rising = isotonic_regression([purity[rows].mean() for rows in bins], weights=[len(rows) for rows in bins])
+    pools = [np.concatenate(bins[first:end]) for first, end in pairwise(rising.blocks)]
     means = np.array([purity[rows].mean() for rows in pools])
     errors = binomial_error(means, [len(rows) for rows in pools])
     ends = [(probability[a[-1]] + probability[b[0]]) / 2 for a, b in pairwise(pools)]

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
-from bigsf.filaments.spine import Pixels, Points
+from bigsf.filaments.spine import Pixels, Points, joined, lengths_px, sums_of_steps
 from bigsf.maps.wcs import galactic_lb, sky_coordinates
 
 NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -81,10 +81,6 @@ def arcmin_per_pixel(wcs: WCS, paths: Sequence[Points]) -> Float64Array:
 
     It is 0 for a path of one point, and NaN for a path that leaves the sky.
     """
-    owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
-    points = np.concatenate([*paths, np.empty((0, 2))])
-    sky = sky_coordinates(wcs, points)
-    steps = {"sky": sky[1:].separation(sky[:-1]).arcmin, "pixels": np.hypot(*np.diff(points, axis=0).T)}
-    same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
-    sums = {name: np.bincount(owner[1:][same], step[same], len(paths)) for name, step in steps.items()}
-    return np.divide(sums["sky"], sums["pixels"], out=np.zeros(len(paths)), where=sums["pixels"] > 0)
+    sky, pixels = sky_coordinates(wcs, joined(paths)), lengths_px(paths)
+    arcmin = sums_of_steps(paths, sky[1:].separation(sky[:-1]).arcmin)
+    return np.divide(arcmin, pixels, out=np.zeros(len(paths)), where=pixels > 0)

@@ -227,9 +227,27 @@ def smooth(paths: Sequence[Points | Pixels]) -> list[Points]:
 
 def lengths_px(paths: Sequence[Points]) -> Float64Array:
     """Return the length of each path from its first point to its last, `(paths,)`."""
+    return sums_of_steps(paths, np.hypot(*np.diff(joined(paths), axis=0).T))
+
+
+def joined(paths: Sequence[Points]) -> Points:
+    """Return the points of all paths, one path behind the other."""
+    return np.concatenate([*paths, np.empty((0, 2))])
+
+
+def sums_of_steps(paths: Sequence[Points], steps: Float64Array) -> Float64Array:
+    """Return the sum of the lengths of the steps of each path, `(paths,)`.
+
+    Parameters
+    ----------
+    paths
+        The paths.
+    steps
+        The lengths of the steps between the points of `joined`, `(points - 1,)`. Those from one path to the next do not
+        count.
+    """
     owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
-    steps = np.hypot(*np.diff(np.concatenate([*paths, np.empty((0, 2))]), axis=0).T)
-    same = owner[1:] == owner[:-1]  # a step from one path to the next does not count
+    same = owner[1:] == owner[:-1]
     return np.asarray(np.bincount(owner[1:][same], steps[same], len(paths)), np.float64)
 
 

@@ -1,6 +1,7 @@
 """Areas, the cells of the coarse grid by which a map is assigned to folds: pure geometry, in pixels."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,7 @@ class AreaGrid:
         across = np.stack(
             [
                 np.add.reduceat(mask[y0:y1].sum(axis=0, dtype=np.int64)[: self.x_edges[-1]], self.x_edges[:-1])
-                for y0, y1 in zip(self.y_edges, self.y_edges[1:], strict=False)
+                for y0, y1 in pairwise(self.y_edges)
             ]
         )
         return across.astype(np.int64)

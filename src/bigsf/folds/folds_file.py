@@ -14,7 +14,6 @@ from bigsf.arrays import IntArray
 from bigsf.config import Config
 from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
 from bigsf.figures import save_figure
-from bigsf.files import write_text
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
@@ -67,7 +66,7 @@ def write_folds(folds: Folds, path: Path) -> None:
         save_figure(lambda: folds_figure(folds), files[png], png)
         with files[path.with_suffix(".fits")].open("wb") as file:
             _area_image(folds).writeto(file)
-        files[path].write_text(_json_of(folds), encoding="utf-8")
+        files[path].write_text(folds_json(folds), encoding="utf-8")
 
 
 def _area_image(folds: Folds) -> fits.PrimaryHDU:
@@ -80,12 +79,7 @@ def _area_image(folds: Folds) -> fits.PrimaryHDU:
     return fits.PrimaryHDU(folds.grid.astype(np.uint8), header)
 
 
-def save_folds(folds: Folds, path: Path) -> None:
-    """Write the folds file alone."""
-    write_text(path, _json_of(folds))
-
-
-def _json_of(folds: Folds) -> str:
+def folds_json(folds: Folds) -> str:
     """Return the content of the folds file, one row of areas per line."""
     leakage = folds.leakage
     content = FoldsFile(

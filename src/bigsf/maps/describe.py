@@ -13,7 +13,7 @@ from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 
 
-def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CHUNK_PIXELS) -> list[str]:
+def describe_file(path: Path, blank: float | None = None) -> list[str]:
     """Return one line per image of a FITS file: shape, type, unit, WCS, share of finite pixels, range.
 
     Parameters
@@ -22,20 +22,18 @@ def describe_file(path: Path, blank: float | None = None, chunk_pixels: int = CH
         The file.
     blank
         A value that marks missing data in the map, besides NaN and BLANK; masks have none.
-    chunk_pixels
-        Pixels to hold in memory at a time.
     """
-    return [f"{path.name}[{index}] {_describe(path, index, blank, chunk_pixels)}" for index in image_hdus(path)]
+    return [f"{path.name}[{index}] {_describe(path, index, blank)}" for index in image_hdus(path)]
 
 
-def _describe(path: Path, index: int, blank: float | None, chunk_pixels: int) -> str:
+def _describe(path: Path, index: int, blank: float | None) -> str:
     try:
         with FitsImage(path, index, blank) as image:
             if is_mask(image.header):
                 image.blank = None
             header, (ny, nx) = image.header, image.shape
             facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
-            facts += [image.unit or "no BUNIT", _sky(image), _values(image, chunk_pixels)]
+            facts += [image.unit or "no BUNIT", _sky(image), _values(image)]
             return f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
     except DataError as error:
         return f"cannot be a plane: {error}"
@@ -57,12 +55,12 @@ def _sky(image: FitsImage) -> str:
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 
-def _values(image: FitsImage, chunk_pixels: int) -> str:
+def _values(image: FitsImage) -> str:
     """Return the share of finite pixels and the range of their values; for a mask, the share of ones."""
     ny, nx = image.shape
     finite = ones = zeros = 0
     low, high = np.inf, -np.inf
-    for y0, y1 in row_chunks(image.shape, chunk_pixels):
+    for y0, y1 in row_chunks(image.shape, CHUNK_PIXELS):
         rows = image.read(y0, y1)
         values = rows[np.isfinite(rows)]
         finite, ones, zeros = finite + values.size, ones + int((values == 1).sum()), zeros + int((values == 0).sum())

@@ -24,7 +24,8 @@ from astropy.utils.exceptions import AstropyWarning
 from bigsf.errors import DataError, out_of_memory
 from bigsf.maps.file_kinds import describe_kind
 
-_BLOCK = 2880  # bytes; FITS files consist of such blocks
+BLOCK = 2880
+"""Bytes of the blocks that FITS files consist of."""
 
 _MOST_AXES = 999  # the most axes of an array, and columns of a table, that FITS allows
 
@@ -116,10 +117,10 @@ def _reason(error: Exception) -> str:
 
 def _first_block(path: Path) -> bytes:
     with path.open("rb") as file:
-        start = file.read(_BLOCK)
+        start = file.read(BLOCK)
     unpack = next((unpack for signature, unpack in _ARCHIVES.items() if start.startswith(signature)), None)
     with unpack(path) if unpack else path.open("rb") as file:
-        start = file.read(_BLOCK)
+        start = file.read(BLOCK)
         if start.startswith(b"SIMPLE"):
             _check_end(start, file)
         return start
@@ -131,8 +132,8 @@ def _check_end(start: bytes, file: Any) -> None:
     for _ in range(_MOST_BLOCKS):
         if not block or any(re.match(rb"END[^\w-]", block[at : at + 80]) for at in range(0, len(block), 80)):
             return
-        block = file.read(_BLOCK)
-    raise ValueError(f"a header has more than {_MOST_BLOCKS * _BLOCK // 80:,} cards, or no end. Copy the image alone.")
+        block = file.read(BLOCK)
+    raise ValueError(f"a header has more than {_MOST_BLOCKS * BLOCK // 80:,} cards, or no end. Copy the image alone.")
 
 
 def _read_headers(hdus: Any) -> None:
@@ -143,7 +144,7 @@ def _read_headers(hdus: Any) -> None:
         if last["datSpan"] < 0:  # the next header would be this one again
             raise ValueError(f"HDU {index} claims {last['datSpan']} bytes")
         last["file"].seek(last["datLoc"] + last["datSpan"])
-        start = last["file"].read(_BLOCK)
+        start = last["file"].read(BLOCK)
         _check_axes(start)
         _check_end(start, last["file"])
         try:
@@ -222,7 +223,7 @@ def check_complete(hdu: Any, path: Path, index: int) -> None:
     if info is None or info["file"].compression:  # a gzip archive that was cut fails when it is unpacked
         return
     compressed = isinstance(hdu, fits.CompImageHDU)
-    padding = _BLOCK - 1  # at most; a file may lack the padding of its last block
+    padding = BLOCK - 1  # at most; a file may lack the padding of its last block
     needed = info["datLoc"] + (info["datSpan"] - padding if compressed else hdu.size)
     found = path.stat().st_size
     if found < needed:

@@ -16,8 +16,7 @@ from astropy.io import fits
 from bigsf.errors import UsageError
 from bigsf.files import allocate
 from bigsf.maps.file_kinds import FITS_ENDINGS
-
-_BLOCK = 2880  # bytes; FITS files consist of such blocks
+from bigsf.maps.fits_guard import BLOCK
 
 
 class FitsWriter:
@@ -109,7 +108,7 @@ def _grid_cards(header: fits.Header) -> fits.Header:
 
 def _blocks(size: int) -> int:
     """Round a number of bytes up to whole blocks."""
-    return -(-size // _BLOCK) * _BLOCK
+    return -(-size // BLOCK) * BLOCK
 
 
 def _table_bytes(table: fits.BinTableHDU) -> bytes:
@@ -117,7 +116,7 @@ def _table_bytes(table: fits.BinTableHDU) -> bytes:
     buffer = io.BytesIO()
     primary = fits.PrimaryHDU()
     fits.HDUList([primary, table]).writeto(buffer)
-    return buffer.getvalue()[_BLOCK:]
+    return buffer.getvalue()[BLOCK:]
 
 
 def _write_all(file: int, content: bytes, position: int) -> None:

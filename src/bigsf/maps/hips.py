@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from bigsf import console
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, needing
 from bigsf.maps.fits_guard import quiet_astropy
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.wcs import astropy_frame, healpix_order, pixel_scale_deg, sky_coordinates, sky_period_px
@@ -48,10 +48,8 @@ def check_hips(name: str, wcs: WCS | None) -> None:
         raise ConfigError(
             f"A HiPS is made of tiles of the sky, and {name} has no celestial WCS. Leave hips out of the products."
         )
-    try:
+    with needing("To write a HiPS", "mosaic"):  # of reproject 0.15 or newer
         import reproject.hips  # noqa: F401
-    except ImportError:
-        raise ConfigError("To write a HiPS takes reproject 0.15 or newer. pip install 'bigsf[mosaic]'") from None
 
 
 def write_hips(folder: Path, plane: FitsImage, wcs: WCS, title: str) -> None:

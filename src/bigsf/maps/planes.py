@@ -26,8 +26,11 @@ class MapRows(Protocol):
         ...
 
     def read_rows(self, y0: int, y1: int) -> FloatArray:
-        """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing."""
-        ...
+        """Return rows y0 to y1 (exclusive) `(c, rows, nx)`, raw values, NaN = missing.
+
+        A map has this method or `read_tile` of its own.
+        """
+        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
 
     def read_tile(self, tile: Tile) -> FloatArray:
         """Return a part of the map `(c, rows, columns)`, raw values, NaN = missing."""
@@ -157,10 +160,6 @@ class FitsMap(MapSource):
         rows = MapRead(image, finite, declared)
         image[:, ~rows.valid] = np.nan
         return rows
-
-    @override
-    def read_rows(self, y0: int, y1: int) -> FloatArray:
-        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
 
     @override
     def read_tile(self, tile: Tile) -> FloatArray:

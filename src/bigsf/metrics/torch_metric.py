@@ -8,7 +8,7 @@ import torch
 from typing_extensions import override
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, needing
 from bigsf.metrics.metric import Metric, SentState, State
 
 _PIXELS = "labelled_pixels"
@@ -38,12 +38,8 @@ class TorchMetric(Metric):
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
-        try:
+        with needing(f"The metric {name}", "torchmetrics"):
             import torchmetrics
-        except ImportError:
-            raise ConfigError(
-                f"The metric {name} needs a package that is not installed: pip install 'bigsf[torchmetrics]'."
-            ) from None
         kind = getattr(torchmetrics.classification, name, None) or getattr(torchmetrics, name, None)
         if kind is None:
             raise ConfigError(f"torchmetrics {torchmetrics.__version__} has no metric {name!r}.")

@@ -168,21 +168,29 @@ class PositionJoin(nn.Module):
     Parameters
     ----------
     encoder
-        The encoder.
+        The encoder; without one, features stay as they are.
     join
         Where the encoding enters.
-    channels
-        Number of feature maps there; it has no effect before the network.
+    middle, after
+        Number of feature maps at the lowest level of the network, and at its end.
+
+    Attributes
+    ----------
+    planes
+        Number of planes that are added before the network.
     """
 
-    def __init__(self, encoder: PositionEncoder, join: str, channels: int) -> None:
+    def __init__(self, encoder: PositionEncoder | None, join: str, middle: int, after: int) -> None:
         super().__init__()
         self.encoder, self.join = encoder, join
-        self.project = nn.Identity() if join == "before" else nn.Linear(encoder.width, channels)
+        self.planes = encoder.width if encoder and join == "before" else 0
+        if encoder:
+            channels = middle if join == "middle" else after
+            self.project = nn.Identity() if join == "before" else nn.Linear(encoder.width, channels)
 
     def forward(self, features: Tensor, position: Tensor | None, place: str) -> Tensor:
         """Return features `(b, c, y, x)`, joined with the position where `place` is that of `join`."""
-        if place != self.join:
+        if self.encoder is None or place != self.join:
             return features
         if position is None:
             raise ValueError("a network with position encoding was called without positions")

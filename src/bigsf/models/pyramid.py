@@ -34,10 +34,6 @@ class BinnedMap(MapRows):
         return -(-ny // self.n), -(-nx // self.n)
 
     @override
-    def read_rows(self, y0: int, y1: int) -> FloatArray:
-        return self.read_tile(Tile(y0, y1, 0, self.shape[1]))
-
-    @override
     def read_tile(self, tile: Tile) -> FloatArray:
         """Return a part of the binned map, NaN where half of a square or more is missing in any channel."""
         (ny, nx), (y0, y1, x0, x1) = self.planes.shape, (self.n * edge for edge in tile)

@@ -70,8 +70,8 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         width = [features * 2**level for level in range(depth + 1)]
-        self.position = PositionJoin(position, join, width[-1] if join == "middle" else features) if position else None
-        first = in_channels + (position.width if position and join == "before" else 0)
+        self.position = PositionJoin(position, join, width[-1], features)
+        first = in_channels + self.position.planes
         self.down = nn.ModuleList([ConvBlock(first, width[0], norm)])
         self.down.extend(ConvBlock(width[i], width[i + 1], norm) for i in range(depth))
         self.dropout = nn.Dropout2d(dropout)
@@ -81,16 +81,13 @@ class UNet(nn.Module):
 
     def forward(self, patches: Tensor, position: Tensor | None = None) -> Tensor:
         """Return logits `(b, out_channels, y, x)` of normalised patches `(b, in_channels, y, x)`."""
-        levels = [self.down[0](self._join(patches, position, "before"))]
+        levels = [self.down[0](self.position(patches, position, "before"))]
         for block in list(self.down)[1:]:
             levels.append(block(nn.functional.max_pool2d(levels[-1], 2)))
-        x = self._join(self.dropout(levels.pop()), position, "middle")
+        x = self.position(self.dropout(levels.pop()), position, "middle")
         for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
             x = merge(torch.cat([levels.pop(), up(x)], dim=1))
-        return cast(Tensor, self.head(self._join(x, position, "after")))
-
-    def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
-        return x if self.position is None else self.position(x, position, place)
+        return cast(Tensor, self.head(self.position(x, position, "after")))
 
 
 class UNetConfig(LevelsConfig, builds=UNet):

@@ -42,8 +42,8 @@ class UNetPlusPlus(nn.Module):
         super().__init__()
         width = [features * 2**level for level in range(depth + 1)]
         self.depth = depth
-        self.position = PositionJoin(position, join, width[-1] if join == "middle" else features) if position else None
-        first = in_channels + (position.width if position and join == "before" else 0)
+        self.position = PositionJoin(position, join, width[-1], features)
+        first = in_channels + self.position.planes
         self.blocks = nn.ModuleDict()
         self.up = nn.ModuleDict()
         for level in range(depth + 1):
@@ -60,22 +60,19 @@ class UNetPlusPlus(nn.Module):
         The shape is `(b, out_channels, y, x)`. In training with deep supervision it is `(b, outputs, y, x)`, with one
         plane per nested U-Net.
         """
-        x = self._join(patches, position, "before")
+        x = self.position(patches, position, "before")
         node: dict[tuple[int, int], Tensor] = {}
         for level in range(self.depth + 1):
             x = x if level == 0 else nn.functional.max_pool2d(node[level - 1, 0], 2)
             x = self.blocks[f"{level}_0"](x)
-            node[level, 0] = self._join(x, position, "middle") if level == self.depth else x
+            node[level, 0] = self.position(x, position, "middle") if level == self.depth else x
         for column in range(1, self.depth + 1):
             for level in range(self.depth - column + 1):
                 raised = self.up[f"{level}_{column}"](node[level + 1, column - 1])
                 skipped = [node[level, before] for before in range(column)]
                 node[level, column] = self.blocks[f"{level}_{column}"](torch.cat([*skipped, raised], dim=1))
-        outputs = [head(self._join(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
+        outputs = [head(self.position(node[0, int(column)], position, "after")) for column, head in self.heads.items()]
         return torch.cat(outputs, dim=1) if self.training else torch.stack(outputs).mean(dim=0)
-
-    def _join(self, x: Tensor, position: Tensor | None, place: str) -> Tensor:
-        return x if self.position is None else self.position(x, position, place)
 
 
 class UNetPlusPlusConfig(LevelsConfig, builds=UNetPlusPlus):

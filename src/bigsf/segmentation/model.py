@@ -189,7 +189,7 @@ class Model(Described):
         source, predictor = self._predictor(image, options, spread=True)
         spread = np.empty(source.shape, np.float32)
         with console.progress("predict", source.shape[0], "rows") as advance:
-            for band in predictor.predict_scales(source, advance):
+            for band in predictor.predict_tile(source, advance=advance):
                 spread[band.y0 : band.y1] = band.spread()
         return spread
 

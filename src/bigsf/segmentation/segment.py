@@ -106,7 +106,7 @@ def segment(
         (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
         (float32, the standard deviation over the models, or over the views of test-time augmentation of one model, as
         its BTYPE says), SCALE (uint8, the factor by which the map was binned where the
-        probability was taken from, see `SlidingWindowPredictor.predict_scales`), SKELETON (int32, the id of the
+        probability was taken from, see `SlidingWindowPredictor.predict_tile`), SKELETON (int32, the id of the
         filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
         catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
         `.mrt`, and in the table CATALOG. `<output>.reg` has the outlines for DS9, `<output>_spines.ecsv` the points

@@ -20,7 +20,7 @@ from bigsf.evaluation.records import RunScores
 from bigsf.evaluation.report.learning_curves import read_history
 from bigsf.evaluation.report.run_report import RunRecord, write_run_report
 from bigsf.figures import FORMATS
-from bigsf.files import atomic_path, refuse_link, write_text
+from bigsf.files import atomic_path, refuse_link, remove, write_text
 from bigsf.folds.folds import Folds
 from bigsf.option_names import option
 from bigsf.provenance import command_line, now
@@ -71,8 +71,7 @@ class RunFolder:
 
     def _remove_superseded(self) -> None:
         refuse_link(self.superseded)
-        if self.superseded.exists():
-            shutil.rmtree(self.superseded)
+        remove(self.superseded)
 
     def check(self, overwrite: bool) -> None:
         """Check that a new run may be written here.

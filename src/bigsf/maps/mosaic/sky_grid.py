@@ -11,7 +11,7 @@ from astropy.wcs import WCS, WCSCOMPARE_ANCILLARY, WCSCOMPARE_CRPIX
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
-from bigsf.errors import ConfigError, DataError
+from bigsf.errors import DataError, needing
 from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import astropy_frame, lies_on_equator, recentred, sky_coordinates, with_matrix
 
@@ -159,13 +159,9 @@ def import_reproject() -> Any:
     ConfigError
         Where it is absent.
     """
-    try:
+    with needing("To co-add tiles that lie on different grids", "mosaic"):
         import reproject
         import reproject.mosaicking
-    except ImportError:
-        raise ConfigError(
-            "These tiles lie on different grids: to co-add them takes reproject. pip install 'bigsf[mosaic]'"
-        ) from None
     return reproject
 
 

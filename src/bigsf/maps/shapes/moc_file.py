@@ -11,7 +11,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray
-from bigsf.errors import ConfigError, DataError
+from bigsf.errors import ConfigError, DataError, needing
 from bigsf.maps.fits_guard import quiet_astropy
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.tiling import READ_PIXELS, row_chunks
@@ -57,10 +57,8 @@ def draw_moc(path: Path, canvas: Canvas) -> str:
 
 
 def _read(path: Path) -> Any:
-    try:
+    with needing(f"To read {path.name}, a MOC,", "shapes"):
         from mocpy import MOC
-    except ImportError:
-        raise ConfigError(f"{path.name} is a MOC: to read it takes mocpy. pip install 'bigsf[shapes]'") from None
     try:
         return MOC.load(path, format="json" if path.suffix.lower() in SUFFIXES else "fits")
     except Exception as error:  # the errors of mocpy have no common type
@@ -86,11 +84,9 @@ def check_moc(name: str, wcs: WCS | None) -> None:
         raise ConfigError(
             f"A MOC is made of positions on the sky, and {name} has no celestial WCS. Leave moc out of the products."
         )
-    try:
+    with needing("To write a MOC", "shapes"):
         import astropy_healpix  # noqa: F401
         import mocpy  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"To write a MOC takes {error.name}. pip install 'bigsf[shapes]'") from None
 
 
 def write_moc(path: Path, mask: BoolArray, wcs: WCS) -> None:

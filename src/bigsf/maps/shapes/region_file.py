@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.console import plural
+from bigsf.errors import BigsfWarning, DataError, needing
 from bigsf.maps.fits_guard import quiet_astropy
 from bigsf.maps.shapes.canvas import Canvas
 
@@ -67,7 +68,7 @@ def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
             BigsfWarning,
             stacklevel=4,
         )
-    return ", ".join(f"{number} {kind}{'s' * (number > 1)}" for kind, number in drawn.items())
+    return ", ".join(plural(number, kind) for kind, number in drawn.items())
 
 
 def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
@@ -122,12 +123,8 @@ def _read(path: Path) -> Any:
     The package `regions` leaves out what it does not know with a warning, which is passed on. DS9's `segment`, a line
     of several points, is one of these: it is read as several lines.
     """
-    try:
+    with needing(f"To read {path.name}, a file of regions,", "shapes"):
         from regions import Regions
-    except ImportError:
-        raise ConfigError(
-            f"{path.name} is a file of regions: to read it takes regions. pip install 'bigsf[shapes]'"
-        ) from None
     try:
         text = path.read_text(encoding="utf-8")
         with warnings.catch_warnings(record=True) as caught:

@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
-from bigsf.errors import ConfigError
+from bigsf.errors import needing
 from bigsf.evaluation.report.learning_curves import learning_curves
 from bigsf.figures import FigureFormat, figure_paths, write_figure
 from bigsf.files import refuse_link, write_text
@@ -47,12 +47,8 @@ class TrackerComponent(Component[Tracker]):
         kind = getattr(self, "type", "")
         if kind not in _PACKAGES:
             return
-        try:
+        with needing(f"The tracker {kind}", kind):
             importlib.import_module(kind)
-        except ImportError:
-            raise ConfigError(
-                f"The tracker {kind} needs a package that is not installed: pip install 'bigsf[{kind}]'."
-            ) from None
 
     @override
     def build(
