@@ -10,7 +10,7 @@ from bigsf.arrays import FloatArray, MaskArray
 from bigsf.errors import ConfigError
 from bigsf.maps.tiling import Tile
 from bigsf.models.normalizations import MinMaxConfig
-from bigsf.models.predicted_band import PixelMask
+from bigsf.models.predicted_band import PixelMask, PredictedBand
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
@@ -33,6 +33,11 @@ def predicted(predictor: SlidingWindowPredictor, image: FloatArray, pixel_mask: 
     assert [y0 for y0, _, _ in bands] == edges[:-1]
     assert edges[-1] == len(image)
     return np.concatenate([values for _, _, values in bands], axis=1)
+
+
+def whole(predictor: SlidingWindowPredictor, image: FloatArray) -> list[PredictedBand]:
+    """Return the bands of a map `(c, ny, nx)`."""
+    return list(predictor.predict_tile(Tile.whole(image.shape[1:]), ArrayMap(image)))
 
 
 def random_map(ny: int, nx: int, missing: float = 0.0, seed: int = 0) -> FloatArray:
@@ -217,7 +222,7 @@ def test_the_spread_of_one_model_is_that_over_its_eight_views() -> None:
     image = np.ones((9, 9), np.float32)
     image[0, 0] = np.nan
     predictor = SlidingWindowPredictor([StubModel(rows_of_windows)], 9, tta=True, views=True)
-    (band,) = predictor.predict_tile(ArrayMap(image[None]))
+    (band,) = whole(predictor, image[None])
     y, x = np.indices((9, 9)).astype(np.float32)
     expected = np.stack([np.where(np.isnan(image), np.nan, row / 16) for row in (y, 8 - y, x, 8 - x)])
     assert band.views.shape == (8, 9, 9)
@@ -231,8 +236,8 @@ def test_the_spread_of_one_model_is_that_over_its_eight_views() -> None:
 def test_views_that_are_kept_apart_do_not_change_the_probability(scales: list[int]) -> None:
     image, model = random_map(37, 29, 0.1), StubModel(rows_of_windows)
     bands = [
-        list(SlidingWindowPredictor([model], 8, 4, 5, tta=True, scales=scales, views=views).predict_tile(map_))
-        for views, map_ in ((False, ArrayMap(image[None])), (True, ArrayMap(image[None])))
+        whole(SlidingWindowPredictor([model], 8, 4, 5, tta=True, scales=scales, views=views), image[None])
+        for views in (False, True)
     ]
     for plain, apart in zip(*bands, strict=True):
         np.testing.assert_array_equal(plain.probability, apart.probability)
@@ -246,7 +251,7 @@ def test_views_that_are_kept_apart_do_not_change_the_probability(scales: list[in
 
 def test_the_spread_of_several_models_is_that_over_the_models() -> None:
     models = [StubModel(lambda image, _: 0 * image + 0.25), StubModel(lambda image, _: 0 * image + 0.75)]
-    (band,) = SlidingWindowPredictor(models, 8, tta=True).predict_tile(ArrayMap(np.ones((1, 8, 8), np.float32)))
+    (band,) = whole(SlidingWindowPredictor(models, 8, tta=True), np.ones((1, 8, 8), np.float32))
     np.testing.assert_allclose(band.spread(), 0.25, rtol=1e-6)
     for tta, of in ((True, models), (False, models[:1])):
         with pytest.raises(ValueError, match="Views are kept apart of one model with test-time augmentation alone"):
@@ -286,7 +291,7 @@ def test_a_model_predicts_its_pixels_alone_at_each_scale() -> None:
 
 def scales_of(predictor: SlidingWindowPredictor, image: FloatArray) -> tuple[FloatArray, MaskArray]:
     """Return the probabilities `(models, ny, nx)` of a map `(ny, nx)`, and the factors of binning `(ny, nx)`."""
-    bands = list(predictor.predict_tile(ArrayMap(image[None])))
+    bands = whole(predictor, image[None])
     return np.concatenate([band.probability for band in bands], axis=1), np.concatenate([band.scale for band in bands])
 
 

@@ -60,7 +60,7 @@ def test_a_part_of_a_map_is_predicted_as_in_the_whole(tile: Tile, scales: tuple[
     made = predictor(2, scales)
     whole, part = (
         [np.concatenate(planes, axis=-2) for planes in zip(*((b.probability, b.scale) for b in found), strict=True)]
-        for found in (made.predict_tile(MAP), made.predict_tile(MAP, tile))
+        for found in (made.predict_tile(Tile.whole(MAP.shape), MAP), made.predict_tile(tile, MAP))
     )
     assert part[0].shape == (2, *tile.shape)
     where = np.s_[..., tile.y0 : tile.y1, tile.x0 : tile.x1]
@@ -102,7 +102,7 @@ def test_the_views_of_test_time_augmentation_are_kept(tmp_path: Path) -> None:
     prediction = StoredPrediction(tmp_path / "parts", "id", made, MAP)
     with prediction.opened():
         prediction.predict()
-    whole = list(made.predict_tile(MAP))
+    whole = list(made.predict_tile(Tile.whole(MAP.shape), MAP))
     np.testing.assert_allclose(bands(prediction)[1], np.concatenate([b.views for b in whole], axis=1), atol=2e-6)
 
 

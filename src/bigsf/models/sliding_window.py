@@ -112,13 +112,13 @@ class SlidingWindowPredictor:
         probability : ndarray
             float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or where the pixel mask is False.
         """
-        for band in self.predict_tile(planes, None, pixel_mask, advance):
+        for band in self.predict_tile(Tile.whole(planes.shape), planes, pixel_mask, advance):
             yield band.y0, band.y1, band.probability
 
     def predict_tile(
         self,
+        tile: Tile,
         planes: MapRows,
-        tile: Tile | None = None,
         pixel_mask: PixelMask | None = None,
         advance: Callable[[int], None] = lambda _: None,
     ) -> Iterator[PredictedBand]:
@@ -129,12 +129,11 @@ class SlidingWindowPredictor:
 
         Parameters
         ----------
+        tile
+            The part; the bands have its columns.
         planes, pixel_mask, advance
             As for `predict_bands`.
-        tile
-            The part, by default the whole; the bands have its columns.
         """
-        tile = tile or Tile.whole(planes.shape)
         number = len(self.models)
         self._folded = [with_folded_norms(model) for model in self.models]  # training may have changed them
         levels = [_Level(self, planes, n, tile, pixel_mask) for n in self.scales if n > 1]

@@ -194,7 +194,7 @@ class StoredPrediction:
         def advance_rows(rows: int) -> None:
             advance(rows * tile.shape[1])
 
-        bands = self.predictor.predict_tile(self.planes, tile, self._pixel_mask, advance_rows)
+        bands = self.predictor.predict_tile(tile, self.planes, self._pixel_mask, advance_rows)
         with atomic_path(self._file(tile)) as temporary, temporary.open("wb") as file:
             for band in bands:
                 values = np.concatenate([band.probability, band.views, band.scale[None].astype(np.float32)])

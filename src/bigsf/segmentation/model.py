@@ -19,6 +19,7 @@ from bigsf.arrays import FloatArray
 from bigsf.described import Described
 from bigsf.errors import ConfigError, DataError
 from bigsf.maps.planes import MapOnSky
+from bigsf.maps.tiling import Tile
 from bigsf.maps.wcs import celestial_wcs
 from bigsf.models.device import pick_device
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -189,7 +190,7 @@ class Model(Described):
         source, predictor = self._predictor(image, options, spread=True)
         spread = np.empty(source.shape, np.float32)
         with console.progress("predict", source.shape[0], "rows") as advance:
-            for band in predictor.predict_tile(source, advance=advance):
+            for band in predictor.predict_tile(Tile.whole(source.shape), source, advance=advance):
                 spread[band.y0 : band.y1] = band.spread()
         return spread
 
