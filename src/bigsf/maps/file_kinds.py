@@ -32,7 +32,10 @@ _SIGNATURES = (
 
 _TABLES = (".csv", ".ecsv", ".tsv", ".txt", ".dat", ".tbl", ".vot", ".xml", ".json", ".yaml")
 
-TABLE_REMEDY = f"A table holds no pixels. {_DRAW}."
+TABLE_REMEDY = (
+    f"A table holds no pixels. {_DRAW}; or save the points along spines as *.csv, *.ecsv or *.vot, from which "
+    "bigsf preprocess draws the target, the background or the truth."
+)
 """What to do with a table of positions."""
 
 

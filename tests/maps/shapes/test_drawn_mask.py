@@ -188,6 +188,31 @@ def test_a_shape_beyond_the_horizon_lies_off_the_map(tmp_path: Path) -> None:
     assert mask.any()
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,x,y\n1,6,6\n1,,\n1,12,6\n", r"row 2 has nothing in x; expected a number\.$"),
+        ("id,x,y\n1,6,6\n1,9,\n1,12,6\n", r"row 2 has nothing in y"),
+        ("id,x,y\n1,6,6\n1,9,nan\n1,12,6\n", r"row 2 has nan in y"),
+        ("id,x,y\n1,6,6\n1,9,abc\n", r"row 2 has 'abc' in y"),
+        ("id,l,b\n1,0.1,0\n1,,\n", r"row 2 has nothing in l; expected a number, in degrees where the column has no"),
+        ("id,ra,dec\n1,17:45:40,-28:50:00\n1,17:45:41,-28:50:00\n", r"row 1 has '17:45:40' in ra"),
+        ("id,l,b\n1,0.1,0\n1,0.2,-95\n", r"row 2 has -95 in b, which is no latitude"),
+        ("id,x,y\n", r"has no rows\. Expected points along spines"),
+    ],
+)
+def test_a_row_without_a_position_is_named(grid: FitsImage, table: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        drawn(grid, "a.csv", table)
+
+
+def test_empty_positions_on_the_sky_leave_those_in_pixels(grid: FitsImage) -> None:
+    """A map without a WCS gives such a table."""
+    expected = drawn(grid, "a.csv", "id,x,y\n1,6,6\n1,12,6\n")
+    for empty in ("nan,nan", ","):
+        assert (drawn(grid, "b.csv", f"id,l,b,x,y\n1,{empty},6,6\n1,{empty},12,6\n") == expected).all()
+
+
 @pytest.mark.parametrize("name", ["a.reg", "a.csv"])
 def test_pixels_of_a_file_count_from_the_whole_map_where_a_part_is_cut_out(tmp_path: Path, name: str) -> None:
     fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), car())

@@ -1,6 +1,7 @@
 """A table of points along the spines of filaments -> the pixels near the spines."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units
@@ -17,6 +18,7 @@ SUFFIXES = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".vot": "votable", ".xml
 
 _SKY = {("l", "b"): "galactic", ("glon", "glat"): "galactic", ("ra", "dec"): "icrs", ("raj2000", "dej2000"): "icrs"}
 _PIXELS = ("x", "y")
+_LATITUDES = {latitude for _, latitude in _SKY}
 _IDS = ("filament", "filament_id", "id", "spine")
 _BRANCH = "branch"
 _BRANCHES = "branches"  # of a table of hubs
@@ -44,8 +46,8 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     Raises
     ------
     DataError
-        Where the table cannot be read, has not these columns, or holds one point per filament; or where no spine lies
-        on the map.
+        Where the table cannot be read, has not these columns, lacks a number, or holds one point per filament; or where
+        no spine lies on the map.
     """
     try:
         table = Table.read(path, format=SUFFIXES[path.suffix.lower()])
@@ -53,12 +55,16 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
         raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
     columns = {str(name).lower(): table[name] for name in table.colnames}
     key = next((name for name in _IDS if name in columns), None)
-    pair = next((pair for pair in [*_SKY, _PIXELS] if set(pair) <= columns.keys()), None)
+    present = [pair for pair in [*_SKY, _PIXELS] if set(pair) <= columns.keys()]
+    pair = next((pair for pair in present if not any(_is_empty(columns[axis]) for axis in pair)), (*present, None)[0])
     if key is None or pair is None:
         raise DataError(
             f"{path} has the columns {', '.join(table.colnames)}. Expected points along spines: an id in "
             f"{', '.join(_IDS[:-1])} or {_IDS[-1]}, and l and b, ra and dec, or x and y."
         )
+    if not len(table):
+        raise DataError(f"{path} has no rows. Expected points along spines.")
+    positions = {axis: _numbers(path, axis, columns[axis]) for axis in pair}
     ids = [np.asarray(columns[name]) for name in (key, _BRANCH) if name in columns]
     order = np.lexsort(ids[::-1])
     begins = np.any([values[order][1:] != values[order][:-1] for values in ids], axis=0)
@@ -71,12 +77,41 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     drawn = 0
     for rows in spines:
         if pair == _PIXELS:
-            points: Float64Array = np.stack([np.asarray(columns[axis][rows], np.float64) for axis in "yx"], axis=1)
-            points -= canvas.origin
+            points: Float64Array = np.stack([positions[axis][rows] for axis in "yx"], axis=1) - canvas.origin
         else:
-            lon, lat = (units.Quantity(columns[axis][rows], columns[axis].unit or units.deg) for axis in pair)
+            lon, lat = (units.Quantity(positions[axis][rows], columns[axis].unit or units.deg) for axis in pair)
             points = canvas.to_pixels(SkyCoord(lon, lat, frame=_SKY[pair]))
         drawn += canvas.draw_line(points, line_width_px)
     if not drawn:
         raise DataError(f"{path} holds {len(spines)} spines, and none of them lies on {canvas.name}.")
     return f"{drawn:,} spines of {len(table):,} points"
+
+
+def _is_empty(column: Any) -> bool:
+    """Tell whether no row of a column has a value, as of `l` and `b` for a map without a WCS."""
+    values = np.ma.masked_invalid(column) if column.dtype.kind == "f" else np.ma.asarray(column)
+    return len(values) > 0 and values.count() == 0
+
+
+def _numbers(path: Path, name: str, column: Any) -> Float64Array:
+    """Return the numbers of a column of positions, one for each row.
+
+    Raises
+    ------
+    DataError
+        Where a row has no number, or one that is no latitude.
+    """
+    for row, value in enumerate(np.ma.asarray(column).tolist(), 1):
+        try:
+            found = f"{value!r}" if value is not None else "nothing"
+            good = value is not None and np.isfinite(float(value))
+        except ValueError:
+            good = False
+        if not good:
+            sky = "" if name in _PIXELS else ", in degrees where the column has no unit"
+            raise DataError(f"{path}: row {row} has {found} in {name}; expected a number{sky}.")
+    numbers = np.asarray(column, np.float64)
+    if name in _LATITUDES and (far := np.abs(units.Quantity(numbers, column.unit or units.deg)) > 90 * units.deg).any():
+        row = int(far.argmax())
+        raise DataError(f"{path}: row {row + 1} has {numbers[row]:g} in {name}, which is no latitude.")
+    return numbers
