@@ -195,6 +195,14 @@ def test_default_output_lies_in_the_current_folder(
     assert names == ["other_segmented.fits", "other_segmented.png"]
 
 
+def test_products_of_an_earlier_segmentation_that_stay_are_named(segmented: Segmented, other_map: Path) -> None:
+    segmented(other_map, threshold=0.4, products="mask,regions,catalog", figures="pdf")
+    with pytest.warns(
+        BigsfWarning, match=r"^out\.pdf, out\.reg beside out\.fits stay as an earlier segmentation wrote"
+    ):
+        segmented(other_map, threshold=0.5, products="mask,catalog", overwrite=True)
+
+
 def test_dry_run_writes_nothing(trained: Path, other_map: Path, tmp_path: Path) -> None:
     report = segment(trained, other_map, tmp_path / "out.fits", dry_run=True)
     assert report.shape == (96, 160)

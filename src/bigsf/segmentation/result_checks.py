@@ -1,13 +1,18 @@
-"""What a segmentation found -> an error or a warning where it says nothing about the sky."""
+"""A segmentation -> an error or a warning where what it found, or what lies beside it, says nothing about the sky."""
 
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from bigsf.arrays import FloatArray
 from bigsf.errors import BigsfWarning, SnapshotError
+from bigsf.figures import FigureFormat
 from bigsf.option_names import option
-from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.config import PRODUCTS
+from bigsf.segmentation.products import SegmentReport, output_files
 
 
 def check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: int) -> None:
@@ -39,6 +44,19 @@ def warn_of_result(report: SegmentReport, name: str, no_logarithm: int) -> None:
         warnings.warn(
             f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
             f"that reach the threshold {report.threshold:.3g}. Weaken its conditions to keep some.",
+            BigsfWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_former_products(output: Path, written: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Warn of files that an earlier segmentation wrote beside an output, and that the new one does not replace."""
+    every = {path for figures in get_args(FigureFormat) for path in output_files(output, PRODUCTS, figures)}
+    former = sorted(path.name for path in every.difference(written, inputs) if path.exists())
+    if former:
+        warnings.warn(
+            f"{', '.join(former)} beside {output.name} stay as an earlier segmentation wrote them, and do not describe "
+            f"this one. Remove them, or write them anew ({option('products')}).",
             BigsfWarning,
             stacklevel=3,
         )

@@ -42,7 +42,7 @@ from bigsf.segmentation.products import (
     segmentation_outputs,
     write_filaments,
 )
-from bigsf.segmentation.result_checks import warn_of_result
+from bigsf.segmentation.result_checks import warn_of_former_products, warn_of_result
 from bigsf.training.checks import takes_logarithm
 from bigsf.training.distributed import World
 from bigsf.training.shared_prediction import predicted_by
@@ -143,6 +143,7 @@ def segment(
     outputs = segmentation_outputs(output, products, config.figures)
     files = [*files_of([image]), *config.inputs]
     outputs.check([*files, *ensemble.paths], overwrite)
+    warn_of_former_products(output, outputs.named, files)
     inputs = _stamps(files)
     torch_device = pick_device(device, world.gpu if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
