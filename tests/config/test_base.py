@@ -149,6 +149,17 @@ def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) 
         run(tmp_path, text, override)
 
 
+@pytest.mark.parametrize(
+    ("override", "found"), [("epochs=abc", "epochs: found 'abc'"), ("optimizer={lr: y}", "optimizer.lr: found 'y'")]
+)
+def test_a_mistake_in_a_setting_is_not_one_of_a_line(tmp_path: Path, override: str, found: str) -> None:
+    text = "data: {path: a.h5}\ntrainer:\n  epochs: 3\n  optimizer: {lr: 0.1}\n"
+    with pytest.raises(ConfigError, match=rf"\n  a setting, trainer\.{found}, expected a valid"):
+        run(tmp_path, text, f"trainer.{override}")
+    with pytest.raises(ConfigError, match=r"\n  line 3, trainer\.epochs: found 'abc', expected a valid"):
+        run(tmp_path, text.replace("3", "abc"), "trainer.batch_size=4")
+
+
 def test_overrides_change_no_dictionary_of_the_caller() -> None:
     data = {"strategy": {"type": "random", "seed": 1}}
     assert SplitConfig.from_dict(data, ["strategy.seed=2"]).strategy == RandomStrategyConfig(seed=2)

@@ -23,7 +23,7 @@ from bigsf.errors import ConfigError
 )
 def test_numbers_are_those_of_both_versions_of_yaml(text: str, value: Any) -> None:
     assert parse_yaml(f"key: {text}", "a.yaml")[0] == {"key": value}
-    assert with_setting({}, f"key={text}") == {"key": value}
+    assert with_setting({}, f"key={text}") == ({"key": value}, ("key",))
 
 
 @pytest.mark.parametrize("text", ["010", "-08", "[1, 007]", "{010: 1}"])

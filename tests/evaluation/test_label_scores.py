@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
-from bigsf.errors import DataError
+from bigsf.errors import DataError, UsageError
 from bigsf.evaluation.label_scores import MapScore, as_records, score
 from bigsf.maps.config import MapConfig
 
@@ -87,6 +87,12 @@ def test_the_extension_mask_says_what_is_marked(folder: Path) -> None:
     (row,) = score([folder / "segmented.fits"], folder / "map.fits", folder / "target.fits")
     assert row.against == "whole"
     assert row.dice == 1.0
+
+
+def test_a_background_without_structures_does_nothing(folder: Path) -> None:
+    fits.PrimaryHDU(TARGET.astype(np.float32)).writeto(folder / "found.fits", overwrite=True)
+    with pytest.raises(UsageError, match=r"^'background' would do nothing without 'against'"):
+        score([folder / "found.fits"], folder / "map.fits", background=folder / "target.fits")
 
 
 def test_background_and_truth_make_further_rows(folder: Path) -> None:

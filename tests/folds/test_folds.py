@@ -122,6 +122,12 @@ def test_too_few_areas_for_the_folds(small: PatchFile) -> None:
         Folds.make(small, split_config(k=4, area_size=6))
 
 
+def test_a_gap_that_leaves_too_few_areas_is_named(small: PatchFile) -> None:
+    message = r"has 0, each 4 pixels wide, with a gap of 2 pixels\. Use a smaller 'gap', or a larger 'area_size'\.$"
+    with pytest.raises(DataError, match=message):
+        Folds.make(small, split_config(k=3, area_size=4, gap=2))
+
+
 @pytest.mark.parametrize(
     ("grid", "found"), [(np.zeros((2, 3)), "0 to 0"), (np.full((2, 3), 4), "4 to 4"), (np.ones((1, 3)), "1 to 1")]
 )

@@ -54,6 +54,15 @@ def bands(prediction: StoredPrediction) -> list[FloatArray]:
     return [*joined, np.concatenate([band.scale for band in found])]
 
 
+def test_it_tells_what_is_kept_where_it_is_stopped(tmp_path: Path) -> None:
+    whole, part = MAP, ArrayMap(IMAGE[:, :32, :48])
+    assert StoredPrediction(tmp_path, "", predictor(), part).what_is_kept.startswith(
+        "This map is predicted in one part"
+    )
+    kept = StoredPrediction(tmp_path, "", predictor(), whole).what_is_kept
+    assert kept.startswith("Parts of the map that are done, of up to 48 x 32 pixels, are kept")
+
+
 @pytest.mark.parametrize("tile", [Tile(0, 75, 0, 90), Tile(10, 11, 3, 90), Tile(60, 75, 77, 90), Tile(31, 64, 0, 48)])
 @pytest.mark.parametrize("scales", [(1,), (1, 3), (2, 4)])
 def test_a_part_of_a_map_is_predicted_as_in_the_whole(tile: Tile, scales: tuple[int, ...]) -> None:

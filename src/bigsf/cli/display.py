@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,7 +153,10 @@ def print_folds(folds: "Folds") -> None:
     columns = next(iter(folds.counts.values()))._fields
     show_table(["fold", *(column.replace("_", " ") for column in columns)], rows)
     print_line(f"{plural(len(folds.splits), 'split')} [train, valid, test]: {[list(split) for split in folds.splits]}")
-    print_line(f"Areas of {folds.config.area_size} pixels, strategy {folds.config.strategy.type}.")
+    height, width = (
+        max(end - start for start, end in pairwise(edges)) for edges in (folds.areas.y_edges, folds.areas.x_edges)
+    )
+    print_line(f"Areas of up to {width} x {height} pixels (x, y), strategy {folds.config.strategy.type}.")
     print_line(
         "Patches are dropped that reach past their area, lie in the gap, or show sky that another part of the map "
         "shows too."

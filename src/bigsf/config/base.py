@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from bigsf.config.messages import Location, allowed_classes, as_option, explain, field_names, shown
+from bigsf.config.messages import OF_SETTING, Location, allowed_classes, as_option, explain, field_names, shown
 from bigsf.config.yaml_source import Dumper, read_yaml, with_setting
 from bigsf.console import plural
 from bigsf.errors import ConfigError, UsageError
@@ -142,7 +142,8 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
     ) -> Self:
         data = cls._mapping(data, name)
         for setting in overrides:
-            data = with_setting(data, setting)
+            data, path = with_setting(data, setting)
+            lines = {key: line for key, line in lines.items() if key[: len(path)] != path} | {path: OF_SETTING}
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:

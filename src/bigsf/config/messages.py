@@ -16,6 +16,9 @@ _MOST_HINTS = 3
 Location = tuple[str | int, ...]
 """The path of a key, e.g. ``("trainer", "model", "depth")``."""
 
+OF_SETTING = 0
+"""The line of a key that a setting gives, and no line of a file."""
+
 
 def explain(root: type[BaseModel], error: ValidationError, lines: Mapping[Location, int]) -> list[str]:
     """Return one text per mistake, in the order of the file: its line, its path, what was found, what is allowed."""
@@ -53,7 +56,8 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
         message = detail["msg"].removeprefix("Input should be ").split(", unable to parse")[0]
         text = f"found {found}, expected {message}."
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-    return line or 0, f"  {f'line {line}, ' if line else ''}{where or 'the whole'}: {text}"
+    place = "" if line is None else "a setting, " if line == OF_SETTING else f"line {line}, "
+    return line or 0, f"  {place}{where or 'the whole'}: {text}"
 
 
 def places_of(name: str, root: type[BaseModel]) -> list[str]:

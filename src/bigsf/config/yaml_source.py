@@ -147,8 +147,8 @@ def _lines(node: yaml.Node, path: Location) -> Iterator[tuple[Location, int]]:
             yield from _lines(value, (*path, index))
 
 
-def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """Return data with one key set, by a setting such as "trainer.optimizer.lr=1e-4".
+def with_setting(data: Mapping[str, Any], setting: str) -> tuple[dict[str, Any], Location]:
+    """Return data with one key set, by a setting such as "trainer.optimizer.lr=1e-4", and the path of the key.
 
     Raises
     ------
@@ -161,8 +161,9 @@ def with_setting(data: Mapping[str, Any], setting: str) -> dict[str, Any]:
             f"{option('overrides', setting)}: expected a key and a value, e.g. trainer.optimizer.lr=1e-4."
         )
     parsed, _ = parse_yaml(value, option("overrides", setting if len(setting) <= 100 else setting[:97] + "..."))
-    replaced: dict[str, Any] = _replaced(data, key.split("."), parsed if value.strip() else None, setting)
-    return replaced
+    keys = key.split(".")
+    path = tuple(int(part) if part.isdecimal() else part for part in keys)
+    return _replaced(data, keys, parsed if value.strip() else None, setting), path
 
 
 def _replaced(container: Any, keys: list[str], value: Any, setting: str) -> Any:

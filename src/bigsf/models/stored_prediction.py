@@ -70,6 +70,14 @@ class StoredPrediction:
         self._tiles = [tile for row in self._rows for tile in row]
         self._values_per_pixel = len(self.models) + predictor.views + 1
 
+    @property
+    def what_is_kept(self) -> str:
+        """What is kept where the prediction is stopped, and how to go on, as a sentence."""
+        if len(self._tiles) == 1:
+            return "This map is predicted in one part, of which nothing is kept until it is done: give it more time."
+        part = f"{TILE_COLUMNS} x {TILE_ROWS}"
+        return f"Parts of the map that are done, of up to {part} pixels, are kept: run the same command again to go on."
+
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Make the folder, and keep other commands out of it inside a `with` block; for the first process alone.

@@ -176,7 +176,7 @@ def segment(
         identity = _identity(inputs, report, predictor)
         prediction = StoredPrediction(hidden_name(output, ".parts"), identity, predictor, source)
         with (
-            stopping(time_limit_s, "What is predicted is kept: run the same command again to go on."),
+            stopping(time_limit_s, prediction.what_is_kept),
             predicted_by(world, {f"segment {image.name}": prediction}),
         ):
             world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, ensemble))

@@ -203,5 +203,5 @@ class Snapshot:
             raise SnapshotError(
                 f"The weights of the snapshot do not fit the network of the config: {odd[0]} is "
                 f"{there.get(odd[0], 'absent')} there and {here.get(odd[0], 'absent')} here, and {len(odd) - 1} more "
-                f"of {len(here)} differ."
+                f"of {len({**there, **here})} differ."
             )
