@@ -71,3 +71,25 @@ def test_axes_without_a_wcs_have_pixels_and_no_scale() -> None:
     axes = axes_of(fits.Header())
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x [pixel]", "y [pixel]")
     assert not axes.artists
+
+
+@pytest.mark.parametrize(("angle_deg", "sides"), [(0, ["b", "l"]), (30, ["b", "l"]), (90, ["l", "b"])])
+def test_labels_stand_below_and_beside_a_map_and_not_over_its_title(angle_deg: float, sides: list[str]) -> None:
+    header = galactic_header(200, 100)
+    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=180.0, CRVAL2=80.0)
+    cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    header.update(PC1_1=cos, PC1_2=-sin, PC2_1=sin, PC2_2=cos)
+    axes = axes_of(header)
+    assert [axes.coords[axis].get_ticklabel_position() for axis in (0, 1)] == [[side] for side in sides]
+    assert [axes.coords[axis].get_axislabel() for axis in (0, 1)] == ["RA", "Dec"]
+
+
+def test_a_map_of_the_whole_sky_has_a_grid_in_place_of_labels() -> None:
+    header = galactic_header(200, 100)
+    header.update(CTYPE1="GLON-AIT", CTYPE2="GLAT-AIT", CDELT1=-1.8, CDELT2=1.8, CRVAL1=0.0, CRVAL2=0.0)
+    header.update(CRPIX1=100.5, CRPIX2=50.5)
+    axes = axes_of(header)
+    names = ["Galactic longitude", "Galactic latitude"]
+    assert [axes.coords[axis].get_axislabel() for axis in (0, 1)] == [
+        f"{name}, a line every 30\N{DEGREE SIGN}" for name in names
+    ]
