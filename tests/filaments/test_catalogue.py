@@ -6,6 +6,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from bigsf.errors import DataError
 from bigsf.filaments.catalogue import COLUMNS, Filaments
 from bigsf.maps.fits_image import FitsImage
 from conftest import galactic_header
@@ -85,3 +86,8 @@ def test_the_number_of_filaments_at_a_time_does_not_change_the_outlines(monkeypa
     monkeypatch.setattr("bigsf.filaments.catalogue._AT_A_TIME", 3)
     for outline, expected in zip(filaments.outlines(), whole, strict=True):
         np.testing.assert_array_equal(outline, expected)
+
+
+def test_a_mask_of_other_dimensions_is_refused() -> None:
+    with pytest.raises(DataError, match=r"The mask has the shape \(1, 20, 20\); expected \(ny, nx\)\."):
+        Filaments(np.zeros((1, 20, 20)))

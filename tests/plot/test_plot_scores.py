@@ -101,3 +101,14 @@ def test_legends_cover_no_data() -> None:
 def test_a_profile_beside_what_was_measured_is_refused() -> None:
     with pytest.raises(UsageError, match="profile would do nothing"):
         bigsf.plot.completeness(RECOVERY, "plummer")
+
+
+def test_an_unknown_quantity_is_refused(trained: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is no quantity 'foo'; expected loss or score\."):
+        bigsf.plot.curves(trained, "foo")  # type: ignore[arg-type]
+
+
+def test_error_bars_end_where_the_values_do() -> None:
+    certain = RELIABILITY.model_copy(update={"measured": [0.02, 0.99]})
+    axes = bigsf.plot.reliability({"whole": certain})
+    np.testing.assert_allclose(half_lengths(axes, 1), [(0.02 + 0.08) / 2, (0.06 + 0.01) / 2])

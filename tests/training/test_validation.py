@@ -134,3 +134,21 @@ def test_rows_are_regrouped_from_edge_to_edge(cuts: set[int], edges: set[int]) -
     assert [(y0, y1) for y0, y1, _ in bands] == list(zip(wanted, wanted[1:], strict=False))  # noqa: RUF007
     for y0, y1, values in bands:
         np.testing.assert_array_equal(values, rows[:, y0:y1])
+
+
+def test_a_ground_truth_is_scored_on_all_valid_pixels(
+    folds: Folds,
+    evaluated: Callable[..., Evaluation],
+    whole_map: tuple[npt.NDArray[np.float64], Mask, Mask, Mask, npt.NDArray[np.uint8]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert list(evaluated([1]).table) == ["labelled", "whole"]
+    truth = np.random.default_rng(0).integers(2, size=folds.patch_file.shape, dtype=np.uint8)
+    monkeypatch.setattr(folds.patch_file, "truth", truth)
+    found = evaluated([1])
+    *_, valid, fold = whole_map
+    where = valid & (fold == 1)
+    assert found.truth is not None
+    assert found.truth.positives.sum() == truth[where].sum()
+    assert list(found.table) == ["labelled", "whole", "truth"]
+    assert found.quantities == evaluated([1]).quantities

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
 from bigsf.described import Described
+from bigsf.errors import DataError
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
@@ -52,6 +53,11 @@ class Filaments(Described):
     labels
         The id of the filament of each pixel, from 1, and 0 elsewhere, int32 `(ny, nx)`.
 
+    Raises
+    ------
+    DataError
+        Where the mask has another number of dimensions.
+
     Examples
     --------
     >>> table = Filaments(np.eye(20)).catalog()
@@ -60,6 +66,8 @@ class Filaments(Described):
     """
 
     def __init__(self, mask: npt.NDArray[Any]) -> None:
+        if np.ndim(mask) != 2:
+            raise DataError(f"The mask has the shape {np.shape(mask)}; expected (ny, nx).")
         self.labels: npt.NDArray[np.int32]
         self.labels, number = label(np.asarray(mask) > 0, CONNECTED)
         self._boxes: list[Box] = find_objects(self.labels, number)

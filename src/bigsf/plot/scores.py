@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bigsf.errors import DataError, UsageError
 from bigsf.evaluation.injection import Profile
@@ -36,6 +36,8 @@ def curves(run: str | Path | History, quantity: Quantity = "loss", ax: Any = Non
     ------
     DataError
         Where metrics.csv is missing, empty or damaged.
+    UsageError
+        Where there is no such quantity.
 
     Examples
     --------
@@ -43,6 +45,8 @@ def curves(run: str | Path | History, quantity: Quantity = "loss", ax: Any = Non
     >>> bigsf.plot.curves(history).get_ylabel()
     'loss'
     """
+    if quantity not in get_args(Quantity):
+        raise UsageError(f"There is no quantity {quantity!r}; expected {' or '.join(get_args(Quantity))}.")
     best = None
     if isinstance(run, str | Path):
         path = Path(run)

@@ -10,7 +10,7 @@ import torch
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
 from bigsf.evaluation.map_scores import curve_scores
-from bigsf.evaluation.records import RunScores
+from bigsf.evaluation.records import RunScores, Score
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import Tile, in_bands
 from bigsf.metrics import Metric
@@ -42,6 +42,14 @@ class Evaluation:
 
     This is what a user of the map sees, although an incomplete catalogue makes some true structures count as false.
     """
+    truth: ThresholdCurve | None = None
+    """Counts on all valid pixels against the ground truth, where the patch file holds it; the training ignores them."""
+
+    @property
+    def table(self) -> dict[str, dict[str, Score]]:
+        """The scores against each kind of labels."""
+        curves = {"labelled": self.labelled, "whole": self.whole, "truth": self.truth}
+        return {kind: curve_scores(curve) for kind, curve in curves.items() if curve is not None}
 
     @property
     def quantities(self) -> dict[str, float]:
@@ -119,19 +127,23 @@ class Validator:
             What to do after each chunk of this process.
         """
         target, labelled = self.folds.patch_file.labels()
-        curves = {"labelled": ThresholdCurve(), "whole": ThresholdCurve()}
+        truth = self.folds.patch_file.truth
+        kinds = ["labelled", "whole"] + ["truth"] * (truth is not None)
+        curves = {kind: ThresholdCurve() for kind in kinds}
         total = weight = 0.0
         for metric in self.metrics.values():
             metric.reset()
         for y0, y1, x0, x1, probability in self._predicted_chunks(which):
             predicted = np.isfinite(probability)
-            truth, known = target[y0:y1, x0:x1] > 0, (labelled[y0:y1, x0:x1] > 0) & predicted
-            curves["labelled"].update(probability[known], truth[known])
-            curves["whole"].update(probability[predicted], truth[predicted])
+            true, known = target[y0:y1, x0:x1] > 0, (labelled[y0:y1, x0:x1] > 0) & predicted
+            curves["labelled"].update(probability[known], true[known])
+            curves["whole"].update(probability[predicted], true[predicted])
+            if truth is not None:
+                curves["truth"].update(probability[predicted], truth[y0:y1, x0:x1][predicted] > 0)
             for metric in self.metrics.values():
-                metric.update(probability, truth, known)
+                metric.update(probability, true, known)
             pixel_weight = np.where(known, 1.0, self.unlabelled_weight) * predicted
-            part = self.loss(*map(_as_batch, (_logit(probability), truth, pixel_weight)))
+            part = self.loss(*map(_as_batch, (_logit(probability), true, pixel_weight)))
             total, weight = total + float(part.total), weight + float(part.weight)
             after_chunk()
         merge_counts(self.world, {**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
@@ -190,7 +202,7 @@ def score_test_folds(run: TrainingRun, validator: Validator, thresholds: Thresho
             "marked_ratio_whole": evaluation.whole.at(thresholds.whole)["marked_ratio"],
             "marked_ratio_labelled": evaluation.whole.at(thresholds.labelled)["marked_ratio"],
         },
-        table={"labelled": curve_scores(evaluation.labelled), "whole": curve_scores(evaluation.whole)},
+        table=evaluation.table,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
@@ -72,12 +73,18 @@ def calibration_figure(calibration: Mapping[str, Calibration]) -> "Figure":
         line = {"color": METHOD_COLOURS[MODEL], "linestyle": style, "label": KINDS[kind]}
         left.plot(values.probability, values.frequency, marker="o", **line)
         right.stairs(values.pixels, np.linspace(0, 1, len(values.pixels) + 1), **line)
-    left.set(xlabel="mean probability", ylabel="fraction of true pixels", xlim=(0, 1), ylim=(0, 1))
+    left.set(xlabel="mean probability", ylabel="fraction of true pixels", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     right.set(xlabel="probability", ylabel="pixels", yscale="log")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     legend_beside(right)
     return figure
+
+
+def _bars(values: npt.ArrayLike, errors: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return how far error bars reach below and above values from 0 to 1, `(2, n)`, without what is impossible."""
+    centre, error = np.asarray(values, np.float64), np.asarray(errors, np.float64)
+    return np.stack([np.minimum(error, centre), np.minimum(error, 1 - centre)])
 
 
 def draw_reliability(axes: "Axes", reliability: Mapping[str, Reliability]) -> None:
@@ -97,8 +104,8 @@ def draw_reliability(axes: "Axes", reliability: Mapping[str, Reliability]) -> No
         axes.errorbar(
             each.expected,
             each.measured,
-            each.measured_error,
-            each.expected_error,
+            _bars(each.measured, each.measured_error),
+            _bars(each.expected, each.expected_error),
             marker,
             color=METHOD_COLOURS[MODEL],
             capsize=2,
@@ -106,10 +113,10 @@ def draw_reliability(axes: "Axes", reliability: Mapping[str, Reliability]) -> No
             label=KINDS[kind],
         )
         for x, y, rows in zip(each.expected, each.measured, each.rows, strict=True):
-            offset = (5, -11) if y > 0.05 else (5, 5)
+            offset = (5, -11) if y > 0.5 else (5, 5)
             text = axes.annotate(f"{rows:,}", (x, y), offset, textcoords="offset points", fontsize="x-small")
             text.set_path_effects([withStroke(linewidth=2, foreground="white")])
-    axes.set(xlabel="expected purity", ylabel="measured purity", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="expected purity", ylabel="measured purity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title("purity of rows of the catalogue; numbers: rows", loc="left", fontsize="medium")
     axes.grid(alpha=0.3)
     legend_beside(axes)
@@ -165,7 +172,7 @@ def draw_completeness(axes: "Axes", injected: Recovery) -> None:
     style, number = _PROFILE_STYLES[injected.profile], np.array(injected.filaments)
     for name, completeness in injected.completeness.items():
         found = np.array(completeness)
-        error = binomial_error(found, number)
+        error = _bars(found, binomial_error(found, number))
         colour = METHOD_COLOURS[name]
         axes.errorbar(
             injected.contrast, found, error, linestyle=style, marker="o", ms=4, capsize=2, color=colour, label=name
