@@ -131,6 +131,15 @@ def test_an_oversampled_map_is_smoother_and_the_advice_ends_it(model: Path, imag
     assert binned.startswith("large.fits, binned by 2, is unlike")
 
 
+def test_a_map_that_the_binning_makes_rougher_is_to_be_binned_by_less(
+    model: Path, image: Image, tmp_path: Path
+) -> None:
+    (message,) = said(model, write(tmp_path / "map.fits", image), scales="4")
+    assert message.startswith("map.fits, binned by 4, is unlike")
+    assert "It is rougher: pixels 4 apart differ 1." in message
+    assert message.endswith("or smooth it; if it comes from the binning, bin it by less.")
+
+
 @pytest.mark.parametrize(("normalization", "warned"), [("asinh", True), ("none", True), ("robust", False)])
 def test_logarithm_and_zero_level_are_said_where_the_normalization_does_not_remove_them(
     model: Path, image: Image, tmp_path: Path, normalization: str, warned: bool

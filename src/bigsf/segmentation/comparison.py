@@ -138,7 +138,7 @@ def _factor_by_smoothness(source: MapSource, window: int, learnt: Range) -> _Fac
         here = ranges(map_statistics(source, window, n)).get("smoothness")
         if here is not None and here.median <= _smoothest(learnt):
             binned = f"binned by {n}, " if n > 1 else ""
-            return _Factor(n, f"{binned}{_smoothness(here.median)}, {learnt.median:.2f} times in the training")
+            return _Factor(n, f"{binned}{_smoothness(here.median)}, {learnt.median:.3f} times in the training")
     return None
 
 
@@ -161,11 +161,11 @@ def _tolerated(quantity: Quantity, learnt: Range) -> tuple[float, float]:
 
 
 def _smoothness(value: float) -> str:
-    return f"pixels 4 apart differ {value:.2f} times as much as pixels 2 apart"
+    return f"pixels 4 apart differ {value:.3f} times as much as pixels 2 apart"
 
 
 def _times(learnt: Range) -> str:
-    return f"{learnt.low:.2f} to {learnt.high:.2f} times"
+    return f"{learnt.low:.3f} to {learnt.high:.3f} times"
 
 
 def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd_pixels: int = 0) -> None:
@@ -249,10 +249,12 @@ def _of_resolution(
         if "smoothness" in values:
             yield f"It is {kind}: {_smoothness(values['smoothness'])}, there {_times(learnt['smoothness'])}."
     if "noise" in high or "smoothness" in low:
-        yield (
-            f"If that is noise, bin the map ({option('scales', [2 * n])}) or smooth it; if its beam spans fewer "
-            "pixels than that of the training, interpolate it to smaller pixels."
+        other = (
+            "if its beam spans fewer pixels than that of the training, interpolate it to smaller pixels"
+            if n == 1
+            else "if it comes from the binning, bin it by less"
         )
+        yield f"If that is noise, bin the map ({option('scales', [2 * n])}) or smooth it; {other}."
     elif "smoothness" in high:
         found = _factor_by_smoothness(source, window, learnt["smoothness"])
         scales = found.scales if found else [2 * n, 4 * n]
@@ -263,7 +265,7 @@ def _of_values(outside: Mapping[Quantity, float], learnt: Mapping[Quantity, Rang
     """Yield how skewness and contrast of a map differ from those of the training, and what to do."""
     if "skewness" in outside:
         yield (
-            f"Its bright pixels stand out {outside['skewness']:.2f} times as far from the median as its faint ones, "
+            f"Its bright pixels stand out {outside['skewness']:.3f} times as far from the median as its faint ones, "
             f"there {_times(learnt['skewness'])}."
         )
     if "contrast" in outside:
