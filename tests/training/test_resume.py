@@ -103,6 +103,26 @@ def test_a_moved_kfold_goes_on_where_it_lies(run_dict: Settings, tmp_path: Path)
     assert not (tmp_path / "results" / "run").exists()
 
 
+def test_a_kfold_goes_on_after_its_patch_file_was_moved(run_dict: Settings, patch_path: Path, tmp_path: Path) -> None:
+    first, moved = tmp_path / "first.h5", tmp_path / "far" / "moved.h5"
+    shutil.copy(patch_path, first)
+    settings = run_dict(epochs=1)
+    settings["data"]["path"] = str(first)
+    settings["split"] |= {"path": None}
+    config = RunConfig.from_dict(settings)
+    kfold = KFold.from_config(config)
+    kfold.run(only=1)
+    moved.parent.mkdir()
+    for path in (first, first.with_name("first.folds.json")):
+        path.rename(moved.with_name(path.name.replace("first", "moved")))
+    with pytest.raises(DataError, match=r"first\.h5 does not exist"):
+        KFold.from_folder(kfold.path)
+    KFold.from_folder(kfold.path, data=moved).run(only=2)
+    for number in (3, 4):
+        KFold.from_folder(kfold.path).run(only=number)  # the record knows where it lies now
+    assert KFold.from_folder(kfold.path).run() is not None
+
+
 def test_weights_of_another_run_are_the_first(run_dict: Settings) -> None:
     first = Trainer.from_config(run_dict(epochs=1))
     first.train()

@@ -29,16 +29,16 @@ def resume(
 ) -> None:
     """Continue an interrupted run; the result is as if it had not been interrupted."""
     if (path / "kfold.yaml").exists():
-        if epochs is not None or data is not None:
-            raise ConfigError(
-                "--epochs and --data are for one run; resume the folders split_1, split_2, ... one by one."
-            )
-        _resume_kfold(path, device, seconds(time_limit), trust, dry_run)
+        if epochs is not None:
+            raise ConfigError("--epochs is for one run; resume the folders split_1, split_2, ... one by one.")
+        _resume_kfold(path, data, device, seconds(time_limit), trust, dry_run)
     else:
         _resume_run(path, epochs, data, device, seconds(time_limit), trust, dry_run)
 
 
-def _resume_kfold(path: Path, device: str | None, time_limit_s: float | None, trust: bool, dry_run: bool) -> None:
+def _resume_kfold(
+    path: Path, data: Path | None, device: str | None, time_limit_s: float | None, trust: bool, dry_run: bool
+) -> None:
     from bigsf.training.kfold import KFold
     from bigsf.training.launcher import join_world
     from bigsf.training.trainer import Trainer
@@ -46,12 +46,12 @@ def _resume_kfold(path: Path, device: str | None, time_limit_s: float | None, tr
     if dry_run:
         from bigsf.cli.dry_run import describe_kfold
 
-        runs = KFold.from_folder(path, device, trust=trust)
+        runs = KFold.from_folder(path, device, trust=trust, data=data)
         runs.check()
         describe_kfold(Trainer.from_config(runs.config, device=device, dry_run=True))
         return
     with join_world(device) as world:
-        run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust))
+        run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust, data))
 
 
 def _resume_run(

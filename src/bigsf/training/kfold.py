@@ -22,6 +22,7 @@ from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
 from bigsf.training.checks import check_labels, check_only, check_out_of_fold, warn_of_untested_folds
+from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold
 from bigsf.training.kfold_predictions import load_models, predictions_of
@@ -82,6 +83,7 @@ class KFold:
         self.path = config.trainer.output_dir / config.trainer.run_name
         self.names = [f"split_{number}" for number in range(1, len(folds.splits) + 1)]
         self.written: list[str] = []
+        self._moved: Path | None = None
         self._deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
 
     @classmethod
@@ -112,6 +114,7 @@ class KFold:
         world: World | None = None,
         time_limit_s: float | None = None,
         trust: bool = False,
+        data: Path | None = None,
     ) -> Self:
         """Return the k-fold of a folder, which may have been moved.
 
@@ -123,10 +126,14 @@ class KFold:
             As for `KFold`.
         trust
             Run the code and send results to the addresses that its configuration names.
+        data
+            Where the patch file lies now, if it was moved.
         """
-        config = recorded_kfold(path)
+        config = recorded_kfold(path, data)
         refuse_untrusted(config, str(path / "kfold.yaml"), trust)
-        return cls.from_config(config, device, world, time_limit_s, write_folds=False)
+        kfold = cls.from_config(config, device, world, time_limit_s, write_folds=False)
+        kfold._moved = data
+        return kfold
 
     def run(self, only: int | None = None, overwrite: bool = False) -> KFoldSummary | None:
         """Train the splits that are not done yet and, once all are, write the out-of-fold map and the summary.
@@ -199,7 +206,7 @@ class KFold:
         found = [path for path in self.path.glob("[!.]*") if path != record]
         begun = any(RunFolder(folder).newest_snapshot for folder in self.path.glob("split_*"))
         here = relocated(self.config, self.path)
-        same = record.exists() and _for_training(recorded_kfold(self.path)) == _for_training(here)
+        same = record.exists() and _for_training(recorded_kfold(self.path, self._moved)) == _for_training(here)
         if record.exists() and begun and not same and not overwrite:
             raise UsageError(
                 f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
@@ -240,8 +247,9 @@ class KFold:
         logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
         device, world, callbacks = self.device, self.world, self.callbacks
         if folder.newest_snapshot and not overwrite:
+            data = self.config.data.path if isinstance(self.config.data, PatchesConfig) else None
             trainer = Trainer.from_snapshot(
-                folder.path, device=device, world=world, trust=self.config, callbacks=callbacks, to_resume=to_resume
+                folder.path, None, device, None, world, data, self.config, callbacks, to_resume
             )
         else:
             run = build_run(self.split_config(number), device, world=world, write_folds=False)
@@ -273,9 +281,9 @@ class KFold:
         )
 
 
-def recorded_kfold(folder: Path) -> RunConfig:
-    """Return the configuration that a k-fold was started with, for the folder in which it lies now."""
-    return relocated(load_recorded_config(folder / "kfold.yaml"), folder)
+def recorded_kfold(folder: Path, data: Path | None = None) -> RunConfig:
+    """Return the configuration that a k-fold was started with, for where its folder, and its patch file, lie now."""
+    return relocated(load_recorded_config(folder / "kfold.yaml"), folder, data)
 
 
 def _for_training(config: RunConfig) -> dict[str, Any]:

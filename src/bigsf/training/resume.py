@@ -171,9 +171,10 @@ def relocated(config: RunConfig, folder: Path, data: str | Path | None = None) -
                 f"{option('data', data)} would do nothing: the data of this run are your own (data.type is "
                 f"{config.data.type}), and it says itself where they lie."
             )
-        update["data"] = config.data.model_copy(update={"path": Path(data).absolute()})
-        if config.split.path == default_folds_path(config.data.path):
-            update["split"] = config.split.model_copy(update={"path": None})  # the folds file beside the patch file
+        path = Path(data).absolute()
+        update["data"] = config.data.model_copy(update={"path": path})
+        if config.split.path == default_folds_path(config.data.path):  # the folds file beside the patch file
+            update["split"] = config.split.model_copy(update={"path": default_folds_path(path)})
     return config.model_copy(update=update)
 
 
