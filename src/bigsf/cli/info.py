@@ -49,6 +49,7 @@ def info(
 
 def _describe(path: Path) -> Iterator[str]:
     """Yield the lines on a file or folder."""
+    from bigsf.maps.shapes.drawn_mask import is_drawn
     from bigsf.models.pretrained import NAMES
 
     if path.is_dir():
@@ -58,19 +59,27 @@ def _describe(path: Path) -> Iterator[str]:
     elif not path.exists():
         raise UsageError(f"{path} does not exist.")
     else:
-        yield from _KINDS.get(path.suffix.lower(), _of_map)(path)
+        kind = _KINDS.get(path.suffix.lower()) or (_of_drawing if is_drawn(path) else _of_map)
+        yield from kind(path)
 
 
 def _of_map(path: Path) -> Iterator[str]:
-    from bigsf.maps.describe import describe_file
+    from bigsf.maps.describe import CANNOT_BE_A_PLANE, IS_A_MASK, describe_file
     from bigsf.maps.fits_image import stem_of
 
     made = _made_by_bigsf(path)
     yield "a FITS file" + (f" of BigSF: {made.pop('what')}" if made else "")
-    yield from describe_file(path)
+    yield from (described := describe_file(path))
+    planes = [text for text in described if CANNOT_BE_A_PLANE not in text]
     if made:
         yield from (f"{name}: {value}" for name, value in made.items())
         yield f"Next: open it in DS9 or CARTA, or draw it with bigsf.plot.quicklook({str(path)!r})"
+        return
+    if not planes:
+        yield "no image of it can be a map or a mask"
+        return
+    if all(IS_A_MASK in text for text in planes):
+        yield f"Next: bigsf preprocess MAP.fits --target {typed(path)} (or --background, --valid)"
         return
     output = typed(Path(f"{stem_of(path)}_segmented.fits"))
     yield f"Next: bigsf preprocess {typed(path)}, or bigsf segment higal-small {typed(path)} -o {output}"
@@ -87,6 +96,11 @@ def _made_by_bigsf(path: Path) -> dict[str, str]:
         made = {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
         what = str(hdus[0].header.comments["BTYPE"]) if "BTYPE" in hdus[0].header else "a map"
     return {"what": what, **{name: made[name] for name in _MADE_BY if name in made}}
+
+
+def _of_drawing(path: Path) -> Iterator[str]:
+    yield "regions, a MOC, or points along spines, to draw on a map"
+    yield f"Next: bigsf preprocess MAP.fits --target {typed(path)}"
 
 
 def _of_table(path: Path) -> Iterator[str]:

@@ -10,6 +10,9 @@ from bigsf.maps.hdus import image_hdus, is_mask
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
+CANNOT_BE_A_PLANE, IS_A_MASK = "cannot be a plane", "a mask"
+"""What the line of an image says of it."""
+
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 
 
@@ -36,7 +39,7 @@ def _describe(path: Path, index: int, blank: float | None) -> str:
             facts += [image.unit or "no BUNIT", _sky(image), _values(image)]
             return f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
     except DataError as error:
-        return f"cannot be a plane: {error}"
+        return f"{CANNOT_BE_A_PLANE}: {error}"
 
 
 def _scaling(image: FitsImage) -> str:
@@ -69,5 +72,7 @@ def _values(image: FitsImage) -> str:
     if not finite:
         return share
     return (
-        f"{share}, a mask: {ones / finite:.1%} are 1" if ones + zeros == finite else f"{share}, {low:.4g} to {high:.4g}"
+        f"{share}, {IS_A_MASK}: {ones / finite:.1%} are 1"
+        if ones + zeros == finite
+        else f"{share}, {low:.4g} to {high:.4g}"
     )
