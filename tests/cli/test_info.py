@@ -110,12 +110,14 @@ def test_the_next_command_can_be_copied(ended: Ended, other_map: Path, tmp_path:
 
 def test_masks_drawings_and_files_without_a_plane_are_not_to_be_segmented(ended: Ended, tmp_path: Path) -> None:
     fits.PrimaryHDU(np.eye(20, dtype=np.uint8)).writeto(tmp_path / "mask.fits")
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(Table({"x": [1]}))]).writeto(tmp_path / "table.fits")
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("x", "J", array=[1])])]).writeto(
+        tmp_path / "table.fits"
+    )
     (tmp_path / "a.reg").write_text("image\ncircle(2,2,1)\n")
     for name, expected in (
         ("mask.fits", "Next: bigsf preprocess MAP.fits --target mask.fits (or --background, --valid)"),
         ("table.fits", "no image of it can be a map or a mask"),
-        ("a.reg", "points along spines, to draw on a map. Next: bigsf preprocess MAP.fits --target a.reg"),
+        ("a.reg", "Next: bigsf preprocess MAP.fits --target a.reg"),
     ):
         found = ended(0, "info", name).out
         assert expected in found
