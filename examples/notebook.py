@@ -40,10 +40,11 @@ probabilities = {name: bigsf.load(path)(image) for name, path in models.items()}
 # %% Plot: the map and the probabilities on the sky, with the outlines of the true filaments
 true, wcs = fits.getdata(unknown, "TRUTH"), WCS(header)
 figure, axes = plt.subplots(3, 1, figsize=(8, 12), subplot_kw={"projection": wcs}, layout="constrained")
-bigsf.plot.quicklook(true, unknown, mask=true, ax=axes[0])
+truth = {"mask": true, "outline": "true filaments"}
+bigsf.plot.quicklook(true, unknown, **truth, ax=axes[0])
 for axis, (name, probability) in zip(axes[1:], probabilities.items(), strict=True):
-    bigsf.plot.quicklook(probability, mask=true, wcs=wcs, ax=axis)
+    bigsf.plot.quicklook(probability, **truth, wcs=wcs, ax=axis)
     axis.set_title(name)
-figure.savefig("notebook.png")
+figure.savefig("notebook.png", bbox_inches="tight")
 print("The figure is notebook.png")
 plt.show()

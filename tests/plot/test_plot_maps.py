@@ -87,6 +87,12 @@ def test_filaments_of_a_file_an_array_or_an_object_are_the_same(kind: str, files
     assert not bigsf.plot.filaments(files[0], found, ids=0).texts
 
 
+@pytest.mark.parametrize("image", [None, np.ones(SHAPE)])
+def test_the_legend_names_what_is_outlined(image: Any) -> None:
+    axes = bigsf.plot.quicklook(np.zeros(SHAPE), image, mask=np.eye(*SHAPE), outline="true filaments")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["true filaments"]
+
+
 @pytest.mark.parametrize("draw", [bigsf.plot.filaments, lambda image, mask: bigsf.plot.quicklook(image, mask=mask)])
 def test_a_mask_of_another_grid_is_refused(draw: Any, files: tuple[Path, Path]) -> None:
     match = r"The mask has 5 x 4 pixels \(x, y\) and the map 60 x 40\. Both must lie on one grid\."
@@ -107,6 +113,7 @@ def test_arguments_that_would_do_nothing_are_refused(files: tuple[Path, Path], p
     array = np.ones((20, 30))
     draws: list[tuple[Callable[[], object], str]] = [
         (lambda: bigsf.plot.quicklook(array, array), "The probability would not be drawn"),
+        (lambda: bigsf.plot.quicklook(array, outline="mine"), "outline='mine' would do nothing: there is no mask"),
         (lambda: bigsf.plot.quicklook(segmented, wcs=celestial_wcs(fits.getheader(image))), "wcs would do nothing"),
         (lambda: bigsf.plot.folds(folds_of(patch_path), "other.json"), "folds_file would do nothing"),
     ]

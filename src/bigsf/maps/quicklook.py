@@ -48,13 +48,13 @@ def draw_map(
     header, unit
         The header and the unit (BUNIT) of the map.
     masks
-        From "target" and "MASK" to planes that are 1 there, `(ny, nx)` each.
+        From names for the legend, e.g. "target" and "MASK", to planes that are 1 there, `(ny, nx)` each.
     step, x0
         As for `show_plane`.
     """
     show_image(axes, image, header, unit, step, x0, cmap="gray")
     for name, mask in (masks or {}).items():
-        show_outline(axes, mask, name, _OUTLINES[name], step, x0)
+        show_outline(axes, mask, name, _OUTLINES.get(name, MASK_COLOUR), step, x0)
     add_scale(axes, header)
     label_axes(axes)
 
@@ -68,6 +68,7 @@ def draw_probability(
     mask: npt.NDArray[Any] | None = None,
     step: int = 1,
     x0: int = 0,
+    outline: str = "MASK",
 ) -> None:
     """Draw a probability from 0 to 1, grey where it is NaN, a scale bar and the beam.
 
@@ -84,14 +85,16 @@ def draw_probability(
     threshold
         The probability from which a pixel is marked, for a line on the colour bar.
     mask
-        1 where MASK is to be outlined, `(ny, nx)`.
+        1 where a mask is to be outlined, `(ny, nx)`.
     step, x0
         As for `show_plane`.
+    outline
+        The name of the mask for the legend.
     """
     shown = show_plane(axes, probability, step, x0, cmap="viridis", vmin=0, vmax=1)
     add_colour_bar(axes, shown, label, () if threshold is None else [threshold])
     if mask is not None:
-        show_outline(axes, mask, "MASK", PALETTE["vermilion"], step, x0)  # seen on all of viridis
+        show_outline(axes, mask, outline, PALETTE["vermilion"], step, x0)  # seen on all of viridis
     add_scale(axes, header)
     label_axes(axes)
 

@@ -48,6 +48,7 @@ def quicklook(
     image: Plane | None = None,
     *,
     mask: Plane | None = None,
+    outline: str = "MASK",
     wcs: WCS | None = None,
     ax: Any = None,
 ) -> Any:
@@ -61,6 +62,8 @@ def quicklook(
         The map that was segmented, on the same grid: it is drawn in place of the probability.
     mask
         What is outlined; by default the extension MASK of `segmented`, if there is one.
+    outline
+        The name of the mask in the legend.
     wcs
         A celestial WCS, for arrays.
     ax
@@ -88,15 +91,17 @@ def quicklook(
         raise UsageError("The probability would not be drawn. Leave image out, or pass what is to be outlined as mask.")
     drawn = _read(segmented if image is None else image, wcs)
     found = _mask_of(segmented) if mask is None else mask
+    if found is None and outline != "MASK":
+        raise UsageError(f"outline={outline!r} would do nothing: there is no mask.")
     outlined = None if found is None else _read(found, None)
     if outlined is not None:
         _check_grid(outlined.shape, drawn.shape)
     ax = axes_or_new(ax, celestial_wcs(drawn.header))
     pixels = None if outlined is None else outlined.pixels
     if image is None:
-        draw_probability(ax, drawn.pixels, drawn.header, mask=pixels, step=drawn.step)
+        draw_probability(ax, drawn.pixels, drawn.header, mask=pixels, step=drawn.step, outline=outline)
     else:
-        masks = {} if pixels is None else {"MASK": pixels}
+        masks = {} if pixels is None else {outline: pixels}
         draw_map(ax, drawn.pixels, drawn.header, drawn.unit, masks, drawn.step)
     if pixels is not None:
         legend_above(ax)
