@@ -123,6 +123,18 @@ def test_a_kfold_goes_on_after_its_patch_file_was_moved(run_dict: Settings, patc
     assert KFold.from_folder(kfold.path).run() is not None
 
 
+def test_a_kfold_of_runs_of_different_lengths_says_so(run_dict: Settings) -> None:
+    config = RunConfig.from_dict(run_dict(epochs=1, scheduler=None))
+    kfold = KFold.from_config(config)
+    for number in (1, 2, 3):
+        kfold.run(only=number)
+    Trainer.from_snapshot(kfold.path / "split_2", epochs=2).train()
+    with pytest.warns(
+        BigsfWarning, match=r"says 1 epochs, and its runs were trained for others: split_2 2\. The report"
+    ):
+        KFold.from_folder(kfold.path).run()
+
+
 def test_weights_of_another_run_are_the_first(run_dict: Settings) -> None:
     first = Trainer.from_config(run_dict(epochs=1))
     first.train()

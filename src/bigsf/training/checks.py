@@ -1,7 +1,7 @@
 """Configuration + data -> errors and warnings that can be known before training starts."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor
@@ -210,3 +210,16 @@ def _compared(config: TrainerConfig) -> dict[str, str]:
     if config.best_by:
         compared["trainer.best_by"] = config.best_by
     return compared
+
+
+def warn_of_other_epochs(names: Sequence[str], epochs: Sequence[int | None], config: RunConfig) -> None:
+    """Warn where runs of a k-fold were continued for other numbers of epochs than its configuration says."""
+    odd = [f"{name} {number}" for name, number in zip(names, epochs, strict=True) if number != config.trainer.epochs]
+    if odd:
+        planned = config.trainer.epochs or "the default number of"
+        warnings.warn(
+            f"The configuration of the k-fold says {planned} epochs, and its runs were trained for others: "
+            f"{', '.join(odd)}. The report names the configuration, and the epoch of each best.pt.",
+            BigsfWarning,
+            stacklevel=3,
+        )

@@ -21,7 +21,13 @@ from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.build import build_run, open_data
 from bigsf.training.callbacks import Callback
-from bigsf.training.checks import check_labels, check_only, check_out_of_fold, warn_of_untested_folds
+from bigsf.training.checks import (
+    check_labels,
+    check_only,
+    check_out_of_fold,
+    warn_of_other_epochs,
+    warn_of_untested_folds,
+)
 from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold
@@ -163,6 +169,8 @@ class KFold:
             return None
         with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
             snapshots = load_models([self.path / name for name in self.names], self.folds)
+            if self.world.is_first:
+                warn_of_other_epochs(self.names, [each.config.trainer.epochs for each in snapshots], self.config)
             summary = self.world.first(lambda: self._finished(overwrite))
             (found,) = self.world.sums([summary is not None])
             if found:
