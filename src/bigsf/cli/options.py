@@ -36,7 +36,10 @@ TimeLimit = Annotated[
 ]
 
 OptionsFile = Annotated[
-    Path | None, typer.Option("--config", help="YAML with the same options; the command line overrides it.")
+    Path | None,
+    typer.Option(
+        "--config", help="YAML whose keys are these options with _ for -; an option that is given replaces its key."
+    ),
 ]
 
 Hdu = Annotated[
@@ -104,7 +107,8 @@ Region = Annotated[
     typer.Option(
         parser=_region,
         metavar='"L0 L1 B0 B1"',
-        help="Read only a part: Galactic degrees, e.g. 359 1 -0.5 0.5, or a file of regions or a MOC.",
+        help="Read only the rectangle of pixels, in steps of 64, that holds a part of the map: Galactic degrees, e.g. "
+        "359 1 -0.5 0.5, or a file of regions or a MOC.",
     ),
 ]
 
