@@ -17,7 +17,7 @@ from bigsf.maps.config import MapConfig
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import split_hdu
-from bigsf.maps.shapes.region_cut import cut_of
+from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
 from bigsf.option_names import option
@@ -166,7 +166,7 @@ def open_compared(
         stack,
         config.hdu,
         config.blank,
-        find_cut=cut_of(config),
+        find_cutout=cutout_of(config),
     )
     for compared in opened.source.images[1:]:
         compared.blank = None  # what marks missing data in the image is an answer in a mask
@@ -176,7 +176,7 @@ def open_compared(
 def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:
     """Return what a map marks, `(ny, nx)`; None where nothing says so. A path that names an HDU means that alone."""
     if split_hdu(Path(given))[1] is None and _has_mask(plane.path):
-        with FitsImage(plane.path, "MASK", cut=plane.cut) as mask:
+        with FitsImage(plane.path, "MASK", cutout=plane.cutout) as mask:
             return np.asarray(mask.read() > 0)
     finite = values[np.isfinite(values)]
     if _is_mask(finite):

@@ -50,13 +50,13 @@ class FitsImage:
         that is no mask by its name.
     blank
         A value that marks missing data besides NaN, infinities and the header's BLANK.
-    cut
+    cutout
         The part of the image that is used as if it were the whole: nothing else is read, and the WCS is that of the
         part.
 
     Attributes
     ----------
-    cut
+    cutout
         The part of the image that is used.
     whole_shape
         (ny, nx) of the image in the file.
@@ -72,7 +72,7 @@ class FitsImage:
     """
 
     def __init__(
-        self, path: str | Path, hdu: str | int | None = None, blank: float | None = None, cut: Tile | None = None
+        self, path: str | Path, hdu: str | int | None = None, blank: float | None = None, cutout: Tile | None = None
     ) -> None:
         self.path, named = split_hdu(Path(path))
         if named is not None and hdu is not None:
@@ -92,7 +92,7 @@ class FitsImage:
                     check_hcompress_tiles(self.path, self.hdu)
                 self._full_shape, self._kept_axes = self._axes()
                 self.whole_shape = self._full_shape[self._kept_axes[0]], self._full_shape[self._kept_axes[1]]
-                self.cut = cut or Tile.whole(self.whole_shape)
+                self.cutout = cutout or Tile.whole(self.whole_shape)
         except DataError:
             self.close()
             raise
@@ -115,7 +115,7 @@ class FitsImage:
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) in pixels."""
-        return self.cut.shape
+        return self.cutout.shape
 
     @property
     def unit(self) -> str:
@@ -144,7 +144,7 @@ class FitsImage:
         """The WCS of the plane, and what of it is left out."""
         y, x = self._kept_axes
         n = len(self._full_shape)
-        return read_plane_wcs(self.header, (n - x, n - y), (self.cut.x0, self.cut.y0))
+        return read_plane_wcs(self.header, (n - x, n - y), (self.cutout.x0, self.cutout.y0))
 
     def read(self, y0: int = 0, y1: int | None = None, columns: slice = slice(None)) -> FloatArray:
         """Return rows y0 to y1 (exclusive), float32 `(rows, columns)`, NaN where missing, blank or infinite.
@@ -159,8 +159,8 @@ class FitsImage:
         y1 = self.shape[0] if y1 is None else y1
         index: list[Any] = [0] * len(self._full_shape)
         wanted = range(*columns.indices(self.shape[1]))
-        left, width = self.cut.x0 + wanted.start, len(wanted)
-        index[y_axis], index[x_axis] = slice(self.cut.y0 + y0, self.cut.y0 + y1), slice(left, left + width)
+        left, width = self.cutout.x0 + wanted.start, len(wanted)
+        index[y_axis], index[x_axis] = slice(self.cutout.y0 + y0, self.cutout.y0 + y1), slice(left, left + width)
         with readable(self.name, f" at rows {y0} to {y1}"):
             raw = np.asarray(self._hdus[self.hdu].section[tuple(index)])
             return self._scaled(raw.reshape(y1 - y0, width))  # astropy keeps trailing axes of length 1
@@ -220,7 +220,7 @@ def open_planes(
     stack: ExitStack,
     hdu: str | int | None = None,
     blank: float | None = None,
-    find_cut: Callable[[FitsImage], Tile] | None = None,
+    find_cutout: Callable[[FitsImage], Tile] | None = None,
 ) -> tuple[list[FitsImage], dict[str, FitsImage]]:
     """Open the planes of a map and its masks by role; the stack closes them.
 
@@ -238,7 +238,7 @@ def open_planes(
         Name or index of the HDU in the first file of `images`.
     blank
         A value that marks missing data in every channel.
-    find_cut
+    find_cutout
         From the whole map to the part of all planes that is used; by default they are used as a whole.
 
     Raises
@@ -248,23 +248,23 @@ def open_planes(
     """
     first, *others = images
     inside = find_planes(first, [role for role, path in masks.items() if path is None])
-    cut = None
-    if find_cut:
+    cutout = None
+    if find_cutout:
         with FitsImage(first, hdu, blank) as whole:
-            cut = find_cut(whole)
-    planes = [stack.enter_context(FitsImage(first, hdu, blank, cut))]
-    planes += [stack.enter_context(FitsImage(path, blank=blank, cut=cut)) for path in others]
+            cutout = find_cutout(whole)
+    planes = [stack.enter_context(FitsImage(first, hdu, blank, cutout))]
+    planes += [stack.enter_context(FitsImage(path, blank=blank, cutout=cutout)) for path in others]
     opened = {}
     for role, path in masks.items():
         if path is not None:
             of_role = None if split_hdu(path)[1] else find_planes(path, [role]).get(role)
-            opened[role] = stack.enter_context(FitsImage(path, of_role, cut=cut))
+            opened[role] = stack.enter_context(FitsImage(path, of_role, cutout=cutout))
         elif role in inside:
-            opened[role] = stack.enter_context(FitsImage(planes[0].path, inside[role], cut=cut))
+            opened[role] = stack.enter_context(FitsImage(planes[0].path, inside[role], cutout=cutout))
     for plane in [*planes[1:], *opened.values()]:
-        if cut and plane.whole_shape == cut.shape:  # it holds the part alone
-            plane.cut = Tile.whole(cut.shape)
-        elif cut and plane.whole_shape != planes[0].whole_shape:
+        if cutout and plane.whole_shape == cutout.shape:  # it holds the part alone
+            plane.cutout = Tile.whole(cutout.shape)
+        elif cutout and plane.whole_shape != planes[0].whole_shape:
             raise DataError(
                 f"{plane.name} has {plane.whole_shape[1]} x {plane.whole_shape[0]} pixels (x, y) but {planes[0].name} "
                 f"has {planes[0].whole_shape[1]} x {planes[0].whole_shape[0]}. All planes must share one grid."

@@ -86,13 +86,13 @@ class LabelledMap:
         blank: float | None = None,
         threshold: float | None = None,
         line_width_px: float | None = None,
-        find_cut: Callable[[FitsImage], Tile] | None = None,
+        find_cutout: Callable[[FitsImage], Tile] | None = None,
     ) -> Self:
         """Open the planes; the stack closes them.
 
         Parameters
         ----------
-        images, stack, hdu, blank, find_cut
+        images, stack, hdu, blank, find_cutout
             As for `open_planes`.
         masks
             Files of target, background, valid and truth, any of them. All but that of valid may be regions, spines or
@@ -108,7 +108,7 @@ class LabelledMap:
                 f"{option('line_width')} would do nothing: no target, background or truth is drawn with lines."
             )
         images_of_masks = {role: path for role, path in masks.items() if role not in drawn}
-        planes, opened = open_planes(images, images_of_masks, stack, hdu, blank, find_cut)
+        planes, opened = open_planes(images, images_of_masks, stack, hdu, blank, find_cutout)
         source = FitsMap(planes, opened.pop("valid", None))
         width = LINE_WIDTH_PX if line_width_px is None else line_width_px
         return cls(

@@ -23,7 +23,7 @@ from bigsf.maps.file_kinds import has_patch_file_name
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.hdus import files_of
 from bigsf.maps.planes import FitsMap
-from bigsf.maps.shapes.region_cut import cut_of
+from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.option_names import option
 from bigsf.outputs import Outputs
@@ -173,7 +173,7 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
         "truth": config.truth,
     }
     images = [config.image, *config.channels]
-    how = config.hdu, config.blank, config.target_threshold, config.line_width, cut_of(config)
+    how = config.hdu, config.blank, config.target_threshold, config.line_width, cutout_of(config)
     planes = LabelledMap.open(images, masks, stack, *how)
     if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
         raise UsageError(

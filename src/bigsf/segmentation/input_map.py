@@ -13,7 +13,7 @@ from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import FitsImage, open_planes
 from bigsf.maps.odd_values import OddValue, check_map
 from bigsf.maps.planes import FitsMap, MapSource
-from bigsf.maps.shapes.region_cut import cut_of
+from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.config import SegmentConfig
@@ -56,8 +56,8 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
         return
     with ExitStack() as stack:
         files, masks = [path, *config.channels], {"valid": config.valid, **config.further_maps}
-        cut = cut_of(config)
-        images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cut)
+        cutout = cutout_of(config)
+        images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cutout)
         source = FitsMap(images, opened.get("valid"))
         further = further_maps(source.name, source, opened, config)
         yield InputMap(source, check_map(source), further)

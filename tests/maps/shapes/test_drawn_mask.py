@@ -218,11 +218,11 @@ def test_pixels_of_a_file_count_from_the_whole_map_where_a_part_is_cut_out(tmp_p
     fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), car())
     regions = "image\npolygon(30.6,20.6,40.4,20.6,40.4,30.4,30.6,30.4)\nbox(51,26,3,3,0)\n"
     (tmp_path / name).write_text(regions if name == "a.reg" else "id,x,y\n1,30,20\n1,45,30\n")
-    cut = Tile(10, 36, 20, 55)
-    with FitsImage(tmp_path / "map.fits") as whole, FitsImage(tmp_path / "map.fits", cut=cut) as part:
+    cutout = Tile(10, 36, 20, 55)
+    with FitsImage(tmp_path / "map.fits") as whole, FitsImage(tmp_path / "map.fits", cutout=cutout) as part:
         expected, found = (DrawnMask(tmp_path / name, grid).mask for grid in (whole, part))
     assert found.any()
-    np.testing.assert_array_equal(found, expected[cut.rows, cut.columns])
+    np.testing.assert_array_equal(found, expected[cutout.rows, cutout.columns])
 
 
 def test_far_shapes_are_not_drawn_pixel_by_pixel(grid: FitsImage) -> None:

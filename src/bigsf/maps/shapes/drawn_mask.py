@@ -47,7 +47,7 @@ class DrawnMask:
 
     def __init__(self, path: Path, grid: FitsImage, line_width_px: float = LINE_WIDTH_PX) -> None:
         self.path, self.wcs = path, grid.wcs
-        canvas = Canvas(grid.shape, grid.wcs, grid.name, (grid.cut.y0, grid.cut.x0))
+        canvas = Canvas(grid.shape, grid.wcs, grid.name, (grid.cutout.y0, grid.cutout.x0))
         suffix = path.suffix.lower()
         if suffix in region_file.SUFFIXES:
             self.contents = region_file.draw_regions(path, canvas, line_width_px)

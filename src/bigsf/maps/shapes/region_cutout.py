@@ -20,12 +20,12 @@ _STEP_PX = 64
 _POINTS = 400  # on each side of a box on the sky
 
 
-def cut_of(config: MapConfig) -> Callable[[FitsImage], Tile] | None:
+def cutout_of(config: MapConfig) -> Callable[[FitsImage], Tile] | None:
     """Return how the part of a map that a configuration asks for is found; None where it asks for the whole."""
-    return None if config.region is None else partial(region_cut, config.region)
+    return None if config.region is None else partial(region_cutout, config.region)
 
 
-def region_cut(region: SkyBox | Path, image: FitsImage) -> Tile:
+def region_cutout(region: SkyBox | Path, image: FitsImage) -> Tile:
     """Return the rectangle of a map that holds a part of the sky, in whole steps of 64 pixels.
 
     Windows of 64 and of 128 pixels at the usual strides then lie as they do on the whole map, so that the probability
