@@ -33,7 +33,7 @@ _OF_IMAGE = {"hdu", "valid", "blank", "region"}
 """Options that count where no model is given: how the image is read."""
 
 
-class Labels(NamedTuple):
+class ScoredLabels(NamedTuple):
     """The labels that maps are scored against."""
 
     against: Path | None
@@ -64,7 +64,7 @@ class Scoring:
     """
 
     def __init__(
-        self, paths: Sequence[Path], image: Path, labels: Labels, config: "SegmentConfig", output: Path | None
+        self, paths: Sequence[Path], image: Path, labels: ScoredLabels, config: "SegmentConfig", output: Path | None
     ) -> None:
         from bigsf.evaluation.label_scores import by_name
         from bigsf.maps.fits_image import stem_of

@@ -26,7 +26,7 @@ from bigsf.cli.options import (
     number_or_path,
     seconds,
 )
-from bigsf.cli.scoring import Labels, Scoring
+from bigsf.cli.scoring import ScoredLabels, Scoring
 from bigsf.errors import UsageError
 
 
@@ -201,7 +201,7 @@ def segment(
     resolved = config_from(SegmentConfig, options, config)
     time_limit_s = seconds(time_limit)
     *first, image = paths
-    scoring = Scoring(first, image, Labels(against, background, truth), resolved, output)
+    scoring = Scoring(first, image, ScoredLabels(against, background, truth), resolved, output)
     scoring.check(overwrite, {"device": device, "time_limit": time_limit, "trust": trust})
     if not scoring.models:
         scoring.run(dry_run)

@@ -24,16 +24,16 @@ BINNING_CONTRAST = "local contrast at 12 px"
 
 _BINNING_SCALE = "sigma 12 px"
 
-Scales = Mapping[str, Sequence[str]]
+ScalesOfBaselines = Mapping[str, Sequence[str]]
 """For each baseline, the scale of each split."""
 
 
-def first_scales(splits: int) -> Scales:
+def first_scales(splits: int) -> ScalesOfBaselines:
     """Return the scales where there are no labels to choose by."""
     return {name: [first_scale(name)] * splits for name in BASELINES}
 
 
-def choose_scales(folds: Folds, splits: Sequence[Split], most_pixels: int = MOST_PIXELS) -> Scales:
+def choose_scales(folds: Folds, splits: Sequence[Split], most_pixels: int = MOST_PIXELS) -> ScalesOfBaselines:
     """Return the scale of each baseline that has the highest Dice on the validation folds of each split.
 
     The Dice is that of the best threshold. Pixels without a label count as background. A model's `whole` threshold is
@@ -100,7 +100,7 @@ class _Sample:
 class BaselineTiles(Protocol):
     """What gives the baselines of parts of a map."""
 
-    scales: Scales
+    scales: ScalesOfBaselines
     """The scale of each split."""
 
     def tile(self, name: str, tile: Tile) -> FloatArray:
@@ -133,7 +133,7 @@ class ScaledBaselines(BaselineTiles):
     def __init__(
         self,
         planes: MapRows,
-        scales: Scales,
+        scales: ScalesOfBaselines,
         pixel_mask: PixelMask | None = None,
         chunk_pixels: int = CHUNK_PIXELS,
     ) -> None:

@@ -17,7 +17,7 @@ from bigsf.maps.tiling import row_chunks
 Labels = npt.NDArray[np.int32]
 """The number of the component of each pixel from 1, and 0 elsewhere, `(ny, nx)`."""
 
-Rows = Callable[[int, int], FloatArray | BoolArray]
+PlaneOrMaskRows = Callable[[int, int], FloatArray | BoolArray]
 """A function from rows (y0, y1) to a plane there, `(y1 - y0, nx)`, NaN where missing."""
 
 REACH_PX = 2
@@ -88,7 +88,7 @@ class Components:
             found += self.sums(seam[y0 - top : y0 - top + y1 - y0], y0, y1)
         return found > 0
 
-    def mean(self, rows: Rows) -> Float64Array:
+    def mean(self, rows: PlaneOrMaskRows) -> Float64Array:
         """Return the mean over each component of the finite values of a plane, `(components,)`, NaN without any.
 
         Parameters

@@ -9,7 +9,7 @@ import numpy as np
 
 from bigsf.arrays import MaskArray
 from bigsf.errors import BigsfWarning
-from bigsf.evaluation.baseline_scales import ScaledBaselines, Scales
+from bigsf.evaluation.baseline_scales import ScaledBaselines, ScalesOfBaselines
 from bigsf.evaluation.completeness import mask_of_filaments
 from bigsf.evaluation.injected_planes import TILE_PX, InjectedPlanes
 from bigsf.evaluation.mask_thresholds import mask_of_validation
@@ -45,7 +45,9 @@ class KFoldPredictions(NamedTuple):
     """The baselines in the place of models, see `StoredBaselines`."""
 
     @classmethod
-    def of(cls, folder: Path, identity: str, predictor: SlidingWindowPredictor, folds: Folds, scales: Scales) -> Self:
+    def of(
+        cls, folder: Path, identity: str, predictor: SlidingWindowPredictor, folds: Folds, scales: ScalesOfBaselines
+    ) -> Self:
         """Return the predictions of a k-fold, none of which is made yet.
 
         Parameters

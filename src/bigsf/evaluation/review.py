@@ -27,7 +27,7 @@ from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.ds9_regions import write_regions
-from bigsf.filaments.levels import Rows
+from bigsf.filaments.levels import PlaneRows
 from bigsf.filaments.spine import Points
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
@@ -119,7 +119,7 @@ def make_review(
     return Table(columns), [outlines[number] for number in order]
 
 
-def _candidates(mask: BoolArray, probability: Rows, wcs: WCS | None) -> tuple[Table, list[Points]]:
+def _candidates(mask: BoolArray, probability: PlaneRows, wcs: WCS | None) -> tuple[Table, list[Points]]:
     """Return the catalogue of the filaments of a mask, and their outlines; what else they take is let go here."""
     filaments = Filaments(mask)
     return filaments.catalog(probability=probability, wcs=wcs), filaments.outlines()

@@ -19,7 +19,7 @@ from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
 from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_table
 from bigsf.filaments.designations import designations
-from bigsf.filaments.levels import Box, Rows, measure_levels, measure_map, rows_of
+from bigsf.filaments.levels import Box, PlaneRows, measure_levels, measure_map, rows_of
 from bigsf.filaments.masses import at_distance
 from bigsf.filaments.outlines import contours, joined, simplified
 from bigsf.filaments.shapes import measure_shapes
@@ -32,7 +32,7 @@ _AT_A_TIME = 500  # filaments: the borders of all of them would take as much mem
 class MeasuredMap(NamedTuple):
     """A further map, on the grid of the mask."""
 
-    plane: FloatArray | Rows
+    plane: FloatArray | PlaneRows
     """The map `(ny, nx)`, or a function that returns rows of it, NaN where missing."""
     unit: str
     """Its BUNIT, or an empty string."""
@@ -106,14 +106,14 @@ class Filaments(Described):
 
     def catalog(
         self,
-        image: FloatArray | Rows | None = None,
-        probability: FloatArray | Rows | None = None,
+        image: FloatArray | PlaneRows | None = None,
+        probability: FloatArray | PlaneRows | None = None,
         wcs: WCS | None = None,
         unit: str = "",
         chunk_pixels: int = CHUNK_PIXELS,
         *,
         prefix: str = "",
-        distance: float | FloatArray | Rows | None = None,
+        distance: float | FloatArray | PlaneRows | None = None,
         measured: Mapping[str, MeasuredMap] | None = None,
     ) -> Table:
         """Return a table with one row per filament and the columns of `COLUMNS`.
@@ -179,7 +179,7 @@ class Filaments(Described):
         half_widths = [self._half_width(number, pixels) for number, pixels in enumerate(self._skeletons)]
         return Branches(self._skeletons, half_widths, self._spines)
 
-    def _distances(self, distance: float | FloatArray | Rows, chunk_pixels: int) -> Float64Array:
+    def _distances(self, distance: float | FloatArray | PlaneRows, chunk_pixels: int) -> Float64Array:
         """Return the distance of each filament in kpc, `(n,)`; NaN where a map has none that is positive."""
         if isinstance(distance, int | float | np.number):
             return np.full(len(self), distance if distance > 0 else np.nan, np.float64)

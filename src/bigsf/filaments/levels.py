@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 
-Rows = Callable[[int, int], FloatArray]
+PlaneRows = Callable[[int, int], FloatArray]
 """A function from rows (y0, y1) to a plane there, `(y1 - y0, nx)`, NaN where missing."""
 
 Box = tuple[slice, slice]
@@ -23,8 +23,8 @@ RING_PX = (2, 7)
 def measure_levels(
     labels: npt.NDArray[np.int32],
     boxes: Sequence[Box],
-    image: FloatArray | Rows | None,
-    probability: FloatArray | Rows | None,
+    image: FloatArray | PlaneRows | None,
+    probability: FloatArray | PlaneRows | None,
     chunk_pixels: int = CHUNK_PIXELS,
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of the catalogue that are read from the map and the probabilities, each `(filaments,)`.
@@ -76,7 +76,7 @@ def measure_levels(
 
 
 def measure_map(
-    labels: npt.NDArray[np.int32], number: int, plane: FloatArray | Rows, chunk_pixels: int = CHUNK_PIXELS
+    labels: npt.NDArray[np.int32], number: int, plane: FloatArray | PlaneRows, chunk_pixels: int = CHUNK_PIXELS
 ) -> dict[str, FloatArray]:
     """Return `mean`, `median` and `std` of a further map over each filament, float32 `(number,)`.
 
@@ -177,7 +177,7 @@ def _at_border(box: Box, shape: tuple[int, ...]) -> bool:
     return any(each.start < RING_PX[0] or each.stop > size - RING_PX[0] for each, size in zip(box, shape, strict=True))
 
 
-def rows_of(plane: FloatArray | Rows, y0: int, y1: int) -> FloatArray:
+def rows_of(plane: FloatArray | PlaneRows, y0: int, y1: int) -> FloatArray:
     """Return rows y0 to y1 (exclusive) of a plane, `(y1 - y0, nx)`."""
     return plane(y0, y1) if callable(plane) else plane[y0:y1]
 

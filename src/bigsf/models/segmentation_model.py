@@ -10,10 +10,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from bigsf.models.normalizations import Normalization
 from bigsf.models.positions import CoordinateSystem
 
-Model = TypeVar("Model", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def with_folded_norms(model: Model) -> Model:
+def with_folded_norms(model: Module) -> Module:
     """Return a copy of a model for inference, in which batch norms are part of the convolutions before them.
 
     Its outputs are those of the model in evaluation mode, to rounding. It shares the tensors that stay as they are.

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from bigsf.arrays import FloatArray
 from bigsf.errors import DataError
 from bigsf.filaments.catalogue import MeasuredMap
-from bigsf.filaments.levels import Rows
+from bigsf.filaments.levels import PlaneRows
 from bigsf.filaments.masses import check_column_density
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.map_units import parse_unit
@@ -23,7 +23,7 @@ from bigsf.segmentation.config import SegmentConfig
 class FurtherMaps(NamedTuple):
     """What the catalogue measures besides the map and its probability."""
 
-    distance: float | Rows | None
+    distance: float | PlaneRows | None
     """The distance in kpc, or rows of a map of distances; None without one."""
     measured: Mapping[str, MeasuredMap]
     """Further maps by name."""
@@ -68,7 +68,7 @@ def further_maps(name: str, source: MapSource, opened: Mapping[str, FitsImage], 
     return FurtherMaps(distance, {key: MeasuredMap(plane.read, plane.unit) for key, plane in measured.items()})
 
 
-def _in_kpc(plane: FitsImage) -> Rows:
+def _in_kpc(plane: FitsImage) -> PlaneRows:
     """Return a function that reads rows of a map of distances in kpc; without BUNIT, it is taken to be in kpc."""
     unit = parse_unit(plane.unit)
     if plane.unit and (unit is None or not unit.is_equivalent(units.kpc)):

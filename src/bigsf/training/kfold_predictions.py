@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter
 
 from bigsf.errors import DataError
-from bigsf.evaluation.baseline_scales import Scales, choose_scales
+from bigsf.evaluation.baseline_scales import ScalesOfBaselines, choose_scales
 from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.files import sha256
 from bigsf.folds.folds import Folds
@@ -21,7 +21,7 @@ from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.version import __version__
 
-_SCALES: TypeAdapter[Scales | None] = TypeAdapter(Scales | None)
+_SCALES: TypeAdapter[ScalesOfBaselines | None] = TypeAdapter(ScalesOfBaselines | None)
 
 
 def load_models(folders: Sequence[Path], folds: Folds) -> list[Snapshot]:
