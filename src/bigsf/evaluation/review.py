@@ -27,7 +27,7 @@ from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.ds9_regions import write_regions
-from bigsf.filaments.levels import PlaneRows
+from bigsf.filaments.photometry import PlaneRows
 from bigsf.filaments.spine import Points
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage

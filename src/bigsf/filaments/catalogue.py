@@ -19,9 +19,9 @@ from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
 from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_table
 from bigsf.filaments.designations import designations
-from bigsf.filaments.levels import Box, PlaneRows, measure_levels, measure_map, rows_of
 from bigsf.filaments.masses import at_distance
 from bigsf.filaments.outlines import contours, joined, simplified
+from bigsf.filaments.photometry import Box, PlaneRows, measure_map, measure_photometry, rows_of
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
@@ -152,7 +152,7 @@ class Filaments(Described):
         """
         pixels = map(self._pixels, range(len(self)))
         values = measure_shapes(pixels, self._boxes, self._spines, wcs)
-        values |= measure_levels(self.labels, self._boxes, image, probability, chunk_pixels)
+        values |= measure_photometry(self.labels, self._boxes, image, probability, chunk_pixels)
         values["branches"] = np.bincount(self.branches.owners, minlength=len(self))
         values["hubs"] = np.bincount(self.branches.hub_owners, minlength=len(self))
         values["excess_px"] = (values["mean"].astype(np.float64) - values["background"]) * values["valid"]

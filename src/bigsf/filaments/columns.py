@@ -8,7 +8,7 @@ import numpy.typing as npt
 from astropy import units
 from astropy.table import Column, Table
 
-from bigsf.filaments.levels import RING_PX
+from bigsf.filaments.photometry import ANNULUS_PX
 from bigsf.maps.map_units import is_column_density, parse_unit
 from bigsf.version import __version__
 
@@ -63,7 +63,7 @@ COLUMNS = {
     "peak": Field("map", "largest value of the map in the filament", "map;stat.max"),
     "background": Field(
         "map",
-        f"median of the valid unmarked pixels {RING_PX[0] + 1} to {RING_PX[1]} pixels away",
+        f"median of the valid unmarked pixels {ANNULUS_PX[0] + 1} to {ANNULUS_PX[1]} pixels away",
         "map;instr.background;stat.median",
     ),
     "contrast": Field(None, "mean / background - 1", "map;arith.ratio"),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
-from bigsf.filaments.levels import Box
+from bigsf.filaments.photometry import Box
 from bigsf.filaments.sky_geometry import (
     NO_SKY,
     arcmin_per_pixel,

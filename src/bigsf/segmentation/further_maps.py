@@ -11,8 +11,8 @@ from astropy.wcs import WCS
 from bigsf.arrays import FloatArray
 from bigsf.errors import DataError
 from bigsf.filaments.catalogue import MeasuredMap
-from bigsf.filaments.levels import PlaneRows
 from bigsf.filaments.masses import check_column_density
+from bigsf.filaments.photometry import PlaneRows
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.map_units import parse_unit
 from bigsf.maps.planes import MapSource, check_same_grid

@@ -19,7 +19,7 @@ from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.columns import Field, column
 from bigsf.filaments.ds9_regions import write_regions, write_spines
-from bigsf.filaments.levels import measure_map
+from bigsf.filaments.photometry import measure_map
 from bigsf.filaments.spine import Points
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter

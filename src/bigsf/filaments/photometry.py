@@ -1,4 +1,4 @@
-"""Labelled filaments + planes -> the level of the map on each filament and around it, and its probability."""
+"""Labelled filaments + planes -> the brightness of the map on each filament and around it, and its probability."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ PlaneRows = Callable[[int, int], FloatArray]
 Box = tuple[slice, slice]
 """The rows and columns that a filament spans."""
 
-RING_PX = (2, 7)
+ANNULUS_PX = (2, 7)
 """The local background of a filament begins beyond the first distance from it and ends at the second."""
 
 
-def measure_levels(
+def measure_photometry(
     labels: npt.NDArray[np.int32],
     boxes: Sequence[Box],
     image: FloatArray | PlaneRows | None,
@@ -52,27 +52,27 @@ def measure_levels(
     """
     nx = labels.shape[1]
     start, stop = (np.array([getattr(y, edge) for y, _ in boxes]) for edge in ("start", "stop"))
-    columns = np.full((len(boxes), len(_Levels._fields)), np.nan)
+    columns = np.full((len(boxes), len(_Photometry._fields)), np.nan)
     begun: dict[int, _Surroundings] = {}
     for y0, y1 in row_chunks(labels.shape, chunk_pixels):
         absent = np.broadcast_to(np.float32(np.nan), (y1 - y0, nx))
         rows_of_probability, rows_of_map = (
             absent if plane is None else rows_of(plane, y0, y1) for plane in (probability, image)
         )
-        for number in np.flatnonzero((start - RING_PX[1] < y1) & (stop + RING_PX[1] > y0)).tolist():
+        for number in np.flatnonzero((start - ANNULUS_PX[1] < y1) & (stop + ANNULUS_PX[1] > y0)).tolist():
             surroundings = begun.pop(number, None) or _Surroundings(labels, number + 1, boxes[number])
             surroundings.add(y0, y1, rows_of_map, rows_of_probability)
             if surroundings.bottom <= y1:
-                columns[number] = surroundings.levels()
+                columns[number] = surroundings.photometry()
             else:
                 begun[number] = surroundings
-    levels = _Levels(*columns.T)
-    values = {name: getattr(levels, name).astype(np.float32) for name in _Levels._fields[:5]}
+    photometry = _Photometry(*columns.T)
+    values = {name: getattr(photometry, name).astype(np.float32) for name in _Photometry._fields[:5]}
     positive = np.where(values["background"] > 0, values["background"], np.nan)
     values["contrast"] = np.asarray(values["mean"] / positive - 1, np.float32)
     at_border = [_at_border(box, labels.shape) for box in boxes]
-    beside_missing = (levels.beside_missing > 0) & (image is not None)
-    return {**values, "edge": np.logical_or(at_border, beside_missing), "valid": levels.valid.astype(np.int64)}
+    beside_missing = (photometry.beside_missing > 0) & (image is not None)
+    return {**values, "edge": np.logical_or(at_border, beside_missing), "valid": photometry.valid.astype(np.int64)}
 
 
 def measure_map(
@@ -81,7 +81,7 @@ def measure_map(
     """Return `mean`, `median` and `std` of a further map over each filament, float32 `(number,)`.
 
     In memory are its values in filaments, and no others. Pixels that are NaN do not count; where no other is left, all
-    three are NaN. The parameters are those of `measure_levels`.
+    three are NaN. The parameters are those of `measure_photometry`.
     """
     values, owners = [np.empty(0, np.float32)], [np.empty(0, np.int32)]
     for y0, y1 in row_chunks(labels.shape, chunk_pixels):
@@ -100,7 +100,7 @@ def measure_map(
     }
 
 
-class _Levels(NamedTuple):
+class _Photometry(NamedTuple):
     """What is measured of one filament, or of all; NaN where undefined."""
 
     mean: Any
@@ -115,7 +115,7 @@ class _Levels(NamedTuple):
 
 
 class _Surroundings:
-    """The pixels of a filament and of the ring around it, and the values there, which are added from top to bottom.
+    """The pixels of a filament and of the annulus around it, and the values there, which are added from top to bottom.
 
     Parameters
     ----------
@@ -133,13 +133,13 @@ class _Surroundings:
     """
 
     def __init__(self, labels: npt.NDArray[np.int32], number: int, box: Box) -> None:
-        (y, x), reach = box, RING_PX[1]
+        (y, x), reach = box, ANNULUS_PX[1]
         self._top, self.bottom = max(y.start - reach, 0), min(y.stop + reach, len(labels))
         self._columns = slice(max(x.start - reach, 0), min(x.stop + reach, labels.shape[1]))
         around = labels[self._top : self.bottom, self._columns]
         self._on = around == number
-        self._near = _dilated(self._on, RING_PX[0])
-        self._ring = _dilated(self._on, reach) & ~self._near & (around == 0)
+        self._near = _dilated(self._on, ANNULUS_PX[0])
+        self._annulus = _dilated(self._on, reach) & ~self._near & (around == 0)
         self._values: tuple[list[FloatArray], ...] = ([], [], [])
         self._beside_missing = False
 
@@ -147,20 +147,20 @@ class _Surroundings:
         """Take the values of rows y0 to y1, which are these rows of the map and of the probability."""
         low, high = max(self._top, y0), min(self.bottom, y1)
         rows, place = slice(low - self._top, high - self._top), np.s_[low - y0 : high - y0, self._columns]
-        on, near, ring = (mask[rows] for mask in (self._on, self._near, self._ring))
+        on, near, annulus = (mask[rows] for mask in (self._on, self._near, self._annulus))
         on_map = image[place]
-        for values, each in zip(self._values, (on_map[on], on_map[ring], probability[place][on]), strict=True):
+        for values, each in zip(self._values, (on_map[on], on_map[annulus], probability[place][on]), strict=True):
             values.append(each)
         self._beside_missing |= bool(np.isnan(on_map[near]).any())
 
-    def levels(self) -> _Levels:
+    def photometry(self) -> _Photometry:
         """Return what the values say, once all rows are added."""
-        on, ring, probability = map(_finite, self._values)
-        return _Levels(
+        on, annulus, probability = map(_finite, self._values)
+        return _Photometry(
             _statistic(np.mean, on),
             _statistic(np.median, on),
             _statistic(np.max, on),
-            _statistic(np.median, ring),
+            _statistic(np.median, annulus),
             _statistic(np.mean, probability),
             len(on),
             self._beside_missing,
@@ -174,7 +174,9 @@ def _dilated(mask: BoolArray, distance_px: int) -> BoolArray:
 
 
 def _at_border(box: Box, shape: tuple[int, ...]) -> bool:
-    return any(each.start < RING_PX[0] or each.stop > size - RING_PX[0] for each, size in zip(box, shape, strict=True))
+    return any(
+        each.start < ANNULUS_PX[0] or each.stop > size - ANNULUS_PX[0] for each, size in zip(box, shape, strict=True)
+    )
 
 
 def rows_of(plane: FloatArray | PlaneRows, y0: int, y1: int) -> FloatArray:

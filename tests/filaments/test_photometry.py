@@ -4,12 +4,12 @@ from astropy.wcs import WCS
 from scipy.ndimage import find_objects, label
 
 from bigsf.filaments.catalogue import COLUMNS, Filaments, MeasuredMap
-from bigsf.filaments.levels import measure_levels
+from bigsf.filaments.photometry import measure_photometry
 from conftest import galactic_header
 from drawn_lines import bar
 
 
-def test_levels_are_of_the_filament_and_of_the_ring_around_it() -> None:
+def test_photometry_is_of_the_filament_and_of_the_annulus_around_it() -> None:
     mask, image = bar()
     image[12, 30] = 9
     image[5, 25] = np.nan  # 5 pixels away
@@ -48,7 +48,7 @@ def test_chunks_do_not_change_the_catalogue() -> None:
 def test_a_plane_that_is_absent_gives_nan() -> None:
     mask, image = bar()
     labels, number = label(mask)
-    levels = measure_levels(labels, find_objects(labels, number), image, None)
+    levels = measure_photometry(labels, find_objects(labels, number), image, None)
     assert levels["mean"] == 3
     assert levels["background"] == 2
     assert levels["contrast"] == 0.5
