@@ -89,6 +89,11 @@ def needing(what: str, extra: str) -> Iterator[None]:
         What needs the packages that are imported inside the context, e.g. "To write a MOC".
     extra
         The extra of bigsf that installs them.
+
+    Raises
+    ------
+    ConfigError
+        Where one of them is not installed.
     """
     try:
         yield

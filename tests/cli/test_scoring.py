@@ -58,7 +58,11 @@ def test_maps_alone_are_scored_and_nothing_is_segmented(planes: Path, ended: End
             "--tta would do nothing: there is no model",
         ),
         (4, ["other.fits", "map.fits", "--against", "absent.fits"], "absent.fits does not exist"),
-        (4, ["higal-small", "map.fits", "--background", "target.fits"], "A background plane without a target"),
+        (
+            4,
+            ["higal-small", "map.fits", "--background", "target.fits"],
+            "There is a background and no plane of the structures",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_said_before_the_work(

@@ -286,6 +286,12 @@ def test_missing_and_valid_are_one_plane() -> None:
         PreprocessConfig.from_dict({"image": "a.fits", "missing": "m.fits", "valid": "v.fits"})
 
 
+@pytest.mark.parametrize(("missing", "valid"), [("m.fits", None), (None, "m.fits"), (None, None)])
+def test_a_file_of_a_former_version_with_both_names_is_read(missing: str | None, valid: str | None) -> None:
+    config = PreprocessConfig.from_dict({"image": "a.fits", "missing": missing, "valid": valid})
+    assert config.valid == (Path.cwd() / "m.fits" if missing or valid else None)
+
+
 def test_an_option_replaces_the_key_of_the_file_under_each_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("image: a.fits\nmissing: m.fits\n")
     for name in ("missing", "valid"):

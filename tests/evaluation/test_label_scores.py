@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
-from bigsf.errors import DataError, UsageError
+from bigsf.errors import DataError
 from bigsf.evaluation.label_scores import MapScore, as_records, score
 from bigsf.maps.config import MapConfig
 
@@ -89,10 +89,17 @@ def test_the_extension_mask_says_what_is_marked(folder: Path) -> None:
     assert row.dice == 1.0
 
 
-def test_a_background_without_structures_does_nothing(folder: Path) -> None:
+def test_a_background_needs_structures_which_the_map_may_hold(folder: Path) -> None:
     fits.PrimaryHDU(TARGET.astype(np.float32)).writeto(folder / "found.fits", overwrite=True)
-    with pytest.raises(UsageError, match=r"^'background' would do nothing without 'against'"):
-        score([folder / "found.fits"], folder / "map.fits", background=folder / "target.fits")
+    background = (1 - TARGET).astype(np.uint8)
+    fits.PrimaryHDU(background).writeto(folder / "sure.fits")
+    with pytest.raises(DataError, match=r"There is a background and no plane of the structures that it surrounds"):
+        score([folder / "found.fits"], folder / "map.fits", background=folder / "sure.fits")
+    with fits.open(folder / "map.fits") as hdus:
+        hdus.append(fits.ImageHDU(TARGET.astype(np.uint8), name="TARGET"))
+        hdus.writeto(folder / "labelled.fits")
+    rows = score([folder / "found.fits"], folder / "labelled.fits", background=folder / "sure.fits")
+    assert [row.against for row in rows] == ["labelled", "whole"]
 
 
 def test_background_and_truth_make_further_rows(folder: Path) -> None:

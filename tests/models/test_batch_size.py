@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from bigsf.errors import ConfigError
 from bigsf.models.batch_size import batch_size_on, batch_size_within
@@ -39,7 +40,9 @@ def test_a_gpu_predicts_in_batches_that_fill_half_of_its_free_memory(monkeypatch
     assert within(band + 2 * window) == 2
     with pytest.raises(ConfigError, match=r"'memory' \(38\.4 kB\) is too little: a band of the map takes 38\.4 kB, a"):
         within(band)
-    with pytest.raises(ConfigError, match=r"^The memory of cuda, .*, is too little: a window takes"):
+    with pytest.raises(
+        ConfigError, match=r" of cuda are too little: a window takes .* \(device='cpu'\), or raise 'memory'"
+    ):
         within(1e12, gpu_bytes=one - 1)
     free["bytes"] = 1e12
     assert within(1e12) == 1024
@@ -50,3 +53,26 @@ def test_a_gpu_predicts_in_batches_that_fill_half_of_its_free_memory(monkeypatch
 
 def test_a_cpu_predicts_64_windows_at_a_time() -> None:
     assert batch_size_on(torch.device("cpu"), [], 16, 1) == 64
+
+
+class Passing(nn.Module):
+    """A network with a part that returns what it gets."""
+
+    def __init__(self, same: bool) -> None:
+        super().__init__()
+        self.same, self.convolution = nn.Identity() if same else None, nn.Conv2d(1, 1, 1)
+
+    def forward(self, image: torch.Tensor, position: torch.Tensor | None) -> torch.Tensor:
+        """Return logits."""
+        return self.convolution(image if self.same is None else self.same(image))  # type: ignore[no-any-return]
+
+
+def test_what_is_passed_on_takes_no_memory() -> None:
+    image = torch.zeros(1, 1, 16, 16)
+    same, without = (SegmentationModel(Passing(each), MinMaxConfig().build(1)) for each in (True, False))
+    assert same.output_bytes(image) == without.output_bytes(image)
+
+
+def test_the_same_bits_take_batches_of_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1.0, 1.0))
+    assert batch_size_on(torch.device("cuda"), [], 16, 1, fixed=True) == 64

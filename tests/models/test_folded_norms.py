@@ -53,3 +53,12 @@ def test_a_block_with_a_forward_of_its_own_stays() -> None:
     image = torch.randn(3, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(with_folded_norms(network)(image), network(image))
+
+
+def test_tensors_that_stay_are_shared_and_the_model_is_as_it_was() -> None:
+    network = trained(UNet(features=4, depth=2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    folded = with_folded_norms(network)
+    assert folded.head.weight.data_ptr() == network.head.weight.data_ptr()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

@@ -98,7 +98,7 @@ def test_nan_in_a_mask_is_zero(maps: LabelMaps) -> None:
 
 
 def test_background_without_target_is_refused(maps: LabelMaps) -> None:
-    with pytest.raises(DataError, match=r"A background plane without a target plane teaches nothing"):
+    with pytest.raises(DataError, match=r"There is a background and no plane of the structures that it surrounds"):
         maps.run(background=mask((1, 1)))
 
 

@@ -119,8 +119,8 @@ def test_a_region_is_segmented_as_in_the_whole_map(segmented: Segmented, sky: Sk
         ({"blank": 0}, "'blank'"),
         ({"hdu": "SCI"}, "'hdu'"),
         ({"region": "0 1 -1 1"}, "'region'"),
-        ({"valid": "valid.fits"}, "'valid'"),
-        ({"missing": "valid.fits", "channels": ["other.fits"]}, "'valid' and 'channels'"),
+        ({"valid": "valid.fits"}, "'valid' or 'missing'"),
+        ({"missing": "valid.fits", "channels": ["other.fits"]}, "'valid' or 'missing' and 'channels'"),
     ],
 )
 def test_an_option_of_fits_planes_is_refused_for_a_patch_file(

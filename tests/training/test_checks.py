@@ -17,7 +17,7 @@ from bigsf.metrics import CountRatio, Metric, TorchMetric
 from bigsf.metrics.config import DiceConfig
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.training.build import Parts
-from bigsf.training.checks import directions_of
+from bigsf.training.checks import directions_of, warn_of_other_epochs
 from bigsf.training.components.early_stopping import Directions
 from bigsf.training.kfold import KFold
 from bigsf.training.run_config import RunConfig, TrainerConfig
@@ -227,3 +227,9 @@ def test_a_tracker_whose_package_is_missing_is_refused_before_the_run(
         with pytest.raises(ConfigError, match=r"pip install 'bigsf\[wandb\]'"):
             Trainer.from_config(settings(trackers=[{"type": "wandb"}]), dry_run=dry_run).train()
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_default_numbers_of_epochs_may_differ_between_splits() -> None:
+    config = RunConfig.from_dict({"data": {"path": "a.h5"}})
+    warn_of_other_epochs(["split_1", "split_2"], [4, 5], config)

@@ -130,7 +130,7 @@ def test_a_kfold_of_runs_of_different_lengths_says_so(run_dict: Settings) -> Non
         kfold.run(only=number)
     Trainer.from_snapshot(kfold.path / "split_2", epochs=2).train()
     with pytest.warns(
-        BigsfWarning, match=r"says 1 epochs, and its runs were trained for others: split_2 2\. The report"
+        BigsfWarning, match=r"says 1 epoch, and these runs were trained for other numbers: split_2 2\. The report"
     ):
         KFold.from_folder(kfold.path).run()
 

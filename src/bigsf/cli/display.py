@@ -139,8 +139,8 @@ def _print_preprocessing_cost(report: "PreprocessReport", config: "PreprocessCon
     for path in dict.fromkeys(report.sources.values()):
         if is_drawn(Path(path)):
             continue  # what it holds stands among the sources
-        for line in describe_file(Path(path), config.blank if path in maps else None):
-            print_line(f"  {line}")
+        for image in describe_file(Path(path), config.blank if path in maps else None):
+            print_line(f"  {image.text}")
     print_line(
         f"Would write {report.output}: {decimal(report.bytes)}, in about {console.duration(report.seconds)} and with "
         f"{decimal(report.memory_bytes)} of memory, as this check took."

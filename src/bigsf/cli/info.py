@@ -64,21 +64,22 @@ def _describe(path: Path) -> Iterator[str]:
 
 
 def _of_map(path: Path) -> Iterator[str]:
-    from bigsf.maps.describe import CANNOT_BE_A_PLANE, IS_A_MASK, describe_file
+    from bigsf.maps.describe import describe_file
     from bigsf.maps.fits_image import stem_of
 
     made = _made_by_bigsf(path)
     yield "a FITS file" + (f" of BigSF: {made.pop('what')}" if made else "")
-    yield from (described := describe_file(path))
-    planes = [text for text in described if CANNOT_BE_A_PLANE not in text]
+    images = describe_file(path)
+    yield from (image.text for image in images)
+    kinds = {image.kind for image in images} - {"no plane"}
     if made:
         yield from (f"{name}: {value}" for name, value in made.items())
         yield f"Next: open it in DS9 or CARTA, or draw it with bigsf.plot.quicklook({str(path)!r})"
         return
-    if not planes:
+    if not kinds:
         yield "no image of it can be a map or a mask"
         return
-    if all(IS_A_MASK in text for text in planes):
+    if kinds == {"mask"}:
         yield f"Next: bigsf preprocess MAP.fits --target {typed(path)} (or --background, --valid)"
         return
     output = typed(Path(f"{stem_of(path)}_segmented.fits"))

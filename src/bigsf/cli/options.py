@@ -38,7 +38,8 @@ TimeLimit = Annotated[
 OptionsFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="YAML whose keys are these options with _ for -; an option that is given replaces its key."
+        "--config",
+        help="YAML of the settings, named like the options (channels for --channel); the command line overrides it.",
     ),
 ]
 

@@ -72,6 +72,19 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
         }
         return {key: _bool_as_text(value) if key in numbers else value for key, value in data.items()}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_no_second_name(cls, data: Any) -> Any:
+        """Leave out names of a field that are null where it has another name too, as in files of former versions."""
+        if not isinstance(data, Mapping):
+            return data
+        kept = dict(data)
+        for name, field in cls.model_fields.items():
+            for key in sorted(field_names(name, field), key=lambda key: key == name):
+                if kept.get(key, 0) is None and any(each in kept for each in field_names(name, field) - {key}):
+                    del kept[key]
+        return kept
+
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """Read a YAML file. Relative paths in it are relative to its folder.

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import DataError, UsageError
+from bigsf.errors import DataError
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.config import MapConfig
@@ -20,7 +20,6 @@ from bigsf.maps.hdus import split_hdu
 from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
-from bigsf.option_names import option
 from bigsf.patches.labelled_map import LabelledMap
 
 RADIUS_PX = 2.0
@@ -99,8 +98,6 @@ def score(
     ------
     DataError
         Where a file cannot be read, or lies on another grid, or no pixel is left to be scored.
-    UsageError
-        Where there is a background without `against`.
 
     Examples
     --------
@@ -157,8 +154,6 @@ def open_compared(
 
     Parameters and errors are those of `score`.
     """
-    if background and not against:
-        raise UsageError(f"{option('background')} would do nothing without {option('against')}, the structures.")
     masks = {"target": against, "background": background, "valid": config.valid, "truth": truth}
     opened = LabelledMap.open(
         [Path(image), *map(Path, maps.values())],

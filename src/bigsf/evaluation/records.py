@@ -258,7 +258,7 @@ class KFoldSummary(Record):
     of that split. Empty in files of former versions."""
     skeletons: ScoreTable
     """Scores of skeletons at the thresholds of best Dice."""
-    mask_thresholds: dict[str, Thresholds]
+    mask_thresholds: dict[str, Thresholds] = {}
     """The thresholds of each run that the out-of-fold map is marked with. They were found on its validation folds, in
     maps that were predicted as the out-of-fold map is."""
     thresholds: dict[str, ThresholdCost]

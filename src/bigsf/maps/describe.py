@@ -1,6 +1,7 @@
 """A FITS file -> one line of text per image in it, to check the data before they are used."""
 
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,13 +11,18 @@ from bigsf.maps.hdus import image_hdus, is_mask
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
-CANNOT_BE_A_PLANE, IS_A_MASK = "cannot be a plane", "a mask"
-"""What the line of an image says of it."""
-
 _TYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
 
 
-def describe_file(path: Path, blank: float | None = None) -> list[str]:
+class ImageFacts(NamedTuple):
+    """What an image of a FITS file holds."""
+
+    text: str
+    """One line on it."""
+    kind: Literal["map", "mask", "no plane"]
+
+
+def describe_file(path: Path, blank: float | None = None) -> list[ImageFacts]:
     """Return one line per image of a FITS file: shape, type, unit, WCS, share of finite pixels, range.
 
     Parameters
@@ -26,20 +32,23 @@ def describe_file(path: Path, blank: float | None = None) -> list[str]:
     blank
         A value that marks missing data in the map, besides NaN and BLANK; masks have none.
     """
-    return [f"{path.name}[{index}] {_describe(path, index, blank)}" for index in image_hdus(path)]
+    found = ((index, _describe(path, index, blank)) for index in image_hdus(path))
+    return [facts._replace(text=f"{path.name}[{index}] {facts.text}") for index, facts in found]
 
 
-def _describe(path: Path, index: int, blank: float | None) -> str:
+def _describe(path: Path, index: int, blank: float | None) -> ImageFacts:
     try:
         with FitsImage(path, index, blank) as image:
             if is_mask(image.header):
                 image.blank = None
             header, (ny, nx) = image.header, image.shape
             facts = [f"{nx} x {ny} pixels (x, y)", _TYPES.get(header["BITPIX"], "of unknown type") + _scaling(image)]
-            facts += [image.unit or "no BUNIT", _sky(image), _values(image)]
-            return f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
+            values, mask = _values(image)
+            facts += [image.unit or "no BUNIT", _sky(image), values]
+            text = f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
+            return ImageFacts(text, "mask" if mask else "map")
     except DataError as error:
-        return f"{CANNOT_BE_A_PLANE}: {error}"
+        return ImageFacts(f"cannot be a plane: {error}", "no plane")
 
 
 def _scaling(image: FitsImage) -> str:
@@ -58,8 +67,8 @@ def _sky(image: FitsImage) -> str:
     return f"{wcs.wcs.ctype[0]} {wcs.wcs.ctype[1]} ({frame}) of {step_arcsec:.4g} arcsec around {centre.to_string()}"
 
 
-def _values(image: FitsImage) -> str:
-    """Return the share of finite pixels and the range of their values; for a mask, the share of ones."""
+def _values(image: FitsImage) -> tuple[str, bool]:
+    """Return the share of finite pixels and their range, of a mask the share of ones; and whether it is a mask."""
     ny, nx = image.shape
     finite = ones = zeros = 0
     low, high = np.inf, -np.inf
@@ -70,9 +79,7 @@ def _values(image: FitsImage) -> str:
         low, high = values.min(initial=low), values.max(initial=high)
     share = f"{finite / (ny * nx):.1%} finite"
     if not finite:
-        return share
-    return (
-        f"{share}, {IS_A_MASK}: {ones / finite:.1%} are 1"
-        if ones + zeros == finite
-        else f"{share}, {low:.4g} to {high:.4g}"
-    )
+        return share, False
+    if ones + zeros == finite:
+        return f"{share}, a mask: {ones / finite:.1%} are 1", True
+    return f"{share}, {low:.4g} to {high:.4g}", False

@@ -24,7 +24,7 @@ _LONGEST_BAR = 0.25
 """Part of the width of the axes that a scale bar takes at most; it is no longer than a map is high."""
 
 _GRID_DEG = 30
-"""Steps of the grid on a map of the whole sky."""
+"""Steps of the grid on a map whose corners lie off the sky."""
 
 _SHORT = {"Galactic longitude": "$l$", "Galactic latitude": "$b$"}
 """The names of coordinates beside a wide, flat map."""
@@ -128,7 +128,7 @@ def label_axes(axes: Any) -> None:
         return
     along_x, along_y = np.abs(wcs.pixel_scale_matrix[0])
     sides = "bl" if along_x >= along_y else "lb"  # else astropy puts converging meridians above, over the title
-    whole_sky = _is_whole_sky(axes, wcs)
+    without_corners = _has_no_corners(axes, wcs)
     for axis, (kind, side) in enumerate(zip(wcs.wcs.ctype, sides, strict=True)):
         coordinate = axes.coords[axis]
         coordinate.set_ticklabel_position(side)
@@ -137,7 +137,7 @@ def label_axes(axes: Any) -> None:
         coordinate.set_axislabel(_SHORT.get(name, name) if _is_strip(axes) else name, minpad=0.8)
         if kind.startswith("GL"):
             coordinate.set_major_formatter("d.d")
-        if whole_sky:  # its meridians meet the edge of the figure in two points
+        if without_corners:  # few lines of its grid meet the frame, and these in the same points
             coordinate.set_ticks(spacing=_GRID_DEG * units.deg)
             coordinate.set_ticks_visible(False)
             coordinate.set_ticklabel_visible(False)
@@ -146,8 +146,8 @@ def label_axes(axes: Any) -> None:
             coordinate.set_axislabel(f"{name}, a line every {_GRID_DEG}\N{DEGREE SIGN}", minpad=0.8)
 
 
-def _is_whole_sky(axes: Any, wcs: WCS) -> bool:
-    """Tell whether all corners of a map lie off the sky, as in an Aitoff projection."""
+def _has_no_corners(axes: Any, wcs: WCS) -> bool:
+    """Tell whether all corners of a map lie off the sky, as in an Aitoff projection or a map of a hemisphere."""
     x, y = np.meshgrid(axes.get_xlim(), axes.get_ylim())
     return bool(np.isnan(wcs.pixel_to_world_values(x, y)[0]).all())
 

@@ -16,7 +16,9 @@ MOST_ON_GPU = 1024
 """The same on a GPU."""
 
 
-def batch_size_on(device: torch.device, models: Sequence[SegmentationModel], window: int, channels: int) -> int:
+def batch_size_on(
+    device: torch.device, models: Sequence[SegmentationModel], window: int, channels: int, fixed: bool = False
+) -> int:
     """Return how many windows fill a device: 64 on a CPU, and up to 1024 on a GPU, in half of its free memory.
 
     Parameters
@@ -25,8 +27,10 @@ def batch_size_on(device: torch.device, models: Sequence[SegmentationModel], win
         The device of the models.
     models, window, channels
         As for `batch_size_within`.
+    fixed
+        Take 64 on a GPU too, however much memory is free, so that the results have the same bits.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or fixed:
         return MOST_ON_CPU
     each = _window_bytes([with_folded_norms(model) for model in models], window, channels)
     return max(1, min(MOST_ON_GPU, int(_half_of_free(device) // each)))
@@ -78,7 +82,7 @@ def batch_size_within(
     band = 4 * max(nx, window) * 2 * window * max(scales) * (channels + 2 * len(models) + views)
     band += sum(2 * (len(models) + views) * (ny // n) * (nx // n) for n in scales if n > 1)
     network = _window_bytes(models, window, channels)
-    planes = 4 * window**2 * (2 * channels + 3 * len(models) + 2 * views)  # of windows on their way to a GPU and back
+    planes = 4 * window**2 * (2 * channels + 3 * (len(models) + views))  # of windows on their way to a GPU and back
     each = planes if gpu else network
     if band + mask_bytes + each > memory_bytes:
         mask = f"its mask {decimal(mask_bytes)}, " if mask_bytes else ""
@@ -91,8 +95,10 @@ def batch_size_within(
         return min(MOST_ON_CPU, fitting)
     free = _half_of_free(gpu) if gpu_bytes is None else gpu_bytes
     if network > free:
+        remedy = f"raise {option('memory')}" if gpu_bytes is not None else "close other programs that use it"
         raise ConfigError(
-            f"The memory of {gpu}, {decimal(int(free))}, is too little: a window takes {decimal(network)}."
+            f"{decimal(int(free))} of {gpu} are too little: a window takes {decimal(network)}. Use the CPU "
+            f"({option('device', 'cpu')}), or {remedy}."
         )
     return min(MOST_ON_GPU, fitting, int(free // network))
 
@@ -101,7 +107,7 @@ def _window_bytes(models: Sequence[SegmentationModel], window: int, channels: in
     """Return what the outputs of all layers take for a window, for the model that takes most."""
 
     def output_bytes(model: SegmentationModel) -> int:
-        device = next(model.parameters()).device
+        device = next(model.parameters(), torch.empty(0)).device
         image, position = torch.zeros(1, channels, window, window, device=device), torch.zeros(1, 2, device=device)
         return model.output_bytes(image, position if model.coordinates else None)
 
@@ -111,4 +117,5 @@ def _window_bytes(models: Sequence[SegmentationModel], window: int, channels: in
 def _half_of_free(gpu: torch.device) -> float:
     """Return half of the free memory of a GPU in bytes."""
     free, _ = torch.cuda.mem_get_info(gpu)
-    return free / 2
+    cached = torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)  # torch gives it to the next batch
+    return (free + cached) / 2

@@ -106,9 +106,9 @@ def compile_network(network: nn.Module) -> None:
     network.compile(dynamic=False)
 
 
-def on_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Return an array as a tensor on a device. It is copied to a GPU while the CPU goes on."""
-    tensor = torch.from_numpy(values)
+def on_device(values: npt.NDArray[Any] | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return an array, or a tensor of the CPU, as a tensor on a device. It is copied to a GPU while the CPU goes on."""
+    tensor = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

@@ -13,7 +13,7 @@ from bigsf.models.orientations import VIEWS
 from bigsf.models.segmentation_model import SegmentationModel, with_folded_norms
 from bigsf.models.sliding_window import SlidingWindowPredictor
 
-_SAMPLE = 16  # windows that are timed at a time
+_SAMPLE = 16  # windows that are timed at a time on a CPU, at most
 
 
 def shortest_time(action: Callable[[int], object]) -> float:
@@ -51,9 +51,10 @@ def seconds_per_window(model: SegmentationModel, image: Tensor, position: Tensor
 def seconds_of_prediction(predictor: SlidingWindowPredictor, shape: tuple[int, int], channels: int) -> float:
     """Return about the time in which a map of shape (ny, nx) is predicted, as if no data were missing."""
     window, device = predictor.window, predictor.device
+    number = predictor.batch_size if device.type == "cuda" else min(_SAMPLE, predictor.batch_size)
     image, position = (
-        torch.ones(_SAMPLE, channels, window, window, device=device),
-        torch.ones(_SAMPLE, 2, device=device),
+        torch.ones(number, channels, window, window, device=device),
+        torch.ones(number, 2, device=device),
     )
     each = [
         seconds_per_window(model, image, position if model.coordinates else None, predictor.dtype)

@@ -83,9 +83,9 @@ class SegmentationModel(nn.Module):
         """
         outputs = 0
 
-        def count(module: nn.Module, _: object, output: object) -> None:
+        def count(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             nonlocal outputs
-            if isinstance(output, Tensor) and not any(module.children()):
+            if isinstance(output, Tensor) and not any(module.children()) and all(output is not each for each in inputs):
                 outputs += output.numel() * 4
 
         hooks = [module.register_forward_hook(count) for module in self.modules()]

@@ -29,7 +29,7 @@ class SlidingWindowPredictor:
     Parameters
     ----------
     models
-        Models on `device`. Their weights at the start of `predict_bands` are used, in evaluation mode.
+        Models on `device`. They must not be trained while bands are read. They are used in evaluation mode.
     window
         Side of the windows in pixels: the patch size that the models were trained on.
     stride
@@ -257,7 +257,7 @@ class SlidingWindowPredictor:
     def _probability(self, model: int, image: FloatArray, centre: Float64Array) -> Callable[[], FloatArray]:
         """Begin to predict a batch of windows, and return a function that returns the probabilities."""
         locate = self._locate[model]
-        position = locate(centre).to(self.device) if locate else None
+        position = on_device(locate(centre), self.device) if locate else None
         batch = on_device(np.ascontiguousarray(image), self.device)
         folded = self._folded[model]
         with autocast(self.device, self.dtype):

@@ -68,7 +68,7 @@ class LabelledMap:
         self.source = source
         self.has_labels, self.has_background = "target" in labels, "background" in labels
         if self.has_background and not self.has_labels:
-            raise DataError(f"A background plane without a target plane teaches nothing. Pass {option('target')} too.")
+            raise DataError("There is a background and no plane of the structures that it surrounds. Pass that too.")
         if threshold is not None and all(isinstance(mask, DrawnMask) for mask in labels.values()):
             raise UsageError(
                 f"{option('target_threshold')} would do nothing: there is no image of target, background or truth."

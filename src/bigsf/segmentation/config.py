@@ -260,7 +260,17 @@ class SegmentConfig(MapConfig):
 
     def of_prediction(self) -> str:
         """Return the keys that may change the probability or its spread, as JSON."""
-        others = {*_CLEANING, "threshold", "memory", "prefix", "distance", "measure", "products", "figures"}
+        others = {
+            *_CLEANING,
+            "threshold",
+            "memory",
+            "batch_size",
+            "prefix",
+            "distance",
+            "measure",
+            "products",
+            "figures",
+        }
         return self.model_dump_json(exclude=others)
 
     @property

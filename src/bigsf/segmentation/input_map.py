@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bigsf.config.messages import field_names
 from bigsf.errors import BigsfWarning, UsageError
 from bigsf.maps.config import MapConfig
 from bigsf.maps.file_kinds import has_patch_file_name
@@ -64,9 +65,10 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
 
 
 def _refuse_options_of_planes(path: Path, config: SegmentConfig) -> None:
-    given = [key for key in MapConfig.model_fields if getattr(config, key) not in (None, [])]
+    given = {key: field for key, field in MapConfig.model_fields.items() if getattr(config, key) not in (None, [])}
     if given:
-        options = " and ".join(option(key) for key in given)
+        names = (sorted(field_names(key, field), reverse=True) for key, field in given.items())
+        options = " and ".join(" or ".join(map(option, each)) for each in names)
         raise UsageError(
             f"{path.name} is a patch file, which holds its planes as bigsf preprocess read them: {options} would do "
             "nothing. Give that to bigsf preprocess instead."

@@ -173,7 +173,7 @@ def segment(
         if dry_run:
             report.seconds = seconds_of_prediction(predictor, source.shape, source.channels) / world.size
             return report
-        identity = _identity(inputs, report, predictor)
+        identity = _identity(inputs, report, predictor, [config.batch_size, config.memory])
         prediction = StoredPrediction(hidden_name(output, ".parts"), identity, predictor, source)
         with (
             stopping(time_limit_s, prediction.what_is_kept),
@@ -233,13 +233,19 @@ def _stamps(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
     return [(str(path), status.st_size, status.st_mtime_ns) for path, status in statuses.items()]
 
 
-def _identity(inputs: Sequence[tuple[str, int, int]], report: SegmentReport, predictor: SlidingWindowPredictor) -> str:
-    """Return a text that changes with all that changes the prediction."""
+def _identity(
+    inputs: Sequence[tuple[str, int, int]], report: SegmentReport, predictor: SlidingWindowPredictor, batch: list[Any]
+) -> str:
+    """Return a text that changes with all that changes the prediction; `batch` is what was asked for its batches.
+
+    How many windows fit into a GPU may differ the next time, and makes no difference but that of rounding.
+    """
     entries = {
         "versions": [__version__, torch.__version__],
         "inputs": inputs,
         "models": [sha256(path) for path in report.models],
         "predicted": report.config.of_prediction(),
+        "batch": batch,
         "views": predictor.views,
         "device": predictor.device.type,
     }

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from bigsf.console import plural
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
@@ -214,12 +215,12 @@ def _compared(config: TrainerConfig) -> dict[str, str]:
 
 def warn_of_other_epochs(names: Sequence[str], epochs: Sequence[int | None], config: RunConfig) -> None:
     """Warn where runs of a k-fold were continued for other numbers of epochs than its configuration says."""
-    odd = [f"{name} {number}" for name, number in zip(names, epochs, strict=True) if number != config.trainer.epochs]
-    if odd:
-        planned = config.trainer.epochs or "the default number of"
+    planned = config.trainer.epochs
+    odd = [f"{name} {number}" for name, number in zip(names, epochs, strict=True) if number != planned]
+    if planned is not None and odd:  # the default number depends on the patches of a split
         warnings.warn(
-            f"The configuration of the k-fold says {planned} epochs, and its runs were trained for others: "
-            f"{', '.join(odd)}. The report names the configuration, and the epoch of each best.pt.",
+            f"The configuration of the k-fold says {plural(planned, 'epoch')}, and these runs were trained for other "
+            f"numbers: {', '.join(odd)}. The report names the configuration, and the epoch of each best.pt.",
             BigsfWarning,
             stacklevel=3,
         )

@@ -155,7 +155,7 @@ class PatchDataset:
             on_device(patches.image, self.device),
             on_device(patches.target[:, None], self.device).float(),
             on_device(patches.labelled[:, None], self.device).bool(),
-            self.locate(centre).to(self.device) if self.locate else None,
+            on_device(self.locate(centre), self.device) if self.locate else None,
         )
         generator = np.random.default_rng(seed)
         for augmentation in augmentations:

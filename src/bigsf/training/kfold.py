@@ -257,7 +257,13 @@ class KFold:
         if folder.newest_snapshot and not overwrite:
             data = self.config.data.path if isinstance(self.config.data, PatchesConfig) else None
             trainer = Trainer.from_snapshot(
-                folder.path, None, device, None, world, data, self.config, callbacks, to_resume
+                folder.path,
+                device=device,
+                world=world,
+                data=data,
+                trust=self.config,
+                callbacks=callbacks,
+                to_resume=to_resume,
             )
         else:
             run = build_run(self.split_config(number), device, world=world, write_folds=False)

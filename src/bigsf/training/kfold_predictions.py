@@ -75,7 +75,7 @@ def predictions_of(
         models,
         file.patch_size,
         config.out_of_fold.stride,
-        batch_size=batch_size_on(device, models, file.patch_size, file.channels),
+        batch_size=batch_size_on(device, models, file.patch_size, file.channels, config.trainer.deterministic),
         device=device,
         dtype=resolve_precision(config.trainer.precision, device),
         wcs=file.wcs,

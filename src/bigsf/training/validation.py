@@ -107,7 +107,13 @@ class Validator:
         predictor = SlidingWindowPredictor(
             [run.model],
             run.patch_file.patch_size,
-            batch_size=batch_size_on(run.device, [run.model], run.patch_file.patch_size, run.patch_file.channels),
+            batch_size=batch_size_on(
+                run.device,
+                [run.model],
+                run.patch_file.patch_size,
+                run.patch_file.channels,
+                run.config.trainer.deterministic,
+            ),
             device=run.device,
             dtype=run.dtype,
             wcs=run.patch_file.wcs,

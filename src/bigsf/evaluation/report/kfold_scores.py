@@ -69,8 +69,9 @@ def thresholds_section(summary: KFoldSummary) -> str:
     )
     columns = ["", "Dice at the thresholds of validation", "best Dice", "difference", "best threshold"]
     models = [
-        [name, *map(number, (used.whole, used.labelled, run.thresholds.whole, run.thresholds.labelled))]
-        for (name, run), used in zip(summary.runs.items(), summary.mask_thresholds.values(), strict=True)
+        [name, *map(number, (used.whole, used.labelled, snapshot.whole, snapshot.labelled))]
+        for name, used in summary.mask_thresholds.items()
+        for snapshot in [summary.runs[name].thresholds]
     ]
     note_on_models = (
         "The thresholds of each model: those that this map is marked with, and those of its snapshot, which bigsf "

@@ -42,7 +42,7 @@ def map_figures(out_of_fold: Path, summary: KFoldSummary, folds: Folds) -> dict[
             planes.add(y0, probability=probability.read(y0, y1), MASK=mask.read(y0, y1))
     header, name = file.header, file.path.name
     thresholds = [each.whole for each in summary.mask_thresholds.values()]
-    mean = float(np.mean(thresholds))
+    mean = float(np.mean(thresholds)) if thresholds else None
 
     def quicklook() -> "Figure":
         return quicklook_figure(planes, header, file.unit, name, mean, "out-of-fold probability")

@@ -105,12 +105,14 @@ def _numbers(path: Path, name: str, column: Any) -> Float64Array:
         try:
             found = f"{value!r}" if value is not None else "nothing"
             good = value is not None and np.isfinite(float(value))
-        except ValueError:
+        except (TypeError, ValueError):
             good = False
         if not good:
             sky = "" if name in _PIXELS else ", in degrees where the column has no unit"
             raise DataError(f"{path}: row {row} has {found} in {name}; expected a number{sky}.")
     numbers = np.asarray(column, np.float64)
+    if name not in _PIXELS and column.unit and not units.Unit(column.unit).is_equivalent(units.deg):
+        raise DataError(f"{path}: the column {name} is in {column.unit}; expected an angle.")
     if name in _LATITUDES and (far := np.abs(units.Quantity(numbers, column.unit or units.deg)) > 90 * units.deg).any():
         row = int(far.argmax())
         raise DataError(f"{path}: row {row + 1} has {numbers[row]:g} in {name}, which is no latitude.")
