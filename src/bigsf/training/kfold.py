@@ -33,7 +33,7 @@ from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold
 from bigsf.training.kfold_predictions import load_models, predictions_of
 from bigsf.training.kfold_results import summarise_kfold
-from bigsf.training.resume import load_recorded_config, relocated
+from bigsf.training.resume import recorded_kfold, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
 from bigsf.training.shared_prediction import predicted_by
@@ -293,11 +293,6 @@ class KFold:
         write_kfold_report(
             self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.trainer.figures
         )
-
-
-def recorded_kfold(folder: Path, data: Path | None = None) -> RunConfig:
-    """Return the configuration that a k-fold was started with, for where its folder, and its patch file, lie now."""
-    return relocated(load_recorded_config(folder / "kfold.yaml"), folder, data)
 
 
 def _for_training(config: RunConfig) -> dict[str, Any]:

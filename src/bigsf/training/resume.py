@@ -204,6 +204,11 @@ def load_recorded_config(path: Path) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"straddle": False})})
 
 
+def recorded_kfold(folder: Path, data: Path | None = None) -> RunConfig:
+    """Return the configuration that a k-fold was started with, for where its folder, and its patch file, lie now."""
+    return relocated(load_recorded_config(folder / "kfold.yaml"), folder, data)
+
+
 def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> RunConfig:
     """Return the configuration with another number of epochs, with a warning where that changes the learning rate."""
     if epochs is None or epochs == config.trainer.epochs:
