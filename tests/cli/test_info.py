@@ -28,6 +28,9 @@ def test_each_kind_of_file_says_what_it_is_and_what_comes_next(
 
 def test_runs_are_compared_by_scores_and_by_what_differs(ended: Ended, trained: Path, trained_kfold: Path) -> None:
     said = ended(0, "info", trained, trained_kfold / "split_1", trained_kfold).out
+    assert next(line for line in said.splitlines() if line.startswith("scored on")).split()[2:] == (
+        ["test", "folds", "test", "folds", "the", "whole", "map"]
+    )
     table = said[said.index("whole-map AP     ") :]
     assert "whole-map best Dice" in table
     of_split, of_kfold = (

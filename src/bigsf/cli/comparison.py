@@ -22,7 +22,8 @@ def compare_runs(paths: list[Path]) -> None:
     keys = sorted({key for config in configs.values() for key in config})
     differing = [key for key in keys if len({str(config.get(key)) for config in configs.values()}) > 1]
     hidden = {"trainer.run_name", "trainer.output_dir"}
-    rows = [[heading, *(_shown(_scores_of(path).get(key)) for path in paths)] for heading, key in _COMPARED.items()]
+    rows = [["scored on", *("the whole map" if (path / "summary.json").exists() else "test folds" for path in paths)]]
+    rows += [[heading, *(_shown(_scores_of(path).get(key)) for path in paths)] for heading, key in _COMPARED.items()]
     rows += [[key, *(_short(configs[path].get(key, "-")) for path in paths)] for key in differing if key not in hidden]
     above = os.path.commonpath([path.absolute() for path in paths])
     show_table(["", *(os.path.relpath(path.absolute(), above) for path in paths)], rows)
