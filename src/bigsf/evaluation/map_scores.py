@@ -17,6 +17,7 @@ from bigsf.folds.splits import Split
 from bigsf.maps.tiling import Tile
 from bigsf.metrics.metric import Counts, SentState, State
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.patches.patch_file import PatchFile
 
 MODEL = "BigSF"
 """The name of the model's map in tables."""
@@ -72,13 +73,12 @@ class MapScores:
     def __init__(self, folds: Folds, baselines: BaselineTiles, with_model: bool = True) -> None:
         self.folds, self._baselines = folds, baselines
         file = folds.patch_file
-        self.target, self.labelled = file.labels()
-        self.kinds = ["labelled", "whole"] + ["truth"] * (file.truth is not None)
+        kinds = label_kinds(file)
         self._pixels = _PixelCounts()
         edges: dict[str, Float64Array | None] = {MODEL: None} if with_model else {}
         edges |= {name: self._edges(name) for name in BASELINES}
         self._curves = {
-            name: {kind: ThresholdCurve(edges_of_map) for kind in self.kinds} for name, edges_of_map in edges.items()
+            name: {kind: ThresholdCurve(edges_of_map) for kind in kinds} for name, edges_of_map in edges.items()
         }
 
     @property
@@ -130,12 +130,10 @@ class MapScores:
         self._pixels.valid += int(valid.sum())
         self._pixels.predicted += int(predicted.sum())
         predicted = predicted & self.folds.areas.first_sky
-        target = self.target[y0:y1] > 0
-        scored = {"labelled": ((self.labelled[y0:y1] > 0) & predicted, target), "whole": (predicted, target)}
-        if file.truth is not None:
-            scored["truth"] = predicted, file.truth[y0:y1] > 0
+        part = Tile(y0, y1, 0, predicted.shape[1])
+        scored = scored_pixels(file, part, predicted)
         maps = {} if probability is None else {MODEL: probability}
-        maps |= {name: self._baselines.tile(name, Tile(y0, y1, 0, predicted.shape[1])) for name in BASELINES}
+        maps |= {name: self._baselines.tile(name, part) for name in BASELINES}
         for name, values in maps.items():
             for kind, (where, true) in scored.items():
                 self._curves[name][kind].update(values[where], true[where])
@@ -176,6 +174,37 @@ class MapScores:
             by_threshold={kind: curve.by_threshold(_THRESHOLDS) for kind, curve in model.items()},
             calibration={kind: _calibration(curve) for kind, curve in model.items()},
         )
+
+
+def label_kinds(file: PatchFile) -> list[str]:
+    """Return the kinds of labels that a map is scored against; "truth" is one where the file holds the ground truth.
+
+    Raises
+    ------
+    DataError
+        Where the file has no labels.
+    """
+    file.labels()
+    return ["labelled", "whole"] + ["truth"] * (file.truth is not None)
+
+
+def scored_pixels(file: PatchFile, part: Tile, predicted: BoolArray) -> dict[str, tuple[BoolArray, BoolArray]]:
+    """Return, for each kind of labels, which pixels of a part of the map count and which are true, `(rows, columns)`.
+
+    Parameters
+    ----------
+    file
+        A patch file with labels.
+    part
+        The part.
+    predicted
+        Which of its pixels are scored.
+    """
+    target, labelled = (plane[part.rows, part.columns] > 0 for plane in file.labels())
+    scored = {"labelled": (labelled & predicted, target), "whole": (predicted, target)}
+    if file.truth is not None:
+        scored["truth"] = predicted, file.truth[part.rows, part.columns] > 0
+    return scored
 
 
 def curve_scores(curve: ThresholdCurve) -> dict[str, Score]:

@@ -14,7 +14,7 @@ from bigsf.described import Described
 from bigsf.errors import ConfigError, DataError
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.leakage import Leakage, measure_leakage
-from bigsf.folds.resolve import ResolvedSplit, make_area_grid, resolve_split
+from bigsf.folds.resolve import ResolvedSplit, make_area_grid, occupied_areas, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
@@ -124,7 +124,7 @@ class Folds(Described):
         resolved = resolve_split(config or SplitConfig(), patch_file)
         areas, k = make_area_grid(resolved, patch_file), resolved.fold_count
         contents = _contents(patch_file, resolved, areas)
-        _check_areas(patch_file, resolved, areas, contents)
+        _check_areas(patch_file, resolved, contents)
         grid = np.asarray(resolved.strategy.build()(contents, k), np.int64)
         if grid.shape != areas.shape or grid.min() < 1 or grid.max() > k:
             raise ConfigError(
@@ -240,7 +240,7 @@ def _contents(patch_file: PatchFile, config: ResolvedSplit, areas: AreaGrid) -> 
     return AreaContents(patches, target, background, _galactic(areas, patch_file))
 
 
-def _check_areas(patch_file: PatchFile, config: ResolvedSplit, areas: AreaGrid, contents: AreaContents) -> None:
+def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaContents) -> None:
     """Refuse areas that are too small for a patch, or too few for the folds."""
     if config.area_size < patch_file.patch_size and not isinstance(config.strategy, NaiveStrategyConfig):
         raise DataError(
@@ -251,8 +251,7 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, areas: AreaGrid, 
         naive, name, k = isinstance(config.strategy, NaiveStrategyConfig), patch_file.path.name, config.fold_count
         width = "" if naive else f", each {config.area_size} pixels wide"
         found = f"{k} folds need at least {k} areas with patches; {name} has {occupied}{width}"
-        without_gap = config.model_copy(update={"gap": 0})
-        if config.gap and _contents(patch_file, without_gap, areas).occupied.sum() >= k:
+        if config.gap and occupied_areas(config.model_copy(update={"gap": 0}), patch_file) >= k:
             larger = "" if naive else f", or a larger {option('area_size')}"
             raise DataError(f"{found}, with a gap of {config.gap} pixels. Use a smaller {option('gap')}{larger}.")
         remedy = "" if naive else f"a smaller {option('area_size')}, "

@@ -34,7 +34,7 @@ def resolve_split(config: SplitConfig, patch_file: PatchFile) -> ResolvedSplit:
     resolved = _resolved(config, patch_file, k, k_train, step)
     free = (config.k, config.k_train, config.step) == (None, None, None)
     by_areas = isinstance(config.strategy, RandomStrategyConfig | BalancedStrategyConfig)
-    if free and by_areas and _occupied_areas(resolved, patch_file) >= _AREAS_FOR_TEN:
+    if free and by_areas and occupied_areas(resolved, patch_file) >= _AREAS_FOR_TEN:
         return _resolved(config, patch_file, k=10, k_train=7, step=2)
     return resolved
 
@@ -59,7 +59,7 @@ def make_area_grid(config: ResolvedSplit, patch_file: PatchFile) -> AreaGrid:
     return AreaGrid.regular(patch_file.shape, config.area_size, patch_file.patch_size, period)
 
 
-def _occupied_areas(config: ResolvedSplit, patch_file: PatchFile) -> int:
+def occupied_areas(config: ResolvedSplit, patch_file: PatchFile) -> int:
     """Return the number of areas that hold a patch."""
     areas, positions = make_area_grid(config, patch_file), patch_file.positions
     inside, new_sky = areas.keeps(positions, patch_file.patch_size, config.overlap, config.gap)

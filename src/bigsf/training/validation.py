@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
-from bigsf.evaluation.map_scores import curve_scores
+from bigsf.evaluation.map_scores import curve_scores, label_kinds, scored_pixels
 from bigsf.evaluation.records import RunScores, Score
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import Tile, in_bands
@@ -132,20 +132,17 @@ class Validator:
         after_chunk
             What to do after each chunk of this process.
         """
-        target, labelled = self.folds.patch_file.labels()
-        truth = self.folds.patch_file.truth
-        kinds = ["labelled", "whole"] + ["truth"] * (truth is not None)
-        curves = {kind: ThresholdCurve() for kind in kinds}
+        file = self.folds.patch_file
+        curves = {kind: ThresholdCurve() for kind in label_kinds(file)}
         total = weight = 0.0
         for metric in self.metrics.values():
             metric.reset()
         for y0, y1, x0, x1, probability in self._predicted_chunks(which):
             predicted = np.isfinite(probability)
-            true, known = target[y0:y1, x0:x1] > 0, (labelled[y0:y1, x0:x1] > 0) & predicted
-            curves["labelled"].update(probability[known], true[known])
-            curves["whole"].update(probability[predicted], true[predicted])
-            if truth is not None:
-                curves["truth"].update(probability[predicted], truth[y0:y1, x0:x1][predicted] > 0)
+            scored = scored_pixels(file, Tile(y0, y1, x0, x1), predicted)
+            for kind, (where, positive) in scored.items():
+                curves[kind].update(probability[where], positive[where])
+            known, true = scored["labelled"]
             for metric in self.metrics.values():
                 metric.update(probability, true, known)
             pixel_weight = np.where(known, 1.0, self.unlabelled_weight) * predicted
