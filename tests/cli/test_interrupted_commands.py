@@ -208,7 +208,8 @@ def read_until_a_signal(mark: Path) -> None:
     def reading(*args: Any, **options: Any) -> Any:
         if any(mark.parent.glob(".*.tmp")):
             mark.touch()
-            time.sleep(PATIENCE_S)
+            while True:
+                time.sleep(0.02)  # short: a signal just before a sleep begins does not end it
         return read(*args, **options)
 
     FitsImage.read = reading  # type: ignore[method-assign]
