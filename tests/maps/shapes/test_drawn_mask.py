@@ -78,6 +78,44 @@ def test_regions_on_the_sky_lie_where_the_wcs_says_across_longitude_zero(grid: F
     assert drawn(grid, "a.reg", polygon).sum() == pytest.approx(100, abs=21)
 
 
+def rotated(ctype: str, degrees: float, latitude: float) -> fits.Header:
+    """A map of 200 x 160 pixels of 0.01 degrees whose plane is turned and whose middle lies at a latitude."""
+    header = car()
+    header["CTYPE1"], header["CTYPE2"] = f"GLON-{ctype}", f"GLAT-{ctype}"
+    if ctype == "TAN":
+        header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+        header["CRVAL1"], header["CRVAL2"] = 266.4, -28.9
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    header["PC1_1"], header["PC1_2"], header["PC2_1"], header["PC2_2"] = cosine, -sine, sine, cosine
+    header["CRPIX1"], header["CRPIX2"] = 100.5, 80.5 - latitude / 0.01
+    return header
+
+
+@pytest.mark.parametrize("frame", ["galactic", "icrs", "fk5"])
+@pytest.mark.parametrize("header", [rotated("CAR", 0, 0), rotated("CAR", 0, 45), rotated("TAN", 40, 0)])
+def test_angles_and_axes_of_regions_are_those_of_their_own_frame(
+    frame: str, header: fits.Header, tmp_path: Path
+) -> None:
+    fits.writeto(tmp_path / "map.fits", np.ones((160, 200), np.float32), header)
+    wcs = WCS(header)
+    sky = wcs.pixel_to_world(*np.indices((160, 200))[::-1]).transform_to(frame)
+    middle = wcs.pixel_to_world(99.5, 79.5).transform_to(frame)
+    place = f"{middle.spherical.lon.deg:.9f},{middle.spherical.lat.deg:.9f}"
+    distance, angle = middle.separation(sky).deg, middle.position_angle(sky).rad
+    along, across = distance * np.sin(angle - np.deg2rad(30)), distance * np.cos(angle - np.deg2rad(30))
+    shapes = {
+        f"ellipse({place},0.5,0.1,30)": (along / 0.5) ** 2 + (across / 0.1) ** 2 <= 1,
+        f"box({place},0.8,0.2,30)": (abs(along) <= 0.4) & (abs(across) <= 0.1),
+        f"circle({place},0.3)": distance <= 0.3,
+        f"annulus({place},0.2,0.3)": (distance <= 0.3) & (distance > 0.2),
+    }
+    with FitsImage(tmp_path / "map.fits") as image:
+        for text, expected in shapes.items():
+            (tmp_path / "a.reg").write_text(f"{frame}\n{text}\n", encoding="utf-8")
+            mask = DrawnMask(tmp_path / "a.reg", image, 3.0).read(0, 160) > 0
+            assert (mask != expected).sum() < 0.02 * expected.sum(), text
+
+
 def test_crtf_regions_are_read(grid: FitsImage) -> None:
     mask = drawn(grid, "a.crtf", "#CRTFv0\ncenterbox[[14.5pix, 6pix], [10pix, 3pix]]\n")
     np.testing.assert_array_equal(mask, box(slice(5, 8), slice(10, 20)))

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import units
+from astropy.wcs import WCS
+from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.console import plural
 from bigsf.errors import BigsfWarning, DataError, needing
@@ -76,26 +79,58 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     from regions import PixCoord, PolygonPixelRegion, SkyRegion
 
     erase, (y0, x0) = not _included(region), (0, 0)
-    if kind in ("line", "polygon"):
-        vertices = [region.start, region.end] if kind == "line" else region.vertices
-        points = _points(vertices, canvas)
+    on_sky = isinstance(region, SkyRegion)
+    if kind in ("line", "polygon") or (kind == "rectangle" and on_sky):
+        points = _points(_vertices(region, kind), canvas)
         if not np.isfinite(points).all():
             return False
         if kind == "line":
             return canvas.draw_line(points, line_width_px, erase)
         region = PolygonPixelRegion(PixCoord(points[:, 1], points[:, 0]))
-    elif isinstance(region, SkyRegion):
+    elif on_sky:
+        if not np.isfinite(canvas.to_pixels(region.center.reshape(1))).all():
+            return False
         with quiet_astropy():
-            region = region.to_pixel(canvas.wcs)
+            region = _in_pixels(region, canvas.wcs)
     else:
         y0, x0 = canvas.origin
-    try:
-        box = region.bounding_box
-    except ValueError:  # its centre is not on the plane of the map, so that it is NaN
-        return False
+    box = region.bounding_box
     if not canvas.reaches(box.iymin - y0, box.ixmin - x0, *box.shape):
         return False
     return canvas.draw(region.to_mask(mode="center").data > 0, box.iymin - y0, box.ixmin - x0, erase)
+
+
+def _in_pixels(region: Any, wcs: WCS) -> Any:
+    """Return a region on the sky in pixels of a map.
+
+    The package `regions` counts angles from the north of the map, also where the region is in another frame, and leaves
+    circles round where pixels are not square on the sky.
+    """
+    from regions import CircleAnnulusSkyRegion, CircleSkyRegion, EllipseAnnulusSkyRegion, EllipseSkyRegion
+
+    if isinstance(region, CircleSkyRegion):
+        region = EllipseSkyRegion(region.center, 2 * region.radius, 2 * region.radius)
+    elif isinstance(region, CircleAnnulusSkyRegion):
+        inner, outer = 2 * region.inner_radius, 2 * region.outer_radius
+        region = EllipseAnnulusSkyRegion(region.center, inner, outer, inner, outer)
+    elif hasattr(region, "angle"):
+        frame = wcs_to_celestial_frame(wcs)
+        north = region.center.directional_offset_by(0 * units.deg, 1 * units.arcmin)
+        north_of_map = region.center.transform_to(frame).position_angle(north.transform_to(frame))
+        region = region.copy(angle=region.angle + north_of_map)
+    return region.to_pixel(wcs)
+
+
+def _vertices(region: Any, kind: str) -> Any:
+    """Return the ends of a line, or the corners of a polygon or of a rectangle on the sky."""
+    if kind == "line":
+        return [region.start, region.end]
+    if kind == "polygon":
+        return region.vertices
+    angle = region.angle.to_value(units.rad)
+    width, height = np.array([-1, 1, 1, -1]) * region.width / 2, np.array([-1, -1, 1, 1]) * region.height / 2
+    north, east = width * np.sin(angle) + height * np.cos(angle), height * np.sin(angle) - width * np.cos(angle)
+    return region.center.directional_offset_by(np.arctan2(east, north), np.hypot(north, east))
 
 
 def _points(vertices: Any, canvas: Canvas) -> Any:
