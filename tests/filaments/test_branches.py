@@ -135,6 +135,49 @@ def test_the_box_holds_the_filament(mask: BoolArray) -> None:
     assert [row[name] for name in ("x0", "x1", "y0", "y1")] == [10, 59, 8, 12]
 
 
+def strokes(*lines: tuple[tuple[int, int], tuple[int, int]]) -> BoolArray:
+    """A mask of lines between points (y, x), 5 pixels wide, with square ends."""
+    mask = np.zeros((140, 140), bool)
+    for (y0, x0), (y1, x1) in lines:
+        mask[y0 - 2 : y1 + 3, x0 - 2 : x1 + 3] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        strokes(((70, 20), (70, 110))),
+        strokes(((70, 20), (70, 40))),
+        strokes(((70, 20), (70, 110)), ((20, 70), (110, 70))),
+        strokes(((70, 20), (70, 110)), *[((30, x), (70, x)) for x in (30, 50, 70, 90)]),
+    ],
+    ids=["long", "short", "cross", "comb"],
+)
+def test_width_and_line_mass_do_not_depend_on_length_and_branches(mask: BoolArray) -> None:
+    header = galactic_header(140, 140)
+    row = Filaments(mask).catalog(1e22 * mask, wcs=WCS(header), unit="cm-2", distance=1.0)[0]
+    assert row["width_px"] == pytest.approx(5, abs=0.3)
+    assert row["width_arcmin"] == pytest.approx(row["width_px"] * 60 * header["CDELT2"], rel=0.01)
+    width_pc = 5 * 1000 * np.deg2rad(header["CDELT2"])
+    assert row["line_mass"] == pytest.approx(row["mass"] / row["area_pc2"] * width_pc, rel=0.06)
+
+
+def test_a_spot_is_not_straight(mask: BoolArray) -> None:
+    spot = np.zeros_like(mask)
+    spot[20:23, 20:23] = True
+    row = Filaments(spot).catalog()[0]
+    assert row["length_px"] == 0
+    assert np.isnan([row["straightness"], row["width_px"]]).all()
+
+
+@pytest.mark.parametrize("degrees", [-1e-8, 1e-8])
+def test_orientations_are_below_half_a_turn(degrees: float, mask: BoolArray) -> None:
+    header = galactic_header(*mask.shape[::-1])
+    header["PC1_2"], header["PC2_1"] = np.deg2rad(degrees), -np.deg2rad(degrees)
+    row = Filaments(mask.T).catalog(wcs=WCS(header))[0]
+    assert row["orientation"] == 0
+
+
 def test_a_ring_is_not_straight_and_a_pixel_neither() -> None:
     ring = abs(np.hypot(Y - 60, X - 60) - 20) < 2
     ring[5, 5] = True

@@ -261,7 +261,7 @@ def test_the_catalogue_has_designations_masses_and_further_maps(
     for row in table:
         assert row["T_median"] == pytest.approx(np.median(temperature[planes["LABELS"] == row["id"]]))
         assert re.fullmatch(r"BSF G\d{3}\.\d{3}[+-]\d{2}\.\d{3}[a-z]*", row["designation"])
-        assert row["line_mass"] * row["length_pc"] == pytest.approx(row["mass"])
+        assert row["line_mass"] * row["area_pc2"] == pytest.approx(row["mass"] * row["width_pc"])
     assert str(table["T_mean"].unit) == "K"
     assert (table["distance"] == 2.5).all()
     assert len(set(table["designation"])) == len(table)

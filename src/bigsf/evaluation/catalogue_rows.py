@@ -11,6 +11,7 @@ from scipy.ndimage import find_objects, maximum_filter, minimum_filter
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from bigsf.evaluation.seams import ensemble_of_fold
 from bigsf.filaments.cleaning import chosen_components
+from bigsf.filaments.shapes import band_width
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import row_chunks
 
@@ -119,7 +120,7 @@ class Components:
         for number, box in enumerate(find_objects(self.labels, self.number)):
             spine = (self.labels[box] == number + 1) & (skeleton[box] > 0)
             length[number] = _length_of_links(spine)
-        return np.asarray((np.sqrt(length**2 + 4 * self.pixels) - length) / 2)
+        return band_width(self.pixels, length)
 
 
 def _length_of_links(spine: BoolArray) -> float:

@@ -67,6 +67,10 @@ class Branches:
         self._hubs = np.concatenate([part.hubs for part in parts])
         self._degrees = np.concatenate([part.degrees for part in parts])
 
+    def lengths_beside(self, filaments: int) -> Float64Array:
+        """Return the length in pixels of the branches of each filament that do not lie on its longest path, `(n,)`."""
+        return np.asarray(np.bincount(self.owners, self._lengths * ~self._main, filaments), np.float64)
+
     def table(self, wcs: WCS | None = None) -> Table:
         """Return a table with one row per branch, and the columns of `BRANCH_COLUMNS`."""
         values = {

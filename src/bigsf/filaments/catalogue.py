@@ -151,7 +151,7 @@ class Filaments(Described):
             Where there is a distance, and the unit of the map is not that of a column density.
         """
         pixels = map(self._pixels, range(len(self)))
-        values = measure_shapes(pixels, self._boxes, self._spines, wcs)
+        values = measure_shapes(pixels, self._boxes, self._spines, self.branches.lengths_beside(len(self)), wcs)
         values |= measure_photometry(self.labels, self._boxes, image, probability, chunk_pixels)
         values["branches"] = np.bincount(self.branches.owners, minlength=len(self))
         values["hubs"] = np.bincount(self.branches.hub_owners, minlength=len(self))

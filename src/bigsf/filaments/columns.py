@@ -43,7 +43,7 @@ COLUMNS = {
         "pix", "length of the longest path along the spine, without the rounded ends of the mask", "phys.size"
     ),
     "length_arcmin": Field("arcmin", "the same on the sky", "phys.angSize"),
-    "width_px": Field("pix", "mean width: area_px / length_px", "phys.size;stat.mean"),
+    "width_px": Field("pix", "mean width of a band of this area along all branches", "phys.size;stat.mean"),
     "width_arcmin": Field("arcmin", "the same on the sky", "phys.angSize;stat.mean"),
     "straightness": Field(
         None,
@@ -86,8 +86,8 @@ DISTANCE_COLUMNS = {
     "area_pc2": Field("pc2", "area at this distance", "phys.area"),
     "mass": Field("solMass", f"of all column density on the filament; {_MASS}", "phys.mass"),
     "mass_excess": Field("solMass", f"of the column density above the background; {_MASS}", "phys.mass"),
-    "line_mass": Field("solMass / pc", "mass / length_pc", "phys.mass;arith.ratio"),
-    "line_mass_excess": Field("solMass / pc", "mass_excess / length_pc", "phys.mass;arith.ratio"),
+    "line_mass": Field("solMass / pc", "mean mass per area x width_pc", "phys.mass;arith.ratio"),
+    "line_mass_excess": Field("solMass / pc", "the same of mass_excess", "phys.mass;arith.ratio"),
 }
 """Columns that a catalogue with distances has besides."""
 
@@ -145,6 +145,9 @@ _ROUNDED = {
 }
 """Columns that are rounded to 1e-6, which is far below a pixel."""
 
+_PERIODS = {"l": 360, "orientation": 180, "orientation_px": 180}
+"""Columns of angles in degrees, which begin anew."""
+
 
 def column(name: str, field: Field, values: npt.NDArray[Any], unit: str = "") -> Column:
     """Return a column with its unit, meaning and UCD.
@@ -164,8 +167,8 @@ def column(name: str, field: Field, values: npt.NDArray[Any], unit: str = "") ->
         column_unit = map_unit * units.Unit(area) if map_unit and area else map_unit
     if name in _ROUNDED:
         values = np.round(values, 6)
-    if name == "l":
-        values = values % 360  # 359.9999999 is rounded to 360
+    if name in _PERIODS:
+        values = values % _PERIODS[name]  # 359.9999999 is rounded to 360
     words = field.ucd.replace("map", "phys.columnDensity" if is_column_density(map_unit) else "phys")
     return Column(values, name, unit=column_unit, description=field.meaning, meta={"ucd": words})
 

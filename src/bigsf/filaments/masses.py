@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from astropy import constants, units
 
@@ -48,16 +47,15 @@ def at_distance(
     check_column_density("the map", unit)
     pc_per_arcmin = 1000 * distance_kpc * units.arcmin.to(units.rad)
     solar = pc_per_arcmin**2 * (units.Quantity(1, unit) * units.pc**2 * MASS_PER_H2).to_value(units.solMass)
-    length = values["length_arcmin"] * pc_per_arcmin
+    width, area = values["width_arcmin"] * pc_per_arcmin, values["area_arcmin2"] * pc_per_arcmin**2
     mass, excess = total_arcmin2 * solar, values["excess_arcmin2"] * solar
-    per_length = np.divide(1, length, out=np.full(len(length), np.nan), where=length > 0)
     return {
         "distance": distance_kpc,
-        "length_pc": length,
-        "width_pc": values["width_arcmin"] * pc_per_arcmin,
-        "area_pc2": values["area_arcmin2"] * pc_per_arcmin**2,
+        "length_pc": values["length_arcmin"] * pc_per_arcmin,
+        "width_pc": width,
+        "area_pc2": area,
         "mass": mass,
         "mass_excess": excess,
-        "line_mass": mass * per_length,
-        "line_mass_excess": excess * per_length,
+        "line_mass": mass / area * width,
+        "line_mass_excess": excess / area * width,
     }

@@ -22,7 +22,7 @@ from bigsf.filaments.spine import Pixels, Spine
 
 
 def measure_shapes(
-    pixels: Iterable[Pixels], boxes: Sequence[Box], spines: Sequence[Spine], wcs: WCS | None
+    pixels: Iterable[Pixels], boxes: Sequence[Box], spines: Sequence[Spine], beside_px: Float64Array, wcs: WCS | None
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of the catalogue that need no map, and `pixel_arcmin2`, the area of a pixel, each `(n,)`.
 
@@ -34,6 +34,8 @@ def measure_shapes(
         The rows and columns that each spans.
     spines
         Its longest path.
+    beside_px
+        The length of its branches beside that path, `(n,)`.
     wcs
         A celestial WCS; without one, the columns on the sky are NaN.
     """
@@ -54,9 +56,9 @@ def measure_shapes(
         **dict(zip(("y0", "y1", "x0", "x1"), box.T, strict=True)),
         "length_px": length,
         "length_arcmin": length * scale,
-        "width_px": _ratio(area, length),
-        "width_arcmin": _ratio(area * pixel, length * scale),
-        "straightness": np.array([spine.straightness for spine in spines], np.float64),
+        "width_px": np.where(length > 0, band_width(area, length + beside_px), np.nan),
+        "width_arcmin": np.where(length > 0, band_width(area * pixel, (length + beside_px) * scale), np.nan),
+        "straightness": np.where(length > 0, [spine.straightness for spine in spines], np.nan),
         "ring": np.array([spine.is_ring for spine in spines], np.bool_),
         "orientation": orientations(moments, axes),
         "orientation_px": orientations(moments, NO_SKY),
@@ -66,7 +68,6 @@ def measure_shapes(
     }
 
 
-def _ratio(values: npt.NDArray[Any], by: Float64Array) -> Float64Array:
-    """Return values over others, NaN where these are not positive."""
-    ratio: Float64Array = np.divide(values, by, out=np.full(len(by), np.nan), where=by > 0)
-    return ratio
+def band_width(area: npt.NDArray[Any], length: Float64Array) -> Float64Array:
+    """Return the width w of bands along lines that end half a width beyond them: w (length + w) = area."""
+    return np.asarray((np.sqrt(length**2 + 4 * area) - length) / 2)
