@@ -146,7 +146,7 @@ def test_marking_at_the_threshold_of_best_dice_gives_that_dice() -> None:
     assert marked.sum() / truth.sum() == pytest.approx(curve.at(threshold)["marked_ratio"])
 
 
-@pytest.mark.parametrize(("truth", "defined"), [([], []), ([False], []), ([True], ["average_precision", "best_dice"])])
+@pytest.mark.parametrize(("truth", "defined"), [([], []), ([False], []), ([True], ["average_precision"])])
 def test_what_is_undefined_is_nan(truth: list[bool], defined: list[str]) -> None:
     curve = curve_of(np.full(len(truth), 0.7), np.array(truth, bool))
     values = {
@@ -157,8 +157,9 @@ def test_what_is_undefined_is_nan(truth: list[bool], defined: list[str]) -> None
     assert [name for name, value in values.items() if not math.isnan(value)] == defined
 
 
-def test_threshold_without_positive_pixels_is_one_half() -> None:
-    assert curve_of(np.array([0.9]), np.array([False])).best_dice().threshold == 0.5
+@pytest.mark.parametrize("truth", [[False, False], [True, True]])
+def test_where_no_threshold_tells_anything_it_is_one_half(truth: list[bool]) -> None:
+    assert curve_of(np.array([0.9, 0.1]), np.array(truth)).best_dice().threshold == 0.5
 
 
 def test_reset_forgets() -> None:
@@ -175,6 +176,11 @@ def test_column_densities_score_exactly_on_edges_of_their_own() -> None:
     curve = curve_of(density, truth, quantile_edges(density))
     assert binned(curve) == pytest.approx(exact(density, truth), abs=1e-3)
     assert density.min() <= curve.best_dice().threshold <= density.max()
+
+
+def test_the_highest_score_has_a_bin_of_its_own() -> None:
+    scores = np.arange(200_000.0)
+    assert curve_of(scores, scores == scores.max(), quantile_edges(scores)).average_precision() == 1
 
 
 def test_constant_scores_have_one_bin_edge() -> None:

@@ -75,7 +75,7 @@ def enlarged(image: Image, n: int) -> Image:
     return np.asarray(zoom(image, n, order=1, mode="nearest"))
 
 
-def said(model: Path, image: Path, **options: Any) -> list[str]:
+def said(model: Path | list[Path], image: Path, **options: Any) -> list[str]:
     """Return what is said of a map that the model does not know."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -119,6 +119,17 @@ def test_noise_is_said_once_with_numbers_and_advice(model: Path, image: Image, t
     low, _, high = Snapshot.load(model).window_ranges["noise"]
     assert f" of the spread of the values, there {low:.1%} to {high:.1%}. It is rougher: pixels 4 apart" in message
     assert "If that is noise, bin the map (scales=[2]) or smooth it" in message
+
+
+def test_each_model_of_an_ensemble_is_compared(model: Path, image: Image, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=image.shape)
+    noisy = write(tmp_path / "noisy.fits", image + 0.1 * np.median(image) * noise)
+    ranges = Snapshot.load(model).window_ranges
+    (alone,) = said(model, noisy)
+    tolerant = changed(model, tmp_path / "tolerant.pt", window_ranges=dict.fromkeys(ranges, (0.0, 1.0, 1e9)))
+    assert said(tolerant, noisy) == []
+    (message,) = said([tolerant, model], noisy)
+    assert message == alone.replace("what the model was trained on", "what 1 of 2 models were trained on")
 
 
 def test_an_oversampled_map_is_smoother_and_the_advice_ends_it(model: Path, image: Image, tmp_path: Path) -> None:

@@ -117,10 +117,13 @@ def quarters(settings: Settings, tmp_path: Path) -> Callable[..., dict[str, Any]
     generator = np.random.default_rng(0)
     image = generator.uniform(1, 2, (1, 32, 128)).astype(np.float32)
 
-    def make(target: set[int], labelled: set[int], weight: float = 0.3, **trainer: Any) -> dict[str, Any]:
+    def make(
+        target: set[int], labelled: set[int], weight: float = 0.3, no_background: int = 0, **trainer: Any
+    ) -> dict[str, Any]:
         fold = np.repeat([1, 2, 3, 4], 32) * np.ones((32, 1), int)
         planes = np.isin(fold, list(target)).astype(np.uint8), np.isin(fold, list(labelled)).astype(np.uint8)
         planes[0][::2] = 0
+        planes[1][fold == no_background] = planes[0][fold == no_background]
         file = write_patch_file(tmp_path / "quarters.h5", image, 16, 8, planes)
         run = settings(loss={"type": "bce", "unlabelled_weight": weight}, **trainer)
         split = SplitConfig(k=4, k_train=2, area_size=32, strategy=NaiveStrategyConfig(type="naive"))
@@ -166,6 +169,15 @@ def test_validation_folds_without_a_structure_are_named_once(quarters: Callable[
         trainer = Trainer.from_config(quarters({1, 2, 4}, ALL, epochs=1))
     assert len(said) == 1
     assert trainer.train().thresholds == Thresholds(whole=0.5, labelled=0.5)
+
+
+def test_validation_folds_without_background_choose_no_threshold_of_labels(
+    quarters: Callable[..., dict[str, Any]],
+) -> None:
+    with pytest.warns(BigsfWarning, match=r"validation folds \[3\] hold no pixel of sure background.* be 0\.5") as said:
+        trainer = Trainer.from_config(quarters(ALL, ALL, no_background=3, epochs=1))
+    assert len(said) == 1
+    assert trainer.train().thresholds.labelled == 0.5
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ class BestDice(NamedTuple):
     """The highest Dice of a threshold curve."""
 
     dice: float
-    """2 TP / (marked + positive) pixels; NaN where there is no positive pixel."""
+    """2 TP / (marked + positive) pixels; NaN where no threshold tells anything: all pixels are positive, or none."""
     threshold: float
-    """The threshold with this Dice; 0.5 where there is no positive pixel."""
+    """The threshold with this Dice; 0.5 where there is none."""
 
 
 class Calibration(NamedTuple):
@@ -191,7 +191,7 @@ class ThresholdCurve:
 
     def best_dice(self) -> BestDice:
         """Return the highest Dice and its threshold."""
-        if not self.positives.any():
+        if not self.positives.any() or not self.negatives.any():
             return BestDice(float("nan"), 0.5)
         dice = self.dice
         ties = np.flatnonzero(dice == dice.max())
@@ -252,5 +252,5 @@ def _sums_from_above(counts: IntArray) -> IntArray:
 def quantile_edges(scores: npt.NDArray[np.floating]) -> Float64Array:
     """Return bin edges that spread a sample of finite scores evenly over the bins of a `ThresholdCurve`."""
     ordered = np.sort(scores.astype(np.float64), axis=None, kind="stable")  # the default is slow for many equal values
-    edges = ordered[np.linspace(0, len(ordered) - 1, BINS + 1)[1:-1].astype(np.int64)]
+    edges = ordered[np.linspace(0, len(ordered) - 1, BINS)[1:].astype(np.int64)]
     return np.asarray(edges[np.concatenate([[True], edges[1:] > edges[:-1]])])

@@ -1,7 +1,7 @@
 """A map and the windows of the training -> a warning where they differ, and the scales that suit the map."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from bigsf.models.window_statistics import QUANTITIES, Quantity, Range, map_stat
 from bigsf.option_names import option
 from bigsf.segmentation.config import AUTO
 from bigsf.segmentation.ensemble import Ensemble
+from bigsf.training.snapshot import Snapshot
 
 _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Factors by which the scales `auto` may bin a map; it is also binned by the double."""
@@ -88,7 +89,7 @@ def resolve_scales(
                 f"of former versions of bigsf never do. Give numbers, e.g. {option('scales', [1, 2])}, or train "
                 "it again."
             )
-    learnt = _learnt(ensemble)["smoothness"]
+    learnt = _learnt(ensemble.snapshots)["smoothness"]
     found = _factor_by_beam(source, ensemble) or _factor_by_smoothness(source, ensemble.window, learnt)
     if found is None:
         last = _factors(source.shape, ensemble.window)[-1]
@@ -108,11 +109,11 @@ def _commas(scales: list[int]) -> str:
     return ",".join(map(str, scales))
 
 
-def _learnt(ensemble: Ensemble) -> dict[Quantity, Range]:
+def _learnt(snapshots: Sequence[Snapshot]) -> dict[Quantity, Range]:
     """Return the ranges of the training patches of all models that know theirs."""
     found: dict[Quantity, Range] = {}
     for name in QUANTITIES:
-        if known := [each.window_ranges[name] for each in ensemble.snapshots if name in each.window_ranges]:
+        if known := [each.window_ranges[name] for each in snapshots if name in each.window_ranges]:
             low, median, high = zip(*known, strict=True)
             found[name] = Range(min(low), float(np.mean(median)), max(high))
     return found
@@ -169,11 +170,11 @@ def _times(learnt: Range) -> str:
 
 
 def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd_pixels: int = 0) -> None:
-    """Warn once where a map, binned by a factor, is unlike the training patches of the models.
+    """Warn once where a map, binned by a factor, is unlike the training patches of a model.
 
     The median of a quantity over the windows of the map is compared with the range from the 5 % to the 95 % quantile
-    over training patches, or with a margin around their median where that is wider. Nothing is said of a map of fewer
-    than nine windows, nor where all models are of former versions, which keep no ranges.
+    over the training patches of each model, or with a margin around their median where that is wider. Nothing is said
+    of a map of fewer than nine windows, nor where all models are of former versions, which keep no ranges.
 
     Parameters
     ----------
@@ -188,17 +189,23 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
     odd_pixels
         Pixels with values that stand apart, of which there was a warning.
     """
-    learnt = _learnt(ensemble)
-    if not learnt or odd_pixels >= _MANY * source.shape[0] * source.shape[1]:
+    if not _learnt(ensemble.snapshots) or odd_pixels >= _MANY * source.shape[0] * source.shape[1]:
         return
     statistics = map_statistics(source, ensemble.window, n)
     if len(statistics["noise"]) < _LEAST_WINDOWS:
         return
-    normalizations = {model.normalization.type for model in ensemble.model_configs}
-    low, high = _outside(ranges(statistics), learnt)
-    if normalizations.isdisjoint(_LEVEL_MATTERS):
-        low.pop("contrast", None)
-        high.pop("contrast", None)
+    here = ranges(statistics)
+    low: dict[Quantity, float] = {}
+    high: dict[Quantity, float] = {}
+    unlike = []
+    for snapshot in ensemble.snapshots:
+        lower, higher = _outside(here, snapshot)
+        if lower or higher:
+            unlike.append(snapshot)
+            low |= lower
+            high |= higher
+    learnt = _learnt(unlike)
+    normalizations = {snapshot.config.trainer.model.normalization.type for snapshot in unlike}
     remedy = (
         "" if normalizations == {"robust"} else "; or take a model with the normalization robust, e.g. filaments-small"
     )
@@ -207,22 +214,25 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
         *_of_values(low | high, learnt, remedy),
     ]
     if differences:
+        what = "the model was" if len(unlike) == len(ensemble) else f"{len(unlike)} of {len(ensemble)} models were"
         binned = f", binned by {n}," if n > 1 else ""
         warnings.warn(
-            f"{name}{binned} is unlike what the model was trained on (median of windows of {ensemble.window} pixels, "
+            f"{name}{binned} is unlike what {what} trained on (median of windows of {ensemble.window} pixels, "
             f"and range of 90 % of the training patches). {' '.join(differences)}",
             BigsfWarning,
             stacklevel=3,
         )
 
 
-def _outside(
-    here: Mapping[Quantity, Range], learnt: Mapping[Quantity, Range]
-) -> tuple[dict[Quantity, float], dict[Quantity, float]]:
+def _outside(here: Mapping[Quantity, Range], snapshot: Snapshot) -> tuple[dict[Quantity, float], dict[Quantity, float]]:
     """Return the medians of a map that are lower than those of maps like the training, and those that are higher."""
     low: dict[Quantity, float] = {}
     high: dict[Quantity, float] = {}
-    for quantity in here.keys() & learnt.keys():
+    learnt = _learnt([snapshot])
+    counted = here.keys() & learnt.keys()
+    if snapshot.config.trainer.model.normalization.type not in _LEVEL_MATTERS:
+        counted -= {"contrast"}
+    for quantity in counted:
         (least, most), value = _tolerated(quantity, learnt[quantity]), here[quantity].median
         if value < least:
             low[quantity] = value

@@ -29,7 +29,7 @@ from bigsf.training.checks import (
     check_position,
     check_states,
     directions_of,
-    warn_if_no_target,
+    warn_if_no_threshold,
     warn_if_not_positive,
 )
 from bigsf.training.components.early_stopping import Directions
@@ -139,7 +139,7 @@ def build_run(
     config = config.model_copy(update={"split": folds.config})
     split = _used_split(config, folds)
     check_labels(config, folds, [split])
-    warn_if_no_target(folds, split)
+    warn_if_no_threshold(folds, split)
     dataset = _build_dataset(config, patch_file, folds, split, torch_device, world)
     epochs = config.trainer.epochs or default_epochs(dataset.samples)
     trainer = config.trainer.model_copy(update={"epochs": epochs, "best_by": chosen_by(config.trainer)})

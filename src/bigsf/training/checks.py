@@ -120,8 +120,8 @@ def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> No
             )
 
 
-def warn_if_no_target(folds: Folds, split: Split) -> None:
-    """Warn where the validation folds of a split hold no known structure, so that no threshold can be chosen there."""
+def warn_if_no_threshold(folds: Folds, split: Split) -> None:
+    """Warn where the validation folds of a split lack structures or background, so that no threshold can be chosen."""
     if not _count(folds, split.validation, "target"):
         warnings.warn(
             f"The validation folds {split.validation} hold no pixel of a known structure, so that no threshold has a "
@@ -130,10 +130,17 @@ def warn_if_no_target(folds: Folds, split: Split) -> None:
             BigsfWarning,
             stacklevel=3,
         )
+    elif _count(folds, folds.counts, "background") and not _count(folds, split.validation, "background"):
+        warnings.warn(
+            f"The validation folds {split.validation} hold no pixel of sure background, so that their labels "
+            f"choose no threshold: the threshold labelled of the model will be 0.5. {_OTHER_FOLDS}.",
+            BigsfWarning,
+            stacklevel=3,
+        )
 
 
-def _count(folds: Folds, numbers: Iterable[int], kind: Literal["labelled", "target"]) -> int:
-    """Return how many pixels of some folds have a label, or are on a known structure."""
+def _count(folds: Folds, numbers: Iterable[int], kind: Literal["labelled", "target", "background"]) -> int:
+    """Return how many pixels of some folds have a label, or are on a known structure, or in the background."""
     return sum(getattr(folds.counts[number], kind) for number in numbers if number in folds.counts)
 
 
