@@ -2,10 +2,11 @@
 # A k-fold as a job array, a split a task; each task stops in time, puts itself back into the queue, and goes on there.
 #   sbatch --array=1-5 slurm_kfold.sh config.yaml
 # Five tasks for five splits; a map of fewer than 15 areas has four. `bigsf kfold config.yaml --dry-run` names them.
-# When all tasks are done: bigsf kfold config.yaml  (writes the out-of-fold map and the summary)
+# The task that ends last writes the out-of-fold map and the summary. Where it was stopped before: bigsf kfold config.yaml
+# Make the folds first, with bigsf split, so that the tasks do not wait for each other.
 #
 # For two GPUs a split, replace --gpus=1 by --nodes=1 --ntasks=2 --gpus-per-task=1, and put before `bigsf`
-#   export MASTER_ADDR=$(hostname) MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+#   export MASTER_ADDR=$(hostname) MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 #   srun --cpus-per-task="$SLURM_CPUS_PER_TASK"
 # (torchrun would hide the exit code.)
 #SBATCH --job-name=bigsf

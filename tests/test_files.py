@@ -79,15 +79,19 @@ def test_only_the_litter_of_processes_that_have_died_here_is_removed(tmp_path: P
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait(timeout=120)
     machine, _ = this_process().split(".")
+    node, start, container = machine.split("-")
     kept = [
         f".out.txt.{this_process()}.0a.tmp",
         f".out.txt.0000.{ended.pid}.0a.tmp",  # of another machine, or of a container
         f".out.txt.{machine}.x.0a.tmp",
         f".out.txt.{machine}.{'9' * 40}.0a.tmp",
+        f".out.txt.{start}-{node}-{container}.{ended.pid}.0a.tmp",
+        f".out.txt.{node}-{start}-00000000.{ended.pid}.0a.tmp",
         f".other.txt.{machine}.{ended.pid}.0a.tmp",
         ".out.txt.tmp",
     ]
-    for name in [*kept, f".out.txt.{machine}.{ended.pid}.0a.tmp"]:
+    before_the_start = f".out.txt.{node}-00000000-{container}.{os.getpid()}.0a.tmp"
+    for name in [*kept, f".out.txt.{machine}.{ended.pid}.0a.tmp", before_the_start]:
         (tmp_path / name).touch()
     write_text(tmp_path / "out.txt", "new")
     assert names(tmp_path) == sorted([*kept, "out.txt"])

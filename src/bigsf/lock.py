@@ -1,4 +1,4 @@
-"""A folder that one run at a time may use."""
+"""A folder, or a file, that one run at a time may use."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bigsf.errors import BigsfWarning, UsageError
-from bigsf.files import NOT_SUPPORTED
+from bigsf.files import NOT_SUPPORTED, hidden_name
 from bigsf.provenance import now
 
 _NO_LOCKS = NOT_SUPPORTED | {errno.ENOLCK}
@@ -27,24 +27,50 @@ def lock_folder(folder: Path) -> Iterator[None]:
     UsageError
         Where another run uses the folder, with its name, or where the folder could not be written.
     """
-    path = folder / ".lock"
-    lock = FileLock(path, timeout=0, fallback_to_soft=False, on_acquired=_write_holder)
+    with _locked(folder / ".lock", folder, wait_s=0):
+        yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Keep other runs from writing a file; they wait for up to ten minutes.
+
+    Raises
+    ------
+    UsageError
+        Where another run is still writing it then, with its name, or where its folder could not be written.
+    """
+    with _locked(hidden_name(path, ".lock"), path, wait_s=600):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, what: Path, wait_s: float) -> Iterator[None]:
+    held: list[os.stat_result] = []
+
+    def on_acquired(file: int) -> None:
+        held.append(os.fstat(file))
+        _write_holder(file)
+
+    lock = FileLock(path, timeout=wait_s, fallback_to_soft=False, on_acquired=on_acquired)
     try:
         lock.acquire()
     except Timeout:
-        raise UsageError(f"{folder} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
+        raise UsageError(f"{what} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise UsageError(f"{path} could not be written: {error.strerror}.") from None
         warnings.warn(
-            f"{folder} cannot be locked ({error.strerror}). Make sure that no other run uses it.",
+            f"{what} cannot be locked ({error.strerror}). Make sure that no other run uses it.",
             BigsfWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may have been removed, and made anew by another run with a lock of its own
+            if not held or os.path.samestat(path.stat(), held[-1]):
+                path.unlink()
         lock.release()
 
 

@@ -1,6 +1,8 @@
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.folds import folds_file
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import folds_json, load_folds, load_or_make_folds, write_folds
 from bigsf.folds.resolve import resolve_split
 from bigsf.folds.splits import SplitConfig
 from bigsf.patches.patch_file import PatchFile
 from conftest import Ended, Sky, write_patch_file
+from programs import PATIENCE_S
 
 
 def split_config(**settings: Any) -> SplitConfig:
@@ -31,6 +35,30 @@ def small(tmp_path: Path) -> PatchFile:
 
 
 CONFIG = split_config(k=4, area_size=32)
+
+
+def test_of_commands_that_begin_together_one_makes_the_folds(
+    patch_file: PatchFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"path": tmp_path / "new.folds.json"})
+    makes, others_wait = threading.Event(), threading.Event()
+    made = []
+
+    def slow(folds: Folds, path: Path) -> None:
+        made.append(folds)
+        makes.set()
+        assert others_wait.wait(PATIENCE_S)
+        write_folds(folds, path)
+
+    monkeypatch.setattr(folds_file, "write_folds", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(load_or_make_folds, patch_file, config)
+        assert makes.wait(PATIENCE_S)
+        second = threads.submit(load_or_make_folds, PatchFile(patch_file.path), config)
+        others_wait.set()
+        np.testing.assert_array_equal(first.result(PATIENCE_S).grid, second.result(PATIENCE_S).grid)
+    assert len(made) == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.fixture

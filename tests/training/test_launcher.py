@@ -1,11 +1,13 @@
 import logging
+import socket
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, DataError, InterruptedRunError
+from bigsf.training import launcher
 from bigsf.training.launcher import _check_own_gpu, _gpu_of, join_world
 
 
@@ -48,6 +50,46 @@ def test_two_processes_do_not_share_a_gpu(other: int, shared: bool, monkeypatch:
     monkeypatch.setattr("torch.distributed.all_gather", gather)
     with pytest.raises(ConfigError, match="Several processes have one GPU") if shared else nullcontext():
         _check_own_gpu(0, 2, None)
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other_job:
+        port = str(other_job.getsockname()[1])
+        for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MASTER_PORT", port)
+        message = rf"Process 0 of 2 did not meet the others at 127\.0\.0\.1:{port} \(.*set MASTER_PORT to the number"
+        with pytest.raises(ConfigError, match=message), join_world("cpu"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("error", "on_gpu", "leaves"),
+    [
+        (None, True, True),
+        (InterruptedRunError("Stopped by SIGTERM.", 143), True, True),
+        (DataError("The map is gone."), True, False),
+        (DataError("The map is gone."), False, True),
+    ],
+)
+def test_a_process_that_fails_does_not_wait_for_the_others_to_leave(
+    error: Exception | None, on_gpu: bool, leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+    monkeypatch.setattr(launcher, "_ranks", lambda: (0, 2, 0))
+    monkeypatch.setattr(launcher, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(launcher, "_check_own_gpu", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **_: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: left.append(True))
+    monkeypatch.setenv("MASTER_ADDR", "node1")
+    with nullcontext() if error is None else pytest.raises(type(error)), join_world():
+        if error is not None:
+            raise error
+    assert bool(left) == leaves
 
 
 def test_one_gpu_for_all_processes_is_refused() -> None:

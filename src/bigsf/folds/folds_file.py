@@ -19,6 +19,7 @@ from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
 from bigsf.folds.resolve import make_area_grid, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, default_folds_path
+from bigsf.lock import lock_file
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.wcs import binned_wcs
 from bigsf.outputs import Outputs
@@ -208,10 +209,14 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
     outputs, image = folds_outputs(path), path.with_suffix(".fits")
     former = image.exists() and _is_image_of_folds(image)  # of a folds file that was removed, to make it anew
     outputs.check([patch_file.path], former, "Name another folds file with split.path.", make_folders=True)
-    folds = Folds.make(patch_file, config)
-    if write:
+    if not write:
+        return Folds.make(patch_file, config)
+    with lock_file(path):  # the tasks of a job array begin together
+        if path.exists():
+            return load_folds(path, patch_file, config, write)
+        folds = Folds.make(patch_file, config)
         write_folds(folds, path)
-    return folds
+        return folds
 
 
 def _check_version(content: bytes, path: Path) -> None:

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from bigsf.console import logger
 from bigsf.errors import UsageError
 from bigsf.evaluation.predictions import KFoldPredictions
@@ -40,6 +42,8 @@ from bigsf.training.shared_prediction import predicted_by
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.trust import refuse_untrusted
+
+_NAMES, _STATE = TypeAdapter(list[str] | None), TypeAdapter(tuple[bool, bool] | None)
 
 
 class KFold:
@@ -163,7 +167,9 @@ class KFold:
             warn_of_untested_folds(self.folds)
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
-        missing = [name for name in self.names if not RunFolder(self.path / name).complete]
+        missing = self.world.shared(
+            lambda: [name for name in self.names if not RunFolder(self.path / name).complete], _NAMES
+        )
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
@@ -248,26 +254,21 @@ class KFold:
         """Train one split, or go on with it; a split that is done is left as it is."""
         folder = RunFolder(self.path / self.names[number - 1])
         refuse_link(folder.path)
-        if folder.complete and not overwrite:
+        # One process looks: another task may end this split now, and a file system may show its files to some alone.
+        done, begun = self.world.shared(lambda: (folder.complete, folder.newest_snapshot is not None), _STATE)
+        if done and not overwrite:
             logger.info("%s is done.", folder.path.name)
             self.world.first(lambda: remove_stale_lock(folder.path))
             return
         logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
-        device, world, callbacks = self.device, self.world, self.callbacks
-        if folder.newest_snapshot and not overwrite:
+        then: dict[str, Any] = {"callbacks": self.callbacks, "to_resume": to_resume}
+        if begun and not overwrite:
             data = self.config.data.path if isinstance(self.config.data, PatchesConfig) else None
-            trainer = Trainer.from_snapshot(
-                folder.path,
-                device=device,
-                world=world,
-                data=data,
-                trust=self.config,
-                callbacks=callbacks,
-                to_resume=to_resume,
-            )
+            then |= {"device": self.device, "world": self.world, "data": data, "trust": self.config}
+            trainer = Trainer.from_snapshot(folder.path, **then)
         else:
-            run = build_run(self.split_config(number), device, world=world, write_folds=False)
-            trainer = Trainer(run, overwrite=True, callbacks=callbacks, to_resume=to_resume)
+            run = build_run(self.split_config(number), self.device, world=self.world, write_folds=False)
+            trainer = Trainer(run, overwrite=True, **then)
         trainer.train(self._time_left_s)
 
     def split_config(self, number: int) -> RunConfig:

@@ -16,7 +16,7 @@ import torch
 from torch import distributed
 
 from bigsf import console
-from bigsf.errors import ConfigError, LostProcessError
+from bigsf.errors import ConfigError, InterruptedRunError, LostProcessError
 from bigsf.option_names import option
 from bigsf.training.distributed import World
 
@@ -125,6 +125,20 @@ def _remedy() -> str:
     return f"Start as many processes as GPUs, or pass {option('device', 'cpu')}."
 
 
+def _meet(rank: int, size: int, backend: str) -> None:
+    """Meet the other processes."""
+    try:
+        distributed.init_process_group(backend, rank=rank, world_size=size)
+    except RuntimeError as error:
+        if not _connection_lost(error):
+            raise
+        raise ConfigError(
+            f"Process {rank} of {size} did not meet the others at {os.environ['MASTER_ADDR']}:"
+            f"{os.environ['MASTER_PORT']} ({str(error).splitlines()[0]}). Either not all of them were started, or another "
+            "job has this port: set MASTER_PORT to the number of another one."
+        ) from None
+
+
 @contextmanager
 def join_world(device: str | None = None) -> Iterator[World]:
     """Join the processes that torchrun or srun started, over nccl on GPUs and gloo on CPUs; leave at the end.
@@ -132,7 +146,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
     Raises
     ------
     ConfigError
-        Where several processes do not know where to meet, or one of them has no GPU of its own.
+        Where several processes do not meet, or one of them has no GPU of its own.
     LostProcessError
         Where another process has died.
     """
@@ -157,7 +171,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
         torch.cuda.set_device(exchange)
     if rank:
         console.configure_output(quiet=True)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size)
+    _meet(rank, size, "nccl" if on_gpu else "gloo")
     try:
         meeting = distributed.new_group(backend="gloo", timeout=_HANDSHAKE)
         if on_gpu:
@@ -172,4 +186,5 @@ def join_world(device: str | None = None) -> Iterator[World]:
             "memory). Go on with bigsf resume and the folder of the run."
         ) from error
     finally:
-        distributed.destroy_process_group()
+        if not on_gpu or sys.exception() is None or isinstance(sys.exception(), InterruptedRunError):
+            distributed.destroy_process_group()  # over nccl it waits for the others, and one that fails may be alone

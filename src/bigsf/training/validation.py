@@ -149,6 +149,7 @@ class Validator:
             part = self.loss(*map(_as_batch, (_logit(probability), true, pixel_weight)))
             total, weight = total + float(part.total), weight + float(part.weight)
             after_chunk()
+        self.world.wait()  # a row of areas may take one process longer than the others wait in what follows
         merge_counts(self.world, {**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
         total, weight = self.world.sums([total, weight])
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
