@@ -207,7 +207,7 @@ def _machine() -> str:
 
 
 def this_process() -> str:
-    """Return a name of this process that no other one has, on this or another machine: that of `_machine`, and its number."""
+    """Return a name of this process that no other one has, on this or another machine."""
     return f"{_machine()}.{os.getpid()}"
 
 

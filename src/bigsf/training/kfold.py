@@ -167,9 +167,7 @@ class KFold:
             warn_of_untested_folds(self.folds)
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
-        missing = self.world.shared(
-            lambda: [name for name in self.names if not RunFolder(self.path / name).complete], _NAMES
-        )
+        missing = self.world.shared(lambda: [n for n in self.names if not RunFolder(self.path / n).complete], _NAMES)
         if missing:
             logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
             return None
@@ -178,8 +176,7 @@ class KFold:
             if self.world.is_first:
                 warn_of_other_epochs(self.names, [each.config.trainer.epochs for each in snapshots], self.config)
             summary = self.world.first(lambda: self._finished(overwrite))
-            (found,) = self.world.sums([summary is not None])
-            if found:
+            if self.world.sums([summary is not None])[0]:
                 return summary
             predictions = self.predictions(snapshots)
             with predicted_by(self.world, predictions.named()):

@@ -134,8 +134,8 @@ def _meet(rank: int, size: int, backend: str) -> None:
             raise
         raise ConfigError(
             f"Process {rank} of {size} did not meet the others at {os.environ['MASTER_ADDR']}:"
-            f"{os.environ['MASTER_PORT']} ({str(error).splitlines()[0]}). Either not all of them were started, or another "
-            "job has this port: set MASTER_PORT to the number of another one."
+            f"{os.environ['MASTER_PORT']} ({str(error).splitlines()[0]}). Not all of them were started, or "
+            "another job has this port: set MASTER_PORT to the number of another one."
         ) from None
 
 
