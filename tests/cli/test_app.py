@@ -250,7 +250,18 @@ def test_a_place_that_the_system_refuses_is_one_message(
 def test_a_bug_keeps_its_traceback_and_asks_for_a_report(
     sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Snapshot, "load", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError) as caught:
+    monkeypatch.setattr(Snapshot, "load", int)
+    with pytest.raises(TypeError) as caught:
         bigsf_command("segment", trained, sky.path("image"))
     assert "This is a bug of bigsf" in caught.value.__notes__[0]
+
+
+def test_an_error_in_code_of_the_user_names_its_place(
+    sky: Sky, trained: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Snapshot, "load", lambda _: 1 / 0)  # this file is no part of bigsf
+    with pytest.raises(ZeroDivisionError) as caught:
+        bigsf_command("segment", trained, sky.path("image"))
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"{__file__}, line ")
+    assert "if it is yours" in note

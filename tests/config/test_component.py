@@ -71,6 +71,23 @@ def test_custom_target_is_imported_from_the_yaml_folder_when_built(
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n1 / 0\n", r"cannot be imported: ZeroDivisionError: division by zero, raised at .*broken\.py, line 2\."),
+        ("def loss(:\n", r"cannot be imported: SyntaxError: .*\(broken\.py, line 1\)"),
+    ],
+)
+def test_a_custom_module_that_cannot_be_run_is_named(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "broken.py").write_text(text)
+    config = CustomConfig[int].from_dict({"type": "custom", "target": "broken:loss"}, folder=tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        config.load()
+
+
+@pytest.mark.parametrize(
     "target", ["nets", "nets.Net", "nets:", ":Net", "nets:Net()", "os; rm:x", "lab..nets:Net", "lab.2:Net"]
 )
 def test_custom_target_must_be_module_and_name(target: str) -> None:

@@ -2,14 +2,15 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import (
+    ConfigError,
     InterruptedRunError,
     TrainingError,
     UsageError,
@@ -250,6 +251,39 @@ def test_nan_loss_names_epoch_step_and_patches_and_keeps_the_last_good_snapshot(
     snapshot = Snapshot.load(trainer.folder.last)
     assert (snapshot.epochs_run, snapshot.steps_run) == (1, 0)
     assert all(value.isfinite().all() for value in snapshot.model_state.values())
+
+
+class Wrong(nn.Module):
+    """A network that returns one number for each patch, or has no weights."""
+
+    def __init__(self, weights: bool) -> None:
+        super().__init__()
+        if weights:
+            self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, image: Tensor, position: Tensor | None = None) -> Tensor:
+        return image.mean(dim=(1, 2, 3)) * self.scale
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (Parts(loss=lambda *_: cast(Any, 5)), r"The loss returns int; expected bigsf\.LossSum\(total, weight\)"),
+        (Parts(network=Wrong(True)), r"The network returns the shape \(\d+,\) for patches of \(\d+, 1, 16, 16\)"),
+        (Parts(network=Wrong(False)), "The network has no weights that could be trained"),
+    ],
+)
+def test_parts_that_return_something_else_are_refused(settings: Settings, parts: Parts, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Trainer.from_config(settings(), parts=parts).train()
+
+
+def test_weights_that_explode_in_the_last_step_of_an_epoch_are_not_kept(settings: Settings) -> None:
+    jump = {"type": "multistep", "milestones": [1], "gamma": 1e38}
+    trainer = Trainer.from_config(settings(epochs=2, optimizer={"type": "sgd", "lr": 0.01}, scheduler=jump))
+    with pytest.raises(TrainingError, match=r"gives no numbers on the folds \[\d+\]|epoch 2, step [2-9]"):
+        trainer.train()
+    assert Snapshot.load(trainer.folder.last).epochs_run == 1
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The command line: six commands in the order of the data flow, helpers, and errors as messages with exit codes."""
 
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -111,6 +113,12 @@ def run() -> None:
         if isinstance(error, OSError) and error.filename is not None:
             console.print_error(f"{error.filename}: {error.strerror}.")  # a path of the user's, not a bug
             sys.exit(UsageError.exit_code)
+        if own := _code_of_the_user(error):
+            error.add_note(
+                f"{own.filename}, line {own.lineno}, is neither of bigsf nor of an installed package: if it is yours "
+                "(a type: custom), look there first."
+            )
+            raise
         error.add_note(
             f"This is a bug of bigsf {__version__}, not your mistake. Please report it where you have bigsf from, "
             "with the command, these lines and, where you can, the file."
@@ -118,6 +126,16 @@ def run() -> None:
         raise
     finally:
         console.replace_bad_streams()
+
+
+def _code_of_the_user(error: Exception) -> traceback.FrameSummary | None:
+    """Return the last place that an error came through which is neither of bigsf nor of an installed package."""
+    known = [Path(__file__).parents[1], *map(Path, sysconfig.get_paths().values())]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in known):
+            return frame
+    return None
 
 
 def _print_out_of_memory(error: Exception) -> None:

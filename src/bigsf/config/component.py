@@ -7,6 +7,7 @@ at run time is an argument of `build()` and never a field of the config.
 import inspect
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
@@ -101,7 +102,7 @@ class CustomConfig(Component[Built]):
         Raises
         ------
         ConfigError
-            Where the module does not exist, or has no such name.
+            Where the module does not exist, cannot be run, or has no such name.
         """
         if str(self.folder) not in sys.path:
             sys.path.append(str(self.folder))
@@ -111,6 +112,12 @@ class CustomConfig(Component[Built]):
             raise ConfigError(
                 f"The custom target {self.target} cannot be imported: {error}. "
                 f"Looked in {self.folder} and the installed packages."
+            ) from error
+        except Exception as error:  # whatever the code of the module raises
+            *_, last = traceback.extract_tb(error.__traceback__)
+            raise ConfigError(
+                f"The custom target {self.target} cannot be imported: {type(error).__name__}: {error}, raised at "
+                f"{last.filename}, line {last.lineno}."
             ) from error
 
     @override

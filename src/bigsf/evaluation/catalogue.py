@@ -40,7 +40,7 @@ COLUMNS = {
     ),
     "completeness": (
         None,
-        "marked fraction of injected filaments of this spine_contrast and mask_width_px",
+        "marked fraction of injected filaments of this spine_contrast and of all widths; wide ones are found less",
         "stat.probability",
     ),
     "completeness_error": (

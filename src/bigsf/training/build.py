@@ -280,6 +280,8 @@ def _build_state(
     training_maps: list[TrainingMap],
 ) -> TrainingState:
     """Return the state of a run before its first step."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("The network has no weights that could be trained. Look at trainer.model, or at the parts.")
     optimizer = (build_optimizer or config.optimizer.build)(model.parameters())
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

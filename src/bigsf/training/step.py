@@ -10,10 +10,10 @@ from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bigsf.errors import TrainingError
+from bigsf.errors import ConfigError, TrainingError
 from bigsf.models.device import autocast
 from bigsf.training.components.batch import Batch
-from bigsf.training.components.losses import Loss
+from bigsf.training.components.losses import Loss, LossSum
 from bigsf.training.dataset import PatchDataset, Prefetcher
 from bigsf.training.distributed import World
 from bigsf.training.run_config import TrainerConfig
@@ -128,7 +128,8 @@ class TrainingStep:
                 stack.enter_context(self._parallel.no_sync())
             with autocast(self.device, self.dtype):
                 logits = (self._parallel or self.model)(image, position)
-            answers = [self.loss(answer[:, None], target, weight) for answer in logits.unbind(dim=1)]
+            _check_logits(logits, target)
+            answers = [_checked(self.loss(answer[:, None], target, weight)) for answer in logits.unbind(dim=1)]
             total = torch.stack([answer.total for answer in answers]).mean()
             scale = self.world.size / max(whole_weight, 1e-12)  # gradients are averaged over processes
             self.state.scaler.scale(total * scale).backward()  # type: ignore[no-untyped-call]
@@ -147,3 +148,19 @@ class TrainingStep:
             f"The loss or its gradient is not a number in epoch {epoch + 1}, step {step + 1}, patches at (y, x) = "
             f"{some}, ... Likely cause: {cause}. The last good snapshot stays in the run folder."
         )
+
+
+def _check_logits(logits: torch.Tensor, target: torch.Tensor) -> None:
+    """Raise `ConfigError` where a network, which may be the user's own, returns another shape than it takes."""
+    if logits.ndim != 4 or (logits.shape[0], *logits.shape[2:]) != (target.shape[0], *target.shape[2:]):
+        raise ConfigError(
+            f"The network returns the shape {tuple(logits.shape)} for patches of {tuple(target.shape)}; expected "
+            "logits (b, outputs, y, x) of the same pixels."
+        )
+
+
+def _checked(answer: LossSum) -> LossSum:
+    """Return what a loss, which may be the user's own, returned."""
+    if not isinstance(answer, LossSum):
+        raise ConfigError(f"The loss returns {type(answer).__name__}; expected bigsf.LossSum(total, weight).")
+    return answer

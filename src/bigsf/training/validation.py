@@ -1,5 +1,6 @@
 """Probabilities and labels -> scores of some folds, each pixel predicted once."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.errors import TrainingError
 from bigsf.evaluation.map_scores import curve_scores, label_kinds, scored_pixels
 from bigsf.evaluation.records import RunScores, Score
 from bigsf.folds.folds import Folds
@@ -131,6 +133,11 @@ class Validator:
             The numbers of the folds.
         after_chunk
             What to do after each chunk of this process.
+
+        Raises
+        ------
+        TrainingError
+            Where a prediction or its loss is not a number.
         """
         file = self.folds.patch_file
         curves = {kind: ThresholdCurve() for kind in label_kinds(file)}
@@ -152,6 +159,11 @@ class Validator:
         self.world.wait()  # a row of areas may take one process longer than the others wait in what follows
         merge_counts(self.world, {**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
         total, weight = self.world.sums([total, weight])
+        if not (math.isfinite(total) and (weight or not self.unlabelled_weight)):
+            raise TrainingError(
+                f"The model gives no numbers on the folds {which}: its weights are too large. Likely cause: a learning "
+                "rate that is too high (trainer.optimizer.lr). The last good snapshot stays in the run folder."
+            )
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
         return Evaluation(total / weight if weight else float("nan"), values, **curves)
 
