@@ -93,7 +93,7 @@ def test_the_legend_names_what_is_outlined(image: Any) -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["true filaments"]
 
 
-@pytest.mark.parametrize("draw", [bigsf.plot.filaments, lambda image, mask: bigsf.plot.quicklook(image, mask=mask)])
+@pytest.mark.parametrize("draw", [bigsf.plot.filaments, lambda image, mask: bigsf.plot.quicklook(image, image, mask)])
 def test_a_mask_of_another_grid_is_refused(draw: Any, files: tuple[Path, Path]) -> None:
     match = r"The mask has 5 x 4 pixels \(x, y\) and the map 60 x 40\. Both must lie on one grid\."
     with pytest.raises(DataError, match=match):
@@ -128,8 +128,22 @@ def folds_of(path: Path) -> bigsf.Folds:
 
 def test_a_file_without_a_mask_is_no_filaments(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "probability.fits", np.full((20, 30), 0.5, np.float32))
-    with pytest.raises(DataError, match="holds values other than 0, 1 and identifiers"):
+    with pytest.raises(DataError, match=r"probability.fits has no extension MASK or LABELS, and is no mask itself"):
         bigsf.plot.filaments(np.ones((20, 30)), tmp_path / "probability.fits")
+
+
+def test_without_a_mask_the_labels_are_outlined(tmp_path: Path) -> None:
+    labels = np.zeros((20, 30), np.int32)
+    labels[5:9, 3:20], labels[12:15, 3:20] = 1, 2
+    hdus = [fits.PrimaryHDU(np.full((20, 30), 0.5, np.float32)), fits.ImageHDU(labels, name="LABELS")]
+    fits.HDUList(hdus).writeto(tmp_path / "found.fits")
+    assert len(bigsf.plot.filaments(np.ones((20, 30)), tmp_path / "found.fits").texts) == 2
+    assert bigsf.plot.quicklook(tmp_path / "found.fits").get_legend() is not None
+
+
+def test_a_map_is_no_probability() -> None:
+    with pytest.raises(DataError, match=r"between 0 and 1, and this plane does not. Pass the map as image"):
+        bigsf.plot.quicklook(np.full((20, 30), 1e22))
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 5, 5)])

@@ -174,9 +174,13 @@ def print_folds(folds: "Folds") -> None:
         clear = plural(folds.leakage.clear_px, "clear pixel")
         print_line(f"Between whole training and test patches of a split lie {clear} or more (see --gap).")
     if folds.poor_in_background:
+        poor = folds.poor_in_background
+        numbers = f"Fold {poor[0]} holds" if len(poor) == 1 else f"Folds {', '.join(map(str, poor))} hold"
+        remedy = "Fewer folds (--k) or a smaller --area-size even that out"
+        if folds.config.strategy.type != "balanced":
+            remedy = "--strategy balanced evens that out"
         warnings.warn(
-            f"Fold {', '.join(map(str, folds.poor_in_background))} holds almost no background pixel; "
-            "--strategy balanced evens that out.",
+            f"{numbers} almost no background pixel. {remedy}.",
             BigsfWarning,
             stacklevel=2,
         )

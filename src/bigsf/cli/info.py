@@ -83,7 +83,8 @@ def _of_map(path: Path) -> Iterator[str]:
         yield f"Next: bigsf preprocess MAP.fits --target {typed(path)} (or --background, --valid)"
         return
     output = typed(Path(f"{stem_of(path)}_segmented.fits"))
-    yield f"Next: bigsf preprocess {typed(path)}, or bigsf segment higal-small {typed(path)} -o {output}"
+    model = "higal-small" if any(image.column_density for image in images) else "filaments-small"
+    yield f"Next: bigsf preprocess {typed(path)}, or bigsf segment {model} {typed(path)} -o {output}"
 
 
 def _made_by_bigsf(path: Path) -> dict[str, str]:
@@ -172,7 +173,8 @@ def _of_model(snapshot: "Snapshot") -> Iterator[str]:
         f"{snapshot.patch_size} pixels, scales {','.join(map(str, model.scales))}, {plural(model.in_channels, 'plane')}"
     )
     thresholds = snapshot.thresholds
-    yield f"thresholds of validation: whole {thresholds.whole:.3f}, labelled {thresholds.labelled:.3f}"
+    if snapshot.epochs_run:
+        yield f"thresholds of validation: whole {thresholds.whole:.3f}, labelled {thresholds.labelled:.3f}"
     data = getattr(snapshot.config.data, "path", None)
     yield f"trained on {plural(len(snapshot.training_maps), 'map')}" + (f", from {data.name}" if data else "")
 

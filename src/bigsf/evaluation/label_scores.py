@@ -14,9 +14,8 @@ from bigsf.errors import DataError
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.config import MapConfig
-from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.hdus import split_hdu
+from bigsf.maps.hdus import mask_hdu, split_hdu
 from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
@@ -170,8 +169,8 @@ def open_compared(
 
 def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold: float | None) -> BoolArray | None:
     """Return what a map marks, `(ny, nx)`; None where nothing says so. A path that names an HDU means that alone."""
-    if split_hdu(Path(given))[1] is None and _has_mask(plane.path):
-        with FitsImage(plane.path, "MASK", cutout=plane.cutout) as mask:
+    if split_hdu(Path(given))[1] is None and (hdu := mask_hdu(plane.path)):
+        with FitsImage(plane.path, hdu, cutout=plane.cutout) as mask:
             return np.asarray(mask.read() > 0)
     finite = values[np.isfinite(values)]
     if _is_mask(finite):
@@ -179,12 +178,6 @@ def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold:
     if threshold is None and finite.size and finite.min() >= 0 and finite.max() <= 1:
         threshold = 0.5
     return None if threshold is None else values >= threshold
-
-
-def _has_mask(path: Path) -> bool:
-    """Tell whether a file has an extension MASK."""
-    with open_fits(path) as hdus:
-        return any(str(hdu.name).upper() == "MASK" for hdu in hdus)
 
 
 def _is_mask(values: FloatArray) -> bool:

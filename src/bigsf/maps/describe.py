@@ -8,6 +8,7 @@ import numpy as np
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import image_hdus, is_mask
+from bigsf.maps.map_units import is_column_density, parse_unit
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 from bigsf.maps.wcs import pixel_scale_deg, sky_coordinates
 
@@ -20,6 +21,8 @@ class ImageFacts(NamedTuple):
     text: str
     """One line on it."""
     kind: Literal["map", "mask", "no plane"]
+    column_density: bool = False
+    """Whether its unit is that of a column density."""
 
 
 def describe_file(path: Path, blank: float | None = None) -> list[ImageFacts]:
@@ -46,7 +49,7 @@ def _describe(path: Path, index: int, blank: float | None) -> ImageFacts:
             values, mask = _values(image)
             facts += [image.unit or "no BUNIT", _sky(image), values]
             text = f"{header.get('EXTNAME', '')}: ".removeprefix(": ") + ", ".join(facts)
-            return ImageFacts(text, "mask" if mask else "map")
+            return ImageFacts(text, "mask" if mask else "map", is_column_density(parse_unit(image.unit)))
     except DataError as error:
         return ImageFacts(f"cannot be a plane: {error}", "no plane")
 

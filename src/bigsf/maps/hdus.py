@@ -33,6 +33,12 @@ def split_hdu(path: Path) -> tuple[Path, str | None]:
     return (Path(named[1]), named[2]) if named else (path, None)
 
 
+def mask_hdu(path: Path) -> str | None:
+    """Return the name of the extension that `bigsf segment` writes on filaments: MASK, or else LABELS, or None."""
+    with open_fits(path) as hdus:
+        return next((name for name in ("MASK", "LABELS") if name in hdus), None)
+
+
 def files_of(paths: Iterable[Path | None]) -> list[Path]:
     """Return the files of planes, whose paths may name an HDU; paths that are None are left out."""
     return [split_hdu(path)[0] for path in paths if path is not None]

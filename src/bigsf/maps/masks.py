@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.errors import DataError
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.hdus import mask_hdu
 from bigsf.option_names import option
 
 _LARGEST_IDENTIFIER = 2.0**31  # larger integers are values of a map
@@ -85,13 +86,15 @@ def to_mask(rows: FloatArray, plane: MaskPlane, role: str, threshold: float | No
     odd = ~mask & (rows != 0) & np.isfinite(rows)
     if odd.any():
         values = ", ".join(f"{value:g}" for value in np.unique(rows[odd])[:5])
-        remedy = _remedy_for_valid(plane) if role == "valid" else _remedy_for_labels()
+        remedy = _remedy_for_valid(plane) if role == "valid" else _remedy_for_labels(plane)
         allowed = "0 and 1" if role == "valid" else "0, 1 and identifiers"
         raise DataError(f"{plane.name} is the {role} mask but holds values other than {allowed}: {values}. {remedy}")
     return mask
 
 
-def _remedy_for_labels() -> str:
+def _remedy_for_labels(plane: MaskPlane) -> str:
+    if isinstance(plane, FitsImage) and (hdu := mask_hdu(plane.path)):
+        return f"The file has a mask in another HDU: name it as {plane.path}[{hdu}]."
     return f"Pass a {option('target_threshold')} to take all above it as 1. It holds for target, background and truth."
 
 

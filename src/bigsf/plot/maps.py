@@ -17,9 +17,8 @@ from bigsf.folds.figure import draw_folds
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
 from bigsf.folds.splits import default_folds_path
-from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage
-from bigsf.maps.hdus import split_hdu
+from bigsf.maps.hdus import mask_hdu, split_hdu
 from bigsf.maps.masks import read_mask
 from bigsf.maps.quicklook import draw_map, draw_probability
 from bigsf.maps.subsampled import SubsampledPlanes
@@ -61,7 +60,7 @@ def quicklook(
     image
         The map that was segmented, on the same grid: it is drawn in place of the probability.
     mask
-        What is outlined; by default the extension MASK of `segmented`, if there is one.
+        What is outlined; by default the extension MASK, or else LABELS, of `segmented`, if there is one.
     outline
         The name of the mask in the legend.
     wcs
@@ -77,7 +76,7 @@ def quicklook(
     Raises
     ------
     DataError
-        Where a file cannot be read, or two planes have different shapes.
+        Where a file cannot be read, is no probability where one is drawn, or two planes have different shapes.
     UsageError
         Where an argument would do nothing.
 
@@ -90,6 +89,8 @@ def quicklook(
     if image is not None and mask is None and not isinstance(segmented, str | Path):
         raise UsageError("The probability would not be drawn. Leave image out, or pass what is to be outlined as mask.")
     drawn = _read(segmented if image is None else image, wcs)
+    if image is None and np.nanmax(drawn.pixels, initial=0) > 1:
+        raise DataError("A probability lies between 0 and 1, and this plane does not. Pass the map as image.")
     found = _mask_of(segmented) if mask is None else mask
     if found is None and outline != "MASK":
         raise UsageError(f"outline={outline!r} would do nothing: there is no mask.")
@@ -133,7 +134,7 @@ def filaments(
     Raises
     ------
     DataError
-        Where a file cannot be read, has no MASK and holds no mask itself, or the mask has another shape than the map.
+        Where a file cannot be read, has neither MASK nor LABELS and holds no mask itself, or the mask has another shape than the map.
 
     Examples
     --------
@@ -209,18 +210,23 @@ def _read(plane: Plane, wcs: WCS | None) -> _Drawn:
 
 
 def _mask_of(segmented: Plane) -> str | None:
-    """Return the name of the extension MASK of a file, if there is one."""
+    """Return the name of the extension of a file that marks filaments, if there is one."""
     if not isinstance(segmented, str | Path) or split_hdu(Path(segmented))[1]:
         return None
-    with open_fits(Path(segmented)) as hdus:
-        return f"{segmented}[MASK]" if "MASK" in hdus else None
+    hdu = mask_hdu(Path(segmented))
+    return f"{segmented}[{hdu}]" if hdu else None
 
 
 def _whole_mask(found: Plane) -> BoolArray:
     if not isinstance(found, str | Path):
         return np.asarray(found) > 0
     with FitsImage(_mask_of(found) or found) as plane:
-        return np.concatenate([read_mask(plane, "target", y0, y1) for y0, y1 in row_chunks(plane.shape)])
+        try:
+            return np.concatenate([read_mask(plane, "target", y0, y1) for y0, y1 in row_chunks(plane.shape)])
+        except DataError as error:
+            raise DataError(
+                f"{found} has no extension MASK or LABELS, and is no mask itself: it holds other values."
+            ) from error
 
 
 def _check_grid(mask: tuple[int, ...], image: tuple[int, ...]) -> None:

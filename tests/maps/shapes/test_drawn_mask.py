@@ -122,7 +122,10 @@ def test_crtf_regions_are_read(grid: FitsImage) -> None:
 
 
 def test_what_is_left_out_is_counted_in_one_warning(grid: FitsImage) -> None:
-    with pytest.warns(BigsfWarning, match="1 regions lie off map.fits; 2 are points, texts or polygons of fewer"):
+    with pytest.warns(
+        BigsfWarning,
+        match="left out: 1 region off map.fits, and 2 of points, texts, or polygons of fewer than three points",
+    ):
         drawn(grid, "a.reg", "image\ncircle(20,20,3)\ncircle(2000,20,3)\npoint(3,3)\npolygon(3,3)\n")
 
 
@@ -145,6 +148,21 @@ def test_spines_of_a_table(grid: FitsImage, columns: str) -> None:
     assert mask[19:22, 10:31].all()
     assert mask[30:36, 49:52].all()
     assert not mask[20:30, 33:48].any()  # two spines, not one
+
+
+def test_spines_off_the_map_are_counted(grid: FitsImage) -> None:
+    rows = "7,10,20\n7,30,20\n8,1000,20\n8,1030,20\n8,1040,20\n"
+    path = grid.path.with_name("spines.csv")
+    path.write_text(f"id,x,y\n{rows}", encoding="utf-8")
+    with pytest.warns(BigsfWarning, match=r"spines.csv: 1 of 2 spines lie off map.fits"):
+        mask = DrawnMask(path, grid)
+    assert mask.contents == "1 spine of 2 points"
+
+
+@pytest.mark.parametrize("name", ["no.csv", "no.reg", "no.moc.fits"])
+def test_a_drawing_that_is_not_there_is_named(name: str, grid: FitsImage) -> None:
+    with pytest.raises(DataError, match=f"{name} does not exist"):
+        DrawnMask(grid.path.with_name(name), grid)
 
 
 def test_a_table_without_an_id_says_what_is_expected(grid: FitsImage) -> None:
@@ -221,7 +239,7 @@ def test_a_shape_beyond_the_horizon_lies_off_the_map(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32), header)
     with FitsImage(tmp_path / "map.fits") as image:
         image.wcs  # noqa: B018
-    with pytest.warns(BigsfWarning, match="1 regions lie off map.fits"):
+    with pytest.warns(BigsfWarning, match=r"left out: 1 region off map.fits\.$"):
         mask = drawn(image, "a.reg", "galactic\ncircle(180,0,0.1)\ncircle(0,0,0.02)\n")
     assert mask.any()
 
@@ -265,7 +283,7 @@ def test_pixels_of_a_file_count_from_the_whole_map_where_a_part_is_cut_out(tmp_p
 
 def test_far_shapes_are_not_drawn_pixel_by_pixel(grid: FitsImage) -> None:
     text = "image\ncircle(20,20,3)\npolygon(9e5,9e5,2e6,9e5,2e6,2e6)\nline(1e6,1e6,3e6,3e6)\n"
-    with pytest.warns(BigsfWarning, match="2 regions lie off map.fits"):
+    with pytest.warns(BigsfWarning, match="left out: 2 regions off map.fits"):
         assert drawn(grid, "a.reg", text).sum() == 25
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.arrays import FloatArray
+from bigsf.errors import DataError
 from bigsf.maps.fits_guard import open_fits
 from bigsf.maps.fits_image import FitsImage, is_fits
 from bigsf.maps.shapes import moc_file, region_file, spine_table
@@ -46,6 +47,8 @@ class DrawnMask:
     """
 
     def __init__(self, path: Path, grid: FitsImage, line_width_px: float = LINE_WIDTH_PX) -> None:
+        if not path.exists():
+            raise DataError(f"{path} does not exist.")
         self.path, self.wcs = path, grid.wcs
         canvas = Canvas(grid.shape, grid.wcs, grid.name, (grid.cutout.y0, grid.cutout.x0))
         suffix = path.suffix.lower()

@@ -65,12 +65,9 @@ def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
     if not drawn:
         raise DataError(f"{path} holds {len(shapes)} regions, and none of them covers a pixel of {canvas.name}.")
     if off or left_out:
-        warnings.warn(
-            f"{path.name}: {off} regions lie off {canvas.name}; {left_out} are points, texts or "
-            "polygons of fewer than three points, and are left out.",
-            BigsfWarning,
-            stacklevel=4,
-        )
+        counted = [f"{plural(off, 'region')} off {canvas.name}"] if off else []
+        counted += [f"{left_out} of points, texts, or polygons of fewer than three points"] if left_out else []
+        warnings.warn(f"{path.name}: left out: {', and '.join(counted)}.", BigsfWarning, stacklevel=4)
     return ", ".join(plural(number, kind) for kind, number in drawn.items())
 
 

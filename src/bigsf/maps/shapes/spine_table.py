@@ -1,5 +1,6 @@
 """A table of points along the spines of filaments -> the pixels near the spines."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from bigsf.arrays import Float64Array
-from bigsf.errors import DataError
+from bigsf.console import plural
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.option_names import option
 
@@ -74,17 +76,24 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
             f"{path} is a table of filaments or hubs, and not of points along spines. bigsf segment writes that with "
             f"{option('products', 'spines')}: MAP_segmented_spines.ecsv."
         )
-    drawn = 0
+    drawn = points_drawn = 0
     for rows in spines:
         if pair == _PIXELS:
             points: Float64Array = np.stack([positions[axis][rows] for axis in "yx"], axis=1) - canvas.origin
         else:
             lon, lat = (units.Quantity(positions[axis][rows], columns[axis].unit or units.deg) for axis in pair)
             points = canvas.to_pixels(SkyCoord(lon, lat, frame=_SKY[pair]))
-        drawn += canvas.draw_line(points, line_width_px)
+        if canvas.draw_line(points, line_width_px):
+            drawn, points_drawn = drawn + 1, points_drawn + len(points)
     if not drawn:
         raise DataError(f"{path} holds {len(spines)} spines, and none of them lies on {canvas.name}.")
-    return f"{drawn:,} spines of {len(table):,} points"
+    if drawn < len(spines):
+        warnings.warn(
+            f"{path.name}: {len(spines) - drawn} of {plural(len(spines), 'spine')} lie off {canvas.name}.",
+            BigsfWarning,
+            stacklevel=4,
+        )
+    return f"{plural(drawn, 'spine')} of {plural(points_drawn, 'point')}"
 
 
 def _is_empty(column: Any) -> bool:
