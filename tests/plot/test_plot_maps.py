@@ -93,7 +93,9 @@ def test_the_legend_names_what_is_outlined(image: Any) -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["true filaments"]
 
 
-@pytest.mark.parametrize("draw", [bigsf.plot.filaments, lambda image, mask: bigsf.plot.quicklook(image, image, mask)])
+@pytest.mark.parametrize(
+    "draw", [bigsf.plot.filaments, lambda image, mask: bigsf.plot.quicklook(image, image, mask=mask)]
+)
 def test_a_mask_of_another_grid_is_refused(draw: Any, files: tuple[Path, Path]) -> None:
     match = r"The mask has 5 x 4 pixels \(x, y\) and the map 60 x 40\. Both must lie on one grid\."
     with pytest.raises(DataError, match=match):

@@ -134,7 +134,8 @@ def filaments(
     Raises
     ------
     DataError
-        Where a file cannot be read, has neither MASK nor LABELS and holds no mask itself, or the mask has another shape than the map.
+        Where a file cannot be read, has neither MASK nor LABELS and holds no mask itself, or the mask has another shape
+        than the map.
 
     Examples
     --------
@@ -224,9 +225,7 @@ def _whole_mask(found: Plane) -> BoolArray:
         try:
             return np.concatenate([read_mask(plane, "target", y0, y1) for y0, y1 in row_chunks(plane.shape)])
         except DataError as error:
-            raise DataError(
-                f"{found} has no extension MASK or LABELS, and is no mask itself: it holds other values."
-            ) from error
+            raise DataError(f"{found} has no extension MASK or LABELS, and is no mask itself.") from error
 
 
 def _check_grid(mask: tuple[int, ...], image: tuple[int, ...]) -> None:
