@@ -60,7 +60,7 @@ class FitsImage:
         The part of the image that is used.
     whole_shape
         (ny, nx) of the image in the file.
-    too_large
+    too_large, blanked
         Finite values beyond the range of float32 among those read so far; they are NaN.
 
     Raises
@@ -78,7 +78,7 @@ class FitsImage:
         if named is not None and hdu is not None:
             raise UsageError(f"{path} names its HDU, and {option('hdu')} {hdu} names one too: give one of them.")
         self.blank = blank
-        self.too_large = 0
+        self.too_large = self.blanked = 0
         self._hdus = open_fits(self.path)
         self._changes = ChangeDetector(self.path)
         try:
@@ -176,6 +176,7 @@ class FitsImage:
             raw = raw.astype(np.float64) * scale + zero
         if self.blank is not None:
             equal = np.isclose(raw, self.blank, rtol=1e-6, atol=0)
+            self.blanked += int(equal.sum())
             missing = equal if missing is None else missing | equal
         with np.errstate(over="ignore"):
             image = raw.astype(np.float32)  # in native byte order; values beyond float32 become infinite

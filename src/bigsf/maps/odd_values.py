@@ -160,7 +160,7 @@ def warn_of_odd_values(image: FitsImage, census: ValueCensus) -> list[OddValue]:
 
 
 def check_range(images: Sequence[FitsImage], finite: int) -> None:
-    """Warn of values that float32 cannot hold.
+    """Warn of values that float32 cannot hold, and of a `blank` that no pixel has.
 
     Parameters
     ----------
@@ -174,6 +174,10 @@ def check_range(images: Sequence[FitsImage], finite: int) -> None:
     DataError
         Where no finite value is left.
     """
+    blank = images[0].blank
+    if blank is not None and not any(image.blanked for image in images):
+        name = images[0].name
+        warnings.warn(f"{option('blank', blank)} does nothing: no pixel of {name} has it.", BigsfWarning, stacklevel=2)
     for image in images:
         if not image.too_large:
             continue
