@@ -104,6 +104,15 @@ def test_segment_reads_its_options_from_a_yaml_and_the_command_line_overrides_it
     assert "line 1, treshold: unknown key; did you mean 'threshold'?" in result.err
 
 
+@pytest.mark.parametrize(
+    "option", [["--stride", 17], ["--products", "std"], ["--device", "quantum"], ["--device", ""], ["--time-limit", 0]]
+)
+def test_an_impossible_option_of_segment_is_a_mistake_of_usage(
+    option: list[object], trained: Path, other_map: Path, ended: Ended
+) -> None:
+    assert str(option[0]).strip("-") in ended(2, "segment", trained, other_map, *option).err
+
+
 def test_an_option_overrides_every_name_of_its_key_and_keys_of_the_strategy(
     patch_path: Path, ended: Ended, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from bigsf.cli.options import config_from, named_paths, number_or_path, seconds
 from bigsf.config import Config, ConfigPath
-from bigsf.errors import ConfigError, UsageError
+from bigsf.errors import UsageError
 from bigsf.training.run_config import RunConfig
 from conftest import Ended, Sky
 
@@ -34,7 +34,7 @@ def test_paths_of_options_are_relative_to_the_current_folder(tmp_path: Path, mon
 
 def test_a_duration_has_a_unit() -> None:
     assert (seconds(None), seconds("30min"), seconds("1h30min")) == (None, 1800, 5400)
-    with pytest.raises(ConfigError, match="--time-limit soon: expected a duration such as 30min, 4h or 3:50:00"):
+    with pytest.raises(UsageError, match="--time-limit soon: expected a duration such as 30min, 4h or 3:50:00"):
         seconds("soon")
 
 

@@ -172,6 +172,23 @@ WRONG = [
         ("data: {path: galaxy.h5}\ntrainer: {loss: null}\n"),
         ("config.yaml has 1 mistake:\n  line 2, trainer.loss: found None, expected keys and values, e.g. {type: bce}."),
     ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {output_dir: null, start_from: 5, seed: 1.0e+30}\n"),
+        (
+            "config.yaml has 3 mistakes:\n"
+            "  line 2, trainer.output_dir: found None, expected a path.\n"
+            "  line 2, trainer.seed: found 1e+30, expected a whole number that is not so large.\n"
+            "  line 2, trainer.start_from: found 5, expected 'higal-small' or 'filaments-small' or a path."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {scheduler: none, early_stopping: {type: none}}\n"),
+        (
+            "config.yaml has 2 mistakes:\n"
+            "  line 2, trainer.scheduler: found 'none', expected keys and values, e.g. {type: step}, or null for none.\n"
+            "  line 2, trainer.early_stopping: unknown type 'none'. Allowed: patience, custom, or null for none."
+        ),
+    ),
 ]
 
 

@@ -179,15 +179,14 @@ def seconds(duration: str | None) -> float | None:
 
     Raises
     ------
-    ConfigError
+    UsageError
         Where it is not a duration.
     """
     from pydantic import TypeAdapter, ValidationError
 
     from bigsf.config.duration import Seconds
-    from bigsf.errors import ConfigError
 
     try:
         return TypeAdapter(Seconds | None).validate_python(duration)
     except ValidationError:
-        raise ConfigError(f"--time-limit {duration}: expected a duration such as 30min, 4h or 3:50:00.") from None
+        raise UsageError(f"--time-limit {duration}: expected a duration such as 30min, 4h or 3:50:00.") from None

@@ -1,5 +1,7 @@
 """`bigsf segment`: models and a map -> probability, mask and products."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +29,7 @@ from bigsf.cli.options import (
     seconds,
 )
 from bigsf.cli.scoring import ScoredLabels, Scoring
-from bigsf.errors import UsageError
+from bigsf.errors import ConfigError, UsageError
 
 
 def segment(
@@ -209,7 +211,7 @@ def segment(
     from bigsf.segmentation.segment import segment as write_segmentation
     from bigsf.training.launcher import join_world
 
-    with join_world(device) as world:
+    with join_world(device) as world, _options_alone(config):
         report = write_segmentation(
             scoring.models,
             image,
@@ -225,3 +227,14 @@ def segment(
         if world.is_first:
             print_segmentation(report, image.name, dry_run)
             scoring.run(dry_run)
+
+
+@contextmanager
+def _options_alone(config: Path | None) -> Iterator[None]:
+    """Raise what is wrong with a configuration as `UsageError` where all of it comes from the command line."""
+    try:
+        yield
+    except ConfigError as error:
+        if config is None:
+            raise UsageError(str(error)) from None
+        raise

@@ -1,6 +1,7 @@
 """Validation errors of a configuration -> one line for each mistake, which says what to change."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -9,6 +10,9 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from bigsf.option_names import option
+
+_BRANCH = re.compile(r"(str|int|float|bool|path)$|[a-z-]+\[")
+"""What pydantic calls a type of a union in the location of a mistake."""
 
 _MOST_HINTS = 3
 """A message names so many places at most where an unknown key might belong."""
@@ -22,8 +26,31 @@ OF_SETTING = 0
 
 def explain(root: type[BaseModel], error: ValidationError, lines: Mapping[Location, int]) -> list[str]:
     """Return one text per mistake, in the order of the file: its line, its path, what was found, what is allowed."""
-    found = [_explained(root, detail, lines) for detail in error.errors()]
+    found = dict.fromkeys(_explained(root, detail, lines) for detail in _one_of_each_union(root, error.errors()))
     return [text for _, text in sorted(found, key=lambda mistake: mistake[0])]
+
+
+def _one_of_each_union(root: type[BaseModel], details: Sequence[Any]) -> Iterator[Any]:
+    """Yield the details of mistakes, one for each value that fits no type of a union: all that it may be is allowed."""
+    by_path: dict[Location, list[Any]] = {}
+    for detail in details:
+        by_path.setdefault(_locate(root, detail["loc"])[0], []).append(detail)
+    for several in by_path.values():
+        *others, last = several
+        if others and all(detail["type"] != "value_error" for detail in several):
+            yield {**last, "type": "union", "msg": " or ".join(dict.fromkeys(_expected(each) for each in several))}
+        else:
+            yield from several
+
+
+_PLAIN = {"path_type": "a path", "int_parsing_size": "a whole number that is not so large"}
+"""What is expected, where the text of pydantic does not say it in words of the user."""
+
+
+def _expected(detail: Any) -> str:
+    """Return what a value should be, e.g. "a valid integer"."""
+    message = detail["msg"].removeprefix("Input should be ").split(", unable to parse")[0]
+    return _PLAIN.get(detail["type"], str(message))
 
 
 def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]) -> tuple[int, str]:
@@ -31,6 +58,7 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
     kind, found = detail["type"], shown(detail["input"])
     known = sorted(owner.model_fields) if owner else []
     where = ".".join(str(part) for part in path)
+    or_null = ", or null for none" if type(None) in allowed_here else ""
     named = next((n for n, f in owner.model_fields.items() if path[-1] in field_names(n, f)), None) if owner else None
     if kind == "extra_forbidden" and named:
         text = f"is another name of {named!r}, which is given too. Keep one of them."
@@ -42,19 +70,18 @@ def _explained(root: type[BaseModel], detail: Any, lines: Mapping[Location, int]
     elif kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         tag = detail["ctx"]["tag"]
-        text = f"unknown type {tag!r}{nearest(str(tag), tags)} Allowed: {', '.join(tags)}."
+        text = f"unknown type {tag!r}{nearest(str(tag), tags)} Allowed: {', '.join(tags)}{or_null}."
     elif kind == "union_tag_not_found":
         text = f"{found} does not say its type. Allowed: {', '.join(_tags(allowed_here))}."
     elif kind in ("model_attributes_type", "model_type", "dict_type"):
         example = "{type: " + next(iter(_tags(allowed_here)), "...") + "}" if _tags(allowed_here) else "key: value"
-        text = f"found {found}, expected keys and values, e.g. {example}."
+        text = f"found {found}, expected keys and values, e.g. {example}{or_null}."
     elif kind == "missing":
         text = "is required and missing."
     elif kind == "value_error":
         text = f"{detail['ctx']['error']}"
     else:
-        message = detail["msg"].removeprefix("Input should be ").split(", unable to parse")[0]
-        text = f"found {found}, expected {message}."
+        text = f"found {found}, expected {_expected(detail)}."
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
     place = "" if line is None else "a setting, " if line == OF_SETTING else f"line {line}, "
     return line or 0, f"  {place}{where or 'the whole'}: {text}"
@@ -108,6 +135,8 @@ def _locate(root: type[BaseModel], location: Location) -> tuple[Location, type[B
         tagged = [c for c in configs if len(configs) > 1 and part in get_args(c.model_fields["type"].annotation)]
         if tagged:
             candidates = tagged
+            continue
+        if path and not configs and isinstance(part, str) and _BRANCH.match(part):
             continue
         owner = configs[0] if len(configs) == 1 else None
         path.append(part)

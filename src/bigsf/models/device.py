@@ -30,7 +30,8 @@ def pick_device(name: str | None = None, gpu: int | None = None) -> torch.device
     ConfigError
         Where there is no such device.
     """
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.partition(":")[0] not in _DEVICES:
         reason = "the GPUs of Macs are not supported yet" if name == "mps" else "expected cpu, cuda, or e.g. cuda:1"
         raise ConfigError(f"{option('device', name)}: {reason}. {_what_there_is()}")
