@@ -2,7 +2,7 @@
 # A k-fold as a job array, a split a task; each task stops in time, puts itself back into the queue, and goes on there.
 #   sbatch --array=1-5 slurm_kfold.sh config.yaml
 # Five tasks for five splits; a map of fewer than 15 areas has four. `bigsf kfold config.yaml --dry-run` names them.
-# The task that ends last writes the out-of-fold map and the summary. Where it was stopped before: bigsf kfold config.yaml
+# The task that ends last writes the out-of-fold map and the summary. If it was stopped: bigsf kfold config.yaml
 # Make the folds first, with bigsf split, so that the tasks do not wait for each other.
 #
 # For two GPUs a split, replace --gpus=1 by --nodes=1 --ntasks=2 --gpus-per-task=1, and put before `bigsf`

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bigsf.errors import UsageError
-from bigsf.files import allocate, atomic_path, hidden_name, this_process, write_text
+from bigsf.files import allocate, atomic_path, hidden_name, write_text
+from bigsf.processes import this_process
 
 
 def names(folder: Path) -> list[str]:

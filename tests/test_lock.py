@@ -1,4 +1,5 @@
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,14 @@ from bigsf.lock import lock_folder
 def test_a_run_does_not_open_a_folder_that_another_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    one, other = lock_folder(folder), lock_folder(folder)
-    one.__enter__()
-    shutil.rmtree(folder)
-    folder.mkdir()
-    with other:
-        one.__exit__(None, None, None)
-        with pytest.raises(UsageError, match="run is in use by process"), lock_folder(folder):
-            pass
+    with ExitStack() as former:
+        former.enter_context(lock_folder(folder))
+        shutil.rmtree(folder)
+        folder.mkdir()
+        with lock_folder(folder):
+            former.close()
+            with pytest.raises(UsageError, match="run is in use by process"), lock_folder(folder):
+                pass
     assert not list(folder.iterdir())
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bigsf.errors import UsageError
-from bigsf.files import hidden_name, remove, this_process
+from bigsf.files import hidden_name, remove
 from bigsf.outputs import Outputs
+from bigsf.processes import this_process
 
 CONTENT = {"map.fits": "planes", "map.png": "figure", "map.ecsv": "table"}
 

@@ -4,18 +4,17 @@ import errno
 import glob
 import hashlib
 import os
-import platform
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from rich.filesize import decimal
 
 from bigsf.errors import DataError, UsageError
+from bigsf.processes import is_alive, this_process
 
 NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 """How a file system says that it does not know a call."""
@@ -192,51 +191,21 @@ def _error_number(error: OSError | RuntimeError) -> int | None:
     return int(in_message[1]) if in_message else getattr(error, "errno", None)
 
 
-@cache
-def _machine() -> str:
-    """Return a name of this machine since it was started, and of this container: process numbers are unique there.
-
-    Its three parts are of the machine, the start and the container: `1f3a09bc-77ab30c2-0d41c8e9`.
-    """
-    parts = [platform.node(), "", ""]
-    with suppress(OSError):  # machines of one name may share a disk
-        parts[0] += Path("/etc/machine-id").read_text()
-    with suppress(OSError):  # there is no /proc on a Mac, and there are no containers
-        parts[1:] = Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())
-    return "-".join(hashlib.sha256(part.encode()).hexdigest()[:8] for part in parts)
-
-
-def this_process() -> str:
-    """Return a name of this process that no other one has, on this or another machine."""
-    return f"{_machine()}.{os.getpid()}"
-
-
-def is_alive(process: str) -> bool | None:
-    """Tell whether a process, as `this_process` named it, still runs; None: it is of another machine, or no name.
-
-    One that began before this machine was started anew does not.
-    """
-    machine, _, number = process.partition(".")
-    (node, start, *_), there = _machine().split("-"), machine.split("-")
-    if len(there) == 3 and there[0] == node and there[1] != start:
-        return False
-    if machine != _machine() or not re.fullmatch("[1-9][0-9]{0,8}", number):
-        return None
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # the process of another user
-        return True
-    return True
-
-
 def _remove_stale_files(path: Path) -> None:
     """Remove the temporary files of processes on this machine that were killed while they wrote `path`."""
     start = f"{hidden_name(path, '').name}."
     for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
         if is_alive(".".join(stale.name.removeprefix(start).split(".")[:2])) is False:
             remove(stale)
+
+
+def check_folder(path: Path) -> None:
+    """Raise `UsageError` where a folder cannot be made, or written: a file lies above it, or it is read-only."""
+    above = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not above.is_dir():
+        raise UsageError(f"The folder {path} cannot be made: {above} is a file, not a folder.")
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"The folder {path} cannot be written: {above} is read-only for you.")
 
 
 def make_folder(path: Path) -> None:

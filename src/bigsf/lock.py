@@ -46,6 +46,7 @@ def lock_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, what: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock in a file; `what` it locks is named in messages."""
     held: list[os.stat_result] = []
 
     def on_acquired(file: int) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bigsf.errors import UsageError
-from bigsf.files import flush, hidden_name, is_alive, remove, sync_folder, temporary_file, this_process, write_text
+from bigsf.files import flush, hidden_name, remove, sync_folder, temporary_file, write_text
 from bigsf.option_names import option
+from bigsf.processes import is_alive, this_process
 
 
 class Outputs:

@@ -184,5 +184,6 @@ def test_a_ring_is_not_straight_and_a_pixel_neither() -> None:
     pixel, closed = Filaments(ring).catalog()
     assert closed["straightness"] == 0
     assert closed["length_px"] == pytest.approx(40 * np.pi, abs=2)
+    assert closed["width_px"] == pytest.approx(closed["area_px"] / closed["length_px"])
     assert np.isnan([pixel["straightness"], pixel["width_px"]]).all()
     assert (pixel["branches"], pixel["hubs"], pixel["ring"]) == (1, 0, False)

@@ -117,13 +117,13 @@ def test_the_warning_names_value_count_and_option(tmp_path: Path) -> None:
 
 def test_a_blank_that_no_pixel_has_is_said(tmp_path: Path) -> None:
     path = saved(tmp_path / "map.fits", np.arange(1.0, 55).reshape(6, 9))
-    with (
-        FitsImage(path, blank=-999) as image,
-        pytest.warns(BigsfWarning, match=r"blank=-999.* does nothing: no pixel of"),
-    ):
-        check_map(FitsMap([image]))
     with FitsImage(path, blank=54) as image:
         check_map(FitsMap([image]))
+        warn_of_absent_blank([image])
+    with FitsImage(path, blank=-999) as image:
+        check_map(FitsMap([image]))
+        with pytest.warns(BigsfWarning, match=r"blank=-999.* does nothing: no pixel of map.fits has it"):
+            warn_of_absent_blank([image])
 
 
 def test_an_inverted_mask_is_refused(tmp_path: Path) -> None:

@@ -130,6 +130,11 @@ def test_each_model_of_an_ensemble_is_compared(model: Path, image: Image, tmp_pa
     assert said(tolerant, noisy) == []
     (message,) = said([tolerant, model], noisy)
     assert message == alone.replace("what the model was trained on", "what 1 of 2 models were trained on")
+    rougher = dict.fromkeys(ranges, (0.0, 0.0, 0.0)) | {"smoothness": (0.9, 1.0, 1.1), "noise": (0.0, 9.0, 9.0)}
+    other = changed(model, tmp_path / "rougher.pt", window_ranges=rougher)
+    (message,) = said([other, model, model], noisy)  # to the one the map is smoother, to the others rougher
+    assert "It is rougher" in message
+    assert "It is smoother" not in message
 
 
 def test_an_oversampled_map_is_smoother_and_the_advice_ends_it(model: Path, image: Image, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bigsf.arrays import BoolArray, FloatArray
+from bigsf.cli.dry_run import describe_run
 from bigsf.errors import (
     ConfigError,
     InterruptedRunError,
@@ -269,6 +270,7 @@ class Wrong(nn.Module):
     ("parts", "message"),
     [
         (Parts(loss=lambda *_: cast(Any, 5)), r"The loss returns int; expected bigsf\.LossSum\(total, weight\)"),
+        (Parts(loss=lambda logits, target, weight: LossSum(logits, weight)), r"a total of shape \(\d+, 1, 16, 16\)"),
         (Parts(network=Wrong(True)), r"The network returns the shape \(\d+,\) for patches of \(\d+, 1, 16, 16\)"),
         (Parts(network=Wrong(False)), "The network has no weights that could be trained"),
     ],
@@ -279,14 +281,34 @@ def test_parts_that_return_something_else_are_refused(settings: Settings, parts:
 
 
 def test_weights_that_explode_in_the_last_step_of_an_epoch_are_not_kept(settings: Settings) -> None:
-    jump = {"type": "multistep", "milestones": [1], "gamma": 1e38}
-    trainer = Trainer.from_config(settings(epochs=2, optimizer={"type": "sgd", "lr": 0.01}, scheduler=jump))
-    with pytest.raises(TrainingError, match=r"gives no numbers on the folds \[\d+\]|epoch 2, step [2-9]"):
+    class Exploding(torch.optim.SGD):
+        """Ends the second epoch with weights that are not finite."""
+
+        steps = 0
+
+        def step(self, *given: Any) -> None:  # type: ignore[override]
+            super().step(*given)
+            self.steps += 1
+            if self.steps == 2 * trainer.run.dataset.steps:
+                for group in self.param_groups:
+                    for weights in group["params"]:
+                        weights.data.fill_(torch.inf)
+
+    parts = Parts(optimizer=lambda weights: Exploding(weights, lr=0.01))
+    trainer = Trainer.from_config(settings(epochs=2), parts=parts)
+    with pytest.raises(TrainingError, match=r"gives no numbers on the folds \[\d+\]"):
         trainer.train()
     assert Snapshot.load(trainer.folder.last).epochs_run == 1
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_refuses_a_folder_that_cannot_be_made(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a_file").touch()
+    trainer = Trainer.from_config(settings(output_dir=str(tmp_path / "a_file" / "x")), dry_run=True)
+    with pytest.raises(UsageError, match=r"cannot be made: .*a_file is a file"):
+        describe_run(trainer)
 
 
 def test_existing_run_is_kept_unless_told_otherwise(settings: Settings) -> None:

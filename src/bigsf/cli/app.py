@@ -133,7 +133,8 @@ def _code_of_the_user(error: Exception) -> traceback.FrameSummary | None:
     known = [Path(__file__).parents[1], *map(Path, sysconfig.get_paths().values())]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_file() and not any(path.is_relative_to(folder) for folder in known):
+        installed = {"site-packages", "dist-packages"}.intersection(path.parts)
+        if path.is_file() and not installed and not any(path.is_relative_to(folder) for folder in known):
             return frame
     return None
 

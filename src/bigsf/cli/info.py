@@ -68,12 +68,13 @@ def _of_map(path: Path) -> Iterator[str]:
     from bigsf.maps.fits_image import stem_of
 
     made = _made_by_bigsf(path)
+    probability = "robability" in made.get("what", "")
     yield "a FITS file" + (f" of BigSF: {made.pop('what')}" if made else "")
     images = describe_file(path)
     yield from (image.text for image in images)
     kinds = {image.kind for image in images} - {"no plane"}
-    if made:
-        yield from (f"{name}: {value}" for name, value in made.items())
+    yield from (f"{name}: {value}" for name, value in made.items())
+    if probability:
         yield f"Next: open it in DS9 or CARTA, or draw it with bigsf.plot.quicklook({str(path)!r})"
         return
     if not kinds:

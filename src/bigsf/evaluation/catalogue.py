@@ -40,7 +40,7 @@ COLUMNS = {
     ),
     "completeness": (
         None,
-        "marked fraction of injected filaments of this spine_contrast and of all widths; wide ones are found less",
+        "marked fraction of injected filaments of this spine_contrast, mean over the injected widths; NaN beyond them",
         "stat.probability",
     ),
     "completeness_error": (

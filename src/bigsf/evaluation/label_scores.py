@@ -69,9 +69,9 @@ def score(
 ) -> list[MapScore]:
     """Score maps of filaments by any tools against labels, all on the same pixels.
 
-    A map is a probability, another score, a mask or a label image. What it marks is its extension MASK, as in the files
-    of `bigsf segment`; else the positive values of a mask or a label image; else the values from `threshold` on. All
-    planes are held in memory.
+    A map is a probability, another score, a mask or a label image. What it marks is its extension MASK, or else LABELS,
+    as in the files of `bigsf segment`; else the positive values of a mask or a label image; else the values from
+    `threshold` on. All planes are held in memory.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ DISTANCE_COLUMNS = {
     "mass": Field("solMass", f"of all column density on the filament; {_MASS}", "phys.mass"),
     "mass_excess": Field("solMass", f"of the column density above the background; {_MASS}", "phys.mass"),
     "line_mass": Field("solMass / pc", "mean mass per area x width_pc", "phys.mass;arith.ratio"),
-    "line_mass_excess": Field("solMass / pc", "the same of mass_excess", "phys.mass;arith.ratio"),
+    "line_mass_excess": Field("solMass / pc", "mean mass_excess per area x width_pc", "phys.mass;arith.ratio"),
 }
 """Columns that a catalogue with distances has besides."""
 
@@ -146,7 +146,7 @@ _ROUNDED = {
 """Columns that are rounded to 1e-6, which is far below a pixel."""
 
 _PERIODS = {"l": 360, "orientation": 180, "orientation_px": 180}
-"""Columns of angles in degrees, which begin anew."""
+"""The period of the columns that are angles, in degrees."""
 
 
 def column(name: str, field: Field, values: npt.NDArray[Any], unit: str = "") -> Column:

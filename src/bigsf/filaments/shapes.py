@@ -50,16 +50,23 @@ def measure_shapes(
     if wcs is not None:
         axes = sky_axes(wcs, middle)
         pixel, scale = pixel_areas(axes), arcmin_per_pixel(wcs, [spine.path for spine in spines])
+    ring = np.array([spine.is_ring for spine in spines], np.bool_)
+
+    def width(area: npt.NDArray[Any], scale: Float64Array | float) -> Float64Array:
+        """Return the mean width: of a ring its area over its length, as it has no ends."""
+        lines = np.where(length > 0, (length + beside_px) * scale, np.nan)
+        return np.where(ring, area / lines, band_width(area, lines))
+
     return {
         "id": np.arange(1, number + 1),
         **positions(middle, wcs),
         **dict(zip(("y0", "y1", "x0", "x1"), box.T, strict=True)),
         "length_px": length,
         "length_arcmin": length * scale,
-        "width_px": np.where(length > 0, band_width(area, length + beside_px), np.nan),
-        "width_arcmin": np.where(length > 0, band_width(area * pixel, (length + beside_px) * scale), np.nan),
+        "width_px": width(area, 1.0),
+        "width_arcmin": width(area * pixel, scale),
         "straightness": np.where(length > 0, [spine.straightness for spine in spines], np.nan),
-        "ring": np.array([spine.is_ring for spine in spines], np.bool_),
+        "ring": ring,
         "orientation": orientations(moments, axes),
         "orientation_px": orientations(moments, NO_SKY),
         "area_px": area,

@@ -60,8 +60,10 @@ class FitsImage:
         The part of the image that is used.
     whole_shape
         (ny, nx) of the image in the file.
-    too_large, blanked
+    too_large
         Finite values beyond the range of float32 among those read so far; they are NaN.
+    blanked
+        Pixels that are equal to `blank` among those read so far; they are NaN.
 
     Raises
     ------

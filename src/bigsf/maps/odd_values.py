@@ -159,8 +159,15 @@ def warn_of_odd_values(image: FitsImage, census: ValueCensus) -> list[OddValue]:
     return found
 
 
+def warn_of_absent_blank(images: Sequence[FitsImage]) -> None:
+    """Warn of a `blank` that no pixel of the channels has, once they are read."""
+    blank, name = images[0].blank, images[0].name
+    if blank is not None and not any(image.blanked for image in images):
+        warnings.warn(f"{option('blank', blank)} does nothing: no pixel of {name} has it.", BigsfWarning, stacklevel=2)
+
+
 def check_range(images: Sequence[FitsImage], finite: int) -> None:
-    """Warn of values that float32 cannot hold, and of a `blank` that no pixel has.
+    """Warn of values that float32 cannot hold.
 
     Parameters
     ----------
@@ -174,10 +181,6 @@ def check_range(images: Sequence[FitsImage], finite: int) -> None:
     DataError
         Where no finite value is left.
     """
-    blank = images[0].blank
-    if blank is not None and not any(image.blanked for image in images):
-        name = images[0].name
-        warnings.warn(f"{option('blank', blank)} does nothing: no pixel of {name} has it.", BigsfWarning, stacklevel=2)
     for image in images:
         if not image.too_large:
             continue

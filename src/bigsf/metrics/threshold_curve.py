@@ -26,9 +26,9 @@ class BestDice(NamedTuple):
     """The highest Dice of a threshold curve."""
 
     dice: float
-    """2 TP / (marked + positive) pixels; NaN where no threshold tells anything: all pixels are positive, or none."""
+    """2 TP / (marked + positive) pixels; NaN where all pixels are positive, or none is."""
     threshold: float
-    """The threshold with this Dice; 0.5 where there is none."""
+    """The threshold with this Dice; 0.5 where Dice is NaN."""
 
 
 class Calibration(NamedTuple):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from bigsf.errors import ConfigError
 from bigsf.models.normalizations import Normalization
 from bigsf.models.positions import CoordinateSystem
 
@@ -65,6 +66,8 @@ class SegmentationModel(nn.Module):
             normalised = torch.where(valid, self.normalization(image, valid), 0.0)
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.network(normalised, position)
+        if not isinstance(logits, Tensor):
+            raise ConfigError(f"The network returns {type(logits).__name__}; expected a tensor of logits.")
         return logits.float()
 
     def training_bytes(self, image: Tensor, position: Tensor | None = None) -> int:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from bigsf.described import Described
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.masks import check_not_inverted
-from bigsf.maps.odd_values import check_range, warn_of_odd_values
+from bigsf.maps.odd_values import check_range, warn_of_absent_blank, warn_of_odd_values
 from bigsf.option_names import option
 from bigsf.patches.labelled_map import LabelledMap, PixelStatistics
 
@@ -84,6 +84,7 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
     """
     counts, name = report.counts, planes.source.name
     check_range(planes.source.images, counts["finite"])
+    warn_of_absent_blank(planes.source.images)
     if counts["finite"] == 0:
         raise DataError(
             f"{name} holds no finite pixel (of {counts['pixels']:,}). Check {option('hdu')} and {option('blank')}."

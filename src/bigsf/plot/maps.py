@@ -89,7 +89,7 @@ def quicklook(
     if image is not None and mask is None and not isinstance(segmented, str | Path):
         raise UsageError("The probability would not be drawn. Leave image out, or pass what is to be outlined as mask.")
     drawn = _read(segmented if image is None else image, wcs)
-    if image is None and np.nanmax(drawn.pixels, initial=0) > 1:
+    if image is None and not 0 <= np.nanmin(drawn.pixels, initial=0) <= np.nanmax(drawn.pixels, initial=0) <= 1:
         raise DataError("A probability lies between 0 and 1, and this plane does not. Pass the map as image.")
     found = _mask_of(segmented) if mask is None else mask
     if found is None and outline != "MASK":
@@ -221,10 +221,13 @@ def _mask_of(segmented: Plane) -> str | None:
 def _whole_mask(found: Plane) -> BoolArray:
     if not isinstance(found, str | Path):
         return np.asarray(found) > 0
-    with FitsImage(_mask_of(found) or found) as plane:
+    named = _mask_of(found)
+    with FitsImage(named or found) as plane:
         try:
             return np.concatenate([read_mask(plane, "target", y0, y1) for y0, y1 in row_chunks(plane.shape)])
         except DataError as error:
+            if named or split_hdu(Path(found))[1]:
+                raise
             raise DataError(f"{found} has no extension MASK or LABELS, and is no mask itself.") from error
 
 

@@ -195,16 +195,17 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
     if len(statistics["noise"]) < _LEAST_WINDOWS:
         return
     here = ranges(statistics)
+    outside = [(snapshot, *_outside(here, snapshot)) for snapshot in ensemble.snapshots]
+    unlike = [snapshot for snapshot, lower, higher in outside if lower or higher]
     low: dict[Quantity, float] = {}
     high: dict[Quantity, float] = {}
-    unlike = []
-    for snapshot in ensemble.snapshots:
-        lower, higher = _outside(here, snapshot)
-        if lower or higher:
-            unlike.append(snapshot)
-            low |= lower
-            high |= higher
-    learnt = _learnt(unlike)
+    learnt: dict[Quantity, Range] = {}
+    for quantity in QUANTITIES:
+        below = [snapshot for snapshot, lower, _ in outside if quantity in lower]
+        above = [snapshot for snapshot, _, higher in outside if quantity in higher]
+        if most := max(below, above, key=len):  # models may differ to either side: what most of them say
+            (low if most is below else high)[quantity] = here[quantity].median
+            learnt[quantity] = _learnt(most)[quantity]
     normalizations = {snapshot.config.trainer.model.normalization.type for snapshot in unlike}
     remedy = (
         "" if normalizations == {"robust"} else "; or take a model with the normalization robust, e.g. filaments-small"

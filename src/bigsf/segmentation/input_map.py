@@ -12,7 +12,7 @@ from bigsf.maps.config import MapConfig
 from bigsf.maps.file_kinds import has_patch_file_name
 from bigsf.maps.fingerprint import recognise
 from bigsf.maps.fits_image import FitsImage, open_planes
-from bigsf.maps.odd_values import OddValue, check_map
+from bigsf.maps.odd_values import OddValue, check_map, warn_of_absent_blank
 from bigsf.maps.planes import FitsMap, MapSource
 from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.option_names import option
@@ -61,7 +61,9 @@ def open_map(path: Path, config: SegmentConfig) -> Iterator[InputMap]:
         images, opened = open_planes(files, masks, stack, config.hdu, config.blank, cutout)
         source = FitsMap(images, opened.get("valid"))
         further = further_maps(source.name, source, opened, config)
-        yield InputMap(source, check_map(source), further)
+        odd_values = check_map(source)
+        warn_of_absent_blank(images)
+        yield InputMap(source, odd_values, further)
 
 
 def _refuse_options_of_planes(path: Path, config: SegmentConfig) -> None:

@@ -14,7 +14,7 @@ from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
 from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of
-from bigsf.files import refuse_link, write_text
+from bigsf.files import check_folder, refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
 from bigsf.lock import lock_folder, remove_stale_lock
@@ -208,8 +208,10 @@ class KFold:
         ConfigError
             Where there is no split of the number `only`, or windows would not cover the map.
         UsageError
-            Where something else lies there, or a k-fold of another configuration that may not be replaced.
+            Where something else lies there, or a k-fold of another configuration that may not be replaced, or nothing
+            can be written.
         """
+        check_folder(self.path)
         check_only(only, len(self.names))
         check_out_of_fold(self.config, self.patch_file)
         record = self.path / "kfold.yaml"

@@ -126,7 +126,7 @@ def _remedy() -> str:
 
 
 def _meet(rank: int, size: int, backend: str) -> None:
-    """Meet the other processes."""
+    """Meet the other processes, or raise `ConfigError`."""
     try:
         distributed.init_process_group(backend, rank=rank, world_size=size)
     except RuntimeError as error:

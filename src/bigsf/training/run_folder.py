@@ -20,7 +20,7 @@ from bigsf.evaluation.records import RunScores
 from bigsf.evaluation.report.learning_curves import read_history
 from bigsf.evaluation.report.run_report import RunRecord, write_run_report
 from bigsf.figures import FORMATS
-from bigsf.files import atomic_path, refuse_link, remove, write_text
+from bigsf.files import atomic_path, check_folder, refuse_link, remove, write_text
 from bigsf.folds.folds import Folds
 from bigsf.option_names import option
 from bigsf.provenance import command_line, now
@@ -79,8 +79,9 @@ class RunFolder:
         Raises
         ------
         UsageError
-            Where a k-fold lies there, or a run that may not be replaced.
+            Where a k-fold lies there, or a run that may not be replaced, or nothing can be written.
         """
+        check_folder(self.path)
         if (self.path / "kfold.yaml").exists():
             raise UsageError(f"{self.path} holds a k-fold. Choose another trainer.run_name.")
         if self.config.exists() and not overwrite:

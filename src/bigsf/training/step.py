@@ -163,4 +163,6 @@ def _checked(answer: LossSum) -> LossSum:
     """Return what a loss, which may be the user's own, returned."""
     if not isinstance(answer, LossSum):
         raise ConfigError(f"The loss returns {type(answer).__name__}; expected bigsf.LossSum(total, weight).")
+    if answer.total.ndim:
+        raise ConfigError(f"The loss returns a total of shape {tuple(answer.total.shape)}; expected one number.")
     return answer

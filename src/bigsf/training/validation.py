@@ -161,8 +161,8 @@ class Validator:
         total, weight = self.world.sums([total, weight])
         if not (math.isfinite(total) and (weight or not self.unlabelled_weight)):
             raise TrainingError(
-                f"The model gives no numbers on the folds {which}: its weights are too large. Likely cause: a learning "
-                "rate that is too high (trainer.optimizer.lr). The last good snapshot stays in the run folder."
+                f"The model or its loss gives no numbers on the folds {which}. Likely cause: a learning rate that is "
+                "too high (trainer.optimizer.lr). The last good snapshot stays in the run folder."
             )
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
         return Evaluation(total / weight if weight else float("nan"), values, **curves)

@@ -78,6 +78,14 @@ def test_regions_on_the_sky_lie_where_the_wcs_says_across_longitude_zero(grid: F
     assert drawn(grid, "a.reg", polygon).sum() == pytest.approx(100, abs=21)
 
 
+@pytest.mark.parametrize("width_deg", [60, 200])
+def test_a_wide_box_is_as_wide_as_it_says(width_deg: int, tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, 400), np.float32), car(pixel_deg=0.5, nx=400))
+    with FitsImage(tmp_path / "map.fits") as image:
+        mask = drawn(image, "a.reg", f"galactic\nbox(0,0,{width_deg},2,0)\n")
+    assert mask.sum() == min(2 * width_deg, 400) * 4
+
+
 def rotated(ctype: str, degrees: float, latitude: float) -> fits.Header:
     """A map of 200 x 160 pixels of 0.01 degrees whose plane is turned and whose middle lies at a latitude."""
     header = car()
@@ -124,13 +132,13 @@ def test_crtf_regions_are_read(grid: FitsImage) -> None:
 def test_what_is_left_out_is_counted_in_one_warning(grid: FitsImage) -> None:
     with pytest.warns(
         BigsfWarning,
-        match="left out: 1 region off map.fits, and 2 of points, texts, or polygons of fewer than three points",
+        match="left out: 1 region off map.fits, and 2 points, texts or polygons of fewer than three points",
     ):
         drawn(grid, "a.reg", "image\ncircle(20,20,3)\ncircle(2000,20,3)\npoint(3,3)\npolygon(3,3)\n")
 
 
 def test_regions_off_the_map_alone_are_refused(grid: FitsImage) -> None:
-    with pytest.raises(DataError, match="holds 1 regions, and none of them covers a pixel"):
+    with pytest.raises(DataError, match="holds 1 region, and none covers a pixel"):
         drawn(grid, "a.reg", "image\ncircle(2000,20,3)\n")
 
 
@@ -154,7 +162,7 @@ def test_spines_off_the_map_are_counted(grid: FitsImage) -> None:
     rows = "7,10,20\n7,30,20\n8,1000,20\n8,1030,20\n8,1040,20\n"
     path = grid.path.with_name("spines.csv")
     path.write_text(f"id,x,y\n{rows}", encoding="utf-8")
-    with pytest.warns(BigsfWarning, match=r"spines.csv: 1 of 2 spines lie off map.fits"):
+    with pytest.warns(BigsfWarning, match=r"spines.csv: 1 of 2 spines drawn, the others are off map.fits"):
         mask = DrawnMask(path, grid)
     assert mask.contents == "1 spine of 2 points"
 

@@ -48,7 +48,7 @@ class DrawnMask:
 
     def __init__(self, path: Path, grid: FitsImage, line_width_px: float = LINE_WIDTH_PX) -> None:
         if not path.exists():
-            raise DataError(f"{path} does not exist.")
+            raise DataError(f"{path} does not exist. Expected a file of regions, spines or a MOC.")
         self.path, self.wcs = path, grid.wcs
         canvas = Canvas(grid.shape, grid.wcs, grid.name, (grid.cutout.y0, grid.cutout.x0))
         suffix = path.suffix.lower()

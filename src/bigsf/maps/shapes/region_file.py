@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
@@ -63,10 +64,10 @@ def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
         else:
             off += 1
     if not drawn:
-        raise DataError(f"{path} holds {len(shapes)} regions, and none of them covers a pixel of {canvas.name}.")
+        raise DataError(f"{path} holds {plural(len(shapes), 'region')}, and none covers a pixel of {canvas.name}.")
     if off or left_out:
         counted = [f"{plural(off, 'region')} off {canvas.name}"] if off else []
-        counted += [f"{left_out} of points, texts, or polygons of fewer than three points"] if left_out else []
+        counted += [f"{left_out} points, texts or polygons of fewer than three points"] if left_out else []
         warnings.warn(f"{path.name}: left out: {', and '.join(counted)}.", BigsfWarning, stacklevel=4)
     return ", ".join(plural(number, kind) for kind, number in drawn.items())
 
@@ -78,7 +79,7 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     erase, (y0, x0) = not _included(region), (0, 0)
     on_sky = isinstance(region, SkyRegion)
     if kind in ("line", "polygon") or (kind == "rectangle" and on_sky):
-        points = _points(_vertices(region, kind), canvas)
+        points = _corners(region, canvas) if kind == "rectangle" else _points(_vertices(region, kind), canvas)
         if not np.isfinite(points).all():
             return False
         if kind == "line":
@@ -119,20 +120,23 @@ def _in_pixels(region: Any, wcs: WCS) -> Any:
 
 
 def _vertices(region: Any, kind: str) -> Any:
-    """Return the ends of a line, or the corners of a polygon or of a rectangle on the sky."""
-    if kind == "line":
-        return [region.start, region.end]
-    if kind == "polygon":
-        return region.vertices
-    angle = region.angle.to_value(units.rad)
-    width, height = np.array([-1, 1, 1, -1]) * region.width / 2, np.array([-1, -1, 1, 1]) * region.height / 2
-    north, east = width * np.sin(angle) + height * np.cos(angle), height * np.sin(angle) - width * np.cos(angle)
-    return region.center.directional_offset_by(np.arctan2(east, north), np.hypot(north, east))
+    """Return the ends of a line, or the corners of a polygon."""
+    return [region.start, region.end] if kind == "line" else region.vertices
+
+
+def _corners(region: Any, canvas: Canvas) -> Any:
+    """Return the corners (y, x) of a box on the sky in pixels, `(4, 2)`, by the directions of its sides."""
+    step = 1 * units.arcmin
+    directions = region.angle - 90 * units.deg, region.angle
+    places = [region.center, *(region.center.directional_offset_by(each, step) for each in directions)]
+    middle, *ends = canvas.to_pixels(SkyCoord(places))
+    width, height = (end - middle for end in ends)
+    width, height = width * float(region.width / step) / 2, height * float(region.height / step) / 2
+    return middle + np.array([-width - height, width - height, width + height, height - width])
 
 
 def _points(vertices: Any, canvas: Canvas) -> Any:
     """Return the points (y, x) of a line or a polygon in pixels, `(n, 2)`."""
-    from astropy.coordinates import SkyCoord
     from regions import PixCoord
 
     if isinstance(vertices, list):

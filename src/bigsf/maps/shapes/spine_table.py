@@ -89,7 +89,7 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
         raise DataError(f"{path} holds {len(spines)} spines, and none of them lies on {canvas.name}.")
     if drawn < len(spines):
         warnings.warn(
-            f"{path.name}: {len(spines) - drawn} of {plural(len(spines), 'spine')} lie off {canvas.name}.",
+            f"{path.name}: {drawn} of {plural(len(spines), 'spine')} drawn, the others are off {canvas.name}.",
             BigsfWarning,
             stacklevel=4,
         )
