@@ -72,7 +72,7 @@ def test_read_only_output_is_refused(
     for arguments, message in (
         (["preprocess", sky.path("image"), "--patch-size", 16], "is read-only for you"),
         (["segment", trained, sky.path("image")], "is read-only for you"),
-        (["train", config], "is read-only for you"),
+        (["train", config], "cannot be made: Read-only file system."),
         (["kfold", config], "is read-only for you"),
     ):
         result = command(*arguments)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.hdus import image_hdus
-from bigsf.maps.odd_values import OddValue, ValueCensus, check_map, warn_of_odd_values
+from bigsf.maps.odd_values import OddValue, ValueCensus, check_map, warn_of_absent_blank, warn_of_odd_values
 from bigsf.maps.planes import FitsMap
 from conftest import SHARED_DATA, shared_data
 

@@ -159,7 +159,7 @@ class Validator:
         self.world.wait()  # a row of areas may take one process longer than the others wait in what follows
         merge_counts(self.world, {**self.metrics, **{f"curve {name}": curve for name, curve in curves.items()}})
         total, weight = self.world.sums([total, weight])
-        if not (math.isfinite(total) and (weight or not self.unlabelled_weight)):
+        if not math.isfinite(total) or (which and not curves["whole"].state()["bins"].size):
             raise TrainingError(
                 f"The model or its loss gives no numbers on the folds {which}. Likely cause: a learning rate that is "
                 "too high (trainer.optimizer.lr). The last good snapshot stays in the run folder."
