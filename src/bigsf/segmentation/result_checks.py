@@ -14,6 +14,9 @@ from bigsf.option_names import option
 from bigsf.segmentation.config import PRODUCTS
 from bigsf.segmentation.products import SegmentReport, output_files
 
+_NEARLY_ALL = 0.9
+"""Part of the valid pixels. A threshold that as many reach tells no filaments from the rest."""
+
 
 def check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: int) -> None:
     """Raise `SnapshotError` where a model gives no number for a pixel that is valid in all planes of the map."""
@@ -41,9 +44,12 @@ def warn_of_result(report: SegmentReport, name: str, no_logarithm: int) -> None:
     elif report.reached == 0:
         warnings.warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
     elif report.marked == 0:
+        remedy = "Weaken its conditions to keep some."
+        if report.reached > _NEARLY_ALL * report.valid:
+            remedy = f"These are {report.reached / report.valid:.0%} of the map: raise the threshold."
         warnings.warn(
             f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
-            f"that reach the threshold {report.threshold:.3g}. Weaken its conditions to keep some.",
+            f"that reach the threshold {report.threshold:.3g}. {remedy}",
             BigsfWarning,
             stacklevel=3,
         )
