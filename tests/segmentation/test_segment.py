@@ -121,7 +121,7 @@ def test_a_mask_that_its_cleaning_empties_is_said(segmented: Segmented, other_ma
     with pytest.warns(
         BigsfWarning, match=r"that reach the threshold 1e-06. These are 100% of the map: raise the thresh"
     ):
-        segmented(other_map, threshold=1e-6, min_area=99999)
+        segmented(other_map, threshold=1e-6, min_area=99999, overwrite=True)
 
 
 def test_output_keeps_the_wcs_and_the_history_but_not_the_unit(segmented: Segmented, other_map: Path) -> None:
