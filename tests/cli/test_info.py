@@ -42,6 +42,7 @@ def test_runs_are_compared_by_scores_and_by_what_differs(ended: Ended, trained: 
     assert row[-1] == f"{of_kfold['out_of_fold']['BigSF']['labelled']['best_dice']:.4f}"
     assert "trainer.trackers" in table
     assert "trainer.run_name" not in table
+    assert "trainer.best_by" not in table  # null of the k-fold means epoch
 
 
 def test_runs_that_have_not_ended_say_how_they_go_on(ended: Ended, tmp_path: Path) -> None:

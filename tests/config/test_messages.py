@@ -125,6 +125,13 @@ WRONG = [
         ),
     ),
     (
+        ("data: {path: galaxy.h5}\ntrainer: {best_by: train_loss}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 2, trainer.best_by: found 'train_loss', expected a quantity of validation such as val_loss, or epoch."
+        ),
+    ),
+    (
         ("data: {path: galaxy.h5}\ntrainer: {precision: fp8}\n"),
         (
             "config.yaml has 1 mistake:\n"

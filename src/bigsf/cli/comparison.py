@@ -58,8 +58,13 @@ def _scores_of(path: Path) -> dict[str, float]:
 
 
 def _config_of(path: Path) -> Any:
+    """Return the configuration of a run or a k-fold. A run records what best_by: null means, and a k-fold does not."""
     file = path / ("kfold.yaml" if (path / "kfold.yaml").exists() else "config.yaml")
-    return read_yaml(file)[0]
+    config = read_yaml(file)[0]
+    trainer = config.get("trainer", {})
+    if trainer.get("best_by", "") is None and not trainer.get("early_stopping"):
+        trainer["best_by"] = "epoch"
+    return config
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -63,7 +63,9 @@ class TrainerConfig(Config):
     """Compile the network for training: 1.15 times as fast on a CPU, after half a minute for each of up to two sizes
     of batch. It needs a C++ compiler and pays from about half an hour of training on."""
 
-    best_by: str | None = None
+    best_by: Annotated[str, matching(r"(?!train_).*", "a quantity of validation such as val_loss, or epoch")] | None = (
+        None
+    )
     """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall and scores to rise; `epoch` chooses
     the last. null: what early stopping monitors, without it `epoch`."""
 
