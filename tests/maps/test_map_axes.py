@@ -50,6 +50,37 @@ def test_beam_has_the_axes_and_the_angle_of_the_header() -> None:
     assert (beam.width, beam.height, beam.angle) == pytest.approx((5, 10, 30))
 
 
+@pytest.mark.parametrize(
+    ("sign", "turned", "angle"), [(-1, 0.0, 30.0), (1, 0.0, -30.0), (-1, 40.0, -10.0), (1, 40.0, -70.0)]
+)
+def test_the_beam_is_turned_and_mirrored_as_the_map_is(sign: int, turned: float, angle: float) -> None:
+    header = galactic_header(200, 100)
+    side = header["CDELT2"]
+    cosine, sine = np.cos(np.deg2rad(turned)), np.sin(np.deg2rad(turned))
+    header.update(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", CRPIX1=100.5, CRPIX2=50.5, CRVAL2=0.0)
+    header.update(CD1_1=sign * side * cosine, CD1_2=-sign * side * sine, CD2_1=side * sine, CD2_2=side * cosine)
+    header.remove("CDELT1")
+    header.remove("CDELT2")
+    header.update(BMAJ=10 * side, BMIN=5 * side, BPA=30.0)
+    wcs = celestial_wcs(header)
+    assert wcs is not None
+    here = wcs.pixel_to_world(99.5, 49.5)
+    (beam,) = beams(axes_of(header))
+    along = np.deg2rad(beam.angle)
+    end = wcs.pixel_to_world(99.5 - np.sin(along), 49.5 + np.cos(along))
+    assert here.position_angle(end).deg == pytest.approx(30, abs=0.1)
+    assert beam.angle == pytest.approx(angle, abs=0.1)
+
+
+def test_the_scale_bar_is_that_of_the_middle_of_the_map() -> None:
+    header = galactic_header(200, 100)
+    header.update(CRVAL2=0.0, CRPIX2=50.5 - 60 / header["CDELT2"])  # in a plate carree map, around latitude 60
+    (bar,) = bars(axes_of(header))
+    width = bar.size_bar.get_children()[0].get_width()
+    arcmin = float(bar.txt_label.get_text().rstrip("\N{PRIME}"))
+    assert width * header["CDELT2"] * 60 * np.cos(np.deg2rad(60)) == pytest.approx(arcmin, rel=0.01)
+
+
 @pytest.mark.parametrize("card", ["BMIN", "BPA"])
 def test_a_beam_whose_shape_is_no_number_is_not_drawn(card: str) -> None:
     header = galactic_header(200, 100)

@@ -167,6 +167,21 @@ def _beam_shape(header: fits.Header) -> dict[str, float] | None:
         return None
 
 
+def _angle_on_plane(wcs: WCS, middle: tuple[float, float], angle_deg: float) -> float:
+    """Return a position angle, from north to east, as one from +y to -x on the plane of a map at its middle (x, y)."""
+    here = wcs.pixel_to_world(*middle)
+    x, y = wcs.world_to_pixel(here.directional_offset_by(angle_deg * units.deg, 1 * units.arcmin))
+    angle = np.degrees(np.arctan2(middle[0] - x, y - middle[1]))
+    return float(angle) if np.isfinite(angle) else angle_deg
+
+
+def _pixel_along_x_deg(wcs: WCS, middle: tuple[float, float]) -> float:
+    """Return the size of a pixel along x on the sky at the middle (x, y) of a map; off the sky, that of the WCS."""
+    x, y = middle
+    size = float(wcs.pixel_to_world(x - 0.5, y).separation(wcs.pixel_to_world(x + 0.5, y)).deg)
+    return size if np.isfinite(size) else pixel_scale_deg(wcs)
+
+
 def add_scale(axes: Any, header: fits.Header) -> None:
     """Add a scale bar and, where the header has BMAJ, the beam, in the lower corners of axes on a WCS.
 
@@ -184,12 +199,15 @@ def add_scale(axes: Any, header: fits.Header) -> None:
 
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     width_px = min(right - left, 4 * (top - bottom))
+    middle = (left + right) / 2, (bottom + top) / 2
     background = {"facecolor": "black", "alpha": 0.5, "edgecolor": "none"}
     fwhm_px, shape = beam_px(header, wcs), _beam_shape(header)
     if fwhm_px is not None and fwhm_px < 0.25 * width_px and shape is not None:  # a larger one would hide the map
+        shape["angle"] = _angle_on_plane(wcs, middle, shape["angle"])
         add_beam(axes, corner="bottom left", frame=True, **shape, facecolor="white", edgecolor="black")
         axes.artists[-1].patch.set(**background)
-    longest = _LONGEST_BAR * width_px * pixel_scale_deg(wcs) * 3600
+    along_x = _pixel_along_x_deg(wcs, middle)
+    longest = _LONGEST_BAR * width_px * along_x * 3600
     lengths = [length for length in _BARS_ARCSEC if length <= longest]
     if lengths:
         length = lengths[-1]
@@ -198,5 +216,6 @@ def add_scale(axes: Any, header: fits.Header) -> None:
             for size, sign in ((3600, "\N{DEGREE SIGN}"), (60, "\N{PRIME}"), (1, "\N{DOUBLE PRIME}"))
             if length >= size
         )
-        add_scalebar(axes, length * units.arcsec, label=label, corner="bottom right", color="white", frame=True)
+        drawn = length * pixel_scale_deg(wcs) / along_x * units.arcsec  # astropy takes pixels for squares of one size
+        add_scalebar(axes, drawn, label=label, corner="bottom right", color="white", frame=True)
         axes.artists[-1].patch.set(**background)
