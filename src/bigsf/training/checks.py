@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from bigsf.console import plural
+from bigsf.console import logger, plural
 from bigsf.errors import BigsfWarning, ConfigError, DataError
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
@@ -121,7 +121,10 @@ def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> No
 
 
 def warn_if_no_threshold(folds: Folds, split: Split) -> None:
-    """Warn where the validation folds of a split lack structures or background, so that no threshold can be chosen."""
+    """Warn where the validation folds of a split hold no known structure, so that no threshold can be chosen there.
+
+    Where they lack sure background alone, only the threshold of labelled pixels is undefined: that is just said.
+    """
     if not _count(folds, split.validation, "target"):
         warnings.warn(
             f"The validation folds {split.validation} hold no pixel of a known structure, so that no threshold has a "
@@ -131,11 +134,10 @@ def warn_if_no_threshold(folds: Folds, split: Split) -> None:
             stacklevel=3,
         )
     elif _count(folds, folds.counts, "background") and not _count(folds, split.validation, "background"):
-        warnings.warn(
-            f"The validation folds {split.validation} hold no pixel of sure background, so that their labels "
-            f"choose no threshold: the threshold labelled of the model will be 0.5. {_OTHER_FOLDS}.",
-            BigsfWarning,
-            stacklevel=3,
+        logger.info(
+            "The validation folds %s hold no pixel of sure background, so that their labels choose no threshold: the "
+            "threshold labelled of the model will be 0.5.",
+            split.validation,
         )
 
 
