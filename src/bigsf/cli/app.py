@@ -130,7 +130,7 @@ def run() -> None:
 
 def _code_of_the_user(error: Exception) -> traceback.FrameSummary | None:
     """Return the last place that an error came through which is neither of bigsf nor of an installed package."""
-    known = [Path(__file__).parents[1], *map(Path, sysconfig.get_paths().values())]
+    known = [Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "scripts"))]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         installed = {"site-packages", "dist-packages"}.intersection(path.parts)

@@ -79,7 +79,7 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     erase, (y0, x0) = not _included(region), (0, 0)
     on_sky = isinstance(region, SkyRegion)
     if kind in ("line", "polygon") or (kind == "rectangle" and on_sky):
-        points = _corners(region, canvas) if kind == "rectangle" else _points(_vertices(region, kind), canvas)
+        points = _outline(region, kind, canvas)
         if not np.isfinite(points).all():
             return False
         if kind == "line":
@@ -119,9 +119,11 @@ def _in_pixels(region: Any, wcs: WCS) -> Any:
     return region.to_pixel(wcs)
 
 
-def _vertices(region: Any, kind: str) -> Any:
-    """Return the ends of a line, or the corners of a polygon."""
-    return [region.start, region.end] if kind == "line" else region.vertices
+def _outline(region: Any, kind: str, canvas: Canvas) -> Any:
+    """Return the points (y, x) of a line, a polygon, or a box on the sky in pixels, `(n, 2)`."""
+    if kind == "rectangle":
+        return _corners(region, canvas)
+    return _points([region.start, region.end] if kind == "line" else region.vertices, canvas)
 
 
 def _corners(region: Any, canvas: Canvas) -> Any:
