@@ -26,6 +26,7 @@ from bigsf.arrays import Float64Array
 from bigsf.evaluation.catalogue import measure_filaments
 from bigsf.evaluation.records import KFoldSummary
 from bigsf.evaluation.reliability import binomial_error, expected_completeness
+from bigsf.filaments.catalogue import Filaments
 from bigsf.maps.fits_image import FitsImage
 from bigsf.patches.patch_file import PatchFile
 
@@ -69,7 +70,7 @@ def compare(folder: Path) -> dict[str, Compared]:
         FitsImage(folder / "out_of_fold.fits", "MASK") as marked,
     ):
         predicted = np.isfinite(probability.read())
-        true = measure_filaments((file.truth > 0) & predicted, file, probability)
+        true = measure_filaments(Filaments((file.truth > 0) & predicted), file, probability)
         expected = expected_completeness(true.spine_contrast, true.width_px, families)
         measured = true.components.mean(lambda y0, y1: marked.read(y0, y1) > 0)
     return {**found, "completeness": Compared(true.spine_contrast, *expected, measured)}

@@ -8,12 +8,13 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 
 from bigsf.arrays import FloatArray, MaskArray
-from bigsf.evaluation.catalogue import CLEANING, COLUMNS, make_catalogue, measure_filaments
+from bigsf.evaluation.catalogue import CLEANING, COLUMNS, cleaned_mask, make_catalogue, measure_filaments
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.injection import Filament, inject
 from bigsf.evaluation.records import Recovery
 from bigsf.evaluation.reliability import binomial_error, expected_completeness
+from bigsf.filaments.catalogue import Filaments
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import SplitConfig
 from bigsf.maps.fits_image import FitsImage
@@ -64,7 +65,7 @@ def test_each_row_tells_how_far_it_can_be_trusted(tmp_path: Path) -> None:
     folds = folds_of(tmp_path / "map.h5", target, image)
     folds.patch_file.truth = (mask * (ramp < 8)).astype(np.uint8)
     path = write_out_of_fold(tmp_path / "out_of_fold.fits", mask, (0.1 + 0.7 * mask).astype(np.float32))
-    catalogue = make_catalogue(folds, path, [CURVE])
+    catalogue = make_catalogue(folds, path, [CURVE], Filaments(cleaned_mask(path)))
     table = catalogue.table
     assert len(table) == 8 * 9
     assert table.colnames[-len(COLUMNS) :] == list(COLUMNS)
@@ -87,7 +88,7 @@ def test_without_a_ground_truth_or_enough_rows_purities_are_unknown(tmp_path: Pa
     mask = mask_of_rows(spacing=30)
     folds = folds_of(tmp_path / "map.h5", mask, np.ones((NY, NX), np.float32))
     path = write_out_of_fold(tmp_path / "out_of_fold.fits", mask, np.full((NY, NX), 0.5, np.float32))
-    catalogue = make_catalogue(folds, path, [CURVE])
+    catalogue = make_catalogue(folds, path, [CURVE], Filaments(cleaned_mask(path)))
     for name in ("truth_fraction", "expected_purity", "expected_purity_error", "expected_purity_catalogue"):
         assert np.isnan(catalogue.table[name]).all()
     assert catalogue.table["target_fraction"].tolist() == [1] * len(catalogue.table)
@@ -98,7 +99,7 @@ def test_a_map_without_filaments_has_an_empty_catalogue(tmp_path: Path) -> None:
     empty = np.zeros((NY, NX), np.uint8)
     folds = folds_of(tmp_path / "map.h5", mask_of_rows(), np.ones((NY, NX), np.float32))
     path = write_out_of_fold(tmp_path / "out_of_fold.fits", empty, np.zeros((NY, NX), np.float32))
-    assert len(make_catalogue(folds, path, [CURVE]).table) == 0
+    assert len(make_catalogue(folds, path, [CURVE], Filaments(cleaned_mask(path))).table) == 0
 
 
 def test_the_spread_is_that_of_pixels_with_several_models(tmp_path: Path) -> None:
@@ -110,7 +111,8 @@ def test_the_spread_is_that_of_pixels_with_several_models(tmp_path: Path) -> Non
     assert all(sum(fold in split.test for split in folds.splits) == 2 for fold in range(1, 9))
     std = np.where(np.arange(NX) < NX // 2, 0.1, 0.3).astype(np.float32)
     planes = np.full((NY, NX), 0.5, np.float32), np.tile(std, (NY, 1))
-    catalogue = make_catalogue(folds, write_out_of_fold(tmp_path / "out_of_fold.fits", mask, *planes), [])
+    path = write_out_of_fold(tmp_path / "out_of_fold.fits", mask, *planes)
+    catalogue = make_catalogue(folds, path, [], Filaments(cleaned_mask(path)))
     left = np.asarray(catalogue.table["x"]) < NX // 2
     np.testing.assert_allclose(catalogue.table["probability_std"], np.where(left, 0.1, 0.3), rtol=1e-5)
     assert np.isnan(catalogue.table["completeness"]).all()
@@ -122,7 +124,9 @@ def test_the_mask_is_cleaned_as_segment_does(tmp_path: Path) -> None:
     mask[0:2, 20:60] = mask[25, 3] = 1  # along the border, and a spot
     folds = folds_of(tmp_path / "map.h5", mask, np.ones((NY, NX), np.float32))
     path = write_out_of_fold(tmp_path / "out_of_fold.fits", mask, np.full((NY, NX), 0.5, np.float32))
-    assert len(make_catalogue(folds, path, []).table) == 8 * 2  # eight columns of two filaments
+    assert (
+        len(make_catalogue(folds, path, [], Filaments(cleaned_mask(path))).table) == 8 * 2
+    )  # eight columns of two filaments
 
 
 @pytest.mark.parametrize("width_px", [3.0, 5.0])
@@ -134,7 +138,7 @@ def test_contrast_and_width_are_those_of_an_injected_filament(width_px: float, t
     file = write_patch_file(tmp_path / "map.h5", image[None], 8, 4)
     out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", (ids > 0).astype(np.uint8), flat)
     with FitsImage(out_of_fold) as probability:
-        found = measure_filaments(ids > 0, file, probability)
+        found = measure_filaments(Filaments(ids > 0), file, probability)
     np.testing.assert_allclose(found.spine_contrast, [0.6], rtol=0.05)
     np.testing.assert_allclose(found.width_px, [width_px], rtol=0.1)
 
@@ -150,7 +154,7 @@ def test_rows_are_as_complete_as_injected_filaments_let_expect(tmp_path: Path) -
     image, true = others.read_rows(0, shape[0]), others.ids(Tile.whole(shape)) > 0
     file = write_patch_file(tmp_path / "map.h5", image, 8, 4)
     with FitsImage(empty) as probability:
-        found = measure_filaments(true, file, probability)
+        found = measure_filaments(Filaments(true), file, probability)
     expected = expected_completeness(found.spine_contrast, found.width_px, [curve])
     measured = found.components.mean(lambda y0, y1: image[0, y0:y1] >= 120)
     order = np.argsort(found.spine_contrast)

@@ -7,8 +7,9 @@ from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
 
 from bigsf.arrays import MaskArray
-from bigsf.evaluation.catalogue import make_catalogue
+from bigsf.evaluation.catalogue import cleaned_mask, make_catalogue
 from bigsf.evaluation.review import COLUMNS, MOST_CANDIDATES, make_review, write_candidates
+from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.spine import Points
 from bigsf.patches.patch_file import PatchFile
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
@@ -21,7 +22,7 @@ THRESHOLDS = [0.5] * 4
 def review(folder: Path, found: MaskArray, target: MaskArray, probability: np.ndarray) -> tuple[Table, list[Points]]:
     folds = folds_of(folder / "map.h5", target, np.ones((NY, NX), np.float32))
     path = write_out_of_fold(folder / "out_of_fold.fits", found, probability.astype(np.float32))
-    return make_review(folds, path, make_catalogue(folds, path, []), THRESHOLDS)
+    return make_review(folds, path, make_catalogue(folds, path, [], Filaments(cleaned_mask(path))), THRESHOLDS)
 
 
 def bars(*places: tuple[int, int, int]) -> MaskArray:

@@ -64,7 +64,7 @@ def test_the_number_of_filaments_at_a_time_does_not_change_the_tables(
     mask: BoolArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Filaments(mask).branches
-    monkeypatch.setattr("bigsf.filaments.branches._FILAMENTS", 1)
+    monkeypatch.setattr("bigsf.filaments.catalogue.AT_A_TIME", 1)
     one_by_one = Filaments(mask).branches
     for name in ("table", "hubs", "points"):
         expected, found = getattr(whole, name)(), getattr(one_by_one, name)()

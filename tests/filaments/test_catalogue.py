@@ -83,7 +83,7 @@ def test_maps_are_read_from_fits(tmp_path: Path) -> None:
 def test_the_number_of_filaments_at_a_time_does_not_change_the_outlines(monkeypatch: pytest.MonkeyPatch) -> None:
     filaments = Filaments(np.random.default_rng(2).uniform(size=(50, 60)) < 0.3)
     whole = filaments.outlines()
-    monkeypatch.setattr("bigsf.filaments.catalogue._AT_A_TIME", 3)
+    monkeypatch.setattr("bigsf.filaments.catalogue.AT_A_TIME", 3)
     for outline, expected in zip(filaments.outlines(), whole, strict=True):
         np.testing.assert_array_equal(outline, expected)
 
@@ -91,3 +91,39 @@ def test_the_number_of_filaments_at_a_time_does_not_change_the_outlines(monkeypa
 def test_a_mask_of_other_dimensions_is_refused() -> None:
     with pytest.raises(DataError, match=r"The mask has the shape \(1, 20, 20\); expected \(ny, nx\)\."):
         Filaments(np.zeros((1, 20, 20)))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_lines_that_processes_measure_are_those_of_one(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigsf.filaments.catalogue.AT_A_TIME", 3)
+    alone = Filaments(np.random.default_rng(2).uniform(size=(50, 60)) < 0.3)
+    shared = Filaments.from_labels(alone.labels)
+    measured = [shared.measure_lines(rank, processes) for rank in range(processes)]
+    shared.take_lines({name: values for arrays in measured for name, values in arrays.items()})
+    assert len(alone) > 20
+    for outline, expected in zip(shared.outlines(), alone.outlines(), strict=True):
+        np.testing.assert_array_equal(outline, expected)
+    np.testing.assert_array_equal(shared.skeleton(), alone.skeleton())
+    for name in ("table", "hubs", "points"):
+        assert_same_columns(getattr(shared.branches, name)(), getattr(alone.branches, name)())
+    assert_same_columns(shared.catalog(), alone.catalog())
+
+
+def assert_same_columns(table: Table, expected: Table) -> None:
+    assert table.colnames == expected.colnames
+    for name in expected.colnames:
+        np.testing.assert_array_equal(table[name], expected[name])
+
+
+def test_no_filament_has_no_lines() -> None:
+    filaments = Filaments(np.zeros((9, 9)))
+    filaments.take_lines(filaments.measure_lines())
+    assert (filaments.outlines(), len(filaments.branches.table())) == ([], 0)
+
+
+def test_outlines_can_be_shared_without_skeletons() -> None:
+    filaments = Filaments(np.eye(20))
+    arrays = filaments.measure_lines(skeletons=False)
+    assert {name.partition("/")[2] for name in arrays} == {"outlines", "outlines_counts"}
+    filaments.take_lines(arrays)
+    assert len(filaments.catalog()) == 1, "what was not shared is measured here"

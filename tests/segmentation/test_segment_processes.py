@@ -22,16 +22,23 @@ def test_two_processes_write_what_one_writes(trained: Path, sky: Sky, tmp_path: 
         "--device",
         "cpu",
         "--products",
-        "mask,catalog",
+        "mask,skeleton,labels,catalog,regions,spines,moc",
     ]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for name, launcher in (("one", []), ("two", torchrun)):
         done = run_program([sys.executable, *launcher, *command, "-o", tmp_path / f"{name}.fits"])
         assert done.returncode == 0, done.stderr
     assert done.stdout.count("filaments, the 8-connected components") == 1, "one process speaks"
-    for hdu in ("PRIMARY", "MASK"):
+    for hdu in ("PRIMARY", "MASK", "SKELETON", "LABELS"):
         one, two = (fits.getdata(tmp_path / f"{name}.fits", hdu) for name in ("one", "two"))
         np.testing.assert_array_equal(one, two)
     tables = [Table.read(tmp_path / f"{name}.ecsv") for name in ("one", "two")]
     assert len(tables[0]) > 10
+    for ending in (".reg", "_spines.reg", "_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", ".moc.fits"):
+        one, two = ((tmp_path / f"{name}{ending}").read_bytes() for name in ("one", "two"))
+        assert one == two, ending
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} <= {
+        "map",
+        *(f"{name}{part}" for name in ("one", "two") for part in ("", "_spines", "_branches", "_hubs")),
+    }
     assert all((tables[0][name] == tables[1][name]).all() for name in ("x", "y", "mean", "length_px"))

@@ -113,7 +113,7 @@ class KFoldCatalogue(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The filaments of a mask."""
+    """What is measured of filaments."""
 
     table: Table
     """The catalogue that `bigsf.Filaments` makes."""
@@ -125,13 +125,13 @@ class Measured(NamedTuple):
     """Mean excess of the map on the skeleton of each over its background, `(rows,)`; NaN without a positive one."""
 
 
-def measure_filaments(mask: BoolArray, file: PatchFile, probability: FitsImage) -> Measured:
-    """Return the filaments of a mask, with the width and the contrast by which injected filaments are told apart.
+def measure_filaments(filaments: Filaments, file: PatchFile, probability: FitsImage) -> Measured:
+    """Measure filaments, also the width and the contrast by which injected filaments are told apart.
 
     Parameters
     ----------
-    mask
-        True on filaments, `(ny, nx)`.
+    filaments
+        The filaments.
     file
         The map.
     probability
@@ -141,7 +141,6 @@ def measure_filaments(mask: BoolArray, file: PatchFile, probability: FitsImage) 
     def image(y0: int, y1: int) -> FloatArray:
         return np.where(np.isfinite(probability.read(y0, y1)), file.read_rows(y0, y1)[0], np.float32(np.nan))
 
-    filaments = Filaments(mask)
     table = filaments.catalog(image, probability.read, file.wcs, file.unit)
     components, skeleton = Components(filaments.labels, len(filaments)), filaments.skeleton()
     spine = components.mean(lambda y0, y1: np.where(skeleton[y0:y1] > 0, image(y0, y1), np.float32(np.nan)))
@@ -150,7 +149,9 @@ def measure_filaments(mask: BoolArray, file: PatchFile, probability: FitsImage) 
     return Measured(table, components, components.widths(skeleton), contrast)
 
 
-def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]) -> KFoldCatalogue:
+def make_catalogue(
+    folds: Folds, out_of_fold: Path, families: Sequence[Recovery], filaments: Filaments
+) -> KFoldCatalogue:
     """Return the catalogue of an out-of-fold map.
 
     The mask, its valid pixels and the numbers of its filaments are in memory, about 10 bytes per pixel of the map.
@@ -160,13 +161,15 @@ def make_catalogue(folds: Folds, out_of_fold: Path, families: Sequence[Recovery]
     folds
         The folds of the k-fold.
     out_of_fold
-        The FITS file, see `write_out_of_fold`. Its MASK is cleaned with `CLEANING`.
+        The FITS file, see `write_out_of_fold`.
     families
         Completeness of injected filaments against contrast.
+    filaments
+        Those of its MASK, see `cleaned_mask`.
     """
     file = folds.patch_file
     with FitsImage(out_of_fold) as probability:
-        table, components, width_px, contrast = measure_filaments(cleaned_mask(out_of_fold), file, probability)
+        table, components, width_px, contrast = measure_filaments(filaments, file, probability)
     fold = components.folds(folds)
     values: dict[str, npt.NDArray[Any]] = {
         "probability_std": _spread(components, folds, out_of_fold),

@@ -13,21 +13,26 @@ from bigsf.filaments.graph import skeleton_graph
 from bigsf.filaments.sky_geometry import arcmin_per_pixel, positions
 from bigsf.filaments.spine import Pixels, Points, Spine
 
-_FILAMENTS = 500  # whose graphs are made at a time: a graph takes far more memory than its branches
 
-
-class _Part(NamedTuple):
+class BranchGroup(NamedTuple):
     """The branches of some filaments, `(branches,)` each, and their hubs, `(hubs,)`."""
 
     paths: list[Points]
+    """Points (y, x) along each branch: by filaments, and in each the longest first."""
     owners: IntArray
+    """The filament of each branch, from 0."""
     lengths: Float64Array
+    """Its length in pixels."""
     ends: IntArray
+    """Its free ends."""
     main: BoolArray
-    """Whether at least half of the pixels lie on the longest path."""
+    """Whether at least half of its pixels lie on the longest path."""
     hubs: Points
+    """The middle (y, x) of each hub."""
     degrees: IntArray
+    """The branches that meet there."""
     hub_owners: IntArray
+    """The filament of each hub, from 0."""
 
 
 class Branches:
@@ -35,12 +40,8 @@ class Branches:
 
     Parameters
     ----------
-    skeletons
-        The pixels (y, x) of the skeleton of each filament, `(n, 2)`.
-    half_widths
-        The distance from each of them to the border of the mask in pixels, `(n,)`.
-    spines
-        The longest path through each skeleton.
+    groups
+        The branches of all filaments, in their order.
 
     Attributes
     ----------
@@ -52,15 +53,14 @@ class Branches:
         The filament of each hub, from 0, `(hubs,)`.
     """
 
-    def __init__(
-        self, skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spines: Sequence[Spine]
-    ) -> None:
-        starts = range(0, max(len(skeletons), 1), _FILAMENTS)
-        some = [slice(start, start + _FILAMENTS) for start in starts]
-        parts = [_part(skeletons[part], half_widths[part], spines[part]) for part in some]
+    def __init__(self, groups: Sequence[BranchGroup]) -> None:
+        parts = [
+            branch_group([], [], [], 0),
+            *groups,
+        ]  # the first says of which kinds the arrays are where all are empty
         self.paths: list[Points] = [path for part in parts for path in part.paths]
-        self.owners: IntArray = np.concatenate([n + part.owners for n, part in zip(starts, parts, strict=True)])
-        self.hub_owners: IntArray = np.concatenate([n + part.hub_owners for n, part in zip(starts, parts, strict=True)])
+        self.owners: IntArray = np.concatenate([part.owners for part in parts])
+        self.hub_owners: IntArray = np.concatenate([part.hub_owners for part in parts])
         self._lengths = np.concatenate([part.lengths for part in parts])
         self._ends = np.concatenate([part.ends for part in parts])
         self._main = np.concatenate([part.main for part in parts])
@@ -109,8 +109,22 @@ class Branches:
         return make_table(values, fields)
 
 
-def _part(skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spines: Sequence[Spine]) -> _Part:
-    """Return the branches and hubs of some filaments, in the order of `Branches`."""
+def branch_group(
+    skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spines: Sequence[Spine], first: int
+) -> BranchGroup:
+    """Return the branches and hubs of some filaments.
+
+    Parameters
+    ----------
+    skeletons
+        The pixels (y, x) of the skeleton of each filament, `(n, 2)`.
+    half_widths
+        The distance from each of them to the border of the mask in pixels, `(n,)`.
+    spines
+        The longest path through each skeleton.
+    first
+        The number of the first of these filaments.
+    """
     owner = np.repeat(np.arange(len(skeletons)), [len(pixels) for pixels in skeletons])
     none = np.empty((0, 2), np.int64)
     graph = skeleton_graph(np.concatenate([*skeletons, none]), np.concatenate([*half_widths, none[:, 0]]))
@@ -127,4 +141,5 @@ def _part(skeletons: Sequence[Pixels], half_widths: Sequence[Float64Array], spin
     for branch, filament in zip(graph.branches, owners, strict=True):
         hub_owners[[hub for hub in branch.hubs if hub >= 0]] = filament
     paths = [graph.branches[number].path for number in order]
-    return _Part(paths, owners[order], lengths[order], ends[order], main[order], graph.hubs, graph.degrees, hub_owners)
+    of_branch = owners[order] + first, lengths[order], ends[order], main[order]
+    return BranchGroup(paths, *of_branch, graph.hubs, graph.degrees, hub_owners + first)

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 from astropy.wcs import WCS
-from scipy.ndimage import distance_transform_edt, find_objects, label
+from scipy.ndimage import find_objects, label
 from typing_extensions import override
 
-from bigsf.arrays import BoolArray, Float64Array, FloatArray
+from bigsf.arrays import Float64Array, FloatArray
 from bigsf.described import Described
 from bigsf.errors import DataError
 from bigsf.filaments.branches import Branches
@@ -19,14 +19,20 @@ from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
 from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_table
 from bigsf.filaments.designations import designations
+from bigsf.filaments.lines import (
+    AT_A_TIME,
+    Arrays,
+    FilamentPixels,
+    SkeletonLines,
+    measure_outlines,
+    outline_arrays,
+    outlines_from_arrays,
+)
 from bigsf.filaments.masses import at_distance
-from bigsf.filaments.outlines import contours, joined, simplified
-from bigsf.filaments.photometry import Box, PlaneRows, measure_map, measure_photometry, rows_of
+from bigsf.filaments.photometry import PlaneRows, measure_map, measure_photometry, rows_of
 from bigsf.filaments.shapes import measure_shapes
-from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
+from bigsf.filaments.spine import Points, Spine
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
-
-_AT_A_TIME = 500  # filaments: the borders of all of them would take as much memory as their labels
 
 
 class MeasuredMap(NamedTuple):
@@ -68,9 +74,20 @@ class Filaments(Described):
     def __init__(self, mask: npt.NDArray[Any]) -> None:
         if np.ndim(mask) != 2:
             raise DataError(f"The mask has the shape {np.shape(mask)}; expected (ny, nx).")
-        self.labels: npt.NDArray[np.int32]
-        self.labels, number = label(np.asarray(mask) > 0, CONNECTED)
-        self._boxes: list[Box] = find_objects(self.labels, number)
+        labels, number = label(np.asarray(mask) > 0, CONNECTED)
+        self._number(labels, number)
+
+    @classmethod
+    def from_labels(cls, labels: npt.NDArray[np.int32]) -> Self:
+        """Return the filaments that have these numbers on their pixels, as `labels` does."""
+        filaments = cls.__new__(cls)
+        filaments._number(labels)
+        return filaments
+
+    def _number(self, labels: npt.NDArray[np.int32], number: int = 0) -> None:
+        self.labels = labels
+        self._pixels = FilamentPixels(labels, find_objects(labels, number))
+        self._outlines: list[Points] | None = None
 
     @override
     def facts(self) -> Mapping[str, object]:
@@ -78,7 +95,7 @@ class Filaments(Described):
         return {"filaments": len(self), "map": f"{nx} x {ny} pixels (x, y)"}
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        return len(self._pixels.boxes)
 
     def skeleton(self) -> npt.NDArray[np.int32]:
         """Return the skeletons, lines one pixel wide that are connected as the mask is, int32 `(ny, nx)`.
@@ -86,7 +103,8 @@ class Filaments(Described):
         They hold the ids of the filaments, as `labels` does.
         """
         plane = np.zeros(self.labels.shape, np.int32)
-        for number, pixels in enumerate(self._skeletons, 1):
+        skeletons = (skeleton for lines in self._lines for skeleton in lines.skeletons)
+        for number, pixels in enumerate(skeletons, 1):
             plane[tuple(pixels.T)] = number
         return plane
 
@@ -96,13 +114,42 @@ class Filaments(Described):
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first. It leads to the border of
         each hole and back on the same way, so that a polygon of these points has the holes.
         """
-        outlines: list[Points] = []
-        for first, end in bands(len(self), _AT_A_TIME):
-            borders = [contours(np.pad(self._alone(number), 1)) for number in range(first, end)]
-            lines = iter(simplified([border for each in borders for border in each]))
-            outlines += [joined([next(lines) for _ in each]) for each in borders]
-        corners = [np.array([y.start - 1, x.start - 1]) for y, x in self._boxes]
-        return [corner + outline for corner, outline in zip(corners, outlines, strict=True)]
+        if self._outlines is not None:
+            return self._outlines
+        return [outline for numbers in self._groups for outline in measure_outlines(self._pixels, numbers)]
+
+    def measure_lines(self, rank: int = 0, size: int = 1, skeletons: bool = True) -> dict[str, npt.NDArray[Any]]:
+        """Measure the share of one of several processes in the outlines, and in what lies on the skeletons.
+
+        Parameters
+        ----------
+        rank, size
+            Number of this process, and of all.
+        skeletons
+            False: outlines alone.
+
+        Returns
+        -------
+        dict
+            Arrays of numbers for `take_lines`. Those of different processes have different names.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for numbers in self._groups[rank::size]:
+            lines = outline_arrays(measure_outlines(self._pixels, numbers))
+            if skeletons:
+                lines |= SkeletonLines.measure(self._pixels, numbers).arrays()
+            arrays |= {f"{numbers.start}/{name}": values for name, values in lines.items()}
+        return arrays
+
+    def take_lines(self, arrays: Arrays) -> None:
+        """Take the lines that all processes have measured, so that they are not measured again."""
+        groups = [
+            {name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)}
+            for start in (f"{numbers.start}/" for numbers in self._groups)
+        ]
+        self._outlines = [outline for group in groups for outline in outlines_from_arrays(group)]
+        if all("skeletons" in group for group in groups):
+            self._lines = [SkeletonLines.from_arrays(group) for group in groups]
 
     def catalog(
         self,
@@ -150,9 +197,9 @@ class Filaments(Described):
         DataError
             Where there is a distance, and the unit of the map is not that of a column density.
         """
-        pixels = map(self._pixels, range(len(self)))
-        values = measure_shapes(pixels, self._boxes, self._spines, self.branches.lengths_beside(len(self)), wcs)
-        values |= measure_photometry(self.labels, self._boxes, image, probability, chunk_pixels)
+        pixels, boxes = map(self._pixels.pixels, range(len(self))), self._pixels.boxes
+        values = measure_shapes(pixels, boxes, self._spines, self.branches.lengths_beside(len(self)), wcs)
+        values |= measure_photometry(self.labels, boxes, image, probability, chunk_pixels)
         values["branches"] = np.bincount(self.branches.owners, minlength=len(self))
         values["hubs"] = np.bincount(self.branches.hub_owners, minlength=len(self))
         values["excess_px"] = (values["mean"].astype(np.float64) - values["background"]) * values["valid"]
@@ -176,8 +223,7 @@ class Filaments(Described):
     @cached_property
     def branches(self) -> Branches:
         """The branches of the skeletons and the hubs where they meet: lines, and tables of them."""
-        half_widths = [self._half_width(number, pixels) for number, pixels in enumerate(self._skeletons)]
-        return Branches(self._skeletons, half_widths, self._spines)
+        return Branches([lines.branches for lines in self._lines])
 
     def _distances(self, distance: float | FloatArray | PlaneRows, chunk_pixels: int) -> Float64Array:
         """Return the distance of each filament in kpc, `(n,)`; NaN where a map has none that is positive."""
@@ -190,34 +236,16 @@ class Filaments(Described):
 
         return measure_map(self.labels, len(self), positive, chunk_pixels)["median"].astype(np.float64)
 
+    @property
+    def _groups(self) -> list[range]:
+        """The numbers of the filaments whose lines are measured at a time."""
+        return [range(first, end) for first, end in bands(len(self), AT_A_TIME)]
+
     @cached_property
+    def _lines(self) -> list[SkeletonLines]:
+        return [SkeletonLines.measure(self._pixels, numbers) for numbers in self._groups]
+
+    @property
     def _spines(self) -> list[Spine]:
         """The longest path through each skeleton."""
-        return [measure_spine(self._pixels(n), skeleton) for n, skeleton in enumerate(self._skeletons)]
-
-    @cached_property
-    def _skeletons(self) -> list[Pixels]:
-        """The pixels (y, x) of each skeleton, on the map."""
-        return [self._on_map(number, skeleton_of(self._alone(number))) for number in range(len(self))]
-
-    def _alone(self, number: int) -> BoolArray:
-        """Return the mask of one filament in its box."""
-        mask: BoolArray = self.labels[self._boxes[number]] == number + 1
-        return mask
-
-    def _pixels(self, number: int) -> Pixels:
-        """Return the pixels (y, x) of one filament, on the map."""
-        return self._on_map(number, self._alone(number))
-
-    def _on_map(self, number: int, mask: BoolArray) -> Pixels:
-        """Return the pixels (y, x) on the map of a mask in the box of a filament."""
-        y, x = self._boxes[number]
-        pixels: Pixels = np.argwhere(mask) + np.array([y.start, x.start])
-        return pixels
-
-    def _half_width(self, number: int, skeleton: Pixels) -> Float64Array:
-        """Return the distance of each pixel of a skeleton from the nearest pixel outside of its filament, `(n,)`."""
-        y, x = self._boxes[number]
-        distance = distance_transform_edt(np.pad(self._alone(number), 1))
-        half_width: Float64Array = distance[tuple((skeleton - np.array([y.start - 1, x.start - 1])).T)]
-        return half_width
+        return [spine for lines in self._lines for spine in lines.spines]

@@ -36,7 +36,7 @@ class StoredPrediction:
     Parameters
     ----------
     folder
-        The folder; it holds nothing else.
+        The folder. It is removed with all that it holds.
     identity
         A text that changes with all that changes the prediction. Tiles of another identity are not used.
     predictor

@@ -31,6 +31,7 @@ from bigsf.provenance import provenance
 from bigsf.segmentation.comparison import resolve_scales, warn_if_unlike
 from bigsf.segmentation.config import AUTO, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
+from bigsf.segmentation.found import Found, find_filaments
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.memory import check_memory
@@ -179,7 +180,8 @@ def segment(
             stopping(time_limit_s, prediction.what_is_kept),
             predicted_by(world, {f"segment {image.name}": prediction}),
         ):
-            world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, ensemble))
+            found = find_filaments(world, report, prediction, source.wcs)
+            world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, found, ensemble))
     if world.is_first:
         _warn(report, image.name, odd_values, ensemble)
     return report
@@ -203,19 +205,20 @@ def _write_outputs(
     source: MapSource,
     further: FurtherMaps,
     prediction: StoredPrediction,
+    found: Found,
     ensemble: Ensemble,
 ) -> None:
     """Write all outputs of a map that is predicted; they appear together, once the last one is written."""
     header, table = _provenance(report, image, source, ensemble)
     with outputs.writing() as files:
         with FitsWriter(files[report.output], report.shape, header, report.planes, kinds=report.kinds) as writer:
-            mask, subsampled = write_bands(report, image.name, source, prediction, writer)
-            outlines = []
-            if mask is not None and report.has_filaments:
-                outlines = write_filaments(mask, report, source, further, writer, files)
+            subsampled = write_bands(report, image.name, source, prediction, found.mask, writer)
+            if found.filaments is not None:
+                write_filaments(found.filaments, found.measured, report, source, further, writer, files)
             writer.append(table)  # behind the catalogue: some programs open the first table alone
         _write_hips(report, source, files)
         title, threshold = image.name, report.threshold
+        outlines = found.filaments.outlines() if found.filaments is not None else []
         for path in report.figures:
             save_figure(
                 lambda: quicklook_figure(

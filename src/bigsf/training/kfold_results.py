@@ -1,6 +1,7 @@
 """The predicted maps of a k-fold -> out-of-fold map, catalogue, candidates for a review, and summary.
 
-The processes of the run share what takes long: the scores of all maps, of their skeletons, and of injected filaments.
+The processes of the run share what takes long: the scores of all maps, of their skeletons, and of injected filaments,
+and the lines of the filaments of the catalogue.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from bigsf.evaluation.catalogue import KFoldCatalogue, make_catalogue
+from bigsf.evaluation.catalogue import KFoldCatalogue, cleaned_mask, make_catalogue
 from bigsf.evaluation.completeness import measure_recovery
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.map_scores import MapScores
@@ -31,6 +32,7 @@ from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.distributed import World
 from bigsf.training.run_config import RunConfig
 from bigsf.training.shared_counts import merge_counts
+from bigsf.training.shared_filaments import shared_filaments
 from bigsf.version import __version__
 
 _THRESHOLDS: TypeAdapter[list[Thresholds] | None] = TypeAdapter(list[Thresholds] | None)
@@ -105,9 +107,13 @@ class _Results:
         masks = self._mask_scores(scores)
         families = self._recoveries([each.whole for each in thresholds])
 
+        mask = world.first(lambda: cleaned_mask(self.fits_path))
+        found = shared_filaments(world, predictions.out_of_fold.folder, folds.patch_file.shape, mask)
+
         def write_summary() -> KFoldSummary:
             assert out_of_fold is not None
-            catalogue = make_catalogue(folds, self.fits_path, list(families.values()))
+            assert found is not None
+            catalogue = make_catalogue(folds, self.fits_path, list(families.values()), found[0])
             _write_tables(self.path, folds, catalogue, [each.whole for each in thresholds])
             summary = self._summary(thresholds, out_of_fold, scores, masks, families, catalogue)
             for prediction in predictions:

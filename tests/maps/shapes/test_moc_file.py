@@ -13,7 +13,7 @@ from bigsf.errors import ConfigError
 from bigsf.maps import tiling
 from bigsf.maps.shapes import moc_file
 from bigsf.maps.shapes.canvas import Canvas
-from bigsf.maps.shapes.moc_file import check_moc, draw_moc, write_moc
+from bigsf.maps.shapes.moc_file import check_moc, draw_moc, moc_ranges, write_moc
 from bigsf.maps.wcs import celestial_wcs
 from conftest import galactic_header
 
@@ -57,7 +57,7 @@ def test_a_mask_comes_back_to_a_pixel_and_with_its_area(
     monkeypatch.setattr(moc_file, "READ_PIXELS", 1000)  # many chunks
     wcs, mask = celestial_wcs(header), lines(*shape)
     assert wcs is not None
-    write_moc(tmp_path / "mask.moc.fits", mask, wcs)
+    write_moc(tmp_path / "mask.moc.fits", [moc_ranges(mask, wcs)], wcs)
     canvas = Canvas(shape, wcs, "map")
     draw_moc(tmp_path / "mask.moc.fits", canvas)
     x, _ = wcs.pixel_to_world_values(*np.indices(shape)[::-1])
@@ -74,7 +74,7 @@ def test_sky_that_a_map_shows_twice_is_covered_wherever_it_is_marked(first: floa
     wcs, mask = celestial_wcs(header), np.zeros((20, 380), np.bool_)
     assert wcs is not None
     mask[5:8, 3:6] = mask[12:15, 370:373] = True
-    write_moc(tmp_path / "mask.moc.fits", mask, wcs)
+    write_moc(tmp_path / "mask.moc.fits", [moc_ranges(mask, wcs)], wcs)
     canvas = Canvas((20, 380), wcs, "map")
     draw_moc(tmp_path / "mask.moc.fits", canvas)
     expected = mask | np.roll(mask, 360, axis=1) | np.roll(mask, -360, axis=1)
@@ -84,7 +84,8 @@ def test_sky_that_a_map_shows_twice_is_covered_wherever_it_is_marked(first: floa
 
 def test_the_area_is_that_of_the_mask(tmp_path: Path) -> None:
     mask = lines(100, 150)
-    write_moc(tmp_path / "mask.moc.fits", mask, WCS(galactic_header(150, 100)))
+    wcs = WCS(galactic_header(150, 100))
+    write_moc(tmp_path / "mask.moc.fits", [moc_ranges(mask, wcs)], wcs)
     moc = mocpy.MOC.load(tmp_path / "mask.moc.fits", format="fits")
     cell_deg2 = 41252.961 / (12 * 4**moc.max_order)
     assert 0.25e-4 < cell_deg2 <= 1e-4, "no larger than a pixel of 0.01 degrees, and no smaller than needed"
@@ -92,8 +93,20 @@ def test_the_area_is_that_of_the_mask(tmp_path: Path) -> None:
 
 
 def test_an_empty_mask_is_an_empty_moc(tmp_path: Path) -> None:
-    write_moc(tmp_path / "mask.moc.fits", np.zeros((40, 60), np.bool_), WCS(galactic_header(60, 40)))
+    wcs = WCS(galactic_header(60, 40))
+    write_moc(tmp_path / "mask.moc.fits", [moc_ranges(np.zeros((40, 60), np.bool_), wcs)], wcs)
     assert mocpy.MOC.load(tmp_path / "mask.moc.fits", format="fits").empty()
+
+
+def test_processes_share_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moc_file, "READ_PIXELS", 1000)
+    mask, wcs = lines(100, 150), WCS(galactic_header(150, 100))
+    shares = [moc_ranges(mask, wcs, rank, 3) for rank in range(3)]
+    assert all(len(share) for share in shares)
+    write_moc(tmp_path / "shared.moc.fits", shares, wcs)
+    write_moc(tmp_path / "alone.moc.fits", [moc_ranges(mask, wcs)], wcs)
+    shared, alone = (mocpy.MOC.load(tmp_path / f"{name}.moc.fits", format="fits") for name in ("shared", "alone"))
+    assert shared == alone
 
 
 def test_memory_does_not_grow_with_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +118,11 @@ def test_memory_does_not_grow_with_the_mask(tmp_path: Path, monkeypatch: pytest.
         mask[::20] = True
         tracemalloc.start()
         try:
-            write_moc(tmp_path / "mask.moc.fits", mask, WCS(galactic_header(400, ny)))
+            write_moc(
+                tmp_path / "mask.moc.fits",
+                [moc_ranges(mask, WCS(galactic_header(400, ny)))],
+                WCS(galactic_header(400, ny)),
+            )
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -1,7 +1,7 @@
 """A multi-order coverage map (MOC) -> the pixels whose centre it covers; a mask -> its MOC."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,34 +89,61 @@ def check_moc(name: str, wcs: WCS | None) -> None:
         import mocpy  # noqa: F401
 
 
-def write_moc(path: Path, mask: BoolArray, wcs: WCS) -> None:
-    """Write the MOC of a mask as a FITS file.
+def moc_ranges(mask: BoolArray, wcs: WCS, rank: int = 0, size: int = 1) -> npt.NDArray[np.uint64]:
+    """Return the share of one of several processes in the MOC of a mask.
 
     A cell belongs to the MOC where its centre lies in a pixel of the mask, so that the MOC is as large as the mask.
     The cells have the largest area that is at most that of a pixel at the reference of the WCS.
 
     Parameters
     ----------
-    path
-        The file, which is replaced.
     mask
         True on what is covered, `(ny, nx)`. No more than a chunk of its pixels is held on the sky at a time.
     wcs
         Its celestial WCS.
+    rank, size
+        Number of this process, and of all.
+
+    Returns
+    -------
+    ndarray
+        Ranges of cells of order 29, from the first to before the last, `(n, 2)`.
     """
     from mocpy import MOC
 
-    order = int(np.clip(healpix_order(wcs), _COARSER, 29))
+    order = _order(wcs)
     moc = MOC.new_empty(order)
-    for cells in _covered_cells(mask, wcs, order):
+    for cells in _covered_cells(mask, wcs, order, rank, size):
         moc = moc.union(MOC.from_healpix_cells(cells, np.full(len(cells), order, np.uint8), order))
+    return np.asarray(moc.to_depth29_ranges, np.uint64)
+
+
+def write_moc(path: Path, ranges: Sequence[npt.NDArray[np.uint64]], wcs: WCS) -> None:
+    """Write a MOC as a FITS file.
+
+    Parameters
+    ----------
+    path
+        The file, which is replaced.
+    ranges
+        What `moc_ranges` returns for each process.
+    wcs
+        The celestial WCS of the mask.
+    """
+    from mocpy import MOC
+
     content = io.BytesIO()  # the errors of mocpy where a disk is full have no number
-    moc.serialize("fits").writeto(content)
+    MOC.from_depth29_ranges(_order(wcs), np.concatenate(ranges)).serialize("fits").writeto(content)
     path.write_bytes(content.getvalue())
 
 
-def _covered_cells(mask: BoolArray, wcs: WCS, order: int) -> Iterator[_Cells]:
-    """Yield the cells of an order whose centres lie in the mask, in chunks.
+def _order(wcs: WCS) -> int:
+    """Return the order of the cells of a MOC."""
+    return int(np.clip(healpix_order(wcs), _COARSER, 29))
+
+
+def _covered_cells(mask: BoolArray, wcs: WCS, order: int, rank: int, size: int) -> Iterator[_Cells]:
+    """Yield the cells of an order whose centres lie in the mask, in chunks, of which each process has its share.
 
     They are looked for in the larger cells that hold the centre of a marked pixel, and in the neighbours of those: no
     cell is left out, whatever the projection does to the pixels.
@@ -126,7 +153,7 @@ def _covered_cells(mask: BoolArray, wcs: WCS, order: int) -> Iterator[_Cells]:
     coarse = _coarse_cells(mask, wcs, order - _COARSER)
     children, frame = 4**_COARSER, astropy_frame(wcs)
     per_chunk = READ_PIXELS // children
-    for start in range(0, len(coarse), per_chunk):
+    for start in range(rank * per_chunk, len(coarse), size * per_chunk):
         cells = (coarse[start : start + per_chunk, None] * children + np.arange(children)).ravel()
         ra, dec = healpix_to_lonlat(cells, 2**order, order="nested")
         with quiet_astropy():
