@@ -1,18 +1,24 @@
 """A predicted map -> its mask and filaments, which the processes of the run measure together."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.filaments.catalogue import Filaments
-from bigsf.filaments.lines import Arrays
+from bigsf.maps.shapes.moc_file import moc_ranges
 from bigsf.models.stored_prediction import StoredPrediction
-from bigsf.segmentation.products import SegmentReport, measure_share
+from bigsf.segmentation.config import OF_SKELETONS
+from bigsf.segmentation.products import SegmentReport
 from bigsf.training.distributed import World
 from bigsf.training.shared_filaments import shared_filaments
+
+
+_MOC = "moc_"  # at the start of the names of arrays of `moc_ranges`
 
 
 class Found(NamedTuple):
@@ -22,8 +28,8 @@ class Found(NamedTuple):
     """The mask `(ny, nx)`; None: all that reaches the threshold, of which no product needs the whole."""
     filaments: Filaments | None = None
     """Its filaments, where a product is made of them."""
-    measured: Arrays = {}
-    """What all processes have measured of them."""
+    moc: Sequence[npt.NDArray[np.uint64]] = ()
+    """What each process has found of the MOC of the mask, where it is a product, see `moc_ranges`."""
 
 
 def find_filaments(world: World, report: SegmentReport, prediction: StoredPrediction, wcs: WCS | None) -> Found:
@@ -50,8 +56,22 @@ def find_filaments(world: World, report: SegmentReport, prediction: StoredPredic
     mask = world.first(lambda: _cleaned(report, prediction))
     if not report.has_filaments:
         return Found(mask)
-    shared = shared_filaments(world, prediction.folder, report.shape, mask, partial(measure_share, report, wcs))
-    return Found(mask, *shared) if shared else Found()
+    measure = partial(_measure_share, report, wcs)
+    shared = shared_filaments(world, prediction.folder, report.shape, mask, measure)
+    if shared is None:
+        return Found()
+    filaments, arrays = shared
+    return Found(mask, filaments, [each for name, each in arrays.items() if name.startswith(_MOC)])
+
+
+def _measure_share(
+    report: SegmentReport, wcs: WCS | None, filaments: Filaments, rank: int, size: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what one of several processes measures for the products, as arrays of numbers."""
+    arrays = filaments.measure_lines(rank, size, skeletons=not OF_SKELETONS.isdisjoint(report.products))
+    if "moc" in report.products and wcs is not None:
+        arrays[f"{_MOC}{rank}"] = moc_ranges(filaments.labels > 0, wcs, rank, size)
+    return arrays
 
 
 def _cleaned(report: SegmentReport, prediction: StoredPrediction) -> BoolArray:

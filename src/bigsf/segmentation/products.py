@@ -19,19 +19,18 @@ from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.columns import Field, column
 from bigsf.filaments.ds9_regions import write_regions, write_spines
-from bigsf.filaments.lines import Arrays
 from bigsf.filaments.photometry import measure_map
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.hips import PROPERTIES
 from bigsf.maps.planes import MapSource
-from bigsf.maps.shapes.moc_file import moc_ranges, write_moc
+from bigsf.maps.shapes.moc_file import write_moc
 from bigsf.maps.tiling import row_chunks
 from bigsf.models.orientations import VIEWS
 from bigsf.option_names import option
 from bigsf.outputs import Outputs
 from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu, write_ecsv
-from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, OF_SKELETONS, PRODUCTS, Product, SegmentConfig
+from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.memory import mask_bytes
 
@@ -59,8 +58,6 @@ HIPS_FOLDER = "_hips"
 
 SPINE_FILES = ("_spines.ecsv", "_branches.ecsv", "_hubs.ecsv", "_spines.reg")
 """The endings of the files of the product `spines`."""
-
-_MOC = "moc_"  # at the start of the name of an array of `measure_share`
 
 
 def resolve_products(products: Sequence[Product] | None, models: int, tta: bool, several_scales: bool) -> list[Product]:
@@ -196,31 +193,9 @@ class SegmentReport(Described):
         return self.shape[0] * self.shape[1] * sum(np.dtype(dtype).itemsize for dtype in self.planes.values())
 
 
-def measure_share(
-    report: SegmentReport, wcs: WCS | None, filaments: Filaments, rank: int, size: int
-) -> dict[str, npt.NDArray[Any]]:
-    """Return what one of several processes measures for the products, as arrays of numbers; see `write_filaments`.
-
-    Parameters
-    ----------
-    report
-        Names the products.
-    wcs
-        That of the map.
-    filaments
-        The filaments of the mask.
-    rank, size
-        Number of this process, and of all.
-    """
-    arrays = filaments.measure_lines(rank, size, skeletons=not OF_SKELETONS.isdisjoint(report.products))
-    if "moc" in report.products and wcs is not None:
-        arrays[f"{_MOC}{rank}"] = moc_ranges(filaments.labels > 0, wcs, rank, size)
-    return arrays
-
-
 def write_filaments(
     filaments: Filaments,
-    measured: Arrays,
+    moc: Sequence[npt.NDArray[np.uint64]],
     report: SegmentReport,
     source: MapSource,
     further: FurtherMaps,
@@ -233,8 +208,8 @@ def write_filaments(
     ----------
     filaments
         The filaments of the mask, with their lines.
-    measured
-        What `measure_share` has returned in all processes.
+    moc
+        What `moc_ranges` has returned in each process.
     report
         Names the products and files.
     source
@@ -268,7 +243,7 @@ def write_filaments(
         paths = [files[report.output.with_name(report.output.stem + ending)] for ending in SPINE_FILES]
         _write_spines(paths, filaments.branches, source.wcs)
     if "moc" in report.products and source.wcs is not None:
-        write_moc(file("moc"), [each for name, each in measured.items() if name.startswith(_MOC)], source.wcs)
+        write_moc(file("moc"), moc, source.wcs)
 
 
 def write_plane(writer: FitsWriter, name: str, plane: npt.NDArray[Any]) -> None:

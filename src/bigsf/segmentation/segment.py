@@ -214,7 +214,7 @@ def _write_outputs(
         with FitsWriter(files[report.output], report.shape, header, report.planes, kinds=report.kinds) as writer:
             subsampled = write_bands(report, image.name, source, prediction, found.mask, writer)
             if found.filaments is not None:
-                write_filaments(found.filaments, found.measured, report, source, further, writer, files)
+                write_filaments(found.filaments, found.moc, report, source, further, writer, files)
             writer.append(table)  # behind the catalogue: some programs open the first table alone
         _write_hips(report, source, files)
         title, threshold = image.name, report.threshold
