@@ -17,7 +17,6 @@ from bigsf.segmentation.products import SegmentReport
 from bigsf.training.distributed import World
 from bigsf.training.shared_filaments import shared_filaments
 
-
 _MOC = "moc_"  # at the start of the names of arrays of `moc_ranges`
 
 

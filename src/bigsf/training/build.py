@@ -20,7 +20,7 @@ from bigsf.maps.fingerprint import MapFingerprint, recognise
 from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
-from bigsf.models.positions import PositionEncoder, border, position_lookup, warn_if_beyond_training
+from bigsf.models.positions import position_lookup, warn_if_beyond_training
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import (
@@ -30,22 +30,19 @@ from bigsf.training.checks import (
     check_states,
     directions_of,
     warn_if_no_threshold,
-    warn_if_not_positive,
 )
 from bigsf.training.components.early_stopping import Directions
-from bigsf.training.components.levels import MeasuredInLevels
 from bigsf.training.components.losses import Loss
 from bigsf.training.components.optimizers import Parameters
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.distributed import World
+from bigsf.training.fit import fit_to_data
 from bigsf.training.run import TrainingRun, chosen_by
 from bigsf.training.run_config import RunConfig, TrainerConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 from bigsf.training.training_maps import TrainingMap, as_training_map, fingerprints
 from bigsf.training.training_windows import training_ranges
-
-_STATISTICS_SAMPLE = 1000  # patches from which global normalizations learn
 
 PATCHES_SEEN = 8000
 """Patches of all epochs together, by default. Twice as many find no more filaments (one simulated map, one seed)."""
@@ -215,7 +212,7 @@ def _build_model(
 ) -> SegmentationModel:
     """Return the model: fitted to the data, with the weights that it starts from, on its device."""
     model = build_model(config.trainer.model, network)
-    _fit_to_data(model, config, dataset)
+    fit_to_data(model, config.trainer, dataset)
     if start:
         start.load_weights(model)
         here, there = (used.trainer.model.normalization for used in (config, start.config))
@@ -233,27 +230,6 @@ def _build_model(
     if config.trainer.compile:
         compile_network(model.network)
     return model
-
-
-def _fit_to_data(model: SegmentationModel, config: RunConfig, dataset: PatchDataset) -> None:
-    """Let normalization, augmentations and position encoder learn from the data, before the weights do."""
-    some = np.random.default_rng(config.trainer.seed).permutation(dataset.indices)[:_STATISTICS_SAMPLE]
-    image = dataset.read(some).image
-    sample = torch.from_numpy(image.swapaxes(0, 1).reshape(image.shape[1], -1).astype(np.float64))  # (c, n)
-    warn_if_not_positive(config.trainer.model, sample)
-    model.normalization.fit(sample)
-    first = sample[0][sample[0].isfinite()].numpy()
-    for augmentation, configured in zip(dataset.augmentations, config.trainer.augmentations, strict=True):
-        if isinstance(augmentation, MeasuredInLevels) and (why := augmentation.fit(first, dataset.patch_file.unit)):
-            warnings.warn(
-                f"The augmentation {configured.type} measures in the spread of each patch and not in its level, as "
-                f"{why}.",
-                BigsfWarning,
-                stacklevel=3,
-            )
-    for module in model.modules():
-        if isinstance(module, PositionEncoder) and dataset.locate:
-            module.fit(dataset.locate(border(dataset.patch_file.shape)))
 
 
 def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:

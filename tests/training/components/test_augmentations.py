@@ -4,6 +4,7 @@ import torch
 
 from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
 from bigsf.training.components.batch import Augmentation, Batch
+from bigsf.training.components.paste_augmentation import PasteFilaments
 from conftest import own_members
 
 each_augmentation = pytest.mark.parametrize("config", own_members(AugmentationConfig), ids=lambda config: config.type)
@@ -30,6 +31,15 @@ def augmented(augmentations: list[Augmentation], batch: Batch, seed: int = 0) ->
     for augmentation in augmentations:
         batch = augmentation.apply(batch, torch.from_numpy(augmentation.draw(generator, len(batch.image))))
     return batch
+
+
+def fitted(config: AugmentationConfig, batch: Batch) -> Augmentation:
+    """Build an augmentation that knows the filaments of a batch."""
+    augmentation = config.build()
+    if isinstance(augmentation, PasteFilaments):
+        augmentation.collect(batch.image, batch.target)
+        assert len(augmentation.shapes) == len(batch.image)
+    return augmentation
 
 
 def states(augmentations: list[Augmentation]) -> set[bytes]:
@@ -66,9 +76,9 @@ def test_flip_mirrors_the_axes_it_drew() -> None:
 @each_augmentation
 def test_target_stays_or_moves_with_the_image(config: AugmentationConfig) -> None:
     before = blobs(10)
-    after = augmented([config.build()], before)
+    after = augmented([fitted(config, before)], before)
     assert not torch.equal(after.image, before.image)
-    if config.type == "filaments":
+    if config.type in ("filaments", "paste"):
         assert (after.target >= before.target).all()  # they are added
     elif not torch.equal(after.target, before.target):
         bright = after.image > 0.55e22
@@ -79,7 +89,7 @@ def test_target_stays_or_moves_with_the_image(config: AugmentationConfig) -> Non
 @each_augmentation
 def test_kinds_and_shapes_stay_and_missing_pixels_stay_unlabelled(config: AugmentationConfig) -> None:
     before = blobs(10)
-    after = augmented([config.build()], before)
+    after = augmented([fitted(config, before)], before)
     for old, new in zip(before[:3], after[:3], strict=True):
         assert old is not None
         assert new is not None
@@ -93,20 +103,21 @@ def test_kinds_and_shapes_stay_and_missing_pixels_stay_unlabelled(config: Augmen
 @each_augmentation
 def test_position_follows_its_patch(config: AugmentationConfig) -> None:
     before = batch_of(0.1 + torch.rand(5, 1, 8, 8))
-    after = augmented([config.build()], before)
+    after = augmented([fitted(config, before)], before)
     assert after.position is before.position
 
 
 @each_augmentation
 def test_draws_are_a_function_of_the_generator(config: AugmentationConfig) -> None:
-    first, again, other = (augmented([config.build()], blobs(20), seed).image for seed in (1, 1, 2))
+    first, again, other = (augmented([fitted(config, blobs(20))], blobs(20), seed).image for seed in (1, 1, 2))
     torch.testing.assert_close(again, first, rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(other.nan_to_num(), first.nan_to_num())
 
 
 @each_augmentation
 def test_processes_that_share_a_batch_do_the_same(config: AugmentationConfig) -> None:
-    augmentation, batch = config.build(), blobs(6)
+    batch = blobs(6)
+    augmentation = fitted(config, batch)
     draw = torch.from_numpy(augmentation.draw(np.random.default_rng(0), 6))
     whole = augmentation.apply(batch, draw)
     part = augmentation.apply(Batch(batch.image[4:], batch.target[4:], batch.labelled[4:], None), draw[4:])

@@ -24,6 +24,7 @@ from bigsf.training.components.disturbances import (
     StripesConfig,
 )
 from bigsf.training.components.filament_augmentation import FilamentsConfig
+from bigsf.training.components.paste_augmentation import PasteConfig
 
 
 class Flip(Augmentation):
@@ -242,6 +243,7 @@ AugmentationConfig = Annotated[
         | GainConfig
         | BlurConfig
         | FilamentsConfig
+        | PasteConfig
         | BeamNoiseConfig
         | SourcesConfig
         | BordersConfig
