@@ -47,7 +47,7 @@ def make_cases(folder: Path) -> dict[str, Case]:
         "mosaic": Case((*tiles, "16")),
         "mosaic --overwrite": Case((*tiles, "16", again), (*tiles, "8")),
     }
-    products = (*segment, "prob,mask,skeleton,catalog,regions")
+    products = (*segment, "prob,mask,skeleton,catalog,regions,spines")
     for processes, ending in ((1, ""), (2, ", 2 processes")):
         cases |= {
             f"train{ending}": Case(train, (), processes),

@@ -74,7 +74,7 @@ WRONG = [
         (
             "config.yaml has 1 mistake:\n"
             "  line 3, trainer.augmentations.1: unknown type 'spin'. Allowed: flip, rotate90, rotate, noise, gain, blur, "
-            "filaments, beam_noise, sources, borders, gaps, stripes, custom."
+            "filaments, paste, beam_noise, sources, borders, gaps, stripes, custom."
         ),
     ),
     (

@@ -25,7 +25,7 @@ _DEFAULT: Settings = {
         "model": {"type": "unet", "features": 16, "depth": 4, "normalization": {"type": "log"}},
         "loss": {"type": "bce", "unlabelled_weight": 0.3},
         "optimizer": {"type": "muon", "lr": 0.01},
-        "augmentations": [*_TURNED, {"type": "filaments"}],
+        "augmentations": [*_TURNED, {"type": "filaments"}, {"type": "paste"}],
     },
     "out_of_fold": {"stride": None, "tta": None},
 }

@@ -18,6 +18,7 @@ from bigsf.training.components.early_stopping import EarlyStoppingConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
 from bigsf.training.components.losses import AnyLossConfig, BCEConfig
 from bigsf.training.components.optimizers import MuonConfig, OptimizerConfig
+from bigsf.training.components.paste_augmentation import PasteConfig
 from bigsf.training.components.schedulers import AnySchedulerConfig, OneCycleConfig
 from bigsf.training.components.trackers import CSVConfig, CurvesConfig, TrackerConfig
 from bigsf.training.dataset import DataConfig
@@ -93,6 +94,7 @@ class TrainerConfig(Config):
         FlipConfig(),
         Rotate90Config(type="rotate90"),
         FilamentsConfig(type="filaments"),
+        PasteConfig(type="paste"),
     ]
     """Random changes of the training patches, in this order."""
 
