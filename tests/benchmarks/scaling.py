@@ -22,6 +22,9 @@ from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.unet import UNet
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
+from bigsf.simulation.galaxy import simulate_galaxy
+
+PRODUCTS = "mask,skeleton,labels,regions,catalog,spines,moc"
 
 
 def segmenting(nx: int, ny: int, window: int, stride: int, threads: int) -> float:
@@ -58,11 +61,11 @@ def training(folder: Path, processes: int, threads: int) -> float:
     return 640 / sorted(rates)[1]
 
 
-def segment_command(folder: Path, processes: int, threads: int) -> float:
-    """Return the seconds of `bigsf segment --tta` on a map of several tiles, with its start and its outputs."""
+def segment_command(folder: Path, processes: int, threads: int, *options: str) -> float:
+    """Return the seconds of `bigsf segment` with options, with its start and its outputs."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     paths = ["higal-small", str(folder / "map.fits"), "-o", str(folder / "found.fits")]
-    command = [sys.executable, *launch, "-m", "bigsf", "segment", *paths, "--tta", "--device", "cpu", "--overwrite"]
+    command = [sys.executable, *launch, "-m", "bigsf", "segment", *paths, *options, "--device", "cpu", "--overwrite"]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     return time.perf_counter() - started
@@ -98,12 +101,14 @@ def main() -> None:
         for processes in sorted({1, threads} if threads > 1 else ()):
             seconds = training(folder, processes, 1)
             rows.append([f"... processes of 1 thread: {processes}", f"{seconds:.2f}", f"{seconds / first:.2f}"])
-        write_map(folder / "map.fits", 4 * nx, 2 * ny)
-        first = segment_command(folder, 1, threads)
-        rows.append([f"bigsf segment --tta, {4 * nx} x {2 * ny}, 1 process of {threads} threads", f"{first:.2f}", "1"])
-        for processes in sorted({1, threads} if threads > 1 else ()):
-            seconds = segment_command(folder, processes, 1)
-            rows.append([f"... processes of 1 thread: {processes}", f"{seconds:.2f}", f"{seconds / first:.2f}"])
+        size = f"{4 * nx} x {2 * ny}"
+        simulate_galaxy(folder / "map.fits", 4 * nx, 2 * ny, seed=3, overwrite=True)
+        for words in (("--tta",), ("--products", PRODUCTS)):
+            what, first = f"bigsf segment {' '.join(words)}, {size}", segment_command(folder, 1, threads, *words)
+            rows.append([f"{what}, 1 process of {threads} threads", f"{first:.2f}", "1"])
+            for processes in sorted({1, threads} if threads > 1 else ()):
+                seconds = segment_command(folder, processes, 1, *words)
+                rows.append([f"... processes of 1 thread: {processes}", f"{seconds:.2f}", f"{seconds / first:.2f}"])
     show(["task", "s", "relative to the first of its kind"], rows)
 
 
