@@ -95,7 +95,7 @@ _SETTINGS = {
         "model": {"type": "unet", "features": 2, "depth": 1, "dropout": 0.2, "normalization": {"type": "log"}},
         "scheduler": {"type": "plateau", "patience": 1, "gamma": 0.7},
         "early_stopping": {"type": "patience", "patience": 5},
-        "augmentations": [{"type": "flip"}, {"type": "rotate90"}, {"type": "noise"}],
+        "augmentations": [{"type": "flip"}, {"type": "rotate90"}, {"type": "noise"}, {"type": "paste"}],
     },
     "out_of_fold": {"stride": 16, "tta": False},
 }

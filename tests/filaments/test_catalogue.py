@@ -124,6 +124,6 @@ def test_no_filament_has_no_lines() -> None:
 def test_outlines_can_be_shared_without_skeletons() -> None:
     filaments = Filaments(np.eye(20))
     arrays = filaments.measure_lines(skeletons=False)
-    assert {name.partition("/")[2] for name in arrays} == {"outlines", "outlines_counts"}
+    assert {name.partition("/")[2] for name in arrays} == {"outlines", "outlines_lengths"}
     filaments.take_lines(arrays)
     assert len(filaments.catalog()) == 1, "what was not shared is measured here"

@@ -15,6 +15,7 @@ from bigsf.errors import (
 from bigsf.folds.folds import Folds
 from bigsf.models.model_config import ModelConfig
 from bigsf.training.checks import check_position
+from bigsf.training.components.paste_augmentation import PasteFilaments
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
@@ -131,7 +132,8 @@ def test_nothing_outside_of_the_training_areas_is_learnt_from(
     settings: Settings, patch_path: Path, tmp_path: Path, normalization: str
 ) -> None:
     """Patches straddle areas; whatever map and labels hold outside, the first epoch is the same bit for bit."""
-    run = settings(epochs=1, model={"features": 4, "depth": 1, "normalization": {"type": normalization}})
+    model = {"features": 4, "depth": 1, "normalization": {"type": normalization}}
+    run = settings(epochs=1, model=model, augmentations=[{"type": "filaments"}, {"type": "paste"}])
     first = Trainer.from_config({**run, "trainer": {**run["trainer"], "run_name": "first"}})
     assert 0 < np.isin(first.run.folds.patch_fold[first.run.dataset.indices], first.run.split.train).mean() < 0.9
     elsewhere = ~np.isin(first.run.folds.rows(0, first.run.patch_file.shape[0]), first.run.split.train)
@@ -143,6 +145,9 @@ def test_nothing_outside_of_the_training_areas_is_learnt_from(
     other = Trainer.from_config({**run, "data": {**run["data"], "path": str(changed)}})
     assert other.run.dataset.indices.tolist() == first.run.dataset.indices.tolist()
     for trainer in (first, other):
+        paste = trainer.run.dataset.augmentations[1]
+        assert isinstance(paste, PasteFilaments)
+        assert len(paste.shapes) > 5
         trainer.train()
     losses = [rows(trainer.folder.path)[0]["train_loss"] for trainer in (first, other)]
     assert losses[0] == losses[1]

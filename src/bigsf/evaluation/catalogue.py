@@ -154,8 +154,6 @@ def make_catalogue(
 ) -> KFoldCatalogue:
     """Return the catalogue of an out-of-fold map.
 
-    The mask, its valid pixels and the numbers of its filaments are in memory, about 10 bytes per pixel of the map.
-
     Parameters
     ----------
     folds
@@ -193,7 +191,10 @@ def make_catalogue(
 
 
 def cleaned_mask(out_of_fold: Path) -> BoolArray:
-    """Return MASK of an out-of-fold map without the components that `CLEANING` leaves out, `(ny, nx)`."""
+    """Return MASK of an out-of-fold map without the components that `CLEANING` leaves out, `(ny, nx)`.
+
+    The mask, its valid pixels and the numbers of its components are in memory, about 10 bytes per pixel of the map.
+    """
     with FitsImage(out_of_fold) as probability, FitsImage(out_of_fold, "MASK") as marked:
         mask, valid = np.zeros((2, *marked.shape), np.bool_)
         for y0, y1 in row_chunks(marked.shape):

@@ -54,10 +54,7 @@ class Branches:
     """
 
     def __init__(self, groups: Sequence[BranchGroup]) -> None:
-        parts = [
-            branch_group([], [], [], 0),
-            *groups,
-        ]  # the first says of which kinds the arrays are where all are empty
+        parts = [branch_group([], [], [], 0), *groups]  # an empty one gives the arrays their dtypes
         self.paths: list[Points] = [path for part in parts for path in part.paths]
         self.owners: IntArray = np.concatenate([part.owners for part in parts])
         self.hub_owners: IntArray = np.concatenate([part.hub_owners for part in parts])

@@ -20,7 +20,6 @@ from bigsf.filaments.columns import COLUMNS as COLUMNS
 from bigsf.filaments.columns import DISTANCE_COLUMNS, STATISTICS, column, make_table
 from bigsf.filaments.designations import designations
 from bigsf.filaments.lines import (
-    AT_A_TIME,
     Arrays,
     FilamentPixels,
     SkeletonLines,
@@ -33,6 +32,10 @@ from bigsf.filaments.photometry import PlaneRows, measure_map, measure_photometr
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Points, Spine
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
+
+AT_A_TIME = 50
+"""Filaments whose lines are measured at a time: their graphs, and the borders before they are simplified, take far more
+memory than what remains."""
 
 
 class MeasuredMap(NamedTuple):
@@ -74,20 +77,18 @@ class Filaments(Described):
     def __init__(self, mask: npt.NDArray[Any]) -> None:
         if np.ndim(mask) != 2:
             raise DataError(f"The mask has the shape {np.shape(mask)}; expected (ny, nx).")
-        labels, number = label(np.asarray(mask) > 0, CONNECTED)
-        self._number(labels, number)
+        self._set_labels(*label(np.asarray(mask) > 0, CONNECTED))
 
     @classmethod
     def from_labels(cls, labels: npt.NDArray[np.int32]) -> Self:
-        """Return the filaments that have these numbers on their pixels, as `labels` does."""
+        """Return the filaments of a plane of ids, `(ny, nx)`: from 1 on without gaps, and 0 elsewhere."""
         filaments = cls.__new__(cls)
-        filaments._number(labels)
+        filaments._set_labels(labels)
         return filaments
 
-    def _number(self, labels: npt.NDArray[np.int32], number: int = 0) -> None:
+    def _set_labels(self, labels: npt.NDArray[np.int32], number: int = 0) -> None:
         self.labels = labels
         self._pixels = FilamentPixels(labels, find_objects(labels, number))
-        self._outlines: list[Points] | None = None
 
     @override
     def facts(self) -> Mapping[str, object]:
@@ -103,8 +104,9 @@ class Filaments(Described):
         They hold the ids of the filaments, as `labels` does.
         """
         plane = np.zeros(self.labels.shape, np.int32)
-        skeletons = (skeleton for lines in self._lines for skeleton in lines.skeletons)
-        for number, pixels in enumerate(skeletons, 1):
+        lines: list[SkeletonLines] = vars(self).get("_lines", [])  # spines and branches take far longer
+        known = [skeleton for group in lines for skeleton in group.skeletons]
+        for number, pixels in enumerate(known or map(self._pixels.skeleton, range(len(self))), 1):
             plane[tuple(pixels.T)] = number
         return plane
 
@@ -114,19 +116,21 @@ class Filaments(Described):
         Each is a list of points (y, x) in pixels, `(n, 2)`, of which the last is the first. It leads to the border of
         each hole and back on the same way, so that a polygon of these points has the holes.
         """
-        if self._outlines is not None:
-            return self._outlines
-        return [outline for numbers in self._groups for outline in measure_outlines(self._pixels, numbers)]
+        return self._outlines
 
-    def measure_lines(self, rank: int = 0, size: int = 1, skeletons: bool = True) -> dict[str, npt.NDArray[Any]]:
-        """Measure the share of one of several processes in the outlines, and in what lies on the skeletons.
+    def measure_lines(
+        self, rank: int = 0, size: int = 1, *, outlines: bool = True, skeletons: bool = True
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Measure the share of one of several processes in the lines of the filaments.
 
         Parameters
         ----------
         rank, size
             Number of this process, and of all.
+        outlines
+            Measure the outlines.
         skeletons
-            False: outlines alone.
+            Measure the skeletons, their spines and branches.
 
         Returns
         -------
@@ -135,7 +139,7 @@ class Filaments(Described):
         """
         arrays: dict[str, npt.NDArray[Any]] = {}
         for numbers in self._groups[rank::size]:
-            lines = outline_arrays(measure_outlines(self._pixels, numbers))
+            lines = outline_arrays(measure_outlines(self._pixels, numbers)) if outlines else {}
             if skeletons:
                 lines |= SkeletonLines.measure(self._pixels, numbers).arrays()
             arrays |= {f"{numbers.start}/{name}": values for name, values in lines.items()}
@@ -143,13 +147,15 @@ class Filaments(Described):
 
     def take_lines(self, arrays: Arrays) -> None:
         """Take the lines that all processes have measured, so that they are not measured again."""
-        groups = [
-            {name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)}
-            for start in (f"{numbers.start}/" for numbers in self._groups)
-        ]
-        self._outlines = [outline for group in groups for outline in outlines_from_arrays(group)]
-        if all("skeletons" in group for group in groups):
-            self._lines = [SkeletonLines.from_arrays(group) for group in groups]
+        groups: dict[str, dict[str, npt.NDArray[Any]]] = {str(numbers.start): {} for numbers in self._groups}
+        for name, values in arrays.items():
+            start, _, quantity = name.partition("/")
+            if start in groups:
+                groups[start][quantity] = values
+        if all("outlines" in group for group in groups.values()):
+            self._outlines = [outline for group in groups.values() for outline in outlines_from_arrays(group)]
+        if all("skeletons" in group for group in groups.values()):
+            self._lines = [SkeletonLines.from_arrays(group) for group in groups.values()]
 
     def catalog(
         self,
@@ -240,6 +246,10 @@ class Filaments(Described):
     def _groups(self) -> list[range]:
         """The numbers of the filaments whose lines are measured at a time."""
         return [range(first, end) for first, end in bands(len(self), AT_A_TIME)]
+
+    @cached_property
+    def _outlines(self) -> list[Points]:
+        return [outline for numbers in self._groups for outline in measure_outlines(self._pixels, numbers)]
 
     @cached_property
     def _lines(self) -> list[SkeletonLines]:

@@ -17,13 +17,9 @@ from bigsf.filaments.photometry import Box
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-"""Arrays by name, e.g. those of an npz file."""
+"""Arrays by name."""
 
-AT_A_TIME = 500
-"""Filaments whose lines are measured at a time: their graphs, and the borders before they are simplified, take far more
-memory than what remains."""
-
-_COUNTS = "_counts"  # at the end of the name of an array that tells where those begin which another one joins
+_LENGTHS = "_lengths"  # the ending of the array that holds the length of each part of a joined array
 
 
 class FilamentPixels(NamedTuple):
@@ -42,6 +38,10 @@ class FilamentPixels(NamedTuple):
     def pixels(self, number: int) -> Pixels:
         """Return the pixels (y, x) of one filament, on the map."""
         return self.on_map(number, self.mask(number))
+
+    def skeleton(self, number: int) -> Pixels:
+        """Return the pixels (y, x) of the skeleton of one filament, on the map."""
+        return self.on_map(number, skeleton_of(self.mask(number)))
 
     def on_map(self, number: int, mask: BoolArray) -> Pixels:
         """Return the pixels (y, x) on the map of a mask in the box of a filament."""
@@ -67,7 +67,7 @@ class SkeletonLines(NamedTuple):
     @classmethod
     def measure(cls, filaments: FilamentPixels, numbers: range) -> Self:
         """Measure the filaments of some numbers."""
-        skeletons = [filaments.on_map(number, skeleton_of(filaments.mask(number))) for number in numbers]
+        skeletons = [filaments.skeleton(number) for number in numbers]
         spines = [
             measure_spine(filaments.pixels(number), skeleton)
             for number, skeleton in zip(numbers, skeletons, strict=True)
@@ -80,24 +80,25 @@ class SkeletonLines(NamedTuple):
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all that is measured as arrays of numbers."""
         branches = self.branches._asdict()
+        paths = branches.pop("paths")
         return {
-            **_together("skeletons", self.skeletons),
-            **_together("spine_paths", [spine.path for spine in self.spines]),
-            **_together("spine_chains", [spine.chain for spine in self.spines]),
+            **_joined("skeletons", self.skeletons),
+            **_joined("spine_paths", [spine.path for spine in self.spines]),
+            **_joined("spine_chains", [spine.chain for spine in self.spines]),
             "spine_lengths": np.array([spine.length_px for spine in self.spines], np.float64),
-            **_together("paths", branches.pop("paths")),
+            **_joined("paths", paths),
             **branches,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """Return what `arrays` has returned."""
-        parts = _apart(arrays, "spine_paths"), arrays["spine_lengths"].tolist(), _apart(arrays, "spine_chains")
+        parts = _parted(arrays, "spine_paths"), arrays["spine_lengths"].tolist(), _parted(arrays, "spine_chains")
         branches = {name: arrays[name] for name in BranchGroup._fields if name != "paths"}
         return cls(
-            _apart(arrays, "skeletons"),
+            _parted(arrays, "skeletons"),
             [Spine(*each) for each in zip(*parts, strict=True)],
-            BranchGroup(paths=_apart(arrays, "paths"), **branches),
+            BranchGroup(paths=_parted(arrays, "paths"), **branches),
         )
 
 
@@ -111,12 +112,12 @@ def measure_outlines(filaments: FilamentPixels, numbers: range) -> list[Points]:
 
 def outline_arrays(outlines: Sequence[Points]) -> dict[str, npt.NDArray[Any]]:
     """Return outlines as arrays of numbers."""
-    return _together("outlines", outlines)
+    return _joined("outlines", outlines)
 
 
 def outlines_from_arrays(arrays: Arrays) -> list[Points]:
-    """Return the outlines of which `outline_arrays` has made arrays."""
-    return _apart(arrays, "outlines")
+    """Return the outlines that `outline_arrays` has joined."""
+    return _parted(arrays, "outlines")
 
 
 def _half_width(filaments: FilamentPixels, number: int, skeleton: Pixels) -> Float64Array:
@@ -126,13 +127,13 @@ def _half_width(filaments: FilamentPixels, number: int, skeleton: Pixels) -> Flo
     return half_width
 
 
-def _together(name: str, parts: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def _joined(name: str, parts: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """Return arrays of different lengths as one, and how long each is."""
-    counts = np.array([len(part) for part in parts], np.int64)
-    return {name: np.concatenate(parts) if len(parts) else np.empty((0, 2)), f"{name}{_COUNTS}": counts}
+    lengths = np.array([len(part) for part in parts], np.int64)
+    return {name: np.concatenate(parts) if len(parts) else np.empty((0, 2)), f"{name}{_LENGTHS}": lengths}
 
 
-def _apart(arrays: Arrays, name: str) -> list[npt.NDArray[Any]]:
-    """Return the arrays that `_together` has joined."""
-    counts = arrays[f"{name}{_COUNTS}"]
-    return np.split(arrays[name], np.cumsum(counts))[: len(counts)]
+def _parted(arrays: Arrays, name: str) -> list[npt.NDArray[Any]]:
+    """Return the arrays that `_joined` has joined."""
+    lengths = arrays[f"{name}{_LENGTHS}"]
+    return np.split(arrays[name], np.cumsum(lengths))[: len(lengths)]

@@ -52,8 +52,8 @@ OF_CATALOGUE: frozenset[Product] = frozenset({"catalog", "votable", "mrt"})
 OF_FILAMENTS: frozenset[Product] = OF_CATALOGUE | {"skeleton", "labels", "regions", "spines", "moc"}
 """Products that are made of MASK as a whole."""
 
-OF_SKELETONS: frozenset[Product] = OF_CATALOGUE | {"skeleton", "spines"}
-"""Products that are made of its skeletons too."""
+OF_BRANCHES: frozenset[Product] = OF_CATALOGUE | {"spines"}
+"""Products that are made of the branches of its skeletons."""
 
 
 _CLEANING = tuple(field.name for field in fields(Cleaning))

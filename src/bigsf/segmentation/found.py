@@ -10,10 +10,12 @@ from astropy.wcs import WCS
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.filaments.catalogue import Filaments
+from bigsf.maps.planes import MapSource
 from bigsf.maps.shapes.moc_file import moc_ranges
 from bigsf.models.stored_prediction import StoredPrediction
-from bigsf.segmentation.config import OF_SKELETONS
+from bigsf.segmentation.config import OF_BRANCHES
 from bigsf.segmentation.products import SegmentReport
+from bigsf.segmentation.result_checks import check_numbers
 from bigsf.training.distributed import World
 from bigsf.training.shared_filaments import shared_filaments
 
@@ -21,18 +23,21 @@ _MOC = "moc_"  # at the start of the names of arrays of `moc_ranges`
 
 
 class Found(NamedTuple):
-    """What is found in a map, besides the probability."""
+    """The mask of a map and what is found in it, in the first process; the others have nothing."""
 
-    mask: BoolArray | None = None
-    """The mask `(ny, nx)`; None: all that reaches the threshold, of which no product needs the whole."""
+    mask: BoolArray | npt.NDArray[np.int32] | None = None
+    """Above 0 on MASK, `(ny, nx)`. None where neither its cleaning nor a product needs the whole of it: then MASK is
+    all that reaches the threshold."""
     filaments: Filaments | None = None
     """Its filaments, where a product is made of them."""
     moc: Sequence[npt.NDArray[np.uint64]] = ()
-    """What each process has found of the MOC of the mask, where it is a product, see `moc_ranges`."""
+    """The share of each process in the MOC of the mask, where it is a product, see `moc_ranges`."""
 
 
-def find_filaments(world: World, report: SegmentReport, prediction: StoredPrediction, wcs: WCS | None) -> Found:
-    """Return what the products of a map need; all processes call it, and the first gets the result.
+def find_filaments(
+    world: World, report: SegmentReport, name: str, source: MapSource, prediction: StoredPrediction
+) -> Found:
+    """Return what the products of a map need; all processes call it, and share what takes long.
 
     Parameters
     ----------
@@ -40,10 +45,12 @@ def find_filaments(world: World, report: SegmentReport, prediction: StoredPredic
         The processes.
     report
         Names the threshold, the cleaning and the products.
+    name
+        The map, for messages.
+    source
+        The map.
     prediction
-        The probability; all its parts are there.
-    wcs
-        That of the map.
+        Its probability; all parts of it are there.
 
     Raises
     ------
@@ -52,32 +59,38 @@ def find_filaments(world: World, report: SegmentReport, prediction: StoredPredic
     """
     if not report.config.mask_planes:
         return Found()
-    mask = world.first(lambda: _cleaned(report, prediction))
+
+    def mask() -> BoolArray:
+        return _cleaned(report, name, source, prediction)
+
     if not report.has_filaments:
-        return Found(mask)
-    measure = partial(_measure_share, report, wcs)
+        return Found(world.first(mask))
+    measure = partial(_measure_share, report, source.wcs)
     shared = shared_filaments(world, prediction.folder, report.shape, mask, measure)
     if shared is None:
         return Found()
     filaments, arrays = shared
-    return Found(mask, filaments, [each for name, each in arrays.items() if name.startswith(_MOC)])
+    ranges = [each for key, each in arrays.items() if key.startswith(_MOC)]
+    return Found(filaments.labels, filaments, ranges)
 
 
 def _measure_share(
     report: SegmentReport, wcs: WCS | None, filaments: Filaments, rank: int, size: int
 ) -> dict[str, npt.NDArray[Any]]:
     """Return what one of several processes measures for the products, as arrays of numbers."""
-    arrays = filaments.measure_lines(rank, size, skeletons=not OF_SKELETONS.isdisjoint(report.products))
+    arrays = filaments.measure_lines(rank, size, skeletons=not OF_BRANCHES.isdisjoint(report.products))
     if "moc" in report.products and wcs is not None:
-        arrays[f"{_MOC}{rank}"] = moc_ranges(filaments.labels > 0, wcs, rank, size)
+        arrays[f"{_MOC}{rank}"] = moc_ranges(filaments.labels, wcs, rank, size)
     return arrays
 
 
-def _cleaned(report: SegmentReport, prediction: StoredPrediction) -> BoolArray:
+def _cleaned(report: SegmentReport, name: str, source: MapSource, prediction: StoredPrediction) -> BoolArray:
     """Return the mask of a map without the components that its cleaning leaves out."""
     whole = _WholeMask(report)
     for band in prediction.bands():
-        whole.add(band.y0, band.y1, band.probability.mean(axis=0))
+        mean = band.probability.mean(axis=0)
+        check_numbers(mean, source.read_rows(band.y0, band.y1), name, band.y0, band.y1)
+        whole.add(band.y0, band.y1, mean)
     return whole.cleaned()
 
 

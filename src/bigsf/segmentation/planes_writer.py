@@ -1,6 +1,7 @@
 """Bands of a prediction -> the planes of the output, and their counts."""
 
 import numpy as np
+import numpy.typing as npt
 
 from bigsf.arrays import BoolArray
 from bigsf.maps.fits_writer import FitsWriter
@@ -16,7 +17,7 @@ def write_bands(
     name: str,
     source: MapSource,
     prediction: StoredPrediction,
-    mask: BoolArray | None,
+    mask: BoolArray | npt.NDArray[np.int32] | None,
     writer: FitsWriter,
 ) -> SubsampledPlanes:
     """Write the planes of a map by bands of rows, and count in the report.
@@ -32,7 +33,7 @@ def write_bands(
     prediction
         Its probability.
     mask
-        The mask. None: all that reaches the threshold.
+        Above 0 on the mask. None: the mask is all that reaches the threshold.
     writer
         Of the FITS file.
 
@@ -47,7 +48,7 @@ def write_bands(
         planes = source.read_rows(y0, y1)
         check_numbers(mean, planes, name, y0, y1)
         raw, reached = planes[0], mean >= report.threshold
-        marked = reached if mask is None else mask[y0:y1]
+        marked = reached if mask is None else mask[y0:y1] > 0
         writer.write("PRIMARY", y0, mean)
         if "std" in report.products:
             writer.write("STD", y0, band.spread())

@@ -180,7 +180,7 @@ def segment(
             stopping(time_limit_s, prediction.what_is_kept),
             predicted_by(world, {f"segment {image.name}": prediction}),
         ):
-            found = find_filaments(world, report, prediction, source.wcs)
+            found = find_filaments(world, report, image.name, source, prediction)
             world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, found, ensemble))
     if world.is_first:
         _warn(report, image.name, odd_values, ensemble)

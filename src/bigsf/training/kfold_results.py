@@ -6,6 +6,7 @@ and the lines of the filaments of the catalogue.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -23,6 +24,7 @@ from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.evaluation.stored_baselines import StoredBaselines
 from bigsf.evaluation.summary import FIGURES, REPORT, TABLES
 from bigsf.figures import FORMATS
+from bigsf.filaments.catalogue import Filaments
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.metrics.thresholds import Thresholds
@@ -107,8 +109,13 @@ class _Results:
         masks = self._mask_scores(scores)
         families = self._recoveries([each.whole for each in thresholds])
 
-        mask = world.first(lambda: cleaned_mask(self.fits_path))
-        found = shared_filaments(world, predictions.out_of_fold.folder, folds.patch_file.shape, mask)
+        found = shared_filaments(
+            world,
+            predictions.out_of_fold.folder,
+            folds.patch_file.shape,
+            lambda: cleaned_mask(self.fits_path),
+            partial(Filaments.measure_lines, outlines=False),
+        )
 
         def write_summary() -> KFoldSummary:
             assert out_of_fold is not None

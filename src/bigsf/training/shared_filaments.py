@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigsf.arrays import BoolArray
+from bigsf.errors import DataError
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.lines import Arrays
 from bigsf.files import atomic_path
@@ -19,11 +20,7 @@ Measure = Callable[[Filaments, int, int], dict[str, npt.NDArray[Any]]]
 
 
 def shared_filaments(
-    world: World,
-    folder: Path,
-    shape: tuple[int, int],
-    mask: BoolArray | None,
-    measure: Measure = Filaments.measure_lines,
+    world: World, folder: Path, shape: tuple[int, int], mask: Callable[[], BoolArray], measure: Measure
 ) -> tuple[Filaments, Arrays] | None:
     """Return the filaments of a mask with their lines, which all processes measure.
 
@@ -36,10 +33,10 @@ def shared_filaments(
     shape
         (ny, nx) of the mask.
     mask
-        The mask, in the first process.
+        Makes the mask, in the first process.
     measure
-        Measures the share of one process. Its arrays hold those of `Filaments.measure_lines`. No two processes give
-        arrays of one name.
+        Measures the share of one process, e.g. `Filaments.measure_lines`, whose lines the filaments take. No two
+        processes give arrays of one name.
 
     Returns
     -------
@@ -51,34 +48,45 @@ def shared_filaments(
     BigsfError
         Where a process has failed, in all processes.
     """
-    if world.size == 1 and mask is not None:
-        filaments = Filaments(mask)
-        arrays = measure(filaments, 0, 1)
-        filaments.take_lines(arrays)
-        return filaments, arrays
     labels, parts = folder / "labels.i4", [folder / f"lines_{rank}.h5" for rank in range(world.size)]
 
-    def number() -> Filaments | None:
-        filaments = None if mask is None else Filaments(mask)
-        if filaments is not None:
-            with atomic_path(labels) as temporary:
-                filaments.labels.tofile(temporary)
+    def number() -> Filaments:
+        filaments = Filaments(mask())
+        if world.size > 1:
+            with atomic_path(labels) as temporary, temporary.open("wb") as file:
+                file.write(filaments.labels.data)
         return filaments
 
-    found = world.first(number)
+    own = world.first(number)
 
-    def measure_share() -> None:
-        known = found or Filaments.from_labels(np.memmap(labels, np.int32, "r", shape=shape))
-        with atomic_path(parts[world.rank]) as temporary, h5py.File(temporary, "w") as file:
-            for name, values in measure(known, world.rank, world.size).items():
-                file[name] = values
+    def measure_share() -> Arrays:
+        filaments = Filaments.from_labels(np.memmap(labels, np.int32, "r", shape=shape)) if own is None else own
+        arrays = measure(filaments, world.rank, world.size)
+        if world.size > 1:
+            with atomic_path(parts[world.rank]) as temporary, h5py.File(temporary, "w") as file:
+                for name, values in arrays.items():
+                    file[name] = values
+        return arrays
 
-    world.each(measure_share)
-    return None if found is None else (found, _taken(found, parts))
+    mine = world.each(measure_share)
+
+    def take() -> tuple[Filaments, Arrays]:
+        assert own is not None
+        arrays = mine if world.size == 1 else _read(parts)
+        own.take_lines(arrays)
+        return own, arrays
+
+    return world.first(take)
 
 
-def _taken(filaments: Filaments, parts: Sequence[Path]) -> Arrays:
-    """Give filaments the lines that all processes have measured, and return all arrays."""
+def _read(parts: Sequence[Path]) -> Arrays:
+    """Return the arrays of all processes.
+
+    Raises
+    ------
+    DataError
+        Where the system cannot read them.
+    """
     arrays: dict[str, npt.NDArray[Any]] = {}
 
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -86,7 +94,9 @@ def _taken(filaments: Filaments, parts: Sequence[Path]) -> Arrays:
             arrays[name] = item[()]
 
     for path in parts:
-        with h5py.File(path) as file:
-            file.visititems(add)
-    filaments.take_lines(arrays)
+        try:
+            with h5py.File(path) as file:
+                file.visititems(add)
+        except OSError as error:
+            raise DataError(f"{path}, which another process has written, cannot be read: {error}.") from None
     return arrays

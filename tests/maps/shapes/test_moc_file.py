@@ -101,7 +101,7 @@ def test_an_empty_mask_is_an_empty_moc(tmp_path: Path) -> None:
 def test_processes_share_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moc_file, "READ_PIXELS", 1000)
     mask, wcs = lines(100, 150), WCS(galactic_header(150, 100))
-    shares = [moc_ranges(mask, wcs, rank, 3) for rank in range(3)]
+    shares = [moc_ranges(2 * mask.astype(np.int32), wcs, rank, 3) for rank in range(3)]
     assert all(len(share) for share in shares)
     write_moc(tmp_path / "shared.moc.fits", shares, wcs)
     write_moc(tmp_path / "alone.moc.fits", [moc_ranges(mask, wcs)], wcs)

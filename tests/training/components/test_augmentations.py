@@ -103,7 +103,7 @@ def test_kinds_and_shapes_stay_and_missing_pixels_stay_unlabelled(config: Augmen
 @each_augmentation
 def test_position_follows_its_patch(config: AugmentationConfig) -> None:
     before = batch_of(0.1 + torch.rand(5, 1, 8, 8))
-    after = augmented([fitted(config, before)], before)
+    after = augmented([config.build()], before)
     assert after.position is before.position
 
 

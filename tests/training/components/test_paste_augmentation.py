@@ -97,3 +97,26 @@ def test_other_channels_stay() -> None:
     after = pasted(PasteConfig(type="paste", probability=1), two)
     assert torch.equal(after.image[:, 1:], two.image[:, 1:])
     assert not torch.equal(after.image[:, :1], two.image[:, :1])
+
+
+def test_what_the_map_does_not_show_is_not_kept() -> None:
+    """The noise of a target without any excess would be pasted as a filament."""
+    image, target = known_filaments(20)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    augmentation = PasteConfig(type="paste").build()
+    assert isinstance(augmentation, PasteFilaments)
+    augmentation.collect(2e22 * (1 + 0.01 * noise), target)
+    assert len(augmentation.shapes) == 0
+    augmentation.collect(image * (1 + 0.01 * noise), target)
+    assert len(augmentation.shapes) == 20
+
+
+def test_a_target_with_little_beside_it_is_not_kept() -> None:
+    """Its background is not known, so that all of the map would count as excess."""
+    image, target = known_filaments()
+    augmentation = PasteConfig(type="paste").build()
+    assert isinstance(augmentation, PasteFilaments)
+    augmentation.collect(image, torch.ones_like(target))
+    image[:, :, :19] = image[:, :, 22:] = torch.nan
+    augmentation.collect(image, target)
+    assert len(augmentation.shapes) == 0

@@ -89,7 +89,7 @@ def check_moc(name: str, wcs: WCS | None) -> None:
         import mocpy  # noqa: F401
 
 
-def moc_ranges(mask: BoolArray, wcs: WCS, rank: int = 0, size: int = 1) -> npt.NDArray[np.uint64]:
+def moc_ranges(mask: npt.NDArray[Any], wcs: WCS, rank: int = 0, size: int = 1) -> npt.NDArray[np.uint64]:
     """Return the share of one of several processes in the MOC of a mask.
 
     A cell belongs to the MOC where its centre lies in a pixel of the mask, so that the MOC is as large as the mask.
@@ -98,11 +98,12 @@ def moc_ranges(mask: BoolArray, wcs: WCS, rank: int = 0, size: int = 1) -> npt.N
     Parameters
     ----------
     mask
-        True on what is covered, `(ny, nx)`. No more than a chunk of its pixels is held on the sky at a time.
+        Above 0 on what is covered, `(ny, nx)`. No more than a chunk of its pixels is held on the sky at a time.
     wcs
         Its celestial WCS.
     rank, size
-        Number of this process, and of all.
+        Number of this process, and of all. Each looks for the large cells of the whole mask, and goes through the small
+        ones in its share of them.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def _order(wcs: WCS) -> int:
     return int(np.clip(healpix_order(wcs), _COARSER, 29))
 
 
-def _covered_cells(mask: BoolArray, wcs: WCS, order: int, rank: int, size: int) -> Iterator[_Cells]:
+def _covered_cells(mask: npt.NDArray[Any], wcs: WCS, order: int, rank: int, size: int) -> Iterator[_Cells]:
     """Yield the cells of an order whose centres lie in the mask, in chunks, of which each process has its share.
 
     They are looked for in the larger cells that hold the centre of a marked pixel, and in the neighbours of those: no
@@ -161,13 +162,13 @@ def _covered_cells(mask: BoolArray, wcs: WCS, order: int, rank: int, size: int) 
         yield cells[_is_marked(mask, x, y, sky_period_px(wcs, mask.shape))].astype(np.uint64)
 
 
-def _coarse_cells(mask: BoolArray, wcs: WCS, order: int) -> npt.NDArray[np.int64]:
+def _coarse_cells(mask: npt.NDArray[Any], wcs: WCS, order: int) -> npt.NDArray[np.int64]:
     """Return the cells of an order that hold the centre of a marked pixel, and their neighbours."""
     from astropy_healpix import lonlat_to_healpix, neighbours
 
     found = [np.empty(0, np.int64)]
     for y0, y1 in row_chunks(mask.shape):
-        sky = sky_coordinates(wcs, np.argwhere(mask[y0:y1]) + np.array([y0, 0])).icrs
+        sky = sky_coordinates(wcs, np.argwhere(mask[y0:y1] > 0) + np.array([y0, 0])).icrs
         sky = sky[np.isfinite(sky.ra.deg)]
         found.append(np.unique(lonlat_to_healpix(sky.ra, sky.dec, 2**order, order="nested")))
     cells = np.unique(np.concatenate(found))
@@ -177,13 +178,13 @@ def _coarse_cells(mask: BoolArray, wcs: WCS, order: int) -> npt.NDArray[np.int64
 
 
 def _is_marked(
-    mask: BoolArray, x: npt.NDArray[np.floating[Any]], y: npt.NDArray[np.floating[Any]], period: float
+    mask: npt.NDArray[Any], x: npt.NDArray[np.floating[Any]], y: npt.NDArray[np.floating[Any]], period: float
 ) -> BoolArray:
-    """Tell whether positions in pixels lie in a mask `(ny, nx)`, also where it shows the sky again after a period."""
+    """Tell whether a mask `(ny, nx)` is above 0 at positions in pixels, also where it shows the sky after a period."""
     ny, nx = mask.shape
     marked = np.zeros(x.shape, np.bool_)
     for turn in range(-2, 3) if np.isfinite(period) else (0,):
         column, row = np.round(x + (turn * period if turn else 0)), np.round(y)
         inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)  # NaN is not
-        marked[inside] |= mask[row[inside].astype(np.intp), column[inside].astype(np.intp)]
+        marked[inside] |= mask[row[inside].astype(np.intp), column[inside].astype(np.intp)] > 0
     return marked

@@ -15,22 +15,24 @@ from bigsf.training.components.filament_augmentation import local_mean, local_me
 from bigsf.training.components.levels import MeasuredInLevels
 
 MOST_KEPT = 512
-"""Patches whose known filaments are kept: as much memory as so many patches take."""
+"""Patches whose known filaments are kept, as images of the size of a patch."""
 
-_LEAST_PIXELS = 30  # of known filaments in a patch that is kept
+_LEAST_PIXELS = 30  # of known filaments in a patch that is kept, and no more than of what lies beside them
+_LEAST_PEAK = 3  # of its excess, in units of the noise
 _SOFT_PX = 1.0  # sigma of the edge of a cut-out
 _PEAK = 0.9  # the quantile of the excess on a filament that counts as its peak
 _LEAST_SHARE = 0.2  # of the peak: where a pasted filament has less, it gets no label
 
 
 class PasteFilaments(MeasuredInLevels):
-    """Paste the known filaments of another training patch into each patch, and label them as target.
+    """Paste the known filaments of a random training patch into each patch, and label them as target.
 
     This is copy-paste (Ghiasi et al. 2021, CVPR) of structures that add to what lies behind them. Where the target is,
     the excess of the first channel over its local mean, which is taken without the target, is cut out. It is turned,
-    mirrored, and added with a random contrast: contrast * unit * excess / peak, with the unit of `AddFilaments`. Known
-    filaments are mostly bright. So the network sees their shapes as faint as those that nobody knows, and in other
-    places. The pasted target becomes target where the peak stands out of the noise of the patch.
+    mirrored, and added with a random contrast: contrast * unit * excess / peak, with the unit of `AddFilaments`. The
+    peak is the 0.9 quantile of the excess on the target. Most known filaments are bright; pasted, they are as faint as
+    those that a catalogue misses, and lie in other places. What is pasted becomes target where its peak stands out of
+    the noise of the patch.
 
     Parameters
     ----------
@@ -59,8 +61,10 @@ class PasteFilaments(MeasuredInLevels):
         target
             1 on known filaments, `(n, 1, y, x)`.
         """
-        known = (target > 0) & image.isfinite().all(dim=1, keepdim=True)
-        some = known.flatten(1).sum(dim=1) >= _LEAST_PIXELS
+        valid = image.isfinite().all(dim=1, keepdim=True)
+        known = (target > 0) & valid
+        number, beside = known.flatten(1).sum(dim=1), (valid & ~known).flatten(1).sum(dim=1)
+        some = (number >= _LEAST_PIXELS) & (beside >= number)
         first, known = image[some, :1], known[some]
         if not len(first):
             return
@@ -68,11 +72,13 @@ class PasteFilaments(MeasuredInLevels):
         soft = convolved(known.float(), gaussian_kernels(first.new_full((len(first),), _SOFT_PX), reach=3))
         excess = ((first - behind).nan_to_num() * soft).clamp(min=0)
         peak = torch.stack([each[mask].quantile(_PEAK) for each, mask in zip(excess, known, strict=True)])
-        bright = peak > 0
-        shapes = excess[bright] / peak[bright].view(-1, 1, 1, 1)
-        masks = known[bright] & (shapes > _LEAST_SHARE)
+        seen = torch.nonzero(peak > _LEAST_PEAK * noise_level(first).flatten()).flatten()[
+            : MOST_KEPT - len(self.shapes)
+        ]
+        shapes = excess[seen] / peak[seen].view(-1, 1, 1, 1)
+        masks = known[seen] & (shapes > _LEAST_SHARE)
         former = (self.shapes, self.masks) if len(self.shapes) else (shapes[:0], masks[:0])
-        self.shapes, self.masks = (torch.cat(pair)[:MOST_KEPT] for pair in zip(former, (shapes, masks), strict=True))
+        self.shapes, self.masks = (torch.cat(pair) for pair in zip(former, (shapes, masks), strict=True))
 
     @override
     def draw(self, generator: np.random.Generator, n: int) -> Draw:
@@ -92,7 +98,7 @@ class PasteFilaments(MeasuredInLevels):
             return batch
         contrast, which, turns, mirrored = draw.float().unbind(dim=1)
         chosen = (which * len(self.shapes)).long().clamp(max=len(self.shapes) - 1).to(self.shapes.device)
-        excess = torch.cat([self.shapes, self.masks.float()], dim=1)[chosen].to(batch.image.device)
+        excess = torch.cat([self.shapes[chosen], self.masks[chosen].float()], dim=1).to(batch.image.device)
         for quarters in (1, 2, 3):
             excess[turns == quarters] = excess[turns == quarters].rot90(quarters, (2, 3))
         excess = torch.where(mirrored.view(-1, 1, 1, 1) > 0, excess.flip(2), excess)
@@ -110,17 +116,18 @@ class PasteFilaments(MeasuredInLevels):
 
 
 class PasteConfig(Component[Augmentation], builds=PasteFilaments):
-    """Paste known filaments of other training patches, faint ones too: what an incomplete catalogue does not teach.
+    """Paste known filaments of other training patches, brighter or fainter than they are.
 
-    They are added to the first channel. Give this augmentation after those that add noise: a filament that is fainter
-    than the noise gets no label.
+    So a model learns the shapes of filaments that are too faint for an incomplete catalogue. They are added to the
+    first channel. Give this augmentation after those that add noise: a filament that is fainter than the noise gets no
+    label.
     """
 
     type: Literal["paste"]
 
     contrast: PositiveRange = (0.05, 1.0)
-    """Range of the peak excess; log-uniform. It is in units of the local mean (Gaussian, sigma 12 pixels), or of the
-    spread of the patch where the map is not linear or has both signs."""
+    """Range of the excess that a tenth of the known pixels exceed; log-uniform. It is in units of the local mean
+    (Gaussian, sigma 12 pixels), or of the spread of the patch where the map is not linear or has both signs."""
 
     probability: float = Field(default=0.7, gt=0, le=1)
     """Fraction of the patches that get filaments."""
