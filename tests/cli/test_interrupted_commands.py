@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from astropy.io import fits
 
 from bigsf.maps import fingerprint
 from bigsf.maps.fits_image import FitsImage
+from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.tiling import row_chunks
 from bigsf.patches import preprocess as preprocessing
 from bigsf.patches.patch_file import PatchFile
@@ -201,20 +202,20 @@ def test_the_death_of_one_process_ends_the_others_with_its_cause(
     assert command("resume", last.parent, "--epochs", epochs).code == 0
 
 
-def read_until_a_signal(mark: Path) -> None:
-    """Let a command make a mark and wait for a signal where it reads the map while it writes."""
-    read = FitsImage.read
-
-    def reading(*args: Any, **options: Any) -> Any:
-        if any(mark.parent.glob(".*.tmp")):
-            mark.touch()
-            while True:
-                time.sleep(0.02)  # short: a signal just before a sleep begins does not end it
-        return read(*args, **options)
-
-    FitsImage.read = reading  # type: ignore[method-assign]
+def work_until_a_signal(mark: Path) -> None:
+    """Let a command make a mark and wait for a signal where it reads a map or writes one, once its output has begun."""
+    for kind, name in ((FitsImage, "read"), (FitsWriter, "write")):
+        setattr(kind, name, partialmethod(_waiting, getattr(kind, name), mark))
     read_small_chunks()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit it ignored
+
+
+def _waiting(self: object, work: Callable[..., Any], mark: Path, *args: Any, **options: Any) -> Any:
+    if any(mark.parent.glob(".*.tmp")):
+        mark.touch()
+        while True:
+            time.sleep(0.02)  # short: a signal just before a sleep begins does not end it
+    return work(self, *args, **options)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -226,7 +227,7 @@ def test_a_signal_leaves_the_previous_output_and_no_litter(
     models = [trained] if name == "segment" else []
     (output,) = [tmp_path / str(options[-1])]
     output.write_text("previous")
-    waits = partial(read_until_a_signal, tmp_path / "mark")
+    waits = partial(work_until_a_signal, tmp_path / "mark")
     started = command.start(name, *models, sky.path("image"), *options, "--overwrite", prepare=waits)
     wait_for(tmp_path / "mark", started.process)
     assert started.process.pid

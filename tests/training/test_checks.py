@@ -105,7 +105,7 @@ def test_the_default_augmentations_warn_on_a_logarithm(settings: Settings, tmp_p
     run = settings()
     del run["trainer"]["augmentations"]
     run |= {"data": {"path": str(file.path)}, "split": {"k": 4, "area_size": 16}}
-    with pytest.warns(BigsfWarning, match=r"filaments measures .* vary by only 0\.\d+ around 21\.\d+, as"):
+    with pytest.warns(BigsfWarning, match=r"filaments and paste measure .* vary by only 0\.\d+ around 21\.\d+, as"):
         Trainer.from_config(run, dry_run=True)
 
 
