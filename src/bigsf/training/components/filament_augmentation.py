@@ -76,15 +76,7 @@ class AddFilaments(MeasuredInLevels):
         unit = self.unit(first)
         seen = contrast * unit > noise_level(first)  # (b, k, y, x)
         inside = ((scaled2 <= 1) & seen).any(dim=1, keepdim=True)
-        inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
-        brighter = first + unit * (contrast * profile).sum(dim=1, keepdim=True)
-        inside = inside & (brighter != first)
-        return Batch(
-            torch.cat([brighter, batch.image[:, 1:]], dim=1),
-            torch.where(inside, 1.0, batch.target),
-            batch.labelled | inside,
-            batch.position,
-        )
+        return brightened(batch, unit * (contrast * profile).sum(dim=1, keepdim=True), inside)
 
 
 class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
@@ -108,6 +100,29 @@ class FilamentsConfig(Component[Augmentation], builds=AddFilaments):
 
     length_px: PositiveRange = (15.0, 90.0)
     """Range of the length, log-uniform; a filament is at least four widths long."""
+
+
+def brightened(batch: Batch, excess: Tensor, inside: Tensor) -> Batch:
+    """Return a batch with an excess added to its first channel, and labelled as target where it changes the value.
+
+    Parameters
+    ----------
+    batch
+        The batch.
+    excess
+        What is added, `(b, 1, y, x)`.
+    inside
+        The pixels that become target, `(b, 1, y, x)`, where they are valid.
+    """
+    first = batch.image[:, :1]
+    brighter = first + excess
+    inside = inside & batch.image.isfinite().all(dim=1, keepdim=True) & (brighter != first)
+    return Batch(
+        torch.cat([brighter, batch.image[:, 1:]], dim=1),
+        torch.where(inside, 1.0, batch.target),
+        batch.labelled | inside,
+        batch.position,
+    )
 
 
 def local_mean_size(plane: Tensor) -> Tensor:

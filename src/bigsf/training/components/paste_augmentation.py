@@ -11,7 +11,7 @@ from typing_extensions import override
 from bigsf.config import Component
 from bigsf.models.window_statistics import noise_level
 from bigsf.training.components.batch import Augmentation, Batch, Draw, PositiveRange, convolved, gaussian_kernels
-from bigsf.training.components.filament_augmentation import local_mean, local_mean_size
+from bigsf.training.components.filament_augmentation import brightened, local_mean, local_mean_size
 from bigsf.training.components.levels import MeasuredInLevels
 
 MOST_KEPT = 512
@@ -104,15 +104,7 @@ class PasteFilaments(MeasuredInLevels):
         excess = torch.where(mirrored.view(-1, 1, 1, 1) > 0, excess.flip(2), excess)
         first, height = batch.image[:, :1], contrast.view(-1, 1, 1, 1)
         height = height * self.unit(first)
-        brighter = first + height * excess[:, :1]
-        inside = (excess[:, 1:] > 0) & (height > noise_level(first)) & (brighter != first)
-        inside = inside & batch.image.isfinite().all(dim=1, keepdim=True)
-        return Batch(
-            torch.cat([brighter, batch.image[:, 1:]], dim=1),
-            torch.where(inside, 1.0, batch.target),
-            batch.labelled | inside,
-            batch.position,
-        )
+        return brightened(batch, height * excess[:, :1], (excess[:, 1:] > 0) & (height > noise_level(first)))
 
 
 class PasteConfig(Component[Augmentation], builds=PasteFilaments):
