@@ -19,7 +19,7 @@ from bigsf.training.run_config import TrainerConfig
 
 _SAMPLE = 1000  # patches from which global normalizations learn
 _AT_A_TIME = 100  # patches that are searched for known filaments, which takes far more memory than they do
-_MOST_SEARCHED = 20_000
+_MOST_SEARCHED = 20_000  # patches, where few show a known filament
 
 
 def fit_to_data(model: SegmentationModel, config: TrainerConfig, dataset: PatchDataset) -> None:

@@ -17,8 +17,8 @@ from bigsf.training.components.levels import MeasuredInLevels
 MOST_KEPT = 512
 """Patches whose known filaments are kept, as images of the size of a patch."""
 
-_LEAST_PIXELS = 30  # of known filaments in a patch that is kept, and no more than of what lies beside them
-_LEAST_PEAK = 3  # of its excess, in units of the noise
+_LEAST_PIXELS = 30  # of known filaments in a patch that is kept; it has at least as many pixels beside them
+_LEAST_PEAK = 3  # of the excess in a patch that is kept, in units of its noise
 _SOFT_PX = 1.0  # sigma of the edge of a cut-out
 _PEAK = 0.9  # the quantile of the excess on a filament that counts as its peak
 _LEAST_SHARE = 0.2  # of the peak: where a pasted filament has less, it gets no label
@@ -72,9 +72,8 @@ class PasteFilaments(MeasuredInLevels):
         soft = convolved(known.float(), gaussian_kernels(first.new_full((len(first),), _SOFT_PX), reach=3))
         excess = ((first - behind).nan_to_num() * soft).clamp(min=0)
         peak = torch.stack([each[mask].quantile(_PEAK) for each, mask in zip(excess, known, strict=True)])
-        seen = torch.nonzero(peak > _LEAST_PEAK * noise_level(first).flatten()).flatten()[
-            : MOST_KEPT - len(self.shapes)
-        ]
+        seen = torch.nonzero(peak > _LEAST_PEAK * noise_level(first).flatten()).flatten()
+        seen = seen[: MOST_KEPT - len(self.shapes)]
         shapes = excess[seen] / peak[seen].view(-1, 1, 1, 1)
         masks = known[seen] & (shapes > _LEAST_SHARE)
         former = (self.shapes, self.masks) if len(self.shapes) else (shapes[:0], masks[:0])
