@@ -1,10 +1,14 @@
 """The disturbed maps of the benchmark of robustness are what their names say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import robustness
+from astropy.io import fits
 
 from bigsf.arrays import FloatArray
+from bigsf.training.kfold import KFold
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +57,16 @@ def test_rows_judge_a_method_by_what_it_marks(image: FloatArray) -> None:
     assert found["zeros for missing data: on them and their rim"] < 0.4
     assert found["binned by 2"] > 0.8
     assert found["border of 3 px raised by half"] > 0.1
+
+
+def test_each_model_of_a_kfold_predicts_its_test_folds(trained_kfold: Path) -> None:
+    image = KFold.from_folder(trained_kfold).patch_file.image[0]
+    score = robustness.out_of_fold(trained_kfold, tta=False).scores[0](image)
+    np.testing.assert_allclose(score, fits.getdata(trained_kfold / "out_of_fold.fits"), atol=1e-5)
+
+
+def test_masks_follow_a_map_that_is_binned_or_oversampled() -> None:
+    masks = np.arange(7 * 8).reshape(1, 7, 8) % 3 == 0
+    np.testing.assert_array_equal(robustness.on_grid(masks, (7, 8)), masks)
+    np.testing.assert_array_equal(robustness.on_grid(masks, (3, 4)), masks[:, :6:2, ::2])
+    np.testing.assert_array_equal(robustness.on_grid(masks, (21, 24)), masks.repeat(3, 1).repeat(3, 2))

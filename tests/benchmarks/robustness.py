@@ -1,7 +1,8 @@
 """What is left of a model's answer when a map has other widths, noise, sources, borders, zeros or gaps?
 
     python tests/benchmarks/robustness.py higal-small --higal ../shared/data/train
-    python tests/benchmarks/robustness.py filaments-small results/experiment_1 --simulated galaxy.fits --no-filters
+    python tests/benchmarks/robustness.py --kfold results/kfold --higal ../shared/data/train
+    python tests/benchmarks/robustness.py filaments-small results/experiment_1 --map galaxy.fits --no-filters
 
 Each row disturbs a map in one way. Models mark what reaches their default threshold, and are also compared at the
 threshold at which a tenth of the map is marked, as are the filters, which have none. A filter has the best of three
@@ -15,7 +16,9 @@ share       part of the marked pixels that lies on the disturbance
 marked      part of the map that is marked
 =========== =========================================================================================================
 
-The maps are the Hi-GAL sample (a model that was trained on it knows its background) and a simulated map.
+The maps are the Hi-GAL sample and any others. A model that was trained on the sample knows its background; the models
+of its k-fold, `--kfold`, do not: each predicts the pixels of its test folds alone. Rows that need the logarithm are
+left out where a map is not positive.
 """
 
 import argparse
@@ -32,9 +35,13 @@ from skimage.filters import frangi, sato
 
 from bigsf.arrays import BoolArray, FloatArray
 from bigsf.evaluation.injection import plummer_profile, random_path
+from bigsf.evaluation.out_of_fold import ensemble_mean
 from bigsf.maps.planes import MapRows
+from bigsf.maps.tiling import Tile
+from bigsf.models.predicted_band import PixelMask
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.segmentation.ensemble import Ensemble
+from bigsf.training.kfold import KFold
 
 TENTH = 0.1
 WIDTHS = ((0.15, 3), (0.15, 5), (0.15, 8), (0.15, 12), (0.15, 16), (0.5, 3), (0.5, 8), (0.5, 16), (0.5, 24))
@@ -69,17 +76,45 @@ class Rows(MapRows):
         return np.asarray(self.image[None, y0:y1], np.float32)
 
 
-def model(path: str, tta: bool) -> Method:
-    """Return a trained model, or the ensemble of several."""
-    ensemble = Ensemble.load(path)
+def method_of(ensemble: Ensemble, tta: bool, pixel_mask_for: Callable[[tuple[int, int]], PixelMask] | None) -> Method:
+    """Return the mean of models, each on its own pixels where there is a function from a shape to these."""
     models = [snapshot.build_model() for snapshot in ensemble.snapshots]
     predictor = SlidingWindowPredictor(models, ensemble.window, tta=tta, scales=ensemble.scales)
 
     def score(image: FloatArray) -> FloatArray:
-        bands = [probability.mean(axis=0) for _, _, probability in predictor.predict_bands(Rows(image))]
-        return np.concatenate(bands)
+        pixel_mask = pixel_mask_for(image.shape) if pixel_mask_for else None
+        bands = predictor.predict_bands(Rows(image), pixel_mask)
+        return np.concatenate([ensemble_mean(probability) for _, _, probability in bands])
 
     return Method([score], ensemble.threshold("whole"))
+
+
+def model(path: str, tta: bool) -> Method:
+    """Return a trained model, or the ensemble of several."""
+    return method_of(Ensemble.load(path), tta, None)
+
+
+def out_of_fold(folder: Path, tta: bool) -> Method:
+    """Return the models of a k-fold, each on its test folds, for disturbed forms of the k-fold's own map."""
+    kfold = KFold.from_folder(folder)
+    fold = kfold.folds.rows(0, kfold.patch_file.shape[0])
+    tests = np.stack([np.isin(fold, split.test) for split in kfold.folds.splits])
+
+    def pixel_mask_for(shape: tuple[int, int]) -> PixelMask:
+        wanted = on_grid(tests, shape)
+
+        def pixel_mask(tile: Tile) -> BoolArray:
+            return wanted[:, tile.y0 : tile.y1, tile.x0 : tile.x1]
+
+        return pixel_mask
+
+    return method_of(Ensemble.load([kfold.path / name for name in kfold.names]), tta, pixel_mask_for)
+
+
+def on_grid(masks: BoolArray, shape: tuple[int, int]) -> BoolArray:
+    """Return masks `(n, ny, nx)` on the grid of the map when it was binned or oversampled by a whole number."""
+    down, up = (max(1, round(ratio)) for ratio in (masks.shape[1] / shape[0], shape[0] / masks.shape[1]))
+    return masks[:, ::down, ::down].repeat(up, 1).repeat(up, 2)[:, : shape[0], : shape[1]]
 
 
 def filters() -> dict[str, Method]:
@@ -241,9 +276,10 @@ def cases(image: FloatArray) -> Iterator[Case]:
     yield Case("median subtracted", image - np.float32(median), "consistent", valid)
     slope = np.nanmin(image) * (x + y) / (nx + ny)
     yield Case("slope subtracted", (image - slope).astype(np.float32), "consistent", valid)
-    yield Case("log10", np.log10(image), "consistent", valid)
-    yield Case("log10 of N / median", np.log10(image / median), "consistent", valid)
-    yield Case("random phases", random_phases(image), "marked", valid)
+    if np.nanmin(image) > 0:
+        yield Case("log10", np.log10(image), "consistent", valid)
+        yield Case("log10 of N / median", np.log10(image / median), "consistent", valid)
+        yield Case("random phases", random_phases(image), "marked", valid)
     for n in (2, 3):
         cut = np.zeros_like(valid)
         cut[: ny // n * n, : nx // n * n] = True
@@ -304,25 +340,33 @@ def print_row(name: str, kind: str, numbers: Sequence[float]) -> None:
     )
 
 
+def read_map(path: Path) -> FloatArray:
+    """Return the image of a FITS file in native byte order."""
+    return np.asarray(fits.getdata(path).squeeze().astype(np.float32))
+
+
 def main() -> None:
-    """Print the tables of the sample and of a simulated map."""
+    """Print the tables of the sample and of other maps."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("models", nargs="+", help="snapshots, run folders or names of models")
+    parser.add_argument("models", nargs="*", help="snapshots, run folders or names of models")
+    parser.add_argument("--kfold", type=Path, nargs="+", default=[], help="k-folds of the Hi-GAL sample, out of fold")
     parser.add_argument("--higal", type=Path, help="folder of the Hi-GAL sample")
-    parser.add_argument("--simulated", type=Path, help="a FITS file of bigsf.simulate_galaxy")
+    parser.add_argument("--map", type=Path, nargs="+", default=[], help="FITS files of other maps")
+    parser.add_argument("--log-map", type=Path, nargs="+", default=[], help="those that hold log10 of a column density")
     parser.add_argument("--seeds", type=int, default=3, help="sets of injected filaments (%(default)s)")
     parser.add_argument("--tta", action="store_true", help="predict in eight orientations")
     parser.add_argument("--no-filters", action="store_true", help="leave the filters out")
     options = parser.parse_args()
     methods = {Path(path).stem: model(path, options.tta) for path in options.models}
     methods |= {} if options.no_filters else filters()
-    images = {}
     if options.higal:
-        images["Hi-GAL sample"] = fits.getdata(next(options.higal.glob("*_image.fits*"))).astype(np.float32)
-    if options.simulated:
-        images["simulated"] = fits.getdata(options.simulated).astype(np.float32)
-    for name, image in images.items():
-        print(f"\n{name}\n")
+        print("\nHi-GAL sample\n")
+        kfolds = {f"{path.stem}, out of fold": out_of_fold(path, options.tta) for path in options.kfold}
+        print_table(read_map(next(options.higal.glob("*_image.fits*"))), kfolds | methods, options.seeds)
+    others = {path: read_map(path) for path in options.map}
+    others |= {path: 10 ** read_map(path) / np.float32(1e21) for path in options.log_map}
+    for path, image in others.items():
+        print(f"\n{path.name}\n")
         print_table(image, methods, options.seeds)
 
 
