@@ -255,6 +255,9 @@ def cases(image: FloatArray) -> Iterator[Case]:
     source = 100 * median * np.exp(-4 * np.log(2) * (distance / 3) ** 2)
     near = valid & (distance > 5) & (distance < 32)
     yield Case("5 to 32 px beside sources of 100 medians", (image + source).astype(np.float32), "consistent", near)
+    source = 100 * median * np.exp(-4 * np.log(2) * (distance / 6) ** 2)
+    saturated = np.where(source > 10 * median, np.nan, image + source).astype(np.float32)
+    yield Case("rims of saturated sources", saturated, "marked", np.isfinite(saturated) & (source > 0.5 * median))
     for power in (4, 6):
         pixel = np.where(distance == 0, median * 10**power, image).astype(np.float32)
         yield Case(f"beside pixels of 1e{power} medians", pixel, "consistent", near)

@@ -6,14 +6,9 @@ import pytest
 import torch
 
 from bigsf.training.components.batch import Augmentation, Batch
-from bigsf.training.components.disturbances import (
-    BeamNoiseConfig,
-    BordersConfig,
-    GapsConfig,
-    SourcesConfig,
-    StripesConfig,
-)
+from bigsf.training.components.disturbances import BordersConfig, GapsConfig, SourcesConfig
 from bigsf.training.components.levels import MeasuredInLevels, patch_median
+from bigsf.training.components.noises import BeamNoiseConfig, StripesConfig
 
 CONFIGS = [
     BeamNoiseConfig(type="beam_noise", probability=0),
@@ -77,7 +72,7 @@ def test_stripes_are_constant_along_one_angle_and_as_strong_as_they_say() -> Non
 
 
 def test_sources_are_background_and_as_bright_as_they_say() -> None:
-    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(5, 5), width_px=(4, 4))
+    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(5, 5), width_px=(4, 4), saturated=0)
     after = disturbed(config.build(), flat())
     excess = after.image - 10
     assert excess.amax(dim=(1, 2, 3)).median() == pytest.approx(50, rel=0.1)
@@ -89,10 +84,26 @@ def test_sources_are_background_and_as_bright_as_they_say() -> None:
 
 
 def test_a_filament_under_a_source_stays_target() -> None:
-    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(5, 5), width_px=(4, 4))
+    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(5, 5), width_px=(4, 4), saturated=0)
     after = disturbed(config.build(), flat(), torch.ones_like(flat()))
     assert after.target.all()
     assert after.image.max() > 50
+
+
+def test_bright_pixels_of_a_saturated_source_are_missing_and_its_rim_is_background() -> None:
+    config = SourcesConfig(type="sources", probability=1, number=1, brightness=(1, 100), width_px=(8, 8), saturated=0.5)
+    image = torch.cat([flat(200), flat(200)], dim=1)
+    after = disturbed(config.build(), image, torch.zeros_like(flat(200)))
+    missing = after.image.isnan()
+    assert torch.equal(missing[:, 0], missing[:, 1])
+    saturated = missing.flatten(1).any(dim=1)
+    assert saturated.float().mean() == pytest.approx(0.25, abs=0.1)  # half of the limits are above the peak
+    for plane, hidden in zip(missing[saturated, 0], after.labelled[saturated, 0], strict=True):
+        assert not hidden[plane].any()
+        y, x = plane.nonzero().float().mean(dim=0).round().int().tolist()
+        rim = hidden[max(0, y - 12) : y + 13, max(0, x - 12) : x + 13]
+        assert rim.any()
+    assert not after.target.any()
 
 
 def test_a_border_is_a_stripe_of_background_with_nothing_beyond() -> None:
@@ -127,7 +138,7 @@ def test_each_channel_is_disturbed_in_its_own_unit() -> None:
     for config in (
         BeamNoiseConfig(type="beam_noise", probability=1, fraction=(0.05, 0.05)),
         StripesConfig(type="stripes", probability=1, fraction=(0.05, 0.05)),
-        SourcesConfig(type="sources", probability=1, brightness=(1, 1), width_px=(4, 4)),
+        SourcesConfig(type="sources", probability=1, brightness=(1, 1), width_px=(4, 4), saturated=0),
     ):
         change = disturbed(config.build(), image, torch.zeros(20, 1, 64, 64)).image - image
         spread = change.flatten(2).std(dim=2).mean(dim=0)

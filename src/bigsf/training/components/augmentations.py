@@ -16,14 +16,9 @@ from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.training.components.batch import Augmentation, Batch, Draw, convolved, gaussian_kernels, normal_deviates
-from bigsf.training.components.disturbances import (
-    BeamNoiseConfig,
-    BordersConfig,
-    GapsConfig,
-    SourcesConfig,
-    StripesConfig,
-)
+from bigsf.training.components.disturbances import BordersConfig, GapsConfig, SourcesConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
+from bigsf.training.components.noises import BeamNoiseConfig, StripesConfig
 from bigsf.training.components.paste_augmentation import PasteConfig
 
 
