@@ -4,8 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from science import EXAMPLES, Recipe, by_contrast, compare, higal_sky, print_table, scores_of, simulated_sky
+from science import (
+    EXAMPLES,
+    PATCHES,
+    Recipe,
+    by_contrast,
+    compare,
+    higal_sky,
+    patch_file,
+    print_table,
+    scores_of,
+    simulated_sky,
+    with_complete_labels,
+)
 
+from bigsf.patches.patch_file import PatchFile
 from conftest import shared_data
 
 SMALL = [
@@ -44,6 +57,16 @@ def test_the_ground_truth_itself_is_perfect(tmp_path: Path) -> None:
     sky = simulated_sky(tmp_path, 2, (256, 128))
     scores = scores_of(sky.true.astype(np.float32), sky, np.ones(sky.true.shape, np.bool_))
     assert scores == dict.fromkeys(scores, 1.0)
+
+
+def test_complete_labels_are_the_ground_truth(tmp_path: Path) -> None:
+    sky = simulated_sky(tmp_path, 2, (256, 128))
+    file = PatchFile(patch_file(with_complete_labels(sky), PATCHES))
+    target, labelled = file.labels()
+    valid = np.isfinite(file.image[0])
+    np.testing.assert_array_equal(target[valid], sky.true[valid])
+    assert labelled[valid].all()
+    assert PatchFile(patch_file(sky, PATCHES)).labels()[1].mean() < 0.5
 
 
 def test_each_filament_counts_the_same_in_its_third_of_contrast() -> None:

@@ -14,7 +14,8 @@ A recipe is a YAML file and settings. The settings patch_size and stride (64 and
 adds a setting to all recipes except that of the papers. Runs of an unchanged recipe that lie in the output folder are
 not trained again. After a change of the code, choose another folder.
 
-Models learn from TARGET. They are scored against TRUTH, on the pixels that all of them predicted:
+Models learn from TARGET, or with `--complete` from TRUTH, which labels every pixel: the most that a better use of the
+labels could reach. They are scored against TRUTH, on the pixels that all of them predicted:
 
 =============== =====================================================================================================
 AP, Dice        average precision, and the best Dice of any threshold
@@ -116,6 +117,17 @@ def simulated_sky(folder: Path, seed: int, size: Sequence[int]) -> Sky:
         rank = np.zeros(int(max(ids.max(), table["ID"].max())) + 1, np.int32)
         rank[table["ID"][np.argsort(table["CONTRAST"], kind="stable")]] = np.arange(1, len(table) + 1)
     return Sky(folder, {"image": path}, ids > 0, ids=rank[ids])
+
+
+def with_complete_labels(sky: Sky) -> Sky:
+    """Return a simulated map whose labels are its ground truth: each valid pixel is target or background."""
+    path, folder = sky.planes["image"], sky.folder / "complete"
+    folder.mkdir(exist_ok=True)
+    with fits.open(path) as hdus:
+        background = ~sky.true & (hdus["MISSING"].data > 0)
+    fits.writeto(folder / "background.fits", background.astype(np.uint8), overwrite=True)
+    planes = {name: Path(f"{path}[{hdu}]") for name, hdu in (("target", "TRUTH"), ("missing", "MISSING"))}
+    return sky._replace(folder=folder, planes={"image": path, "background": folder / "background.fits"} | planes)
 
 
 def higal_sky(folder: Path, data: Path) -> Sky:
@@ -275,6 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--skies", nargs="*", type=int, default=[1], help="seeds of the simulated maps (1)")
     parser.add_argument("--size", nargs=2, type=int, default=(768, 384), metavar=("NX", "NY"), help="(768 384)")
+    parser.add_argument("--complete", action="store_true", help="learn from the ground truth of the simulated maps")
     parser.add_argument("--higal", type=Path, metavar="FOLDER", help="folder of the four planes of the Hi-GAL sample")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of the trainings (0); none: no models")
     parser.add_argument("--recipe", action="append", metavar='"YAML [KEY=VALUE ...]"', help="(kfold_higal.yaml)")
@@ -290,9 +303,11 @@ def main() -> None:
     skies: dict[str, list[Scores]] = {}
     for seed in options.skies:
         sky = simulated_sky(output, seed, options.size)
-        record[sky.folder.name] = compare(sky, recipes, options.seeds)
-        print_table(sky.folder.name, record[sky.folder.name])
-        for name, scores in record[sky.folder.name].items():
+        sky = with_complete_labels(sky) if options.complete else sky
+        title = str(sky.folder.relative_to(output))
+        record[title] = compare(sky, recipes, options.seeds)
+        print_table(title, record[title])
+        for name, scores in record[title].items():
             skies.setdefault(name, []).extend(scores)
     if len(options.skies) > 1:
         print_table(f"simulated maps {options.skies}: mean ± standard deviation over maps and seeds", skies)
