@@ -6,12 +6,14 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.out_of_fold import read_provenance
 from bigsf.evaluation.records import KFoldSummary, Reliability
+from bigsf.evaluation.report.figures import curves_figure
 from bigsf.evaluation.report.kfold_report import write_kfold_report
 from bigsf.evaluation.report.kfold_scores import catalogue_section, injected_section
 from bigsf.evaluation.report.run_report import RunRecord
@@ -175,6 +177,19 @@ def test_page_says_which_injected_filaments_the_training_knew(
     summary = KFoldSummary.load(trained_kfold / "summary.json")
     section = injected_section(summary.model_copy(update={"added_widths_px": widths, "start_from": start}))
     assert re.search(said, section)
+
+
+def test_curves_show_where_dice_is_best_and_which_thresholds_validation_chose(trained_kfold: Path) -> None:
+    summary = KFoldSummary.load(trained_kfold / "summary.json")
+    figure = curves_figure(summary)
+    for row, kind in enumerate(summary.curves.by_threshold):
+        left, right = figure.axes[2 * row : 2 * row + 2]
+        points = {tuple(np.asarray(line.get_xydata())[0]) for line in left.lines if line.get_marker() == "o"}
+        scores = [kinds[kind] for kinds in summary.out_of_fold.values()]
+        assert points == {(each["recall"], each["precision"]) for each in scores}
+        chosen = sorted(float(np.asarray(line.get_xdata())[0]) for line in right.lines if line.get_color() == "0.6")
+        used = [each.labelled if kind == "labelled" else each.whole for each in summary.mask_thresholds.values()]
+        assert chosen == sorted(used)
 
 
 def test_page_says_what_its_numbers_hide(text: str, trained_kfold: Path) -> None:

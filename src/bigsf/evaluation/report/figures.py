@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigsf.evaluation.map_scores import MODEL
-from bigsf.evaluation.records import AreaScores, Bins, Calibration, Curves, Recovery, Reliability
+from bigsf.evaluation.records import AreaScores, Bins, Calibration, KFoldSummary, Recovery, Reliability
 from bigsf.evaluation.reliability import binomial_error
 from bigsf.evaluation.report.words import KINDS
 from bigsf.figures import PALETTE, legend_beside, new_figure
@@ -41,22 +41,28 @@ _QUANTITIES = {
 }
 
 
-def curves_figure(curves: Curves) -> "Figure":
+def curves_figure(summary: KFoldSummary) -> "Figure":
     """Return precision against recall of all maps, and the model's scores against threshold.
 
-    There is one row of axes for each kind of score: "labelled", "whole", "truth".
+    There is one row of axes for each kind of score: "labelled", "whole", "truth". A point is at the threshold of best
+    Dice, a dotted line at that of one model.
     """
+    curves = summary.curves
     kinds = list(curves.by_threshold)
     figure = new_figure(12, 3.6 * len(kinds))
     all_axes = figure.subplots(len(kinds), 2, squeeze=False)
     for (left, right), kind in zip(all_axes, kinds, strict=True):
         for name, by_kind in curves.precision_recall.items():
-            left.plot(by_kind[kind]["recall"], by_kind[kind]["precision"], color=METHOD_COLOURS[name], label=name)
+            colour, best = METHOD_COLOURS[name], summary.out_of_fold[name][kind]
+            left.plot(by_kind[kind]["recall"], by_kind[kind]["precision"], color=colour, label=name)
+            left.plot(best["recall"], best["precision"], "o", color=colour)
         left.set(xlabel="recall (completeness)", ylabel="precision (purity)", xlim=(0, 1), ylim=(0, 1.02))
         left.set_title(KINDS[kind], loc="left", fontsize="medium")
         scores = curves.by_threshold[kind]
         for name, style in zip(("dice", "iou", "precision", "recall"), _STYLES, strict=True):
             right.plot(scores["threshold"], scores[name], style, color=METHOD_COLOURS[MODEL], label=name)
+        for chosen in summary.mask_thresholds.values():
+            right.axvline(chosen.labelled if kind == "labelled" else chosen.whole, ls=":", color="0.6", zorder=0)
         right.set(xlabel=f"threshold on the probability of {MODEL}", xlim=(0, 1), ylim=(0, 1.02))
         for axes in (left, right):
             axes.grid(alpha=0.3)

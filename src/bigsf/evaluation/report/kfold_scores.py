@@ -35,10 +35,11 @@ def figures_of_scores(summary: KFoldSummary, against: str) -> dict[str, str]:
     """Return the sections whose figures show scores against threshold, probability, place and contrast."""
     return {
         "Scores against threshold": figure(
-            lambda: curves_figure(summary.curves),
+            lambda: curves_figure(summary),
             "precision, recall and Dice",
-            f"Left: precision against recall of all maps, at all thresholds. Right: scores of {MODEL} against the "
-            "threshold on its probability.",
+            "Left: precision against recall of all maps, at all thresholds; the point is that of best Dice. Right: "
+            f"scores of {MODEL} against the threshold on its probability; the dotted lines are the thresholds that "
+            "validation chose, one for each model.",
         ),
         "Calibration": figure(
             lambda: calibration_figure(summary.curves.calibration),
