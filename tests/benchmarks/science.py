@@ -259,10 +259,13 @@ def compare(sky: Sky, recipes: Sequence[Recipe], seeds: Sequence[int]) -> dict[s
         name: [{**scores_of(score, sky, predicted), "seconds": seconds} for score, seconds in maps_and_seconds]
         for name, maps_and_seconds in runs.items()
     }
-    for name, maps in others.items():
-        settings = [scores_of(score, sky, predicted) for score in maps]
-        rows[name] = [{key: max(scores[key] for scores in settings) for key in settings[0]}]
-    return rows
+    return rows | {name: [best_of(maps, sky, predicted)] for name, maps in others.items()}
+
+
+def best_of(maps: Sequence[FloatArray], sky: Sky, predicted: BoolArray) -> Scores:
+    """Return the best of each score over the settings of a method, one map each."""
+    settings = [scores_of(score, sky, predicted) for score in maps]
+    return {key: max(scores[key] for scores in settings) for key in settings[0]}
 
 
 def print_table(title: str, rows: Mapping[str, Sequence[Scores]]) -> None:

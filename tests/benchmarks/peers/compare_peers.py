@@ -2,11 +2,14 @@
 
     pip install '.[peers]'
     python tests/benchmarks/peers/compare_peers.py monai_unet smp_unet nnunet --higal FOLDER --skies 101 --seeds 0
+    python tests/benchmarks/peers/compare_peers.py --recipe examples/config.yaml --higal FOLDER
 
 Each tool trains one network per split of the k-fold of `kfold_higal.yaml`. All see the same number of patches, of the
 same folds, in batches of the same size. Flips and quarter turns are theirs too; nnU-Net has its own augmentations.
 Pixels without a label are background. Each pixel is predicted by the network that has it in a test fold, and the scores
-are those of `science.py`. A further tool is a module in this folder with a function `probability(work)`.
+are those of `science.py`. A further tool is a module in this folder with a function `probability(work)`; `--recipe`
+adds another recipe of BigSF. Filters and FilFinder, which need no training, have their best setting for each score,
+chosen with the answer.
 
 The time is CPU time. That of BigSF is for the whole command: validation, thresholds, injected filaments, catalogue and
 report too; NaN where its k-fold lies in the folder of runs already.
@@ -29,6 +32,8 @@ from science import (
     Recipe,
     Scores,
     Sky,
+    best_of,
+    competitors,
     higal_sky,
     out_of_fold,
     patch_file,
@@ -62,24 +67,26 @@ def map_of_tool(tool: str, sky: Sky, settings: Sequence[str], seed: int) -> tupl
     return found, cpu_seconds() - started
 
 
-def compare(sky: Sky, tools: Sequence[str], settings: Sequence[str], seeds: Sequence[int]) -> dict[str, list[Scores]]:
-    """Return the scores of BigSF and of each tool, one for each seed."""
-    maps = {"BigSF": [_of_bigsf(sky, settings, seed) for seed in seeds]}
+def compare(
+    sky: Sky, tools: Sequence[str], recipes: Sequence[Recipe], settings: Sequence[str], seeds: Sequence[int]
+) -> dict[str, list[Scores]]:
+    """Return the scores of recipes of BigSF and of each tool, one for each seed, and of methods without training."""
+    maps = {f"BigSF, {recipe.name}": [_of_bigsf(recipe, sky, seed) for seed in seeds] for recipe in recipes}
     for tool in tools:
         maps[tool] = [map_of_tool(tool, sky, settings, seed) for seed in seeds]
         print(f"{sky.folder.name}: {tool} is done", flush=True)
     scored = np.logical_and.reduce([np.isfinite(found) for several in maps.values() for found, _ in several])
-    return {
+    print(f"{sky.folder.name}: {scored.sum():,} pixels are scored", flush=True)
+    trained = {
         tool: [{**scores_of(found, sky, scored), "CPU seconds": seconds} for found, seconds in several]
         for tool, several in maps.items()
     }
+    return trained | {name: [best_of(found, sky, scored)] for name, found in competitors(sky).items()}
 
 
-def _of_bigsf(sky: Sky, settings: Sequence[str], seed: int) -> tuple[FloatArray, float]:
+def _of_bigsf(recipe: Recipe, sky: Sky, seed: int) -> tuple[FloatArray, float]:
     started = cpu_seconds()
-    found, seconds = out_of_fold(
-        Recipe(" ".join([RECIPE.stem, *settings]), RECIPE, tuple(settings), PATCHES), sky, seed
-    )
+    found, seconds = out_of_fold(recipe, sky, seed)
     used = cpu_seconds() - started
     return found, used if used > seconds / 2 else float("nan")
 
@@ -91,13 +98,15 @@ def main() -> None:
     parser.add_argument("--skies", nargs="*", type=int, default=[], help="seeds of simulated maps")
     parser.add_argument("--higal", type=Path, metavar="FOLDER", help="folder of the four planes of the Hi-GAL sample")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of the trainings (0)")
+    parser.add_argument("--recipe", action="append", default=[], metavar='"YAML [KEY=VALUE ...]"', help="a further one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for all tools")
     parser.add_argument("-o", "--output", type=Path, default=Path("peers"), help="folder of runs (%(default)s)")
     options = parser.parse_args()
     output = options.output.absolute()
     skies = [simulated_sky(output, seed, SIZE) for seed in options.skies]
     for sky in [*skies, *([higal_sky(output, options.higal)] if options.higal else [])]:
-        print_table(sky.folder.name, compare(sky, options.tools, options.set, options.seeds))
+        recipes = [Recipe.parse(text, options.set) for text in [str(RECIPE), *options.recipe]]
+        print_table(sky.folder.name, compare(sky, options.tools, recipes, options.set, options.seeds))
 
 
 if __name__ == "__main__":
