@@ -107,25 +107,29 @@ def preprocess(
         "target_threshold": target_threshold,
     }
     resolved = config_from(patches.PreprocessConfig, options, config)
+    own_labels: list[str] = []
     if len(images) > 1:
-        resolved, output = _co_add(images, resolved, output, match_background, overwrite, dry_run)
+        own_labels = [role for role in ("target", "background", "truth") if getattr(resolved, role) is None]
+        resolved, output = _co_add(images, resolved, own_labels, output, match_background, overwrite, dry_run)
         if dry_run:
             print_line(f"Would write {output}: run without --dry-run to see its patches.")
             return
     elif match_background:
         raise UsageError("--match-background is for several tiles; this is one map.")
-    print_preprocessing(patches.preprocess(resolved, output, overwrite, dry_run), resolved, dry_run)
+    report = patches.preprocess(resolved, output, overwrite, dry_run, binary_labels=own_labels)
+    print_preprocessing(report, resolved, dry_run)
 
 
 def _co_add(
     tiles: list[Path],
     config: "PreprocessConfig",
+    own_labels: list[str],
     output: Path | None,
     match_background: bool,
     overwrite: bool,
     dry_run: bool,
 ) -> tuple["PreprocessConfig", Path]:
-    """Make one map of several tiles; return the configuration and the output for preprocessing it."""
+    """Make one map of several tiles with its own labels; return the configuration and output for preprocessing it."""
     from bigsf.maps.hdus import files_of
     from bigsf.maps.mosaic.mosaic import default_mosaic_path, make_mosaic
     from bigsf.maps.shapes.drawn_mask import is_drawn
@@ -135,19 +139,19 @@ def _co_add(
     output = output or mosaic.with_suffix(".h5")
     outputs = Outputs(output, mosaic)
     outputs.check([*files_of(tiles), *config.inputs], overwrite)
-    given = {role: getattr(config, role) for role in ("target", "background", "truth")}
-    given["valid"] = config.valid
+    given = [config.target, config.background, config.truth, config.valid, *config.channels]
     report = make_mosaic(
         tiles,
         mosaic,
         match_background=match_background,
         hdu=config.hdu,
         blank=config.blank,
-        masks=[role for role in ("target", "background", "truth") if given[role] is None],
+        masks=own_labels,
         threshold=config.target_threshold,
-        on_grid=[path for path in [*given.values(), *config.channels] if path and not is_drawn(path)],
+        on_grid=[path for path in given if path and not is_drawn(path)],
         dry_run=dry_run,
         step_of=outputs,
     )
     print_mosaic(report, dry_run)
-    return config.model_copy(update={"image": mosaic.absolute(), "hdu": None}), output
+    blank = config.blank if config.channels else None
+    return config.model_copy(update={"image": mosaic.absolute(), "hdu": None, "blank": blank}), output

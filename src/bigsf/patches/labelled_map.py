@@ -1,6 +1,6 @@
 """FITS planes of a map, and its labels -> rows of both together, and counts of their pixels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,8 @@ class LabelledMap:
         The masks of the map: any of target, background and truth.
     threshold
         A label is 1 above this value; by default where it is 1 or another identifier, a positive integer.
+    binary
+        The labels that hold 0 and 1, which the threshold is not for.
 
     Raises
     ------
@@ -62,18 +64,25 @@ class LabelledMap:
         Where there is a threshold but no label that it could be for.
     """
 
-    def __init__(self, source: FitsMap, labels: Mapping[str, MaskPlane], threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        source: FitsMap,
+        labels: Mapping[str, MaskPlane],
+        threshold: float | None = None,
+        binary: Collection[str] = (),
+    ) -> None:
         for mask in labels.values():
             check_same_grid(source, mask)
         self.source = source
         self.has_labels, self.has_background = "target" in labels, "background" in labels
         if self.has_background and not self.has_labels:
             raise DataError("There is a background and no plane of the structures that it surrounds. Pass that too.")
-        if threshold is not None and all(isinstance(mask, DrawnMask) for mask in labels.values()):
+        images = [role for role, mask in labels.items() if not isinstance(mask, DrawnMask)]
+        if threshold is not None and not images:
             raise UsageError(
                 f"{option('target_threshold')} would do nothing: there is no image of target, background or truth."
             )
-        self._labels, self._threshold = labels, threshold
+        self._labels, self._thresholds = labels, dict.fromkeys(set(images) - set(binary), threshold)
         self._ids: dict[str, set[float]] = {role: set() for role in labels}
 
     @classmethod
@@ -87,6 +96,7 @@ class LabelledMap:
         threshold: float | None = None,
         line_width_px: float | None = None,
         find_cutout: Callable[[FitsImage], Tile] | None = None,
+        binary: Collection[str] = (),
     ) -> Self:
         """Open the planes; the stack closes them.
 
@@ -97,7 +107,7 @@ class LabelledMap:
         masks
             Files of target, background, valid and truth, any of them. All but that of valid may be regions, spines or
             a MOC, which are drawn on the grid of the map.
-        threshold
+        threshold, binary
             As for the class.
         line_width_px
             Width of lines that are drawn.
@@ -111,9 +121,8 @@ class LabelledMap:
         planes, opened = open_planes(images, images_of_masks, stack, hdu, blank, find_cutout)
         source = FitsMap(planes, opened.pop("valid", None))
         width = LINE_WIDTH_PX if line_width_px is None else line_width_px
-        return cls(
-            source, opened | {role: DrawnMask(path, planes[0], width) for role, path in drawn.items()}, threshold
-        )
+        labels = opened | {role: DrawnMask(path, planes[0], width) for role, path in drawn.items()}
+        return cls(source, labels, threshold, binary)
 
     @property
     def mask_names(self) -> list[str]:
@@ -156,8 +165,9 @@ class LabelledMap:
     def _read_label(self, role: str, y0: int, y1: int) -> BoolArray:
         plane = self._labels[role]
         rows = plane.read(y0, y1)
-        mask = to_mask(rows, plane, role, self._threshold)
-        if self._threshold is None and (rows > 1).any():
+        threshold = self._thresholds.get(role)
+        mask = to_mask(rows, plane, role, threshold)
+        if threshold is None and (rows > 1).any():
             self._ids[role] |= set(np.unique(rows[mask]).tolist())
         return mask
 

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -102,6 +103,7 @@ def preprocess(
     overwrite: bool = False,
     dry_run: bool = False,
     *,
+    binary_labels: Collection[str] = (),
     chunk_pixels: int = CHUNK_PIXELS,
 ) -> PreprocessReport:
     """Write the planes of a map and the positions of its patches into one HDF5 file, by bands of rows.
@@ -116,6 +118,8 @@ def preprocess(
         Replace an existing output.
     dry_run
         Read and check everything, write nothing.
+    binary_labels
+        The labels that hold 0 and 1 whatever `target_threshold` is, as those of a mosaic that was made with it.
     chunk_pixels
         Pixels of a plane to hold in memory at a time. The result does not depend on it.
 
@@ -141,7 +145,7 @@ def preprocess(
     outputs = Outputs(output)
     outputs.check(config.inputs, overwrite)
     with ExitStack() as stack:
-        planes = _open_planes(config, stack)
+        planes = _open_planes(config, stack, binary_labels)
         source = planes.source
         report = PreprocessReport(
             output=output,
@@ -164,7 +168,7 @@ def preprocess(
     return report
 
 
-def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
+def _open_planes(config: PreprocessConfig, stack: ExitStack, binary_labels: Collection[str]) -> LabelledMap:
     """Open the planes of a configuration; the stack closes them."""
     masks = {
         "target": config.target,
@@ -174,7 +178,7 @@ def _open_planes(config: PreprocessConfig, stack: ExitStack) -> LabelledMap:
     }
     images = [config.image, *config.channels]
     how = config.hdu, config.blank, config.target_threshold, config.line_width, cutout_of(config)
-    planes = LabelledMap.open(images, masks, stack, *how)
+    planes = LabelledMap.open(images, masks, stack, *how, binary=binary_labels)
     if config.keep == "labelled" and "keep" in config.model_fields_set and not planes.has_labels:
         raise UsageError(
             f"{option('keep', 'labelled')} would do nothing: there is no target. Pass {option('target')}, or "

@@ -131,6 +131,31 @@ def test_the_command_makes_a_mosaic_and_its_patches(tiles: MosaicTiles, tmp_path
     assert bigsf_command("preprocess", *paths, *options, "--overwrite", cwd=tmp_path).code == 0
 
 
+@pytest.mark.parametrize("target_in_tiles", [True, False])
+def test_a_threshold_is_for_labels_of_tiles_or_of_a_file_once(
+    tiles: MosaicTiles, tmp_path: Path, bigsf_command: Run, target_in_tiles: bool
+) -> None:
+    target, background = np.zeros((2, NY, NX), np.uint8)
+    target[20:24], target[30:40], background[40:50] = 10, 3, 9
+    own = {"background": background} | ({"target": target} if target_in_tiles else {})
+    tiles.image[np.isnan(tiles.image)] = -999
+    paths = [tiles.tile(name, **own) for name in BOXES]
+    options = ["--patch-size", 16, "--target-threshold", 5, "--blank", -999, "-o", "map.h5"]
+    if not target_in_tiles:
+        fits.writeto(tmp_path / "target.fits", target, tiles.header)
+        options += ["--target", "target.fits"]
+    said = bigsf_command("preprocess", *paths, *options, cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert "blank" not in said.err
+    found, labelled = PatchFile(tmp_path / "map.h5").labels()
+    covered = np.zeros((NY, NX), np.bool_)
+    for y0, y1, x0, x1 in BOXES.values():
+        covered[y0:y1, x0:x1] = True
+    valid = covered & (tiles.image != -999)
+    np.testing.assert_array_equal(found > 0, (target > 5) & valid)
+    np.testing.assert_array_equal(labelled > 0, ((target > 5) | (background > 5)) & valid)
+
+
 def test_one_map_is_no_mosaic(sky: Sky, tmp_path: Path, bigsf_command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bigsf.maps.mosaic.mosaic", None)
     assert bigsf_command("preprocess", sky.path("image"), "--patch-size", 16, cwd=tmp_path).code == 0

@@ -144,6 +144,30 @@ def test_a_box_that_holds_a_pole_or_all_of_the_map(tmp_path: Path) -> None:
         assert region_cutout(SkyBox(350, 10, -10, 10), whole).shape < (NY, NX)
 
 
+@pytest.mark.parametrize(
+    ("projection", "box"),
+    [
+        ("CAR", SkyBox(118, 128, 22, 32)),
+        ("CAR", SkyBox(298, 308, -32, -22)),
+        ("SFL", SkyBox(118, 128, 22, 32)),
+        ("CAR", SkyBox(0, 360, 20, 90)),
+    ],
+)
+def test_a_box_that_holds_a_pole_of_a_map_of_all_the_sky(tmp_path: Path, projection: str, box: SkyBox) -> None:
+    ny, nx = 720, 1440
+    cards = header(CTYPE1=f"RA---{projection}", CTYPE2=f"DEC--{projection}", CDELT1=-0.25, CDELT2=0.25)
+    cards["CRPIX1"], cards["CRPIX2"] = nx / 2 + 0.5, ny / 2 + 0.5
+    fits.writeto(tmp_path / "sky.fits", np.zeros((ny, nx), np.uint8), cards)
+    with FitsImage(tmp_path / "sky.fits") as whole:
+        tile = region_cutout(box, whole)
+        assert whole.wcs is not None
+        pixels = np.indices((ny, nx)).reshape(2, -1).T.astype(np.float64)
+        longitude, latitude = galactic_lb(whole.wcs, pixels).T.reshape(2, ny, nx)
+    inside = ((longitude - box.l0) % 360 <= box.width) & (latitude >= box.b0) & (latitude <= box.b1)
+    assert inside.sum() > 100
+    assert inside[tile.rows, tile.columns].sum() == inside.sum()
+
+
 def test_masks_and_channels_may_hold_the_part_alone(tmp_path: Path) -> None:
     path, cutout = written(tmp_path, header()), Tile(64, 128, 128, 256)
     with FitsImage(path, cutout=cutout) as part:
