@@ -33,4 +33,13 @@ def test_the_unit_of_the_map_is_multiplied_by_an_area() -> None:
 
 
 def test_a_longitude_below_a_turn_stays_below_it() -> None:
-    assert column("l", columns.COLUMNS["l"], np.array([359.9999999, 0.1]))[:].tolist() == [0.0, 0.1]
+    assert column("l", columns.COLUMNS["l"], np.array([359.9999999999, 0.1]))[:].tolist() == [0.0, 0.1]
+
+
+def test_numbers_are_rounded_far_below_pixels_of_a_few_milliarcseconds() -> None:
+    pixel_deg = 0.005 / 3600
+    places = 30 + pixel_deg * np.arange(1000)
+    assert column("l", columns.COLUMNS["l"], places)[:] == pytest.approx(places, abs=1e-3 * pixel_deg)
+    for name, pixel in (("area_arcmin2", (60 * pixel_deg) ** 2), ("length_arcmin", 60 * pixel_deg)):
+        sizes = pixel * np.array([0.0, 1.0, 3.5, 1e6, np.nan])
+        assert column(name, columns.COLUMNS[name], sizes)[:] == pytest.approx(sizes, rel=1e-8, nan_ok=True)

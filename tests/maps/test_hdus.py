@@ -66,6 +66,16 @@ def test_an_hdu_is_chosen_by_name_and_version(tmp_path: Path, hdu: str | int, fa
         FitsImage(path, hdu="--1")
 
 
+def test_a_number_that_is_no_index_is_a_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "bands.fits", *(fits.ImageHDU(n * PLANE, name=str(n)) for n in (250, 350, 1)))
+    with FitsImage(path, hdu="350") as image:
+        np.testing.assert_array_equal(image.read(), 350 * PLANE)
+    with FitsImage(path, hdu=1) as image:
+        np.testing.assert_array_equal(image.read(), 250 * PLANE)
+    with pytest.raises(DataError, match="has no HDU '500'"):
+        FitsImage(path, hdu="500")
+
+
 def test_masks_in_extensions_are_found_by_name(tmp_path: Path) -> None:
     names = ("Spines", "BACKGROUND", "missing", "OTHER")
     path = written(tmp_path / "a.fits", *(fits.ImageHDU(PLANE, name=name) for name in names), primary=PLANE)

@@ -157,6 +157,21 @@ def test_period_of_a_cylindrical_perspective_follows_its_radius() -> None:
     assert sky_period_px(WCS(header), (3, 5)) == pytest.approx(18_000)
 
 
+@pytest.mark.parametrize(("step_deg", "period"), [(0.666666666667, 540), (0.0166666666666667, 21600), (0.7, 360 / 0.7)])
+def test_a_rounded_pixel_size_makes_no_period_that_is_not_whole(step_deg: float, period: float) -> None:
+    header = galactic_header(5, 3, step_deg=step_deg)
+    assert sky_period_px(celestial_wcs(header), (3, 5)) == period
+
+
+@pytest.mark.parametrize("axes", [("RA", "DEC"), ("GLON", "GLAT")])
+def test_axes_without_a_projection_are_on_the_sky(axes: tuple[str, str]) -> None:
+    header = galactic_header(5, 3)
+    header["CTYPE1"], header["CTYPE2"] = axes
+    _, wcs, faults = read_plane_wcs(header)
+    assert wcs is not None
+    assert not faults
+
+
 @pytest.mark.parametrize(("bmaj", "expected"), [(0.05, 5.0), (0.0, None), (-1.0, None), ("wide", None), (None, None)])
 def test_a_beam_is_bmaj_in_pixels(bmaj: Any, expected: float | None) -> None:
     header = galactic_header(20, 10, step_deg=0.01)

@@ -129,21 +129,22 @@ STATISTICS = {
 }
 """The columns of each further map: their endings, and what they hold; {} stands for its name."""
 
-_ROUNDED = {
-    "x",
-    "y",
-    "l",
-    "b",
-    "length_px",
-    "length_arcmin",
-    "width_px",
-    "width_arcmin",
-    "straightness",
-    "orientation",
-    "orientation_px",
-    "area_arcmin2",
+_DECIMALS = {
+    "x": 6,
+    "y": 6,
+    "l": 9,
+    "b": 9,
+    "length_px": 6,
+    "width_px": 6,
+    "straightness": 6,
+    "orientation": 6,
+    "orientation_px": 6,
 }
-"""Columns that are rounded to 1e-6, which is far below a pixel."""
+"""Columns that are rounded, and to how many decimals: far below a pixel, of 0.001 arcsec too."""
+
+_SIGNIFICANT = 9
+_IN_ARCMIN = {"length_arcmin", "width_arcmin", "area_arcmin2"}
+"""Columns that are rounded to so many significant digits."""
 
 _PERIODS = {"l": 360, "orientation": 180, "orientation_px": 180}
 """The period of the columns that are angles, in degrees."""
@@ -165,10 +166,12 @@ def column(name: str, field: Field, values: npt.NDArray[Any], unit: str = "") ->
     if field.unit and field.unit.startswith("map"):
         area = field.unit.removeprefix("map").strip()
         column_unit = map_unit * units.Unit(area) if map_unit and area else map_unit
-    if name in _ROUNDED:
-        values = np.round(values, 6)
+    if name in _DECIMALS:
+        values = np.round(values, _DECIMALS[name])
+    if name in _IN_ARCMIN:
+        values = np.array([float(f"{value:.{_SIGNIFICANT}g}") for value in values])
     if name in _PERIODS:
-        values = values % _PERIODS[name]  # 359.9999999 is rounded to 360
+        values = values % _PERIODS[name]  # 359.9999999999 is rounded to 360
     words = field.ucd.replace("map", "phys.columnDensity" if is_column_density(map_unit) else "phys")
     return Column(values, name, unit=column_unit, description=field.meaning, meta={"ucd": words})
 

@@ -1,5 +1,6 @@
 """Outlines and spines of filaments -> files of regions for SAOImage DS9."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from bigsf.filaments.spine import Points
-from bigsf.maps.wcs import galactic_lb
+from bigsf.maps.wcs import galactic_lb, pixel_scale_deg
 
 _HEADER = "# Region file format: DS9 version 4.1\nglobal color=green width=1 fixed=0\n"
 
@@ -50,6 +51,11 @@ def write_spines(path: Path, lines: Sequence[Points], ids: Sequence[int], wcs: W
     _write(path, "# segment", lines, _texts(ids), 2, wcs)
 
 
+def _digits_of_degrees(wcs: WCS) -> int:
+    """Return the decimals of degrees that are a thousandth of a pixel, or less: at least 6."""
+    return max(6, 3 + math.ceil(-math.log10(pixel_scale_deg(wcs))))
+
+
 def _texts(ids: Sequence[int]) -> list[str]:
     return [f"text={{{number}}}" for number in ids]
 
@@ -62,7 +68,7 @@ def _write(
     ends = np.cumsum([len(shape) for shape in shapes])[:-1]
     points = np.concatenate([*shapes, np.empty((0, 2))])
     corners = galactic_lb(wcs, points) if wcs is not None else points[:, ::-1] + 1
-    digits = 6 if wcs is not None else 2
+    digits = 2 if wcs is None else _digits_of_degrees(wcs)
     lines = ["galactic" if wcs is not None else "image"]
     sign = "" if kind.startswith("#") else "# "  # DS9 reads kinds of its own from comments
     for each, shape in zip(properties, np.split(corners, ends), strict=len(properties) > 0):

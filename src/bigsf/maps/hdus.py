@@ -65,7 +65,7 @@ def find_hdu(hdus: Any, path: Path, wanted: str | int | None) -> int:
     if wanted is None:
         return _first_plane(hdus, path, listing)
     try:
-        index = int(hdus.index_of(_key(str(wanted))))
+        index = int(hdus.index_of(_key(str(wanted), len(hdus))))
         hdu = hdus[index]
     except (KeyError, IndexError):
         raise DataError(f"{path} has no HDU {wanted!r}; it has {listing}.") from None
@@ -74,9 +74,12 @@ def find_hdu(hdus: Any, path: Path, wanted: str | int | None) -> int:
     return index
 
 
-def _key(wanted: str) -> int | str | tuple[str, int]:
-    """Return how astropy names an HDU: its index, EXTNAME, or both EXTNAME and EXTVER, e.g. of `SCI,2`."""
-    if wanted.removeprefix("-").isdecimal():
+def _key(wanted: str, number: int) -> int | str | tuple[str, int]:
+    """Return how astropy names an HDU: its index, EXTNAME, or both EXTNAME and EXTVER, e.g. of `SCI,2`.
+
+    A number that is no index of so many HDUs is an EXTNAME, e.g. a wavelength.
+    """
+    if wanted.removeprefix("-").isdecimal() and -number <= int(wanted) < number:
         return int(wanted)
     name, comma, version = wanted.rpartition(",")
     return (name, int(version)) if comma and version.strip().isdecimal() else wanted

@@ -20,6 +20,8 @@ _CYLINDRICAL = ("CAR", "CEA", "CYP", "MER")
 _REPEATING = (*_CYLINDRICAL, "SFL")
 """Projections in which columns at a distance of 360 degrees on the equator show the same sky."""
 
+_WHOLE_PX = 0.01  # a number of columns is a whole one where it is no further from it
+
 _ON_THE_SKY = ("RA--", "GLON", "ELON", "SLON")
 """Longitudes whose frames are fixed among the stars: those of the Sun and of planets are not."""
 
@@ -146,14 +148,16 @@ def sky_period_px(wcs: WCS | None, shape: tuple[int, int]) -> float:
     """Return the number of columns after which a map shows the same sky again, or infinity.
 
     Only cylindrical projections and SFL repeat, with longitude along x. The Hi-GAL plane has 114000 columns of 11.5
-    arcsec and repeats after 112696.
+    arcsec and repeats after 112696. The pixel size in a header is rounded, so that a number near a whole one is that.
     """
     if wcs is None or wcs.wcs.lng != 0 or wcs.wcs.ctype[0][-3:] not in _REPEATING:
         return np.inf
     matrix = wcs.pixel_scale_matrix
     if abs(matrix[0, 1]) > 1e-6 * abs(matrix[0, 0]) or matrix[0, 0] == 0:
         return np.inf
-    return float(_turn_deg(wcs) / abs(matrix[0, 0]))
+    period = float(_turn_deg(wcs) / abs(matrix[0, 0]))
+    whole = round(period)
+    return whole if abs(period - whole) < _WHOLE_PX else period
 
 
 def is_cylindrical(wcs: WCS) -> bool:
@@ -254,7 +258,7 @@ def _unknown_to_astropy(wcs: WCS) -> BaseCoordinateFrame | None:
 
 def _has_sky_frame(wcs: WCS) -> bool:
     """Tell whether the frame of a celestial WCS is fixed among the stars, and known."""
-    if str(wcs.wcs.ctype[wcs.wcs.lng])[:4] not in _ON_THE_SKY:
+    if str(wcs.wcs.ctype[wcs.wcs.lng])[:4].ljust(4, "-") not in _ON_THE_SKY:
         return False
     try:
         wcs_to_celestial_frame(astropy_frame(wcs))

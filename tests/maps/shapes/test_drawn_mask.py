@@ -212,8 +212,8 @@ def test_a_moc_covers_the_pixels_whose_centre_it_holds(grid: FitsImage) -> None:
         assert mask.read(0, NY).sum() == pytest.approx(np.pi * 25, abs=8)
 
 
-@pytest.mark.parametrize("on_sky", [True, False])
-def test_the_outlines_that_segment_writes_are_labels_again(tmp_path: Path, on_sky: bool) -> None:
+@pytest.mark.parametrize(("on_sky", "pixel_deg"), [(True, 0.01), (True, 0.001 / 3600), (False, 0.01)])
+def test_the_outlines_that_segment_writes_are_labels_again(tmp_path: Path, on_sky: bool, pixel_deg: float) -> None:
     """A mask -> its outlines as regions -> the same mask, with its holes and what lies in them."""
     from bigsf.filaments.catalogue import Filaments
     from bigsf.filaments.ds9_regions import write_regions
@@ -221,8 +221,9 @@ def test_the_outlines_that_segment_writes_are_labels_again(tmp_path: Path, on_sk
     truth = box(slice(10, 14), slice(5, 40)) | box(slice(20, 36), slice(45, 49))
     truth |= box(slice(18, 37), slice(4, 30)) & ~box(slice(21, 30), slice(7, 20)) & ~box(slice(33, 34), slice(25, 26))
     truth |= box(slice(24, 26), slice(10, 14))  # a filament in the hole of another one
-    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32) + truth, car())
-    write_regions(tmp_path / "found.reg", Filaments(truth).outlines(), WCS(car()) if on_sky else None)
+    cards = car(pixel_deg=pixel_deg)
+    fits.writeto(tmp_path / "map.fits", np.ones((NY, NX), np.float32) + truth, cards)
+    write_regions(tmp_path / "found.reg", Filaments(truth).outlines(), WCS(cards) if on_sky else None)
     config = PreprocessConfig(image=tmp_path / "map.fits", target=tmp_path / "found.reg", patch_size=16)
     report = preprocess(config, tmp_path / "out.h5")
     assert report.contents == {"target": "4 polygons"}
