@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -86,6 +87,31 @@ def test_the_number_of_filaments_at_a_time_does_not_change_the_outlines(monkeypa
     monkeypatch.setattr("bigsf.filaments.catalogue.AT_A_TIME", 3)
     for outline, expected in zip(filaments.outlines(), whole, strict=True):
         np.testing.assert_array_equal(outline, expected)
+
+
+def test_masked_pixels_of_a_map_are_missing() -> None:
+    mask, image = bar()
+    hidden = np.zeros(mask.shape, np.bool_)
+    hidden[:, ::3] = True
+    with_nan = Filaments(mask).catalog(np.where(hidden, np.nan, image))
+    masked = np.ma.masked_array(np.where(hidden, 1e6, image), hidden)
+    for name in ("mean", "median", "background"):
+        assert Filaments(mask).catalog(masked)[name][0] == pytest.approx(with_nan[name][0])
+    assert len(Filaments(np.ma.masked_array(mask, mask > 0))) == 0
+
+
+def test_planes_that_do_not_fit_are_refused() -> None:
+    mask, image = bar()
+    filaments, wcs = Filaments(mask), WCS(naxis=3)
+    for plane in (image.T, image[:-1], np.tile(image, (2, 2))):
+        with pytest.raises(DataError, match=r"image has the shape .*; the mask of the filaments has \(40, 60\)"):
+            filaments.catalog(plane)
+    with pytest.raises(DataError, match=r"image has the unit K\. Pass its values alone"):
+        filaments.catalog(image * units.K)
+    with pytest.raises(DataError, match="distance has the unit kpc"):
+        filaments.catalog(image, unit="cm-2", distance=3 * units.kpc)
+    with pytest.raises(DataError, match="The WCS has 3 axes"):
+        filaments.catalog(wcs=wcs)
 
 
 def test_a_mask_of_other_dimensions_is_refused() -> None:

@@ -28,7 +28,7 @@ from bigsf.filaments.lines import (
     outlines_from_arrays,
 )
 from bigsf.filaments.masses import at_distance
-from bigsf.filaments.photometry import PlaneRows, measure_map, measure_photometry, rows_of
+from bigsf.filaments.photometry import PlaneRows, as_plane, measure_map, measure_photometry, rows_of
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Points, Spine
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
@@ -77,7 +77,7 @@ class Filaments(Described):
     def __init__(self, mask: npt.NDArray[Any]) -> None:
         if np.ndim(mask) != 2:
             raise DataError(f"The mask has the shape {np.shape(mask)}; expected (ny, nx).")
-        self._set_labels(*label(np.asarray(mask) > 0, CONNECTED))
+        self._set_labels(*label(np.ma.filled(mask, 0) > 0, CONNECTED))
 
     @classmethod
     def from_labels(cls, labels: npt.NDArray[np.int32]) -> Self:
@@ -201,8 +201,16 @@ class Filaments(Described):
         Raises
         ------
         DataError
-            Where there is a distance, and the unit of the map is not that of a column density.
+            Where there is a distance, and the unit of the map is not that of a column density; where a plane has
+            another shape than the mask or a unit of its own; or where the WCS has more than two axes.
         """
+        if wcs is not None and wcs.naxis != 2:
+            raise DataError(f"The WCS has {wcs.naxis} axes; pass the two on the sky alone, wcs.celestial.")
+        shape = self.labels.shape
+        image, probability = (
+            None if plane is None else as_plane(plane, name, shape)
+            for name, plane in (("image", image), ("probability", probability))
+        )
         pixels, boxes = map(self._pixels.pixels, range(len(self))), self._pixels.boxes
         values = measure_shapes(pixels, boxes, self._spines, self.branches.lengths_beside(len(self)), wcs)
         values |= measure_photometry(self.labels, boxes, image, probability, chunk_pixels)
@@ -220,7 +228,7 @@ class Filaments(Described):
         table = make_table(values, fields, unit)
         table.meta["BUNIT"] = unit
         for name, further in (measured or {}).items():
-            statistics = measure_map(self.labels, len(self), further.plane, chunk_pixels)
+            statistics = measure_map(self.labels, len(self), as_plane(further.plane, name, shape), chunk_pixels)
             for statistic, field in STATISTICS.items():
                 field = field._replace(meaning=field.meaning.format(name))
                 table.add_column(column(f"{name}_{statistic}", field, statistics[statistic], further.unit))
@@ -235,9 +243,10 @@ class Filaments(Described):
         """Return the distance of each filament in kpc, `(n,)`; NaN where a map has none that is positive."""
         if isinstance(distance, int | float | np.number):
             return np.full(len(self), distance if distance > 0 else np.nan, np.float64)
+        plane = as_plane(distance, "distance", self.labels.shape)
 
         def positive(y0: int, y1: int) -> FloatArray:
-            rows = rows_of(distance, y0, y1)
+            rows = rows_of(plane, y0, y1)
             return np.where(rows > 0, rows, np.float32(np.nan))
 
         return measure_map(self.labels, len(self), positive, chunk_pixels)["median"].astype(np.float64)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.ndimage import maximum_filter
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
+from bigsf.errors import DataError
 from bigsf.maps.tiling import CHUNK_PIXELS, row_chunks
 
 PlaneRows = Callable[[int, int], FloatArray]
@@ -177,6 +178,25 @@ def _at_border(box: Box, shape: tuple[int, ...]) -> bool:
     return any(
         each.start < ANNULUS_PX[0] or each.stop > size - ANNULUS_PX[0] for each, size in zip(box, shape, strict=True)
     )
+
+
+def as_plane(plane: FloatArray | PlaneRows, name: str, shape: tuple[int, ...]) -> FloatArray | PlaneRows:
+    """Return a plane whose rows can be read: NaN stands for what an array masks.
+
+    Raises
+    ------
+    DataError
+        Where it is an array of another shape `(ny, nx)`, or has a unit of its own.
+    """
+    if callable(plane):
+        return plane
+    if unit := getattr(plane, "unit", None):
+        raise DataError(f"{name} has the unit {unit}. Pass its values alone, e.g. {name}.value, and the unit apart.")
+    if np.shape(plane) != shape:
+        raise DataError(f"{name} has the shape {np.shape(plane)}; the mask of the filaments has {shape}.")
+    if isinstance(plane, np.ma.MaskedArray):
+        return np.asarray(np.ma.filled(plane.astype(np.float64), np.nan))
+    return plane
 
 
 def rows_of(plane: FloatArray | PlaneRows, y0: int, y1: int) -> FloatArray:

@@ -95,7 +95,10 @@ def to_mask(rows: FloatArray, plane: MaskPlane, role: str, threshold: float | No
 def _remedy_for_labels(plane: MaskPlane) -> str:
     if isinstance(plane, FitsImage) and not plane.hdu and (hdu := mask_hdu(plane.path)):
         return f"The file has a mask in another HDU: name it as {plane.path}[{hdu}]."
-    return f"Pass a {option('target_threshold')} to take all above it as 1. It holds for target, background and truth."
+    return (
+        f"Pass a {option('target_threshold')} to preprocess, which takes all above it as 1 in target, background and "
+        "truth. To score maps, write a mask of 0 and 1."
+    )
 
 
 def _remedy_for_valid(plane: MaskPlane) -> str:

@@ -26,6 +26,17 @@ def test_what_does_not_fit_together_is_refused(
         make_mosaic([a, bare])
     with pytest.raises(DataError, match=r"c.fits is in K but a.fits is in cm-2 \(BUNIT\)"):
         make_mosaic([a, tiles.tile("c", BUNIT="K")])
+    coarse = galactic_header(NX, NY, step_deg=0.02)
+    per_pixel = [tiles.write(name, tiles.image, cards) for name, cards in (("p", tiles.header), ("q", coarse))]
+    per_beam = [tiles.write(name, tiles.image, tiles.header) for name in ("r", "s")]
+    for beam_deg, path in zip((0.02, 0.03), per_beam, strict=True):
+        fits.setval(path, "BMAJ", value=beam_deg)
+    for unit, paths, what, ratio in (("Jy/pixel", per_pixel, "pixels", 4), ("Jy/beam", per_beam, "beams", 2.25)):
+        assert make_mosaic(paths, dry_run=True)
+        for path in paths:
+            fits.setval(path, "BUNIT", value=unit)
+        with pytest.raises(DataError, match=rf"are in {unit}, and the {what} of the first have {ratio} times the area"):
+            make_mosaic(paths, dry_run=True)
     with pytest.warns(BigsfWarning, match=r"d.fits has no BUNIT; it is taken to be in cm-2 as a.fits"):
         make_mosaic([a, tiles.tile("d", BUNIT="")], dry_run=True)
     far = tiles.write("far", tiles.image, galactic_header(NX, NY, longitude=40))

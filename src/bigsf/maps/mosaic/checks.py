@@ -16,8 +16,10 @@ from bigsf.maps.fits_writer import check_fits_name
 from bigsf.maps.mosaic.sky_grid import SkyGrid
 from bigsf.maps.mosaic.tiles import MosaicTile
 from bigsf.maps.planes import check_same_grid
+from bigsf.maps.wcs import beam_px, pixel_scale_deg
 from bigsf.option_names import option
 
+_SAME_AREA = 0.02  # the relative difference of pixels or beams that count as equal
 _LEAST_FILLED = 0.1  # of the area of a mosaic that the tiles must cover
 
 
@@ -54,7 +56,7 @@ def common_unit(tiles: Sequence[MosaicTile]) -> str:
     Raises
     ------
     DataError
-        Where two tiles have different units.
+        Where two tiles have different units, or one per pixel or per beam and pixels or beams of different areas.
     """
     known = [tile for tile in tiles if tile.image.unit]
     for tile in known[1:]:
@@ -63,6 +65,14 @@ def common_unit(tiles: Sequence[MosaicTile]) -> str:
                 f"{tile.image.name} is in {tile.image.unit} but {known[0].image.name} is in {known[0].image.unit} "
                 "(BUNIT). Tiles of a mosaic must share one unit."
             )
+        for what in ("pixel", "beam"):
+            area, other = (_area(each, what) for each in (tile, known[0]))
+            if area and other and abs(area / other - 1) > _SAME_AREA:
+                raise DataError(
+                    f"{tile.image.name} and {known[0].image.name} are in {known[0].image.unit}, and the {what}s of the "
+                    f"first have {area / other:.4g} times the area of those of the second. Convert both to a unit that "
+                    "does not depend on it, e.g. MJy/sr."
+                )
     unknown = [tile.image.name for tile in tiles if not tile.image.unit]
     if known and unknown:
         warnings.warn(
@@ -71,6 +81,14 @@ def common_unit(tiles: Sequence[MosaicTile]) -> str:
             stacklevel=3,
         )
     return known[0].image.unit if known else ""
+
+
+def _area(tile: MosaicTile, what: str) -> float:
+    """Return the square of a pixel or beam in deg2 where the unit of a tile is per pixel or beam; 0 otherwise."""
+    if what[:3] not in tile.image.unit.lower():
+        return 0.0
+    side_px = 1.0 if what == "pixel" else beam_px(tile.image.header, tile.grid.wcs) or 0.0
+    return (side_px * pixel_scale_deg(tile.grid.wcs)) ** 2
 
 
 def _same_unit(one: str, other: str) -> bool:
