@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.filaments.catalogue import COLUMNS, Filaments
 from bigsf.maps.fits_image import FitsImage
 from conftest import galactic_header
@@ -98,6 +98,17 @@ def test_masked_pixels_of_a_map_are_missing() -> None:
     for name in ("mean", "median", "background"):
         assert Filaments(mask).catalog(masked)[name][0] == pytest.approx(with_nan[name][0])
     assert len(Filaments(np.ma.masked_array(mask, mask > 0))) == 0
+
+
+def test_filaments_on_sky_that_a_map_shows_again_are_counted() -> None:
+    mask = np.zeros((20, 370), np.bool_)
+    for x in (2, 200, 362):
+        mask[8, x : x + 7] = True
+    header = galactic_header(370, 20, step_deg=1.0)
+    with pytest.warns(BigsfWarning, match="1 of 3 filaments lie where the map shows .* again, in columns from 360 on"):
+        table = Filaments(mask).catalog(wcs=WCS(header))
+    assert table["l"][2] == pytest.approx(table["l"][0])
+    Filaments(mask[:, :360]).catalog(wcs=WCS(header))
 
 
 def test_planes_that_do_not_fit_are_refused() -> None:

@@ -64,6 +64,14 @@ def test_the_axes_on_the_sky_are_those_of_the_header_across_l_0() -> None:
     np.testing.assert_allclose(pixel_areas(axes), 0.36, rtol=1e-5)
 
 
+@pytest.mark.parametrize("offset_px", [0.0, 0.3, 50.0])
+def test_the_area_of_a_pixel_is_the_same_at_a_pole(offset_px: float) -> None:
+    header = galactic_header(201, 201, step_deg=0.01)
+    header.update(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", CRVAL1=30.0, CRVAL2=90.0, CRPIX1=101.0, CRPIX2=101.0)
+    axes = sky_axes(WCS(header), np.array([[100 + offset_px, 100 - offset_px]]))
+    assert pixel_areas(axes) == pytest.approx([0.36], rel=1e-3)
+
+
 def test_a_path_of_one_point_has_no_length_on_the_sky() -> None:
     wcs = WCS(galactic_header(100, 101))
     paths = [np.array([[50.0, 30.0]]), np.array([[50.0, 20.0], [50.0, 40.0]])]

@@ -1,5 +1,6 @@
 """A mask of filaments -> their skeletons, outlines, and a catalogue."""
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -13,7 +14,7 @@ from typing_extensions import override
 
 from bigsf.arrays import Float64Array, FloatArray
 from bigsf.described import Described
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
@@ -32,6 +33,7 @@ from bigsf.filaments.photometry import PlaneRows, as_plane, measure_map, measure
 from bigsf.filaments.shapes import measure_shapes
 from bigsf.filaments.spine import Points, Spine
 from bigsf.maps.tiling import CHUNK_PIXELS, bands
+from bigsf.maps.wcs import sky_period_px
 
 AT_A_TIME = 50
 """Filaments whose lines are measured at a time: their graphs, and the borders before they are simplified, take far more
@@ -220,6 +222,14 @@ class Filaments(Described):
         values["excess_arcmin2"] = values["excess_px"] * values["pixel_arcmin2"]
         lb = np.stack([values["l"], values["b"]], axis=1)
         values["designation"] = np.array(designations(lb, prefix), np.str_)
+        repeated = int((values["x"] >= sky_period_px(wcs, shape) - 0.5).sum())
+        if repeated:
+            warnings.warn(
+                f"{repeated} of {len(self)} filaments lie where the map shows a part of the sky again, in columns from "
+                f"{sky_period_px(wcs, shape):.0f} on: leave out rows with such an x to count each once.",
+                BigsfWarning,
+                stacklevel=2,
+            )
         fields = COLUMNS
         if distance is not None:
             fields = COLUMNS | DISTANCE_COLUMNS

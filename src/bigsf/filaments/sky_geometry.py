@@ -56,12 +56,23 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
         Arcmin towards (increasing Galactic longitude, Galactic north) for a pixel along (y, x), `(n, 2, 2)`; NaN off
         the sky.
     """
-    half_pixels = 0.5 * np.eye(2)
-    steps = [galactic_lb(wcs, points + step) - galactic_lb(wcs, points - step) for step in half_pixels]
-    axes: Float64Array = 60 * np.stack(steps, axis=2)
-    axes[:, 0] = (axes[:, 0] + 60 * 180) % (60 * 360) - 60 * 180  # a step may cross l = 0
-    axes[:, 0] *= np.cos(np.deg2rad(galactic_lb(wcs, points)[:, 1:]))
+    longitude, latitude = np.deg2rad(galactic_lb(wcs, points)).T
+    along_l = _direction(longitude + np.pi / 2, np.zeros(len(points)))
+    along_b = _direction(longitude, latitude + np.pi / 2)
+    ends = [
+        [_direction(*np.deg2rad(galactic_lb(wcs, points + sign * step)).T) for sign in (0.5, -0.5)]
+        for step in np.eye(2)
+    ]
+    steps = np.stack([end - start for end, start in ends], axis=2)
+    axes: Float64Array = 60 * np.rad2deg(np.stack([along_l, along_b], axis=1) @ steps)
     return axes
+
+
+def _direction(longitude: Float64Array, latitude: Float64Array) -> Float64Array:
+    """Return unit vectors `(n, 3)`; differences of longitude mean nothing near a pole."""
+    return np.stack(
+        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=1
+    )
 
 
 def positions(points: Points, wcs: WCS | None) -> dict[str, Float64Array]:
