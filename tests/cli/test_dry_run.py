@@ -6,7 +6,7 @@ import pytest
 from rich.filesize import decimal
 
 from bigsf.arrays import BoolArray
-from bigsf.cli.dry_run import describe_kfold
+from bigsf.cli.dry_run import _training_steps, describe_kfold
 from bigsf.evaluation.mask_thresholds import sampled_areas
 from bigsf.evaluation.summary import outputs_of
 from bigsf.training.kfold_plan import count_windows
@@ -69,6 +69,14 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     assert f"Would write {trained_kfold}: {', '.join(outputs_of('png'))}." in said
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out
+
+
+def test_the_memory_of_a_training_falls_with_the_parts_of_a_batch(settings: Settings) -> None:
+    memory = []
+    for accumulate in (1, 8):
+        trainer = Trainer.from_config(settings(batch_size=8, accumulate=accumulate, epochs=1), dry_run=True)
+        memory.append(_training_steps(trainer, [1], 1.0)[0].memory_bytes or 0)
+    assert memory[0] > 3 * memory[1] > 0
 
 
 def test_a_dry_run_of_preprocess_takes_labels_that_are_drawn(sky: Sky, ended: Ended, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def test_runs_are_compared_by_scores_and_by_what_differs(ended: Ended, trained: 
     assert "trainer.best_by" not in table  # null of the k-fold means epoch
 
 
+def test_a_configuration_without_a_trainer_is_compared(ended: Ended, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"data: {{path: {name}.h5}}\ntrainer:\n")
+    assert "data.path" in ended(0, "info", "one", "other").out
+
+
 def test_runs_that_have_not_ended_say_how_they_go_on(ended: Ended, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()

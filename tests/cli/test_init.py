@@ -37,7 +37,7 @@ def patches(path: Path, side: int = 128, patch_size: int = 32, channels: int = 1
     image = np.random.default_rng(0).lognormal(0, 0.1, (channels, side, side)).astype(np.float32)
     target = (np.arange(side) % 8 < 2).astype(np.uint8)[:, None] * np.ones((1, side), np.uint8)
     labels = (target, np.ones((side, side), np.uint8))
-    return write_patch_file(path, image, patch_size, patch_size // 4, labels, galactic_header(side, side))
+    return write_patch_file(path, image, patch_size, max(1, patch_size // 4), labels, galactic_header(side, side))
 
 
 def settings(path: Path) -> dict[str, Any]:
@@ -87,6 +87,20 @@ def test_the_network_follows_from_the_patch_file(ended: Ended, tmp_path: Path) -
     model = RunConfig.from_yaml(tmp_path / "config.yaml").trainer.model
     assert (model.in_channels, model.patch_multiple) == (2, 8)
     ended(0, "train", "config.yaml", "--dry-run")
+
+
+@pytest.mark.parametrize("other", [{"patch_size": 24}, {"channels": 2}])
+def test_patches_that_a_packaged_model_does_not_take_are_refused(
+    other: dict[str, int], ended: Ended, tmp_path: Path
+) -> None:
+    patches(tmp_path / "map.h5", 96, **{"patch_size": 32, **other})
+    message = "higal-small, from which this recipe starts, takes one plane and patches of a multiple of 16 pixels"
+    assert message in ended(2, "init", "--recipe", "transfer").err
+
+
+def test_patches_too_small_for_a_network_are_refused(ended: Ended, tmp_path: Path) -> None:
+    patches(tmp_path / "map.h5", 96, patch_size=2)
+    assert "has patches of 2 pixels, too small for a U-Net" in ended(2, "init").err
 
 
 def test_patches_of_an_odd_size_are_refused(ended: Ended, tmp_path: Path) -> None:

@@ -125,6 +125,26 @@ WRONG = [
         ),
     ),
     (
+        ("data: {path: galaxy.h5}\ntrainer:\n  loss: {type: custom, target: 'a:b', kwargs: {deep: [{top: .inf}]}}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.loss.kwargs: kwargs.deep.0.top is inf, which a snapshot does not give back as it is. "
+            "Expected text, finite numbers, true, false and null, and lists and maps of these whose keys are text."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer:\n  loss: {type: custom, target: 'a:b', kwargs: {widths: {1: 16}}}\n"),
+        (
+            "config.yaml has 1 mistake:\n"
+            "  line 3, trainer.loss.kwargs: a key of kwargs.widths is 1, which a snapshot does not give back as it is. "
+            "Expected text, finite numbers, true, false and null, and lists and maps of these whose keys are text."
+        ),
+    ),
+    (
+        ("data: {path: galaxy.h5}\ntrainer: {optimizer: {type: sgd, nesterov: true, momentum: 0}}\n"),
+        ("config.yaml has 1 mistake:\n  line 2, trainer.optimizer: nesterov needs a momentum above 0."),
+    ),
+    (
         ("data: {path: galaxy.h5}\ntrainer: {best_by: train_loss}\n"),
         (
             "config.yaml has 1 mistake:\n"

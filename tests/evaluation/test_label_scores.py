@@ -59,6 +59,20 @@ def test_identifiers_count_as_a_mask(folder: Path) -> None:
     assert (row.dice, row.cldice, row.object_purity) == (1.0, 1.0, 1.0)
 
 
+def test_identifiers_are_no_thresholds(folder: Path) -> None:
+    ids = 1 * line(25, 10, 70).astype(np.int32) + 2 * line(10, 10, 70).astype(np.int32)  # the first is false
+    rows = [scored(folder, found)["whole"] for found in (ids, (ids > 0).astype(np.uint8))]
+    assert rows[0].best_dice == rows[1].best_dice == pytest.approx(rows[0].dice)
+
+
+def test_whole_numbers_with_a_threshold_are_a_score(folder: Path) -> None:
+    percent = (5 + 75 * TARGET + 25 * line(25, 10, 70)).astype(np.uint8)
+    row = scored(folder, percent, threshold=50)["whole"]
+    assert (row.dice, row.best_dice, row.average_precision) == (1, 1, 1)
+    assert scored(folder, percent)["whole"].marked == 1
+    assert scored(folder, TARGET.astype(np.uint8), threshold=50)["whole"].dice == 1
+
+
 def test_a_probability_is_scored_at_all_thresholds_and_at_one(folder: Path) -> None:
     probability = np.random.default_rng(0).uniform(0, 0.6, (NY, NX)).astype(np.float32) + 0.3 * TARGET
     row = scored(folder, probability)["whole"]

@@ -146,6 +146,14 @@ def test_marking_at_the_threshold_of_best_dice_gives_that_dice() -> None:
     assert marked.sum() / truth.sum() == pytest.approx(curve.at(threshold)["marked_ratio"])
 
 
+def test_where_all_is_best_marked_the_threshold_marks_all() -> None:
+    probability = np.array([1e-12, 1e-12, 1e-12, 0.5, 0.9])
+    truth = np.array([True, True, True, False, True])
+    dice, threshold = curve_of(probability, truth).best_dice()
+    marked = probability >= threshold
+    assert 2 * (marked & truth).sum() / (marked.sum() + truth.sum()) == pytest.approx(dice) == pytest.approx(8 / 9)
+
+
 @pytest.mark.parametrize(("truth", "defined"), [([], []), ([False], []), ([True], ["average_precision"])])
 def test_what_is_undefined_is_nan(truth: list[bool], defined: list[str]) -> None:
     curve = curve_of(np.full(len(truth), 0.7), np.array(truth, bool))

@@ -53,6 +53,18 @@ def test_a_segmented_file_is_drawn_with_the_outline_of_its_mask(files: tuple[Pat
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["MASK"]
 
 
+def test_what_an_array_masks_is_missing() -> None:
+    hidden = np.zeros(SHAPE, np.bool_)
+    hidden[:, 40:] = True
+    image = np.where(hidden, -999, np.linspace(0.1, 0.9, SHAPE[1]) * np.ones(SHAPE))
+    drawn = bigsf.plot.quicklook(np.ma.masked_array(image, hidden)).images[0].get_array()
+    assert np.nanmin(np.ma.filled(drawn, np.nan)) > 0
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[18:21, 10:30] = mask[18:21, 45:55] = True
+    axes = bigsf.plot.filaments(image, np.ma.masked_array(mask, hidden))
+    assert [text.get_text() for text in axes.texts if text.get_text().isdecimal()] == ["1"]
+
+
 def test_with_an_image_the_map_is_drawn_with_its_unit(files: tuple[Path, Path]) -> None:
     axes = bigsf.plot.quicklook(files[1], files[0])
     np.testing.assert_allclose(axes.images[0].get_array(), np.log10(fits.getdata(files[0])), rtol=1e-6)

@@ -41,6 +41,13 @@ def test_early_stopping_chooses_the_best_by_what_it_monitors(
     assert Trainer.from_config(settings(epochs=1, early_stopping=stopping)).run.best_by == best_by
 
 
+def test_the_training_loss_may_stop_a_run_and_chooses_nothing(settings: Settings) -> None:
+    stopping = {"type": "patience", "monitor": "train_loss"}
+    trainer = Trainer.from_config(settings(epochs=1, early_stopping=stopping))
+    assert trainer.train().best_by == "epoch"
+    assert Snapshot.load(trainer.folder.path / "best.pt").config.trainer.best_by == "epoch"
+
+
 def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "mylab_named.py").write_text(
         "from bigsf.models.normalizations import MinMax\n"

@@ -39,6 +39,13 @@ def test_quantity_that_is_not_logged_is_refused(settings: Settings, change: dict
         Trainer.from_config(settings(epochs=1, **change)).train()
 
 
+@pytest.mark.parametrize("key", ["early_stopping", "scheduler"])
+def test_the_number_of_the_epoch_is_nothing_to_monitor(key: str) -> None:
+    kind = {"early_stopping": "patience", "scheduler": "plateau"}[key]
+    with pytest.raises(ConfigError, match=rf"trainer\.{key}\.monitor is 'epoch', which is not logged"):
+        directions(distance(), **{key: {"type": kind, "monitor": "epoch"}})
+
+
 def distance(higher_is_better: bool | None = False) -> Metric:
     """Return a metric that is the fraction of wrong pixels, with a direction or without."""
     metric: Metric = CountRatio(0.5, (0, 1, 1), (1, 1, 1))

@@ -61,7 +61,7 @@ def _config_of(path: Path) -> Any:
     """Return the configuration of a run or a k-fold. A run records what best_by: null means, and a k-fold does not."""
     file = path / ("kfold.yaml" if (path / "kfold.yaml").exists() else "config.yaml")
     config = read_yaml(file)[0]
-    trainer = config.get("trainer", {})
+    trainer = config.get("trainer") or {}
     if trainer.get("best_by", "") is None and not trainer.get("early_stopping"):
         trainer["best_by"] = "epoch"
     return config

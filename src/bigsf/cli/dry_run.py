@@ -109,6 +109,8 @@ def _training_steps(trainer: "Trainer", numbers: list[int], window_s: float) -> 
         return []
     run, folds, predictor = trainer.run, trainer.run.folds, trainer.validator.predictor
     batch, parameters = run.dataset.batch(0, 0), sum(p.numel() for p in run.model.parameters())
+    parts = run.config.trainer.accumulate
+    image, position = batch.image[::parts], None if batch.position is None else batch.position[::parts]
     training_s = seconds_per_step(trainer) * run.dataset.steps * run.epochs * len(numbers)
     validated = [np.isin(folds.grid, folds.splits[number - 1].validation) for number in numbers]
     windows = sum(count_windows(folds, areas, predictor.stride, predictor.scales) for areas in validated)
@@ -118,7 +120,7 @@ def _training_steps(trainer: "Trainer", numbers: list[int], window_s: float) -> 
         Step(
             f"training{runs}, {run.epochs} epochs",
             training_s,
-            run.model.training_bytes(batch.image, batch.position),
+            run.model.training_bytes(image, position),
             snapshots,
         ),
         Step("validation", window_s * run.epochs * windows),

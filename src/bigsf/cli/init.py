@@ -135,9 +135,19 @@ def _model(patch_file: "PatchFile", settings: Mapping[str, Any]) -> dict[str, in
 
     size, depth = patch_file.patch_size, settings["trainer"]["model"]["depth"]
     check_patch_size(size, 2, "U-Net of depth 1")
-    fitting = next((d for d in range(depth, 0, -1) if size % 2**d == 0 and size > 2**d), depth)
+    fitting = next((d for d in range(depth, 0, -1) if size % 2**d == 0 and size > 2**d), 0)
+    if not fitting:
+        raise UsageError(
+            f"{patch_file.path} has patches of {size} pixels, too small for a U-Net. Preprocess larger ones."
+        )
     planes = {"in_channels": patch_file.channels} if patch_file.channels > 1 else {}
-    return planes | ({"depth": fitting} if fitting != depth else {})
+    changes = planes | ({"depth": fitting} if fitting != depth else {})
+    if changes and (start := settings["trainer"].get("start_from")):
+        raise UsageError(
+            f"{start}, from which this recipe starts, takes one plane and patches of a multiple of {2**depth} pixels; "
+            f"{patch_file.path} has {patch_file.channels} and {size}. Take another recipe, or preprocess such patches."
+        )
+    return changes
 
 
 def _planes(maps: Iterable[Path], beside: Iterable[Path]) -> dict[str, Path]:

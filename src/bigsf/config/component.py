@@ -5,14 +5,15 @@ at run time is an argument of `build()` and never a field of the config.
 """
 
 import inspect
+import math
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator
 from typing_extensions import override
 
 from bigsf.config.base import Config, ConfigPath, matching
@@ -75,6 +76,18 @@ class Component(Config, Generic[Built]):
         return cast(Built, self.builds(*args, **wanted, **fields))
 
 
+def _not_kept(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield what is no text, finite number, boolean or None in nested lists and maps, and keys that are no text."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _not_kept(each, f"{path}.{key}") if isinstance(key, str) else [(f"a key of {path}", key)]
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _not_kept(each, f"{path}.{number}")
+    elif not isinstance(value, str | int | None) and not (isinstance(value, float) and math.isfinite(value)):
+        yield path, value
+
+
 class CustomConfig(Component[Built]):
     """A member of every family for code of your own: any callable, imported when it is built."""
 
@@ -86,10 +99,20 @@ class CustomConfig(Component[Built]):
     """The callable, as `module:name`, e.g. `mylab.nets:AttentionUNet`."""
 
     kwargs: dict[str, Any] = {}
-    """Its keyword arguments."""
+    """Its keyword arguments: text, finite numbers, true, false and null, and lists and maps of these."""
 
     folder: ConfigPath = Path()
     """A folder to import from; by default that of the YAML file."""
+
+    @field_validator("kwargs")
+    @classmethod
+    def _can_be_kept(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        for path, value in _not_kept(kwargs, "kwargs"):
+            raise ValueError(
+                f"{path} is {value!r}, which a snapshot does not give back as it is. Expected text, finite numbers, "
+                "true, false and null, and lists and maps of these whose keys are text."
+            )
+        return kwargs
 
     @property
     @override

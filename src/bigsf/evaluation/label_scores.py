@@ -71,7 +71,8 @@ def score(
 
     A map is a probability, another score, a mask or a label image. What it marks is its extension MASK, or else LABELS,
     as in the files of `bigsf segment`; else the positive values of a mask or a label image; else the values from
-    `threshold` on. All planes are held in memory.
+    `threshold` on. Whole numbers from 0 are a mask or a label image, unless the threshold is above 1 and they are not 0
+    and 1 alone: then they are a score, such as a count. All planes are held in memory.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def score(
         raise DataError(f"No pixel of {image} has a value in all maps that are compared.")
     lines = {kind: skeleton_of(true & counted) for kind, (counted, true) in kinds.items() if kind != "labelled"}
     return [
-        _scores(name, kind, each, mask, counted, true, lines.get(kind))
+        _scores(name, kind, each, mask, counted, true, lines.get(kind), threshold)
         for name, each, mask in zip(paths, values, masks, strict=True)
         for kind, (counted, true) in kinds.items()
     ]
@@ -173,16 +174,17 @@ def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold:
         with FitsImage(plane.path, hdu, cutout=plane.cutout) as mask:
             return np.asarray(mask.read() > 0)
     finite = values[np.isfinite(values)]
-    if _is_mask(finite):
+    if _is_mask(finite, threshold):
         return values > 0
     if threshold is None and finite.size and finite.min() >= 0 and finite.max() <= 1:
         threshold = 0.5
     return None if threshold is None else values >= threshold
 
 
-def _is_mask(values: FloatArray) -> bool:
-    """Tell whether values are those of a mask or a label image: integers from 0."""
-    return bool((values >= 0).all() and (values == np.floor(values)).all())
+def _is_mask(values: FloatArray, threshold: float | None) -> bool:
+    """Tell whether values are those of a mask or a label image: integers from 0, and no score with such a threshold."""
+    whole = bool((values >= 0).all() and (values == np.floor(values)).all())
+    return whole and (threshold is None or threshold <= 1 or bool((values <= 1).all()))
 
 
 def _scores(
@@ -193,11 +195,13 @@ def _scores(
     where: BoolArray,
     true: BoolArray,
     true_line: BoolArray | None,
+    threshold: float | None,
 ) -> MapScore:
     """Return the scores of one map; without the skeleton of what is true, those of lines and objects are NaN."""
+    several = not _is_mask(values[where], threshold)
+    values = values if several else (values > 0).astype(np.float32)
     curve = ThresholdCurve(quantile_edges(values[where]))
     curve.update(values[where], true[where])
-    several = not _is_mask(values[where])
     scores = dict.fromkeys(
         ("dice", "cldice", "completeness", "purity", "object_completeness", "object_purity", "marked"), float("nan")
     )

@@ -198,7 +198,8 @@ class ThresholdCurve:
         best = int(ties[len(ties) // 2])
         lowest = self._bins[best - 1] + 1 if best else 0
         middle = (lowest + self._bins[best] + 1) // 2  # of the bins at whose edges the same pixels are marked
-        return BestDice(float(dice[best]), float(self._edge_of(middle)))
+        everything = self.edges is None and middle == 0
+        return BestDice(float(dice[best]), 0.0 if everything else float(self._edge_of(middle)))
 
     def average_precision(self) -> float:
         """Return the sum of precision times the steps of recall, as scikit-learn does; NaN without positive pixels."""

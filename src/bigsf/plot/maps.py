@@ -194,7 +194,7 @@ def folds(data: str | Path | PatchFile | Folds, folds_file: str | Path | None = 
 def _read(plane: Plane, wcs: WCS | None) -> _Drawn:
     """Return every n-th row and column of a plane."""
     if not isinstance(plane, str | Path):
-        values = np.asarray(plane)
+        values = np.asarray(np.ma.filled(np.ma.asarray(plane, np.float32), np.nan))
         if values.ndim != 2:
             raise DataError(f"A plane of shape {values.shape} cannot be drawn: expected (ny, nx).")
         subsampled = SubsampledPlanes((values.shape[0], values.shape[1]))
@@ -220,7 +220,7 @@ def _mask_of(segmented: Plane) -> str | None:
 
 def _whole_mask(found: Plane) -> BoolArray:
     if not isinstance(found, str | Path):
-        return np.asarray(found) > 0
+        return np.asarray(np.ma.filled(found, 0) > 0)
     named = _mask_of(found)
     with FitsImage(named or found) as plane:
         try:

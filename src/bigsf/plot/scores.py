@@ -53,6 +53,8 @@ def curves(run: str | Path | History, quantity: Quantity = "loss", ax: Any = Non
         scores = (path if path.is_dir() else path.parent) / "scores.json"
         best = RunScores.load(scores).best_epoch if scores.exists() else None
         run = read_history(path / "metrics.csv" if path.is_dir() else path)
+    if not run:
+        raise DataError("There are no rows of epochs to draw.")
     ax = axes_or_new(ax)
     draw_learning_curves(ax, run, quantity, best)
     return ax

@@ -191,8 +191,9 @@ def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Direc
     directions |= {"val_whole_average_precision": True, "val_whole_dice": True}
     compared = _compared(config)
     for key, name in compared.items():
-        if name not in directions:
-            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(directions)}.")
+        allowed = [each for each in directions if each != "epoch" or key == "trainer.best_by"]
+        if name not in allowed:
+            raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(allowed)}.")
     if isinstance(stopping := config.early_stopping, PatienceConfig) and stopping.mode != "auto":
         higher = stopping.mode == "max"
         if directions[stopping.monitor] not in (higher, None):

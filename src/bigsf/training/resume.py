@@ -213,6 +213,8 @@ def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> R
     """Return the configuration with another number of epochs, with a warning where that changes the learning rate."""
     if epochs is None or epochs == config.trainer.epochs:
         return config
+    if epochs < 1:
+        raise ConfigError(f"{option('epochs', epochs)} trains nothing: expected 1 or more.")
     if epochs < epochs_run:
         raise ConfigError(
             f"{option('epochs', epochs)} is less than the {epochs_run} epochs that the run has completed."

@@ -88,7 +88,8 @@ class TrainingRun:
 
 
 def chosen_by(config: TrainerConfig) -> str:
-    """Return the logged quantity that chooses best.pt."""
+    """Return the logged quantity that chooses best.pt: the last epoch, where a quantity of the training would."""
     if config.best_by is None and config.early_stopping:
-        return getattr(config.early_stopping, "monitor", "val_loss")
+        monitor = str(getattr(config.early_stopping, "monitor", "val_loss"))
+        return "epoch" if monitor.startswith("train_") else monitor
     return config.best_by or "epoch"

@@ -68,7 +68,7 @@ class TrainerConfig(Config):
         None
     )
     """The logged quantity that chooses best.pt, e.g. val_loss; losses are to fall and scores to rise; `epoch` chooses
-    the last. null: what early stopping monitors, without it `epoch`."""
+    the last. null: what early stopping monitors on the validation folds, else `epoch`."""
 
     start_from: PretrainedName | ConfigPath | None = None
     """A snapshot of the same architecture whose weights are the first: to go over to another map (transfer).

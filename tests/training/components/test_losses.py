@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigsf.training.components.losses import AnyLossConfig, BCEConfig, LossSum, SkeletonRecallConfig
+from bigsf.training.components.losses import AnyLossConfig, BCEConfig, FocalConfig, LossSum, SkeletonRecallConfig
 from conftest import own_members
 
 LOSSES = own_members(AnyLossConfig)
@@ -24,6 +24,16 @@ def batch(seed: int = 0, n: int = 5) -> tuple[Tensor, Tensor, Tensor]:
 
 def add(*parts: LossSum) -> LossSum:
     return LossSum(sum((p.total for p in parts), torch.zeros(())), sum((p.weight for p in parts), torch.zeros(())))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_the_focal_loss_has_a_gradient_where_the_answer_is_exact(gamma: float) -> None:
+    logits = torch.tensor([[[[30.0, -200.0, 0.0]]]], requires_grad=True)
+    target, weight = torch.tensor([[[[1.0, 0.0, 1.0]]]]), torch.ones(1, 1, 1, 3)
+    FocalConfig(type="focal", gamma=gamma).build()(logits, target, weight).mean().backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad.flatten()[2] < 0
 
 
 @pytest.mark.parametrize("config", [loss for loss in LOSSES if loss.type in ("bce", "focal")])

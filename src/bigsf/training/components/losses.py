@@ -72,7 +72,7 @@ class Focal(Loss):
     @override
     def __call__(self, logits: Tensor, target: Tensor, weight: Tensor) -> LossSum:
         entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        wrong = (target - logits.sigmoid()).abs()
+        wrong = (target - logits.sigmoid()).abs().clamp(min=_LEAST_WRONG)
         return LossSum((weight * wrong**self.gamma * entropy).sum(), weight.sum())
 
 
@@ -186,6 +186,7 @@ def _opened(mask: Tensor) -> Tensor:
 
 
 _SMOOTH = 1.0  # pixels; it keeps ratios of empty masks defined
+_LEAST_WRONG = 1e-12  # the derivative of a root is infinite at 0
 
 
 def _of_batch(value: Tensor, weight: Tensor) -> LossSum:

@@ -1,10 +1,10 @@
 """Gradients -> weights: the family of optimizers."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -82,6 +82,12 @@ class SGDConfig(OptimizerComponent, builds=torch.optim.SGD):
 
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty on the weights, added to the gradients."""
+
+    @model_validator(mode="after")
+    def _has_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0.")
+        return self
 
 
 class RMSpropConfig(OptimizerComponent, builds=torch.optim.RMSprop):
