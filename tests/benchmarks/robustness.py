@@ -77,7 +77,7 @@ class Rows(MapRows):
 
 
 def method_of(ensemble: Ensemble, tta: bool, pixel_mask_for: Callable[[tuple[int, int]], PixelMask] | None) -> Method:
-    """Return the mean of models, each on its own pixels where there is a function from a shape to these."""
+    """Return the mean of models. With `pixel_mask_for`, each predicts the pixels that its mask of a map marks."""
     models = [snapshot.build_model() for snapshot in ensemble.snapshots]
     predictor = SlidingWindowPredictor(models, ensemble.window, tta=tta, scales=ensemble.scales)
 
@@ -360,6 +360,8 @@ def main() -> None:
     parser.add_argument("--tta", action="store_true", help="predict in eight orientations")
     parser.add_argument("--no-filters", action="store_true", help="leave the filters out")
     options = parser.parse_args()
+    if options.kfold and not options.higal:
+        parser.error("--kfold needs --higal: the models of a k-fold know all of another map")
     methods = {Path(path).stem: model(path, options.tta) for path in options.models}
     methods |= {} if options.no_filters else filters()
     if options.higal:

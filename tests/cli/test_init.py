@@ -89,12 +89,12 @@ def test_the_network_follows_from_the_patch_file(ended: Ended, tmp_path: Path) -
     ended(0, "train", "config.yaml", "--dry-run")
 
 
-@pytest.mark.parametrize("other", [{"patch_size": 24}, {"channels": 2}])
+@pytest.mark.parametrize("other", [{"patch_size": 16}, {"patch_size": 24}, {"channels": 2}])
 def test_patches_that_a_packaged_model_does_not_take_are_refused(
     other: dict[str, int], ended: Ended, tmp_path: Path
 ) -> None:
     patches(tmp_path / "map.h5", 96, **{"patch_size": 32, **other})
-    message = "higal-small, from which this recipe starts, takes one plane and patches of a multiple of 16 pixels"
+    message = "higal-small, from which this recipe starts, takes one plane and patches of 32, 48, ... pixels"
     assert message in ended(2, "init", "--recipe", "transfer").err
 
 

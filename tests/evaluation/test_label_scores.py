@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.evaluation.label_scores import MapScore, as_records, score
 from bigsf.maps.config import MapConfig
 
@@ -65,11 +65,12 @@ def test_identifiers_are_no_thresholds(folder: Path) -> None:
     assert rows[0].best_dice == rows[1].best_dice == pytest.approx(rows[0].dice)
 
 
-def test_whole_numbers_with_a_threshold_are_a_score(folder: Path) -> None:
-    percent = (5 + 75 * TARGET + 25 * line(25, 10, 70)).astype(np.uint8)
-    row = scored(folder, percent, threshold=50)["whole"]
-    assert (row.dice, row.best_dice, row.average_precision) == (1, 1, 1)
-    assert scored(folder, percent)["whole"].marked == 1
+def test_whole_numbers_with_a_threshold_above_1_are_identifiers_with_a_warning(folder: Path) -> None:
+    percent = (80 * TARGET + 30 * line(25, 10, 70)).astype(np.uint8)
+    with pytest.warns(BigsfWarning, match="holds whole numbers, which are taken for identifiers: threshold=50 does"):
+        row = scored(folder, percent, threshold=50)["whole"]
+    assert row.dice == pytest.approx(0.8)
+    assert np.isnan(row.average_precision)
     assert scored(folder, TARGET.astype(np.uint8), threshold=50)["whole"].dice == 1
 
 

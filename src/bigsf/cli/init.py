@@ -144,8 +144,9 @@ def _model(patch_file: "PatchFile", settings: Mapping[str, Any]) -> dict[str, in
     changes = planes | ({"depth": fitting} if fitting != depth else {})
     if changes and (start := settings["trainer"].get("start_from")):
         raise UsageError(
-            f"{start}, from which this recipe starts, takes one plane and patches of a multiple of {2**depth} pixels; "
-            f"{patch_file.path} has {patch_file.channels} and {size}. Take another recipe, or preprocess such patches."
+            f"{start}, from which this recipe starts, takes one plane and patches of {2 * 2**depth}, {3 * 2**depth}, "
+            f"... pixels; {patch_file.path} has {patch_file.channels}, and patches of {size}. Take another recipe, or "
+            "preprocess such patches."
         )
     return changes
 

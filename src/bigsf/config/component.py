@@ -76,14 +76,14 @@ class Component(Config, Generic[Built]):
         return cast(Built, self.builds(*args, **wanted, **fields))
 
 
-def _not_kept(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _not_serializable(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield what is no text, finite number, boolean or None in nested lists and maps, and keys that are no text."""
     if isinstance(value, dict):
         for key, each in value.items():
-            yield from _not_kept(each, f"{path}.{key}") if isinstance(key, str) else [(f"a key of {path}", key)]
+            yield from _not_serializable(each, f"{path}.{key}") if isinstance(key, str) else [(f"a key of {path}", key)]
     elif isinstance(value, list | tuple):
         for number, each in enumerate(value):
-            yield from _not_kept(each, f"{path}.{number}")
+            yield from _not_serializable(each, f"{path}.{number}")
     elif not isinstance(value, str | int | None) and not (isinstance(value, float) and math.isfinite(value)):
         yield path, value
 
@@ -107,7 +107,7 @@ class CustomConfig(Component[Built]):
     @field_validator("kwargs")
     @classmethod
     def _can_be_kept(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
-        for path, value in _not_kept(kwargs, "kwargs"):
+        for path, value in _not_serializable(kwargs, "kwargs"):
             raise ValueError(
                 f"{path} is {value!r}, which a snapshot does not give back as it is. Expected text, finite numbers, "
                 "true, false and null, and lists and maps of these whose keys are text."

@@ -1,5 +1,6 @@
 """Maps of filaments by any tools, and labels -> scores of all of them on the same pixels."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import DataError
+from bigsf.errors import BigsfWarning, DataError
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.config import MapConfig
@@ -19,6 +20,7 @@ from bigsf.maps.hdus import mask_hdu, split_hdu
 from bigsf.maps.shapes.region_cutout import cutout_of
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.metrics.threshold_curve import ThresholdCurve, quantile_edges
+from bigsf.option_names import option
 from bigsf.patches.labelled_map import LabelledMap
 
 RADIUS_PX = 2.0
@@ -71,8 +73,8 @@ def score(
 
     A map is a probability, another score, a mask or a label image. What it marks is its extension MASK, or else LABELS,
     as in the files of `bigsf segment`; else the positive values of a mask or a label image; else the values from
-    `threshold` on. Whole numbers from 0 are a mask or a label image, unless the threshold is above 1 and they are not 0
-    and 1 alone: then they are a score, such as a count. All planes are held in memory.
+    `threshold` on. Whole numbers from 0 are a mask or a label image, with a warning where a threshold above 1 says that
+    they may be a score, such as a count. All planes are held in memory.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def score(
         raise DataError(f"No pixel of {image} has a value in all maps that are compared.")
     lines = {kind: skeleton_of(true & counted) for kind, (counted, true) in kinds.items() if kind != "labelled"}
     return [
-        _scores(name, kind, each, mask, counted, true, lines.get(kind), threshold)
+        _scores(name, kind, each, mask, counted, true, lines.get(kind))
         for name, each, mask in zip(paths, values, masks, strict=True)
         for kind, (counted, true) in kinds.items()
     ]
@@ -174,17 +176,23 @@ def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold:
         with FitsImage(plane.path, hdu, cutout=plane.cutout) as mask:
             return np.asarray(mask.read() > 0)
     finite = values[np.isfinite(values)]
-    if _is_mask(finite, threshold):
+    if _is_mask(finite):
+        if threshold is not None and threshold > 1 and (finite > 1).any():
+            warnings.warn(
+                f"{plane.name} holds whole numbers, which are taken for identifiers: {option('threshold', threshold)} "
+                "does nothing there. If they are a score, write them as fractions of their maximum.",
+                BigsfWarning,
+                stacklevel=3,
+            )
         return values > 0
     if threshold is None and finite.size and finite.min() >= 0 and finite.max() <= 1:
         threshold = 0.5
     return None if threshold is None else values >= threshold
 
 
-def _is_mask(values: FloatArray, threshold: float | None) -> bool:
-    """Tell whether values are those of a mask or a label image: integers from 0, and no score with such a threshold."""
-    whole = bool((values >= 0).all() and (values == np.floor(values)).all())
-    return whole and (threshold is None or threshold <= 1 or bool((values <= 1).all()))
+def _is_mask(values: FloatArray) -> bool:
+    """Tell whether values are those of a mask or a label image: integers from 0."""
+    return bool((values >= 0).all() and (values == np.floor(values)).all())
 
 
 def _scores(
@@ -195,10 +203,9 @@ def _scores(
     where: BoolArray,
     true: BoolArray,
     true_line: BoolArray | None,
-    threshold: float | None,
 ) -> MapScore:
     """Return the scores of one map; without the skeleton of what is true, those of lines and objects are NaN."""
-    several = not _is_mask(values[where], threshold)
+    several = not _is_mask(values[np.isfinite(values)])
     values = values if several else (values > 0).astype(np.float32)
     curve = ThresholdCurve(quantile_edges(values[where]))
     curve.update(values[where], true[where])

@@ -222,11 +222,11 @@ class Filaments(Described):
         values["excess_arcmin2"] = values["excess_px"] * values["pixel_arcmin2"]
         lb = np.stack([values["l"], values["b"]], axis=1)
         values["designation"] = np.array(designations(lb, prefix), np.str_)
-        repeated = int((values["x"] >= sky_period_px(wcs, shape) - 0.5).sum())
-        if repeated:
+        period = sky_period_px(wcs, shape)
+        if repeated := int((values["x1"] >= period).sum()):
             warnings.warn(
-                f"{repeated} of {len(self)} filaments lie where the map shows a part of the sky again, in columns from "
-                f"{sky_period_px(wcs, shape):.0f} on: leave out rows with such an x to count each once.",
+                f"{repeated} of {len(self)} filaments reach into the columns from {period:.0f} on, in which the map "
+                "shows its first columns again: they are in the catalogue twice, whole or in part.",
                 BigsfWarning,
                 stacklevel=2,
             )

@@ -135,16 +135,16 @@ _DECIMALS = {
     "l": 9,
     "b": 9,
     "length_px": 6,
+    "length_arcmin": 9,
     "width_px": 6,
+    "width_arcmin": 9,
     "straightness": 6,
     "orientation": 6,
     "orientation_px": 6,
 }
-"""Columns that are rounded, and to how many decimals: far below a pixel, of 0.001 arcsec too."""
+"""Decimals of the columns that are rounded: the error is far below a pixel, even one of 0.001 arcsec."""
 
-_SIGNIFICANT = 9
-_IN_ARCMIN = {"length_arcmin", "width_arcmin", "area_arcmin2"}
-"""Columns that are rounded to so many significant digits."""
+_SIGNIFICANT = 6  # digits of an area on the sky
 
 _PERIODS = {"l": 360, "orientation": 180, "orientation_px": 180}
 """The period of the columns that are angles, in degrees."""
@@ -168,7 +168,7 @@ def column(name: str, field: Field, values: npt.NDArray[Any], unit: str = "") ->
         column_unit = map_unit * units.Unit(area) if map_unit and area else map_unit
     if name in _DECIMALS:
         values = np.round(values, _DECIMALS[name])
-    if name in _IN_ARCMIN:
+    if name == "area_arcmin2":  # of a pixel of 0.001 arcsec it is 3e-10
         values = np.array([float(f"{value:.{_SIGNIFICANT}g}") for value in values])
     if name in _PERIODS:
         values = values % _PERIODS[name]  # 359.9999999999 is rounded to 360

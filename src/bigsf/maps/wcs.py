@@ -1,6 +1,6 @@
 """FITS header -> celestial WCS; WCS -> pixel scale, positions on the sky, columns after which the sky repeats."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -94,13 +94,13 @@ def healpix_order(wcs: WCS) -> int:
     return int(np.ceil(np.log2(cells_per_side)))
 
 
-def beam_px(header: fits.Header, wcs: WCS | None) -> float | None:
-    """Return the FWHM of the beam along its longer axis in pixels: BMAJ, in degrees, over the side of a pixel.
+def beam_px(header: fits.Header, wcs: WCS | None, axis: Literal["BMAJ", "BMIN"] = "BMAJ") -> float | None:
+    """Return the FWHM of the beam along an axis, the longer by default, in pixels: degrees over the side of a pixel.
 
-    None where the header has no BMAJ above 0, or the map no celestial WCS.
+    None where the header has no such card above 0, or the map no celestial WCS.
     """
     try:
-        size_px = float(header["BMAJ"]) / pixel_scale_deg(wcs) if wcs is not None else 0.0
+        size_px = float(header[axis]) / pixel_scale_deg(wcs) if wcs is not None else 0.0
     except (KeyError, TypeError, ValueError):
         return None
     return size_px if 0 < size_px < np.inf else None

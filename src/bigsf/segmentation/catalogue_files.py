@@ -19,7 +19,7 @@ from bigsf.segmentation.config import Product
 
 _ECSV_ROWS = 20_000
 _MRT_LINE = "-" * 80
-_MRT_DIGITS = ".8"  # after the first one, for values that six decimals do not hold
+_MRT_DIGITS = ".8"  # after the first one, for values that nine decimals do not hold
 
 
 def catalogue_hdu(table: Table) -> fits.BinTableHDU:
@@ -72,8 +72,8 @@ def write_votable(path: Path, table: Table) -> None:
 def write_mrt(path: Path, table: Table) -> None:
     """Write a catalogue as a machine-readable table of the AAS and the CDS, which journals ask for.
 
-    Undefined values are blank, and booleans are 0 and 1. Values have six decimals where that is exact, as for all
-    columns that the catalogue rounds, else nine significant digits. Lines for the title and the authors are left to
+    Undefined values are blank, and booleans are 0 and 1. Values have up to nine decimals where that is exact, as for
+    all columns that the catalogue rounds, else nine significant digits. Lines for the title and the authors are left to
     fill in.
     """
     written = _with_units_of("cds", table)
@@ -132,7 +132,7 @@ def _float_format(values: npt.NDArray[np.floating[Any]]) -> tuple[str, str]:
     """Return the kind of format, F or E, that holds floating-point values, and its decimals, e.g. `.6`."""
     values = np.asarray(values[np.isfinite(values)], np.float64)
     if np.abs(values).max(initial=0) < 1e9:
-        for decimals in range(1, 7):
+        for decimals in range(1, 10):
             if (np.round(values, decimals) == values).all():
                 return "F", f".{decimals}"
     return "E", _MRT_DIGITS

@@ -88,7 +88,7 @@ class TrainingRun:
 
 
 def chosen_by(config: TrainerConfig) -> str:
-    """Return the logged quantity that chooses best.pt: the last epoch, where a quantity of the training would."""
+    """Return the logged quantity that chooses best.pt: `epoch`, the last, where early stopping watches `train_loss`."""
     if config.best_by is None and config.early_stopping:
         monitor = str(getattr(config.early_stopping, "monitor", "val_loss"))
         return "epoch" if monitor.startswith("train_") else monitor

@@ -9,7 +9,7 @@ same folds, in batches of the same size. Flips and quarter turns are theirs too;
 Pixels without a label are background. Each pixel is predicted by the network that has it in a test fold, and the scores
 are those of `science.py`. A further tool is a module in this folder with a function `probability(work)`; `--recipe`
 adds another recipe of BigSF. Filters and FilFinder, which need no training, have their best setting for each score,
-chosen with the answer.
+chosen on what is scored. Recipes must share the areas (`split.area_size`), as only pixels that all predict are scored.
 
 The time is CPU time. That of BigSF is for the whole command: validation, thresholds, injected filaments, catalogue and
 report too; NaN where its k-fold lies in the folder of runs already.

@@ -31,7 +31,8 @@ def test_what_does_not_fit_together_is_refused(
     per_beam = [tiles.write(name, tiles.image, tiles.header) for name in ("r", "s")]
     for beam_deg, path in zip((0.02, 0.03), per_beam, strict=True):
         fits.setval(path, "BMAJ", value=beam_deg)
-    for unit, paths, what, ratio in (("Jy/pixel", per_pixel, "pixels", 4), ("Jy/beam", per_beam, "beams", 2.25)):
+        fits.setval(path, "BMIN", value=0.02)
+    for unit, paths, what, ratio in (("Jy/pixel", per_pixel, "pixels", 4), ("Jy/beam", per_beam, "beams", 1.5)):
         assert make_mosaic(paths, dry_run=True)
         for path in paths:
             fits.setval(path, "BUNIT", value=unit)

@@ -71,7 +71,7 @@ def common_unit(tiles: Sequence[MosaicTile]) -> str:
                 raise DataError(
                     f"{tile.image.name} and {known[0].image.name} are in {known[0].image.unit}, and the {what}s of the "
                     f"first have {area / other:.4g} times the area of those of the second. Convert both to a unit that "
-                    "does not depend on it, e.g. MJy/sr."
+                    f"is not per {what}, e.g. MJy/sr."
                 )
     unknown = [tile.image.name for tile in tiles if not tile.image.unit]
     if known and unknown:
@@ -84,11 +84,13 @@ def common_unit(tiles: Sequence[MosaicTile]) -> str:
 
 
 def _area(tile: MosaicTile, what: str) -> float:
-    """Return the square of a pixel or beam in deg2 where the unit of a tile is per pixel or beam; 0 otherwise."""
+    """Return the size of a pixel or beam in deg2 where the unit of a tile is per pixel or beam; 0 otherwise."""
     if what[:3] not in tile.image.unit.lower():
         return 0.0
-    side_px = 1.0 if what == "pixel" else beam_px(tile.image.header, tile.grid.wcs) or 0.0
-    return (side_px * pixel_scale_deg(tile.grid.wcs)) ** 2
+    header, wcs = tile.image.header, tile.grid.wcs
+    long_px = 1.0 if what == "pixel" else beam_px(header, wcs) or 0.0
+    short_px = long_px if what == "pixel" else beam_px(header, wcs, "BMIN") or long_px
+    return long_px * short_px * pixel_scale_deg(wcs) ** 2
 
 
 def _same_unit(one: str, other: str) -> bool:

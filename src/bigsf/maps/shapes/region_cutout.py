@@ -70,7 +70,7 @@ def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
     longitude = box.l0 + box.width * np.concatenate([up, one, back, zero])
     latitude = box.b0 + (box.b1 - box.b0) * np.concatenate([zero, up, one, back])
     pixels = canvas.to_pixels(SkyCoord(longitude, latitude, unit="deg", frame="galactic"))
-    within = _pixels_in(box, image)  # of a box that holds a pole, or all of the map
+    within = _pixels_in(box, image)  # a box that holds a pole, or all of the map, reaches beyond its outline
     if np.isinf(canvas.period):
         pixels = np.concatenate([pixels, within - _STEP_PX, within + _STEP_PX])
     pixels = pixels[np.isfinite(pixels).all(axis=1)]
@@ -78,7 +78,7 @@ def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
         low, high = pixels.min(axis=0), pixels.max(axis=0)
         low[1], high[1] = canvas.columns_of(low[1], high[1])
         if np.isfinite(canvas.period):
-            rows = within[:, 0]  # beyond those of the outline, towards the pole, and the steps that begin before them
+            rows = within[:, 0]  # and the pole lies less than a step from the last of them
             low[0] = min([low[0], *(rows[rows < low[0] - 1] - _STEP_PX + 1)])
             high[0] = max([high[0], *rows[rows > high[0] + 1]])
         if (high >= -0.5).all() and (low < np.array(image.shape) - 0.5).all():
@@ -89,7 +89,7 @@ def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
 
 
 def _pixels_in(box: SkyBox, image: FitsImage) -> Float64Array:
-    """Return the pixels (y, x) `(n, 2)` of a grid of 64 x 64 on the map whose positions lie in a box."""
+    """Return the pixels (y, x) `(n, 2)` of a grid with a spacing of 64 pixels whose positions lie in a box."""
     assert image.wcs is not None
     y, x = (np.unique([*range(0, size, _STEP_PX), size - 1]) for size in image.shape)
     grid = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)

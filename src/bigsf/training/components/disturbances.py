@@ -61,8 +61,10 @@ class Sources(MeasuredInLevels):
         values = np.exp(generator.uniform(low, high, (n, self.number, 2)))
         some = np.arange(self.number) < generator.integers(1, self.number + 1, (n, 1))
         values[..., 0] *= some & (generator.uniform(size=(n, 1)) < self.probability)
-        limit = np.exp(generator.uniform(low[0], high[0], (n, 1, 1)))
-        limit[generator.uniform(size=n) >= self.saturated] = np.inf
+        limit = np.full((n, 1, 1), np.inf)
+        if self.saturated:
+            limit = np.exp(generator.uniform(low[0], high[0], (n, 1, 1)))
+            limit[generator.uniform(size=n) >= self.saturated] = np.inf
         places = generator.uniform(size=(n, self.number, 2))
         return np.concatenate([values, places, limit.repeat(self.number, axis=1)], axis=2)
 
@@ -79,7 +81,7 @@ class Sources(MeasuredInLevels):
 
 
 class SourcesConfig(Component[Augmentation], builds=Sources):
-    """Add bright round sources to some patches. They are background, however bright, if not on a target."""
+    """Add bright round sources to some patches. They are background or missing, however bright, if not on a target."""
 
     type: Literal["sources"]
 
@@ -96,8 +98,9 @@ class SourcesConfig(Component[Augmentation], builds=Sources):
     width_px: PositiveRange = (0.7, 4.0)
     """Range of the full width at half maximum; log-uniform. Below one pixel they are odd pixels."""
 
-    saturated: float = Field(default=0.3, ge=0, le=1)
-    """Part of the patches in which bright pixels of sources are missing, above a level from the range of the peak."""
+    saturated: float = Field(default=0.0, ge=0, le=1)
+    """Part of the patches with a limit, drawn from the range of `brightness`: pixels to which sources add more are
+    missing, as those of a saturated detector are."""
 
 
 class Borders(Augmentation):
