@@ -135,6 +135,17 @@ def test_lines_of_the_machine_readable_table_keep_to_their_bytes(tmp_path: Path)
     assert lines[14:] == [" 7 -0.25 1.50000000E+22 1", "12       2.00000000E+22 0"]
 
 
+def test_positions_and_sizes_of_a_machine_readable_table_have_no_exponents(tmp_path: Path) -> None:
+    mask, image = bar()
+    found = Filaments(mask).catalog(image, wcs=WCS(galactic_header(60, 40, step_deg=11.5 / 3600)), unit="cm-2")
+    write_mrt(tmp_path / "table.mrt", found)
+    described = [line.split() for line in (tmp_path / "table.mrt").read_text().splitlines()]
+    formats = {words[4]: words[2] for words in described if len(words) > 4 and words[1].isdecimal()}
+    for name in ("l", "b", "length_arcmin", "width_arcmin", "area_arcmin2"):
+        assert formats[name].startswith("F"), name
+    assert written_and_read(tmp_path, "mrt", found)["l"][0] == found["l"][0]
+
+
 def test_a_long_table_is_written_in_parts_as_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigsf.segmentation.catalogue_files._ECSV_ROWS", 3)
     table = Table(
