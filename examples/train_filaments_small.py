@@ -53,7 +53,6 @@ RUN: dict[str, dict[str, Any]] = {
             {"type": "beam_noise", "probability": 0.5},
             {"type": "stripes", "probability": 0.1},
             {"type": "filaments", "number": 6, "width_px": [2.0, 16.0]},
-            {"type": "paste"},
             {"type": "sources", "probability": 0.25, "number": 5},
             {"type": "borders", "probability": 0.2},
             {"type": "gaps"},
