@@ -17,7 +17,9 @@ from drawn_lines import bar
 def test_what_is_undefined_is_nan() -> None:
     mask, image = bar()
     table = Filaments(mask).catalog()
-    assert all(np.isnan(table[name][0]) for name in ("l", "b", "length_arcmin", "mean", "contrast", "probability"))
+    assert all(
+        np.isnan(table[name][0]) for name in ("l", "b", "ra", "dec", "length_arcmin", "mean", "contrast", "probability")
+    )
     assert np.isnan(Filaments(mask).catalog(image - 2)["contrast"][0])  # no relation to a background of 0
     assert np.isnan(Filaments(mask).catalog(np.where(mask, image, np.nan))["background"][0])
     assert np.isnan(Filaments(np.ones((4, 4))).catalog()["orientation"][0])

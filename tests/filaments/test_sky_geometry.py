@@ -4,7 +4,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from bigsf.filaments.catalogue import Filaments
-from bigsf.filaments.sky_geometry import NO_SKY, arcmin_per_pixel, orientations, pixel_areas, sky_axes
+from bigsf.filaments.sky_geometry import NO_SKY, arcmin_per_pixel, equatorial, orientations, pixel_areas, sky_axes
 from conftest import galactic_header
 from drawn_lines import distance_map, line
 
@@ -72,6 +72,13 @@ def test_the_area_of_a_pixel_is_the_same_at_a_pole(offset_px: float) -> None:
     assert pixel_areas(axes) == pytest.approx([0.36], rel=1e-3)
 
 
+def test_positions_are_galactic_and_equatorial() -> None:
+    """The Galactic pole, and where the Galactic equator rises through the other (Hipparcos catalogue, section 1.5.3)."""
+    sky = equatorial(np.array([0, 32.93192, np.nan]), np.array([90, 0, np.nan]))
+    np.testing.assert_allclose(sky["ra"], [192.85948, 282.85948, np.nan], atol=2e-5)
+    np.testing.assert_allclose(sky["dec"], [27.12825, 0, np.nan], atol=2e-5)
+
+
 def test_a_path_of_one_point_has_no_length_on_the_sky() -> None:
     wcs = WCS(galactic_header(100, 101))
     paths = [np.array([[50.0, 30.0]]), np.array([[50.0, 20.0], [50.0, 40.0]])]
@@ -94,7 +101,7 @@ def test_a_filament_beyond_half_a_turn_is_on_the_sky_and_one_in_a_corner_is_not(
     assert np.isfinite(corner["l"])
     header.update(CTYPE1="GLON-AIT", CTYPE2="GLAT-AIT")
     corner, beyond = Filaments(mask).catalog(wcs=WCS(header))
-    for name in ("l", "b", "length_arcmin", "area_arcmin2", "orientation"):
+    for name in ("l", "b", "ra", "dec", "length_arcmin", "area_arcmin2", "orientation"):
         assert np.isnan(corner[name])
         assert np.isnan(beyond[name])
     assert corner["length_px"] > 6

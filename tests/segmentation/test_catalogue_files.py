@@ -98,16 +98,16 @@ def test_the_extension_has_ucds_and_meanings(tmp_path: Path) -> None:
     assert "TNULL1" not in header
 
 
-def test_the_votable_is_valid_and_says_the_frame(tmp_path: Path) -> None:
+def test_the_votable_is_valid_and_says_the_frames(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.vot"
     write_votable(path, catalogue())
     with (tmp_path / "report.txt").open("w") as report:
         assert validate(str(path), report, xmllint=False), (tmp_path / "report.txt").read_text()
     document = parse(path, verify="exception")
-    (frame,) = document.resources[0].coordinate_systems
-    assert frame.system == "galactic"
+    frames = {frame.ID: frame.system for frame in document.resources[0].coordinate_systems}
     fields = {field.name: field for field in document.get_first_table().fields}
-    assert {name for name, field in fields.items() if field.ref == frame.ID} == {"l", "b"}
+    systems = {name: frames[field.ref] for name, field in fields.items() if field.ref}
+    assert systems == {"l": "galactic", "b": "galactic", "ra": "ICRS", "dec": "ICRS"}
     assert fields["l"].ucd == "pos.galactic.lon"
     infos = {info.name: info.value for info in document.resources[0].infos}
     assert infos["segmented"] == 'a & "b".fits'
@@ -141,7 +141,7 @@ def test_positions_and_sizes_of_a_machine_readable_table_have_no_exponents(tmp_p
     write_mrt(tmp_path / "table.mrt", found)
     described = [line.split() for line in (tmp_path / "table.mrt").read_text().splitlines()]
     formats = {words[4]: words[2] for words in described if len(words) > 4 and words[1].isdecimal()}
-    for name in ("l", "b", "length_arcmin", "width_arcmin", "area_arcmin2"):
+    for name in ("l", "b", "ra", "dec", "length_arcmin", "width_arcmin", "area_arcmin2"):
         assert formats[name].startswith("F"), name
     assert written_and_read(tmp_path, "mrt", found)["l"][0] == found["l"][0]
 

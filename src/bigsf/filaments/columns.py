@@ -35,6 +35,8 @@ COLUMNS = {
     "y": Field("pix", "middle of the spine, from 0", "pos.cartesian.y"),
     "l": Field("deg", f"Galactic longitude {_MIDDLE}", "pos.galactic.lon"),
     "b": Field("deg", f"Galactic latitude {_MIDDLE}", "pos.galactic.lat"),
+    "ra": Field("deg", f"right ascension {_MIDDLE}, ICRS", "pos.eq.ra;meta.main"),
+    "dec": Field("deg", f"declination {_MIDDLE}, ICRS", "pos.eq.dec;meta.main"),
     "x0": Field("pix", "first column of the filament, from 0", "pos.cartesian.x;stat.min"),
     "x1": Field("pix", "last column of the filament", "pos.cartesian.x;stat.max"),
     "y0": Field("pix", "first row of the filament, from 0", "pos.cartesian.y;stat.min"),
@@ -134,6 +136,8 @@ _DECIMALS = {
     "y": 6,
     "l": 9,
     "b": 9,
+    "ra": 9,
+    "dec": 9,
     "length_px": 6,
     "length_arcmin": 9,
     "width_px": 6,
@@ -146,7 +150,7 @@ _DECIMALS = {
 
 _SIGNIFICANT = 6  # digits of an area on the sky
 
-_PERIODS = {"l": 360, "orientation": 180, "orientation_px": 180}
+_PERIODS = {"l": 360, "ra": 360, "orientation": 180, "orientation_px": 180}
 """The period of the columns that are angles, in degrees."""
 
 

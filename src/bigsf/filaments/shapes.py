@@ -12,6 +12,7 @@ from bigsf.filaments.photometry import Box
 from bigsf.filaments.sky_geometry import (
     NO_SKY,
     arcmin_per_pixel,
+    equatorial,
     orientations,
     pixel_areas,
     positions,
@@ -46,6 +47,7 @@ def measure_shapes(
     box = np.array([(y.start, y.stop - 1, x.start, x.stop - 1) for y, x in boxes], np.int64).reshape(-1, 4)
     area = np.array([area for area, _ in measured], np.int64)
     length = np.array([spine.length_px for spine in spines], np.float64)
+    position = positions(middle, wcs)
     axes, pixel, scale = NO_SKY, np.full(number, np.nan), np.full(number, np.nan)
     if wcs is not None:
         axes = sky_axes(wcs, middle)
@@ -59,7 +61,8 @@ def measure_shapes(
 
     return {
         "id": np.arange(1, number + 1),
-        **positions(middle, wcs),
+        **position,
+        **equatorial(position["l"], position["b"]),
         **dict(zip(("y0", "y1", "x0", "x1"), box.T, strict=True)),
         "length_px": length,
         "length_arcmin": length * scale,

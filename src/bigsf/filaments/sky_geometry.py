@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
@@ -79,6 +80,12 @@ def positions(points: Points, wcs: WCS | None) -> dict[str, Float64Array]:
     """Return `x`, `y` and Galactic `l`, `b` of points (y, x), each `(n,)`; NaN off the sky or without a WCS."""
     sky = np.full(points.shape, np.nan) if wcs is None else galactic_lb(wcs, points)
     return {"x": points[:, 1], "y": points[:, 0], "l": sky[:, 0], "b": sky[:, 1]}
+
+
+def equatorial(l_deg: Float64Array, b_deg: Float64Array) -> dict[str, Float64Array]:
+    """Return `ra` and `dec` (ICRS) of Galactic positions, in degrees, each `(n,)`; NaN stays."""
+    sky = SkyCoord(l_deg, b_deg, unit="deg", frame="galactic").icrs
+    return {"ra": sky.ra.deg, "dec": sky.dec.deg}
 
 
 def pixel_areas(axes: Float64Array) -> Float64Array:

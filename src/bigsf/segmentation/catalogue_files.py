@@ -18,6 +18,7 @@ from bigsf.provenance import printable
 from bigsf.segmentation.config import Product
 
 _ECSV_ROWS = 20_000
+_FRAMES = {"galactic": ("l", "b"), "ICRS": ("ra", "dec")}
 _MRT_LINE = "-" * 80
 _MRT_DIGITS = ".8"  # after the first one, for values that nine decimals do not hold
 
@@ -58,14 +59,13 @@ def write_ecsv(path: Path, table: Table) -> None:
 
 
 def write_votable(path: Path, table: Table) -> None:
-    """Write a catalogue as a VOTable, with UCDs, and with the Galactic frame of its columns `l` and `b`."""
+    """Write a catalogue as a VOTable, with UCDs, and with the frames of its positions."""
     document = VOTableFile.from_table(_with_units_of("vounit", table))
     (resource,) = document.resources
-    resource.coordinate_systems.append(CooSys(ID="galactic", system="galactic"))
+    resource.coordinate_systems.extend(CooSys(ID=system, system=system) for system in _FRAMES)
     resource.infos.extend(Info(name=name, value=printable(str(value))) for name, value in table.meta.items())
     for field in resource.tables[0].fields:
-        if field.name in ("l", "b"):
-            field.ref = "galactic"
+        field.ref = next((system for system, names in _FRAMES.items() if field.name in names), None)
     document.to_xml(str(path))
 
 
