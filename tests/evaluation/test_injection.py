@@ -1,5 +1,6 @@
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +168,21 @@ def test_a_map_without_room_gets_none(patch_file: PatchFile) -> None:
 def test_filaments_whose_wings_would_be_cut_are_refused() -> None:
     with pytest.raises(ValueError, match="reach beyond the tiles beside their own"):
         InjectedPlanes(ArrayMap(np.ones((1, 200, 200), np.float32)), width_px=(2, 50), profile="plummer")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"profile": "lorentz"}, r"There is no profile 'lorentz'; expected gaussian or plummer"),
+        ({"contrast": (0, 3)}, r"contrast is \(0, 3\); expected a range above 0"),
+        ({"width_px": (6, 2)}, r"width_px is \(6, 2\); expected a range above 0"),
+        ({"known": np.zeros((20, 30))}, r"known has the shape \(20, 30\); the map has \(200, 200\)"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_what_cannot_be_injected_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        InjectedPlanes(ArrayMap(np.ones((1, 200, 200), np.float32)), **wrong)
 
 
 def test_nothing_is_injected_where_a_contrast_makes_no_sense(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from scipy.ndimage import maximum_filter1d
 
 from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
 from bigsf.evaluation.map_scores import MapScores
@@ -19,7 +20,7 @@ from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
-from conftest import StubModel
+from conftest import StubModel, write_patch_file
 
 NAN = np.nan
 PROBABILITIES = np.array([[[0.2, NAN, NAN]], [[0.4, 0.6, NAN]]], np.float32)  # of two models, for three pixels
@@ -65,6 +66,32 @@ def test_each_fold_is_predicted_by_the_models_that_it_is_a_test_fold_of(patch_fi
     seams = out_of_fold.seams.scores()
     assert seams.beside == pytest.approx(0, abs=1e-6)
     assert 0.05 < (seams.across or 0) < 0.15
+
+
+def test_the_rims_of_missing_data_are_no_seams(tmp_path: Path) -> None:
+    """The map is flat but for the pixels beside two holes; a seam lies far from the first, and beside the second."""
+    image = np.full((1, 64, 64), 1e22, np.float32)
+    image[:, 5:12, 5:12] = image[:, 33:40, 20:27] = 2e22
+    image[:, 7:10, 7:10] = image[:, 35:38, 22:25] = np.nan
+    labels = np.isfinite(image[0]).astype(np.uint8)
+    file = write_patch_file(tmp_path / "holes.h5", image, 16, 8, (labels, labels))
+    folds = Folds.make(file, SplitConfig(k=4, k_train=1, area_size=32))
+    model = StubModel(lambda image, _: (image / 1e23).nan_to_num())
+    predictor = SlidingWindowPredictor([model] * 4, 16)
+    thresholds = [Thresholds(whole=0.5, labelled=0.5)] * 4
+    found = write_out_of_fold(tmp_path / "map.fits", predictor, folds, thresholds, "").seams.scores()
+    with fits.open(tmp_path / "map.fits") as hdus:
+        mean = np.array(hdus[0].data)
+    fold, steps = folds.rows(0, 64), np.zeros((2, 2))
+    for values, numbers in ((mean, fold), (mean.T, fold.T)):
+        seam = np.diff(numbers.astype(int), axis=0) != 0
+        beside = maximum_filter1d(seam, 3, axis=0) & ~seam
+        for kind, where in enumerate((seam, beside)):
+            step = abs(np.diff(values, axis=0))[where]
+            steps[kind] += np.nansum(step), np.isfinite(step).sum()
+    assert found.pairs == steps[0, 1]
+    assert found.across == pytest.approx(steps[0, 0] / steps[0, 1])
+    assert found.beside == pytest.approx(steps[1, 0] / steps[1, 1])
 
 
 def test_two_processes_that_share_the_rows_score_the_same(patch_file: PatchFile) -> None:

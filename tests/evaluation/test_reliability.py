@@ -66,12 +66,25 @@ def test_too_few_known_rows_of_other_folds_give_no_value() -> None:
 
 
 def test_the_calibration_rises_with_the_probability_and_pools_what_falls() -> None:
-    """Three bins of 20 rows with the purities 0.2, 0.8 and 0.4: the last two are pooled to 0.6."""
-    probability = np.append(np.linspace(0.01, 0.6, 60), [0.05, 0.3, 0.59, NAN])
-    purity = np.append(np.repeat([0.2, 0.8, 0.4], 20), np.zeros(4))
-    found = expected_purity(probability, purity, np.repeat([1, 2], [60, 4]))
-    np.testing.assert_allclose(found.value[60:], [0.2, 0.6, 0.6, NAN])
-    np.testing.assert_allclose(found.error[60:], [*binomial_error([0.2, 0.6, 0.6], [20, 40, 40]), NAN])
+    """Three bins of 20 rows with the purities 0.2, 0.8 and 0.4: the last two are pooled to 0.6.
+
+    The mean probabilities of the bins are 0.105 and 0.405, and 0.205 is a third of the way.
+    """
+    probability = np.append(np.linspace(0.01, 0.6, 60), [0.05, 0.205, 0.405, 0.59, NAN])
+    purity = np.append(np.repeat([0.2, 0.8, 0.4], 20), np.zeros(5))
+    found = expected_purity(probability, purity, np.repeat([1, 2], [60, 5]))
+    np.testing.assert_allclose(found.value[60:], [0.2, 0.2 + 0.4 / 3, 0.6, 0.6, NAN])
+    low, high = binomial_error([0.2, 0.6], [20, 40])
+    np.testing.assert_allclose(found.error[60:], [low, low + (high - low) / 3, high, high, NAN])
+
+
+def test_of_many_rows_most_are_calibrated_within_their_errors() -> None:
+    """Rows whose pixels are true with a power of the probability: an error is one standard deviation."""
+    generator = np.random.default_rng(2)
+    probability = generator.uniform(0.3, 1, 8000)
+    true = ((probability - 0.3) / 0.7) ** 1.5
+    expected = expected_purity(probability, generator.binomial(1, true).astype(float), generator.integers(1, 9, 8000))
+    assert (abs(expected.value - true) < expected.error).mean() > 0.68
 
 
 def test_what_is_expected_is_what_is_measured_within_the_errors() -> None:

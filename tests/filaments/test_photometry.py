@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from scipy.ndimage import find_objects, label
 
@@ -71,6 +72,24 @@ def test_a_filament_beside_missing_data_or_the_border_is_told(distance: int, tou
     cut = np.s_[: y + distance, :]  # the border is where the missing pixel was
     assert Filaments(mask[cut]).catalog(image[cut])["edge"].tolist() == [touches]
     assert Filaments(mask[cut]).catalog()["edge"].tolist() == [touches]
+
+
+@pytest.mark.parametrize("kind", ["infinite", "masked", "masked by astropy"])
+def test_what_is_infinite_or_masked_is_missing(kind: str) -> None:
+    mask, image = bar()
+    missing = np.zeros(mask.shape, np.bool_)
+    missing[12, 30] = True
+    images = {
+        "infinite": np.where(missing, np.inf, image),
+        "masked": np.ma.masked_array(image, missing),
+        "masked by astropy": Masked(image, missing),
+    }
+    expected = Filaments(mask).catalog(np.where(missing, np.nan, image))[0]
+    assert expected["edge"]
+    row = Filaments(mask).catalog(images[kind])[0]
+    assert [row[name] for name in ("edge", "mean", "peak", "excess_px")] == [
+        expected[name] for name in ("edge", "mean", "peak", "excess_px")
+    ]
 
 
 def test_excess_and_median_are_of_the_valid_pixels() -> None:

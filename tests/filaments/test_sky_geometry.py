@@ -61,19 +61,29 @@ def test_the_axes_on_the_sky_are_those_of_the_header_across_l_0() -> None:
     wcs = WCS(galactic_header(100, 101))
     axes = sky_axes(wcs, np.array([[50.0, 30.0], [50.0, 80.0]]))  # x = 30 is l = 0
     np.testing.assert_allclose(axes, [[[0, -0.6], [0.6, 0]]] * 2, atol=1e-6)
-    np.testing.assert_allclose(pixel_areas(axes), 0.36, rtol=1e-5)
+    np.testing.assert_allclose(pixel_areas(wcs, [np.array([[50.0, 30.0], [50.0, 80.0]])]), [0.36], rtol=1e-5)
 
 
 @pytest.mark.parametrize("offset_px", [0.0, 0.3, 50.0])
 def test_the_area_of_a_pixel_is_the_same_at_a_pole(offset_px: float) -> None:
     header = galactic_header(201, 201, step_deg=0.01)
     header.update(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", CRVAL1=30.0, CRVAL2=90.0, CRPIX1=101.0, CRPIX2=101.0)
-    axes = sky_axes(WCS(header), np.array([[100 + offset_px, 100 - offset_px]]))
-    assert pixel_areas(axes) == pytest.approx([0.36], rel=1e-3)
+    assert pixel_areas(WCS(header), [np.array([[100 + offset_px, 100 - offset_px]])]) == pytest.approx([0.36], rel=1e-3)
+
+
+def test_the_area_of_a_long_filament_is_that_of_all_its_pixels() -> None:
+    """In a plate carree map, a pixel of 1 degree at the latitude b covers cos(b) square degrees."""
+    mask = np.zeros((181, 360), np.bool_)
+    mask[90:171, 100:103] = mask[90:93, 100:180] = True
+    header = galactic_header(360, 181, 1.0)
+    header["CRPIX2"] = 91.0  # the equator
+    row = Filaments(mask).catalog(wcs=WCS(header))[0]
+    latitudes = np.deg2rad(np.nonzero(mask)[0] - 90)
+    assert row["area_arcmin2"] == pytest.approx(3600 * np.cos(latitudes).sum(), rel=0.02)
 
 
 def test_positions_are_galactic_and_equatorial() -> None:
-    """The Galactic pole, and where the Galactic equator rises through the other (Hipparcos catalogue, section 1.5.3)."""
+    """The Galactic pole, and where the Galactic equator crosses the other (Hipparcos catalogue, section 1.5.3)."""
     sky = equatorial(np.array([0, 32.93192, np.nan]), np.array([90, 0, np.nan]))
     np.testing.assert_allclose(sky["ra"], [192.85948, 282.85948, np.nan], atol=2e-5)
     np.testing.assert_allclose(sky["dec"], [27.12825, 0, np.nan], atol=2e-5)

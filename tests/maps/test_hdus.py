@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.maps.fits_image import FitsImage, open_planes
-from bigsf.maps.hdus import find_planes, split_hdu
+from bigsf.maps.hdus import find_planes, mask_hdu, split_hdu
 
 PLANE = np.arange(15, dtype=np.float32).reshape(3, 5)
 CUBE = np.stack([PLANE] * 2)
@@ -64,6 +64,15 @@ def test_an_hdu_is_chosen_by_name_and_version(tmp_path: Path, hdu: str | int, fa
         FitsImage(path, hdu="SCI,3")
     with pytest.raises(DataError, match="has no HDU '--1'; it has 0 PRIMARY"):
         FitsImage(path, hdu="--1")
+
+
+def test_a_table_is_no_mask(tmp_path: Path) -> None:
+    table = fits.BinTableHDU.from_columns([fits.Column("x", "E", array=np.ones(3))], name="MASK")
+    labels = fits.ImageHDU(np.ones((4, 5), np.int32), name="LABELS")
+    fits.HDUList([fits.PrimaryHDU(np.ones((4, 5))), table]).writeto(tmp_path / "table.fits")
+    fits.HDUList([fits.PrimaryHDU(np.ones((4, 5))), table, labels]).writeto(tmp_path / "both.fits")
+    assert mask_hdu(tmp_path / "table.fits") is None
+    assert mask_hdu(tmp_path / "both.fits") == "LABELS"
 
 
 def test_a_number_that_is_no_index_is_a_name(tmp_path: Path) -> None:

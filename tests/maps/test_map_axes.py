@@ -81,6 +81,13 @@ def test_the_scale_bar_is_that_of_the_middle_of_the_map() -> None:
     assert width * header["CDELT2"] * 60 * np.cos(np.deg2rad(60)) == pytest.approx(arcmin, rel=0.01)
 
 
+def test_a_supergalactic_map_has_a_scale_bar_and_a_beam() -> None:
+    header = galactic_header(200, 100)
+    header.update(CTYPE1="SLON-TAN", CTYPE2="SLAT-TAN", BMAJ=10 * header["CDELT2"])
+    axes = axes_of(header)
+    assert len(bars(axes)) == len(beams(axes)) == 1
+
+
 @pytest.mark.parametrize("card", ["BMIN", "BPA"])
 def test_a_beam_whose_shape_is_no_number_is_not_drawn(card: str) -> None:
     header = galactic_header(200, 100)

@@ -130,6 +130,7 @@ def test_arguments_that_would_do_nothing_are_refused(files: tuple[Path, Path], p
         (lambda: bigsf.plot.quicklook(array, outline="mine"), "outline='mine' would do nothing: there is no mask"),
         (lambda: bigsf.plot.quicklook(segmented, wcs=celestial_wcs(fits.getheader(image))), "wcs would do nothing"),
         (lambda: bigsf.plot.folds(folds_of(patch_path), "other.json"), "folds_file would do nothing"),
+        (lambda: bigsf.plot.filaments(array, array, ids=-1), "ids is -1; expected the number"),
     ]
     for draw, message in draws:
         with pytest.raises(UsageError, match=message):

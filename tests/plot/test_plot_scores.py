@@ -103,6 +103,11 @@ def test_a_profile_beside_what_was_measured_is_refused() -> None:
         bigsf.plot.completeness(RECOVERY, "plummer")
 
 
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"There is no profile 'Plummer'; expected gaussian or plummer\."):
+        bigsf.plot.completeness(RECOVERY, "Plummer")  # type: ignore[arg-type]
+
+
 def test_an_unknown_quantity_is_refused(trained: Path) -> None:
     with pytest.raises(UsageError, match=r"There is no quantity 'foo'; expected loss or score\."):
         bigsf.plot.curves(trained, "foo")  # type: ignore[arg-type]

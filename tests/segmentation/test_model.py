@@ -7,9 +7,11 @@ from astropy import units
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData
 from astropy.utils.masked import Masked
+from astropy.wcs import WCS
 
 import bigsf
 from bigsf.errors import ConfigError, DataError
+from bigsf.segmentation.model import ImageInMemory
 from conftest import Segmented, Sky
 
 
@@ -84,6 +86,16 @@ def test_the_spread_is_that_of_the_plane_std(
 def test_what_is_no_image_is_refused(model: bigsf.Model, image: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         model(image)
+
+
+def test_the_wcs_of_an_image_is_that_of_its_plane(sky: Sky) -> None:
+    header = WCS(sky.header).to_header()
+    header.update(WCSAXES=3, CTYPE3="FREQ", CRVAL3=1e9, CDELT3=1.0, CRPIX3=1.0)
+    cube = ImageInMemory(CCDData(sky.image[None], wcs=WCS(header), unit="K"))
+    assert cube.wcs is not None
+    np.testing.assert_allclose(cube.wcs.wcs_pix2world([[3, 4]], 0), WCS(sky.header).wcs_pix2world([[3, 4]], 0))
+    solar = WCS({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CDELT1": 0.001, "CDELT2": 0.001})
+    assert ImageInMemory(CCDData(sky.image, wcs=solar, unit="K")).wcs is None
 
 
 def test_options_of_files_are_refused(model: bigsf.Model) -> None:

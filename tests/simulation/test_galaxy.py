@@ -119,6 +119,13 @@ def test_table_lists_every_filament_of_the_map(galaxy_path: Path, planes: dict[s
     assert (planes["TARGET"] > 0)[catalogued & valid].all()
 
 
+def test_a_filament_that_grazes_the_border_is_listed() -> None:
+    """Of one of the filaments, the ends of segments lie outside of this window, and only middles inside."""
+    galaxy, window = Galaxy(4), (range(127, 134), range(75, 117))
+    drawn = set(np.unique(galaxy.window(*window)["TRUTH_ID"])) - {0}
+    assert drawn <= {filament.id for filament in galaxy.filaments(*window)}
+
+
 def test_a_place_outside_the_simulated_plane() -> None:
     with pytest.raises(ValueError, match="outside the simulated plane"):
         Galaxy().tile(100, 0)

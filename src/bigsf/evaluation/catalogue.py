@@ -74,8 +74,8 @@ undefined."""
 
 _NOTES = {
     "calibration": "Expected purities of the rows of a fold come from rows of all other folds, in bins of probability "
-    f"that hold at least {LEAST_ROWS} rows and are pooled until they rise. A row belongs to the fold of most of its "
-    "pixels. Errors are those of the mean; a single row scatters more.",
+    f"that hold at least {LEAST_ROWS} rows and are pooled until they rise, interpolated between the bins. A row "
+    "belongs to the fold of most of its pixels. Errors are those of the mean; a single row scatters more.",
     "injected": "The completeness is that of filaments that were injected into this map, interpolated over the "
     "logarithm of their contrast, and averaged over the families of profiles that have the width. It is NaN beyond the "
     "contrasts and widths that were injected. The mask was not cleaned for it. Injected filaments have one contrast "

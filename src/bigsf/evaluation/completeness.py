@@ -16,7 +16,10 @@ from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import Tile, in_bands
 from bigsf.models.predicted_band import BandPredictor, PixelMask
 
-_BINS = 8  # of contrast
+_BINS = 8, 16
+"""Bins of contrast, at least and at most."""
+
+_PER_BIN = 60  # filaments, where there are more bins than the least
 
 
 def measure_recovery(
@@ -136,7 +139,8 @@ def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, In
     contrast = np.array([filament.contrast for filament in injected.filaments])
     predicted = np.flatnonzero(pixels[1:])
     by_contrast = predicted[np.argsort(contrast[predicted], kind="stable")]
-    groups = [group for group in np.array_split(by_contrast, min(_BINS, max(1, len(predicted)))) if len(group)]
+    bins = min(int(np.clip(len(predicted) // _PER_BIN, *_BINS)), max(1, len(predicted)))
+    groups = [group for group in np.array_split(by_contrast, bins) if len(group)]
 
     def mean_fraction(counts: IntArray) -> list[float]:
         return [float((counts[1 + group] / pixels[1 + group]).mean()) for group in groups]

@@ -73,6 +73,13 @@ class InjectedPlanes(MapRows):
         profile: Profile = "gaussian",
     ) -> None:
         self.planes, self.known, self.width_px, self.profile = planes, known, width_px, profile
+        if profile not in REACH:
+            raise ValueError(f"There is no profile {profile!r}; expected {' or '.join(REACH)}.")
+        if known is not None and np.shape(known) != planes.shape:
+            raise ValueError(f"known has the shape {np.shape(known)}; the map has {planes.shape}.")
+        for name, (low, high) in {"contrast": contrast, "width_px": width_px, "length_px": length_px}.items():
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is ({low}, {high}); expected a range above 0.")
         if REACH[profile] * width_px[1] > TILE_PX:
             raise ValueError(f"Filaments of a width of {width_px[1]} pixels reach beyond the tiles beside their own.")
         ny, nx = planes.shape

@@ -80,10 +80,10 @@ def write_out_of_fold(
         bands = predictor.predict_bands(file, mask_of_test_folds(folds), advance)
         for y0, y1, probabilities in in_bands(bands, folds.areas.y_edges):
             mean = ensemble_mean(probabilities)
-            fold = np.where(np.isfinite(mean), folds.rows(y0, y1), 0)
+            fold = folds.rows(y0, y1)
             writer.write("PRIMARY", y0, mean)
             writer.write("MASK", y0, mean >= mean_threshold(probabilities, whole))
-            writer.write("FOLD", y0, fold)
+            writer.write("FOLD", y0, np.where(np.isfinite(mean), fold, 0))
             if "STD" in kinds:
                 writer.write("STD", y0, ensemble_std(probabilities))
             result.seams.update(mean, ensembles[fold])

@@ -15,7 +15,7 @@ from bigsf.evaluation.records import Recovery, Reliability
 LEAST_ROWS = 20
 """Rows of other folds that a bin of the calibration holds at least. With fewer rows in all there is no calibration."""
 
-_MOST_BINS = 10
+_MOST_BINS = 30
 _DIAGRAM_BINS = 5
 
 
@@ -42,9 +42,9 @@ def binomial_error(fraction: npt.ArrayLike, number: npt.ArrayLike) -> Float64Arr
 def expected_purity(probability: Float64Array, purity: Float64Array, fold: IntArray) -> Expected:
     """Return which fraction of a row's pixels is true on average, for rows of its mean probability.
 
-    The rows of a fold are calibrated by the rows of all other folds, so no row calibrates itself. The calibration is a
-    rising step function of the probability: the mean of bins of equally many rows, pooled where neighbours do not rise
-    (isotonic regression). Each row counts once, however large it is.
+    The rows of a fold are calibrated by the rows of all other folds, so no row calibrates itself. The calibration rises
+    with the probability: it is the mean of bins of equally many rows, pooled where neighbours do not rise (isotonic
+    regression), linear between their mean probabilities and constant beyond. Each row counts once, however large it is.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def expected_purity(probability: Float64Array, purity: Float64Array, fold: IntAr
 
 
 def _calibrated(probability: Float64Array, purity: Float64Array, asked: Float64Array) -> Expected:
-    """Return the values at the probabilities `asked` of the step function that some rows make."""
+    """Return the values at the probabilities `asked` of the calibration that some rows make."""
     if len(probability) < LEAST_ROWS:
         return Expected(*np.full((2, len(asked)), np.nan))
     order = np.argsort(probability, kind="stable")
@@ -78,10 +78,9 @@ def _calibrated(probability: Float64Array, purity: Float64Array, asked: Float64A
     pools = [np.concatenate(bins[first:end]) for first, end in pairwise(rising.blocks)]
     means = np.array([purity[rows].mean() for rows in pools])
     errors = binomial_error(means, [len(rows) for rows in pools])
-    ends = [(probability[a[-1]] + probability[b[0]]) / 2 for a, b in pairwise(pools)]
-    step = np.searchsorted(ends, asked, side="right")
-    undefined = ~np.isfinite(asked)
-    return Expected(np.where(undefined, np.nan, means[step]), np.where(undefined, np.nan, errors[step]))
+    centres = [probability[rows].mean() for rows in pools]
+    defined = np.isfinite(asked)
+    return Expected(*(np.where(defined, np.interp(asked, centres, each), np.nan) for each in (means, errors)))
 
 
 def expected_completeness(contrast: Float64Array, width_px: Float64Array, families: Sequence[Recovery]) -> Expected:

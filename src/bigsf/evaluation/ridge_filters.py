@@ -34,7 +34,8 @@ def frangi(values: Float64Array, sigmas_px: Sequence[float]) -> Float64Array:
     """Return the ridge filter of Frangi et al. (1998, MICCAI, LNCS 1496, 130), with beta of 0.5 and a large c.
 
     A large c is the limit in which no structure of the map saturates the filter, so that the values in a part of the
-    map do not depend on the rest of it. The order of the values is that of Frangi's formula.
+    map do not depend on the rest of it. With one sigma, the order of the values is that of Frangi's formula. Of
+    several, the smaller ones count more than if each was scaled by its own square.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from astropy.utils.masked import Masked
 from scipy.ndimage import maximum_filter
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray
@@ -152,7 +153,7 @@ class _Surroundings:
         on_map = image[place]
         for values, each in zip(self._values, (on_map[on], on_map[annulus], probability[place][on]), strict=True):
             values.append(each)
-        self._beside_missing |= bool(np.isnan(on_map[near]).any())
+        self._beside_missing |= bool((~np.isfinite(on_map[near])).any())
 
     def photometry(self) -> _Photometry:
         """Return what the values say, once all rows are added."""
@@ -196,6 +197,8 @@ def as_plane(plane: FloatArray | PlaneRows, name: str, shape: tuple[int, ...]) -
         raise DataError(f"{name} has the shape {np.shape(plane)}; the mask of the filaments has {shape}.")
     if isinstance(plane, np.ma.MaskedArray):
         return np.asarray(np.ma.filled(plane.astype(np.float64), np.nan))
+    if isinstance(plane, Masked):
+        return np.asarray(plane.astype(np.float64).filled(np.nan))
     return plane
 
 

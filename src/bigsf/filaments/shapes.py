@@ -25,7 +25,7 @@ from bigsf.filaments.spine import Pixels, Spine
 def measure_shapes(
     pixels: Iterable[Pixels], boxes: Sequence[Box], spines: Sequence[Spine], beside_px: Float64Array, wcs: WCS | None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the columns of the catalogue that need no map, and `pixel_arcmin2`, the area of a pixel, each `(n,)`.
+    """Return the columns of the catalogue that need no map, and `pixel_arcmin2`, the mean area of a pixel, each `(n,)`.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def measure_shapes(
     position = positions(middle, wcs)
     axes, pixel, scale = NO_SKY, np.full(number, np.nan), np.full(number, np.nan)
     if wcs is not None:
-        axes = sky_axes(wcs, middle)
-        pixel, scale = pixel_areas(axes), arcmin_per_pixel(wcs, [spine.path for spine in spines])
+        axes, paths = sky_axes(wcs, middle), [spine.path for spine in spines]
+        pixel, scale = pixel_areas(wcs, paths), arcmin_per_pixel(wcs, paths)
     ring = np.array([spine.is_ring for spine in spines], np.bool_)
 
     def width(area: npt.NDArray[Any], scale: Float64Array | float) -> Float64Array:

@@ -60,13 +60,18 @@ def sky_axes(wcs: WCS, points: Points) -> Float64Array:
     longitude, latitude = np.deg2rad(galactic_lb(wcs, points)).T
     along_l = _direction(longitude + np.pi / 2, np.zeros(len(points)))
     along_b = _direction(longitude, latitude + np.pi / 2)
+    steps = np.stack(_pixel_steps(wcs, points), axis=2)
+    axes: Float64Array = 60 * np.rad2deg(np.stack([along_l, along_b], axis=1) @ steps)
+    return axes
+
+
+def _pixel_steps(wcs: WCS, points: Points) -> list[Float64Array]:
+    """Return how the direction on the sky changes by one pixel along y, and along x, at each point, `(n, 3)` each."""
     ends = [
         [_direction(*np.deg2rad(galactic_lb(wcs, points + sign * step)).T) for sign in (0.5, -0.5)]
         for step in np.eye(2)
     ]
-    steps = np.stack([end - start for end, start in ends], axis=2)
-    axes: Float64Array = 60 * np.rad2deg(np.stack([along_l, along_b], axis=1) @ steps)
-    return axes
+    return [end - start for end, start in ends]
 
 
 def _direction(longitude: Float64Array, latitude: Float64Array) -> Float64Array:
@@ -88,10 +93,16 @@ def equatorial(l_deg: Float64Array, b_deg: Float64Array) -> dict[str, Float64Arr
     return {"ra": sky.ra.deg, "dec": sky.dec.deg}
 
 
-def pixel_areas(axes: Float64Array) -> Float64Array:
-    """Return the area of a pixel in arcmin2, `(n,)`, from the axes on the sky; NaN off the sky."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(np.linalg.det(axes)))
+def pixel_areas(wcs: WCS, paths: Sequence[Points]) -> Float64Array:
+    """Return the mean area of the pixels along each path of points (y, x), in arcmin2, `(n,)`.
+
+    It is NaN for a path that leaves the sky. In a map of the whole sky, pixels differ from one end of a filament to the
+    other.
+    """
+    along_y, along_x = _pixel_steps(wcs, joined(paths))
+    areas = (60 * np.rad2deg(1)) ** 2 * np.linalg.norm(np.cross(along_y, along_x), axis=1)
+    numbers = [len(path) for path in paths]
+    return np.bincount(np.repeat(np.arange(len(paths)), numbers), areas, len(paths)) / numbers
 
 
 def arcmin_per_pixel(wcs: WCS, paths: Sequence[Points]) -> Float64Array:

@@ -36,7 +36,7 @@ def split_hdu(path: Path) -> tuple[Path, str | None]:
 def mask_hdu(path: Path) -> str | None:
     """Return the name of the extension that `bigsf segment` writes on filaments: MASK, or else LABELS, or None."""
     with open_fits(path) as hdus:
-        return next((name for name in ("MASK", "LABELS") if name in hdus), None)
+        return next((name for name in ("MASK", "LABELS") if name in hdus and is_map(hdus[name])), None)
 
 
 def files_of(paths: Iterable[Path | None]) -> list[Path]:

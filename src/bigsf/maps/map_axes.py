@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import FloatArray
 from bigsf.maps.map_units import value_label
-from bigsf.maps.wcs import beam_px, celestial_wcs, pixel_scale_deg
+from bigsf.maps.wcs import beam_px, celestial_wcs, pixel_scale_deg, sky_coordinates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,6 +171,8 @@ def _beam_shape(header: fits.Header) -> dict[str, float] | None:
 def _angle_on_plane(wcs: WCS, middle: tuple[float, float], angle_deg: float) -> float:
     """Return a position angle, from north to east, as one from +y to -x on the plane of a map at its middle (x, y)."""
     here = wcs.pixel_to_world(*middle)
+    if not isinstance(here, SkyCoord):  # astropy knows no supergalactic WCS
+        return angle_deg
     x, y = wcs.world_to_pixel(here.directional_offset_by(angle_deg * units.deg, 1 * units.arcmin))
     angle = np.degrees(np.arctan2(middle[0] - x, y - middle[1]))
     return float(angle) if np.isfinite(angle) else angle_deg
@@ -178,7 +181,8 @@ def _angle_on_plane(wcs: WCS, middle: tuple[float, float], angle_deg: float) -> 
 def _pixel_along_x_deg(wcs: WCS, middle: tuple[float, float]) -> float:
     """Return the size of a pixel along x on the sky at the middle (x, y) of a map; off the sky, that of the WCS."""
     x, y = middle
-    size = float(wcs.pixel_to_world(x - 0.5, y).separation(wcs.pixel_to_world(x + 0.5, y)).deg)
+    left, right = sky_coordinates(wcs, [(y, x - 0.5), (y, x + 0.5)])
+    size = float(left.separation(right).deg)
     return size if np.isfinite(size) else pixel_scale_deg(wcs)
 
 

@@ -88,7 +88,8 @@ class CountRatio(Metric):
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
-        marked, truth = probability[labelled] >= self.threshold, target[labelled]
+        counted = labelled & np.isfinite(probability)
+        marked, truth = probability[counted] >= self.threshold, target[counted]
         self.counts += [(marked & truth).sum(), (marked & ~truth).sum(), (~marked & truth).sum()]
 
     @override
@@ -126,7 +127,8 @@ class CurveMetric(Metric):
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
-        self.curve.update(probability[labelled], target[labelled])
+        counted = labelled & np.isfinite(probability)
+        self.curve.update(probability[counted], target[counted])
 
     @override
     def compute(self) -> float:

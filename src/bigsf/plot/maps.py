@@ -143,6 +143,8 @@ def filaments(
     >>> [text.get_text() for text in ax.texts]
     ['1']
     """
+    if ids < 0:
+        raise UsageError(f"ids is {ids}; expected the number of filaments whose id is written, from 0 on.")
     drawn = _read(image, wcs)
     if not isinstance(found, Filaments):
         found = Filaments(_whole_mask(found))

@@ -89,6 +89,8 @@ def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile |
     >>> ax = bigsf.plot.completeness("results/four_folds")  # doctest: +SKIP
     """
     found: Recovery | None
+    if profile not in (None, *get_args(Profile)):
+        raise UsageError(f"There is no profile {profile!r}; expected {' or '.join(get_args(Profile))}.")
     if isinstance(kfold, Recovery):
         if profile is not None:
             raise UsageError("profile would do nothing: what was measured is of one profile.")

@@ -48,7 +48,7 @@ class ImageInMemory(MapOnSky):
         self._wcs: WCS | None = None
         missing: npt.NDArray[np.bool_] | None = None
         if isinstance(image, NDData):
-            self._wcs = image.wcs if isinstance(image.wcs, WCS) and image.wcs.has_celestial else None
+            self._wcs = celestial_wcs(image.wcs.to_header(relax=True)) if isinstance(image.wcs, WCS) else None
             missing = None if image.mask is None else np.asarray(image.mask, np.bool_)
             image = image.data
         elif hasattr(image, "header") and hasattr(image, "data"):

@@ -211,7 +211,8 @@ class Galaxy:
         for row in range(_tiles(y).start - 1, _tiles(y).stop + 1):
             for column in range(_tiles(x).start - 1, _tiles(x).stop + 1):
                 for filament in self._contents(row, column)[0]:
-                    points = np.concatenate([filament.segments.start, filament.segments.end])
+                    start, end = filament.segments.start, filament.segments.end
+                    points = np.concatenate([start, (start + end) / 2, end])
                     nearest = np.clip(np.rint(points), lowest, highest)
                     if (np.hypot(*(points - nearest).T) <= filament.width_px / 2).any():
                         yield filament
