@@ -548,14 +548,14 @@ class SnapshotFormat(Format):
 
     def read(self, path: Path) -> None:
         snapshot = Snapshot.load(path)
-        model = snapshot.build_model(_Pointwise() if snapshot.network_handed_in else None)
+        model = snapshot.build_model(_Pointwise() if "network" in snapshot.handed_in else None)
         with torch.inference_mode():
             probabilities = model.probabilities(torch.ones(1, 1, 4, 4), torch.zeros(1, 2))
         if bool((probabilities < 0).any()) or bool((probabilities > 1).any()):
             raise AssertionError("a probability is not between 0 and 1")
         if not all(0 <= threshold <= 1 for threshold in vars(snapshot.thresholds).values()):
             raise AssertionError("a threshold is no number from 0 to 1")
-        self._go_on(snapshot, self.runs[snapshot.network_handed_in][0])
+        self._go_on(snapshot, self.runs["network" in snapshot.handed_in][0])
 
     def _go_on(self, snapshot: Snapshot, trainer: Trainer) -> None:
         """Train as `resume` does, for a step."""

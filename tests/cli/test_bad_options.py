@@ -159,6 +159,18 @@ def test_a_key_that_is_given_as_an_option_is_named(bigsf_command: Run) -> None:
     for command in ("train", "kfold"):
         printed = " ".join(bigsf_command(command, "run.yaml", "--batch-size", 5).err.replace("│", " ").split())
         assert "There is no option --batch-size. Set the key: --set trainer.batch_size=VALUE" in printed
+        printed = bigsf_command(command, "run.yaml", "--threshold", 0.5).err
+        assert "No such option: --threshold" in printed
+        assert "Set the key" not in printed, "one of an entry of a list cannot be set so"
+
+
+def test_the_file_of_a_split_says_where_the_folds_are_written(patch_path: Path, ended: Ended, tmp_path: Path) -> None:
+    (tmp_path / "split.yaml").write_text("{k: 4, k_train: 2, path: mine.folds.json}")
+    assert "Wrote" in ended(0, "split", patch_path, "--config", "split.yaml").out
+    assert (tmp_path / "mine.folds.json").exists()
+    (tmp_path / "split.yaml").write_text("{k: 4, use: 3}")
+    message = "Error: use: 3 in split.yaml would do nothing: folds hold all splits."
+    assert message in ended(2, "split", patch_path, "--config", "split.yaml", "-o", "other.json").err
 
 
 def test_windows_with_gaps_are_refused_before_any_model_is_trained(

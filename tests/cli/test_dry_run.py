@@ -69,6 +69,7 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     assert f"Would write {trained_kfold}: {', '.join(outputs_of('png'))}." in said
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out
+    assert "split_2 is done" in ended(0, "kfold", same, "--set", "split.use=9", "--only", 2, "--dry-run").out
 
 
 def test_the_memory_of_a_training_falls_with_the_parts_of_a_batch(settings: Settings) -> None:

@@ -7,6 +7,7 @@ import pytest
 from bigsf.config import Component, CustomConfig, members
 from bigsf.errors import ConfigError
 from bigsf.folds.strategies import StrategyConfig
+from bigsf.training.components.schedulers import CustomSchedulerConfig
 
 
 class Amplifier:
@@ -85,6 +86,35 @@ def test_a_custom_module_that_cannot_be_run_is_named(
     config = CustomConfig[int].from_dict({"type": "custom", "target": "broken:loss"}, folder=tmp_path)
     with pytest.raises(ConfigError, match=message):
         config.load()
+
+
+def test_another_module_of_the_same_name_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that another folder has given, nor an installed one."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for folder, answer in (("first", 1), ("second", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mylab_twice.py").write_text(f"answer = {answer}\n")
+        (tmp_path / folder / "json.py").write_text("answer = 3\n")
+
+    def config(folder: str, module: str) -> CustomConfig[int]:
+        return CustomConfig[int].from_dict({"type": "custom", "target": f"{module}:answer"}, folder=tmp_path / folder)
+
+    assert config("first", "mylab_twice").load() == 1
+    with pytest.raises(ConfigError, match=r"not that of .*second: the module mylab_twice is .*first/mylab_twice\.py"):
+        config("second", "mylab_twice").load()
+    with pytest.raises(ConfigError, match=r"the module json is .*json/__init__\.py"):
+        config("first", "json").load()
+    assert config("first", "mylab_twice").load() == 1
+
+
+def test_what_lacks_a_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "mylab_lacking.py").write_text(
+        "class Falling:\n    def __init__(self, epochs): ...\n    def factor(self, epoch): return 1.0\n"
+    )
+    config = CustomSchedulerConfig.from_dict({"type": "custom", "target": "mylab_lacking:Falling"}, folder=tmp_path)
+    with pytest.raises(ConfigError, match="returns Falling, which has no method end_of_epoch and no state and no load"):
+        config.build(3, {})
 
 
 @pytest.mark.parametrize(

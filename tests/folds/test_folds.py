@@ -123,7 +123,7 @@ def test_too_few_areas_for_the_folds(small: PatchFile) -> None:
 
 
 def test_a_gap_that_leaves_too_few_areas_is_named(small: PatchFile) -> None:
-    message = r"has 1, each 4 pixels wide, with a gap of 2 pixels\. Use a smaller 'gap', or a larger 'area_size'\.$"
+    message = r"has 1, each 4 pixels wide, with a gap of 2 pixels\. Use a smaller gap, or larger areas\.$"
     with pytest.raises(DataError, match=message):
         Folds.make(small, split_config(k=3, area_size=4, gap=2))
 

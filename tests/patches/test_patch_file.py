@@ -48,6 +48,13 @@ def test_read_is_slicing(patch_path: Path, data: st.DataObject) -> None:
         np.testing.assert_array_equal(labelled[i], file.labelled[window] if file.labelled is not None else None)
 
 
+def test_a_mask_chooses_patches_and_fractions_do_not(small: PatchFile) -> None:
+    mask = small.positions[:, 1] > 3
+    np.testing.assert_array_equal(small.read(mask).position, small.positions[mask])
+    with pytest.raises(IndexError):
+        small.read(np.array([1.7]))
+
+
 def test_file_holds_the_planes_of_the_sky(patch_file: PatchFile, sky: Sky) -> None:
     np.testing.assert_array_equal(patch_file.image[0], np.where(sky.valid == 1, sky.image, np.nan).astype(np.float32))
     target, labelled = patch_file.labels()

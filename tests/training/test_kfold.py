@@ -26,6 +26,7 @@ from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.segmentation.segment import segment
 from bigsf.training.callbacks import Callback
+from bigsf.training.dataset import PatchesConfig
 from bigsf.training.kfold import KFold
 from bigsf.training.kfold_predictions import load_models
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
@@ -278,12 +279,29 @@ def test_several_models_of_a_pixel_are_averaged(kfold_of: Callable[..., KFold]) 
 
 def test_another_configuration_in_the_same_folder_is_refused(kfold_of: Callable[..., KFold]) -> None:
     kfold_of().run(only=1)
-    with pytest.raises(UsageError, match=r"holds a k-fold of another configuration \(see .*kfold\.yaml\)"):
+    with pytest.raises(UsageError, match=r"a k-fold of another configuration \(trainer\.seed; see .*kfold\.yaml\)"):
         kfold_of(seed=5).run(only=1)
     with pytest.raises(UsageError, match="overwrite=True with only=1 would mix the two"):
         kfold_of(seed=5).run(only=1, overwrite=True)
     kfold_of(seed=5).run(overwrite=True)
     assert RunConfig.from_yaml(kfold_of().path / "kfold.yaml").trainer.seed == 5
+
+
+def test_what_changes_no_training_does_not_stand_in_the_way(kfold_of: Callable[..., KFold]) -> None:
+    kfold_of({"use": 2}, save_every="20min", trackers=[{"type": "csv"}]).run(only=1)
+    kfold_of({"use": 1}, save_every="10min").check()
+    other = kfold_of()
+    other.config = other.config.model_copy(update={"data": PatchesConfig(path=Path("moved.h5"))})
+    with pytest.raises(
+        UsageError, match=r"\(data\.path, split\.path; .* Where the patch file was moved: bigsf resume .* --data FILE"
+    ):
+        other.check()
+
+
+def test_a_kfold_takes_a_configuration_of_any_form_and_the_name_of_its_folder(trained_kfold: Path) -> None:
+    config = trained_kfold / "kfold.yaml"
+    for kfold in (KFold.from_config(config), KFold.from_config(str(config)), KFold.from_folder(str(trained_kfold))):
+        assert kfold.path == trained_kfold
 
 
 def test_no_split_is_removed_while_another_process_trains_one(kfold_of: Callable[..., KFold]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from astropy.io import fits
 
@@ -27,6 +28,7 @@ from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
 from bigsf.training.build import Parts
 from bigsf.training.callbacks import Callback, Checkpoints
+from bigsf.training.components.losses import Focal
 from bigsf.training.kfold import KFold
 from bigsf.training.resume import relocated
 from bigsf.training.run_config import RunConfig
@@ -325,6 +327,8 @@ def test_going_back_to_best_keeps_what_is_newer(settings: Settings) -> None:
     superseded = (folder.superseded / "metrics_3_epochs.csv").read_text().splitlines()
     assert len(superseded) == 4
     assert [row["val_loss"] for row in rows(folder.path)] == ["0.5", "0.3", "0.35", "0.2"]
+    with pytest.raises(SnapshotError, match=r"last_3_epochs\.pt was set aside when its run went back"):
+        Trainer.from_snapshot(folder.superseded / "last_3_epochs.pt")
     assert Snapshot.load(folder.best).epochs_run == 4
 
 
@@ -389,9 +393,23 @@ def test_a_run_does_not_go_on_with_other_metrics_and_keeps_its_snapshot(settings
     parts = Parts(metrics={"mine": CountRatio(0.5, (0, 1, 1), (1, 1, 1))})
     trainer = Trainer.from_config(settings(epochs=1), parts=parts)
     trainer.train()
-    with pytest.raises(ConfigError, match=r"logs .*val_dice.* before logged .*val_mine.* the run was started with"):
-        Trainer.from_snapshot(trainer.folder.path, epochs=2).train()
+    others = Parts(metrics={"other": CountRatio(0.5, (0, 1, 1), (1, 1, 1))})
+    with pytest.raises(ConfigError, match=r"logs .*val_other.* before logged .*val_mine.* the run was started with"):
+        Trainer.from_snapshot(trainer.folder.path, epochs=2, parts=others).train()
     assert Trainer.from_snapshot(trainer.folder.path, epochs=2, parts=parts).train().epochs_run == 2
+
+
+def test_a_run_with_parts_of_its_own_says_how_it_goes_on_and_goes_on_with_nothing_else(settings: Settings) -> None:
+    parts = Parts(loss=Focal(1.0), optimizer=lambda weights: torch.optim.NAdam(weights, lr=2e-3))
+    trainer = Trainer.from_config(settings(), parts=parts)
+    go_on = rf"from_snapshot\('{trainer.folder.path}.*', parts=bigsf\.Parts\(loss=\.\.\., optimizer=\.\.\.\)\)"
+    with pytest.raises(InterruptedRunError, match=go_on):
+        trainer.train(time_limit_s=0)
+    with pytest.raises(SnapshotError, match=rf"parts of its own, which no snapshot holds.*{go_on}"):
+        Trainer.from_snapshot(trainer.folder.path)
+    with pytest.raises(SnapshotError, match=r"Parts\(optimizer=\.\.\.\)"):
+        Trainer.from_snapshot(trainer.folder.path, parts=Parts(loss=Focal(1.0)))
+    assert Trainer.from_snapshot(trainer.folder.path, parts=parts).run.handed_in == ["loss", "optimizer"]
 
 
 def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:

@@ -37,7 +37,7 @@ KEYS = {
     "TRAINING_MAPS",
     "STOPPED_EARLY",
     "MACHINE",
-    "NETWORK_HANDED_IN",
+    "HANDED_IN",
     "WINDOW_RANGES",
     "BEAM_PX",
 }
@@ -167,7 +167,7 @@ def test_hostile_pickle_would_have_worked(tmp_path: Path) -> None:
 
 def test_newer_format_is_refused_with_both_versions(path: Path) -> None:
     torch.save({**content(path), "FORMAT_VERSION": 99, "BIGSF_VERSION": "9.9"}, path)
-    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 4\. Update"):
+    with pytest.raises(SnapshotError, match=r"has format 99, written by bigsf 9\.9; .* reads up to 5\. Update"):
         Snapshot.load(path)
 
 

@@ -240,7 +240,7 @@ def test_a_pickle_of_very_many_operations_is_refused(tmp_path: Path) -> None:
     [
         (lambda data: data["GLOBAL_CONFIG"]["trainer"]["model"].update(features=60_000), r"do not fit .*60000"),
         (lambda data: data.update(PATCH_SIZE=3), r"Patches of 3 pixels do not go through"),
-        (lambda data: data.update(NETWORK_HANDED_IN=True), r"hand it in again: network="),
+        (lambda data: data.update(HANDED_IN=["network"]), r"parts=bigsf\.Parts\(network=\.\.\.\)"),
     ],
     ids=["features", "patch_size", "handed_in"],
 )

@@ -27,6 +27,7 @@ from bigsf.training.run_folder import RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.trainer import Trainer
 from bigsf.training.validation import Validator
+from command_processes import write_yaml
 from conftest import FOUR_EPOCHS, Settings
 from runs import assert_same_run, rows, scripted, terminate_at
 
@@ -271,6 +272,7 @@ class Wrong(nn.Module):
     [
         (Parts(loss=lambda *_: cast(Any, 5)), r"The loss returns int; expected bigsf\.LossSum\(total, weight\)"),
         (Parts(loss=lambda logits, target, weight: LossSum(logits, weight)), r"a total of shape \(\d+, 1, 16, 16\)"),
+        (Parts(loss=lambda *_: LossSum(cast(Any, 0.5), torch.ones(()))), r"a total of type float; expected a tensor"),
         (Parts(network=Wrong(True)), r"The network returns the shape \(\d+,\) for patches of \(\d+, 1, 16, 16\)"),
         (Parts(network=Wrong(False)), "The network has no weights that could be trained"),
     ],
@@ -278,6 +280,14 @@ class Wrong(nn.Module):
 def test_parts_that_return_something_else_are_refused(settings: Settings, parts: Parts, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Trainer.from_config(settings(), parts=parts).train()
+
+
+def test_settings_hold_for_a_configuration_of_any_form(settings: Settings, tmp_path: Path) -> None:
+    config = settings()
+    forms = (config, RunConfig.from_dict(config), write_yaml(tmp_path / "run.yaml", config))
+    for form in forms:
+        trainer = Trainer.from_config(form, ["trainer.epochs=7"], dry_run=True)
+        assert trainer.run.epochs == trainer.run.config.trainer.epochs == 7
 
 
 def test_weights_that_explode_in_the_last_step_of_an_epoch_are_not_kept(settings: Settings) -> None:

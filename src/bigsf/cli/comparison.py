@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bigsf.cli.display import show_table
+from bigsf.config.paths import flat
 from bigsf.config.yaml_source import read_yaml
 from bigsf.errors import DataError
 
@@ -65,14 +66,3 @@ def _config_of(path: Path) -> Any:
     if trainer.get("best_by", "") is None and not trainer.get("early_stopping"):
         trainer["best_by"] = "epoch"
     return config
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested keys and lists, by their paths."""
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        path: leaf
-        for key, value in config.items()
-        for path, leaf in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

@@ -176,7 +176,7 @@ def print_folds(folds: "Folds") -> None:
     if folds.poor_in_background:
         poor = folds.poor_in_background
         numbers = f"Fold {poor[0]} holds" if len(poor) == 1 else f"Folds {', '.join(map(str, poor))} hold"
-        remedy = "Fewer folds (--k) or a smaller --area-size even that out"
+        remedy = "Fewer folds (-k) or a smaller --area-size even that out"
         if folds.config.strategy.type != "balanced":
             remedy = "--strategy balanced evens that out"
         warnings.warn(
@@ -240,7 +240,7 @@ def _warn_if_beaten(model: float, baselines: "ScoreTable") -> None:
     if best is not None and found[best] > model:
         warnings.warn(
             f"{best} alone reaches a higher whole-map AP than the model, and needs no training. Train for more epochs, "
-            "with more patches (a smaller stride), or from higal-small (trainer.start_from).",
+            "with more patches (a smaller stride), or from trained weights (trainer.start_from).",
             BigsfWarning,
             stacklevel=3,
         )

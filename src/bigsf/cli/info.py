@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bigsf.cli.comparison import compare_runs, flat
+from bigsf.cli.comparison import compare_runs
 from bigsf.cli.options import Quiet, typed
+from bigsf.config.paths import flat
 from bigsf.console import plural, print_line
 from bigsf.errors import BigsfError, DataError, UsageError
 

@@ -50,7 +50,8 @@ def kfold(
 
         runs = KFold.from_config(run, device, write_folds=False)
         runs.check(only, overwrite)
-        planned = run.model_copy(update={"out_of_fold": runs.config.out_of_fold})
+        split = run.split.model_copy(update={"use": only or 1})
+        planned = run.model_copy(update={"out_of_fold": runs.config.out_of_fold, "split": split})
         describe_kfold(Trainer.from_config(planned, device=device, dry_run=True), only, overwrite)
         return
     with join_world(device) as world:

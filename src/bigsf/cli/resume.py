@@ -48,7 +48,7 @@ def _resume_kfold(
 
         runs = KFold.from_folder(path, device, trust=trust, data=data)
         runs.check()
-        describe_kfold(Trainer.from_config(runs.config, device=device, dry_run=True))
+        describe_kfold(Trainer.from_config(runs.config, ["split.use=1"], device, dry_run=True))
         return
     with join_world(device) as world:
         run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust, data))

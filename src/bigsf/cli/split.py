@@ -67,8 +67,10 @@ def split(
     resolved = config_from(SplitConfig, options, config)
     if resolved.area_size is not None and isinstance(resolved.strategy, NaiveStrategyConfig):
         raise UsageError("--area-size would do nothing: the areas of --strategy naive are k equal parts of the map.")
+    if "use" in resolved.model_fields_set:
+        raise UsageError(f"use: {resolved.use} in {config} would do nothing: folds hold all splits.")
     patch_file = PatchFile(file)
-    path = output or default_folds_path(file)
+    path = output or resolved.path or default_folds_path(file)
     outputs = folds_outputs(path)
     check_image(path)
     outputs.check([file, *([config] if config else [])], overwrite)

@@ -156,7 +156,9 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
         data = cls._mapping(data, name)
         for setting in overrides:
             data, path = with_setting(data, setting)
-            lines = {key: line for key, line in lines.items() if key[: len(path)] != path} | {path: OF_SETTING}
+            parents = {path[:n]: OF_SETTING for n in range(1, len(path))}
+            rest = {key: line for key, line in lines.items() if key[: len(path)] != path}
+            lines = {**parents, **rest, path: OF_SETTING}
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:

@@ -4,6 +4,7 @@ A config is what the YAML says, and a class is what runs. `build()` leads from o
 at run time is an argument of `build()` and never a field of the config.
 """
 
+import importlib.util
 import inspect
 import math
 import pkgutil
@@ -104,6 +105,9 @@ class CustomConfig(Component[Built]):
     folder: ConfigPath = Path()
     """A folder to import from; by default that of the YAML file."""
 
+    methods: ClassVar[tuple[str, ...]] = ()
+    """What the object must be able to do."""
+
     @field_validator("kwargs")
     @classmethod
     def _can_be_kept(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -125,16 +129,17 @@ class CustomConfig(Component[Built]):
         Raises
         ------
         ConfigError
-            Where the module does not exist, cannot be run, or has no such name.
+            Where the module does not exist, cannot be run, or has no such name, or another one of its name is loaded.
         """
         if str(self.folder) not in sys.path:
             sys.path.append(str(self.folder))
+        self._check_origin()
         try:
             return pkgutil.resolve_name(self.target)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
                 f"The custom target {self.target} cannot be imported: {error}. "
-                f"Looked in {self.folder} and the installed packages."
+                f"Looked in {self.folder} and the installed packages. If that folder was moved, set PYTHONPATH to it."
             ) from error
         except Exception as error:  # whatever the code of the module raises
             *_, last = traceback.extract_tb(error.__traceback__)
@@ -143,6 +148,18 @@ class CustomConfig(Component[Built]):
                 f"{last.filename}, line {last.lineno}."
             ) from error
 
+    def _check_origin(self) -> None:
+        """Refuse a module of the folder in whose place Python would take, or has taken, another one of its name."""
+        name = self.target.partition(":")[0].partition(".")[0]
+        own = [path.resolve() for path in (self.folder / f"{name}.py", self.folder / name / "__init__.py")]
+        if any(path.exists() for path in own):
+            spec = importlib.util.find_spec(name)
+            if spec is not None and Path(spec.origin or "").resolve() not in own:
+                raise ConfigError(
+                    f"The custom target {self.target} is not that of {self.folder}: the module {name} is "
+                    f"{spec.origin}. Give yours another name, or use models of different folders one by one."
+                )
+
     @override
     def build(self, *args: Any, **kwargs: Any) -> Built:
         """Import the target and call it with the arguments of the run and the `kwargs` of the config.
@@ -150,7 +167,7 @@ class CustomConfig(Component[Built]):
         Raises
         ------
         ConfigError
-            Where the target does not exist or does not take these arguments.
+            Where the target does not exist, does not take these arguments, or returns something that lacks a method.
         """
         target, kwargs = self.load(), {**kwargs, **self.kwargs}
         try:
@@ -159,7 +176,13 @@ class CustomConfig(Component[Built]):
             raise ConfigError(f"The custom target {self.target} does not take kwargs {self.kwargs}: {error}.") from None
         except ValueError:  # a callable written in C may have no signature
             pass
-        return cast(Built, target(*args, **kwargs))
+        built = target(*args, **kwargs)
+        if lacking := [name for name in self.methods if not callable(getattr(built, name, None))]:
+            raise ConfigError(
+                f"The custom target {self.target} returns {type(built).__name__}, which has no method "
+                f"{' and no '.join(lacking)}. It needs {', '.join(self.methods)}."
+            )
+        return cast(Built, built)
 
 
 def members(family: Any) -> list[type[Config]]:

@@ -93,10 +93,12 @@ def places_of(name: str, root: type[BaseModel]) -> list[str]:
 
 
 def _paths_of(config: type[BaseModel], name: str) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of all keys of a name, in each of the types that a part may have."""
+    """Yield the paths of all keys of a name, in each of the types that a part may have; lists have no such paths."""
     for key, info in config.model_fields.items():
         if key == name:
             yield (key,)
+        if get_origin(info.annotation) is list:
+            continue
         for part in allowed_classes(info.annotation):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 yield from ((key, *path) for path in _paths_of(part, name))

@@ -19,7 +19,6 @@ from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
 from bigsf.maps.wcs import nearest_galactic_lb
-from bigsf.option_names import option
 from bigsf.patches.patch_file import PatchFile
 
 
@@ -244,17 +243,17 @@ def _check_areas(patch_file: PatchFile, config: ResolvedSplit, contents: AreaCon
     """Refuse areas that are too small for a patch, or too few for the folds."""
     if config.area_size < patch_file.patch_size and not isinstance(config.strategy, NaiveStrategyConfig):
         raise DataError(
-            f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use an "
-            f"{option('area_size')} of {2 * patch_file.patch_size} or so."
+            f"No patch of {patch_file.patch_size} pixels fits into an area of {config.area_size}. Use areas of "
+            f"{2 * patch_file.patch_size} pixels or so."
         )
     if (occupied := int(contents.occupied.sum())) < config.fold_count:
         naive, name, k = isinstance(config.strategy, NaiveStrategyConfig), patch_file.path.name, config.fold_count
         width = "" if naive else f", each {config.area_size} pixels wide"
         found = f"{k} folds need at least {k} areas with patches; {name} has {occupied}{width}"
         if config.gap and occupied_areas(config.model_copy(update={"gap": 0}), patch_file) >= k:
-            larger = "" if naive else f", or a larger {option('area_size')}"
-            raise DataError(f"{found}, with a gap of {config.gap} pixels. Use a smaller {option('gap')}{larger}.")
-        remedy = "" if naive else f"a smaller {option('area_size')}, "
+            larger = "" if naive else ", or larger areas"
+            raise DataError(f"{found}, with a gap of {config.gap} pixels. Use a smaller gap{larger}.")
+        remedy = "" if naive else "smaller areas, "
         raise DataError(f"{found}. Use {remedy}fewer folds, or smaller patches.")
 
 

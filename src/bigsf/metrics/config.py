@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -66,6 +66,8 @@ class CLDiceMetricConfig(_Thresholded, builds=CLDiceMetric):
 
 class CustomMetricConfig(CustomConfig[Metric]):
     """A metric of your own: called with `kwargs`. For those of torchmetrics see `TorchMetric`."""
+
+    methods: ClassVar[tuple[str, ...]] = ("update", "compute", "reset")
 
 
 MetricConfig = Annotated[

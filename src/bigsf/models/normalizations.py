@@ -7,7 +7,7 @@ float64, before any cast.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -229,6 +229,8 @@ class NoneConfig(NormalizationComponent, builds=Normalization):
 
 class CustomNormalizationConfig(NormalizationComponent, CustomConfig[Normalization]):
     """A `Normalization` of your own: called with `channels` and `kwargs`."""
+
+    methods: ClassVar[tuple[str, ...]] = ("forward", "fit")
 
 
 NormalizationConfig = Annotated[

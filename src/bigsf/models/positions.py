@@ -269,6 +269,8 @@ class SinePositionConfig(PositionConfig, builds=SineEncoder):
 class CustomPositionConfig(PositionConfig, CustomConfig[PositionEncoder]):
     """A `PositionEncoder` of your own: called with `coordinates` and `kwargs`."""
 
+    methods: ClassVar[tuple[str, ...]] = ("forward", "fit")
+
     @override
     def build(self) -> PositionEncoder:
         return super().build(coordinates=self.coordinates)

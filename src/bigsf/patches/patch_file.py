@@ -237,10 +237,10 @@ class PatchFile(Described, MapSource):
             image[0], None if target is None else target[0], None if labelled is None else labelled[0], position[0]
         )
 
-    def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Patches:
-        """Gather patches into arrays of their own, in the order of `indices`."""
+    def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any] | np.bool_]) -> Patches:
+        """Gather patches into arrays of their own, in the order of `indices`; a mask of all patches is allowed too."""
         self.check_unchanged()
-        position = self.positions[np.asarray(indices, np.intp)]
+        position = self.positions[np.asarray(indices) if len(indices) else np.empty(0, np.intp)]
         y, x = position[:, 0], position[:, 1]
         window = (self.patch_size, self.patch_size)
         image = sliding_window_view(self.image, window, axis=(1, 2))[:, y, x].swapaxes(0, 1)

@@ -69,6 +69,11 @@ class Parts:
     metrics: Mapping[str, Metric] | None = None
     """Metrics by name."""
 
+    @property
+    def names(self) -> list[str]:
+        """The names of those that there are."""
+        return [name for name, part in vars(self).items() if part is not None]
+
 
 def open_data(config: RunConfig, world: World, write: bool = True) -> tuple[PatchFile, Folds]:
     """Open the patch file, and read the folds or make them.
@@ -171,7 +176,7 @@ def build_run(
             dtype,
             [*(start.training_maps if start else []), own_map],
         ),
-        network_handed_in=parts.network is not None,
+        handed_in=parts.names,
         window_ranges=training_ranges(dataset, trainer.batch_size),
     )
 

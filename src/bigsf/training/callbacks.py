@@ -77,7 +77,7 @@ class Checkpoints(Callback):
                 data_identity=run.patch_file.identity,
                 folds_identity=run.folds.identity,
                 machine=run.machine,
-                network_handed_in=run.network_handed_in,
+                handed_in=run.handed_in,
                 window_ranges={name: tuple(found) for name, found in run.window_ranges.items()},
                 beam_px=run.patch_file.beam_px,
             ).save(path)

@@ -72,13 +72,14 @@ def check_out_of_fold(config: RunConfig, patch_file: PatchFile) -> None:
 
 def warn_of_untested_folds(folds: Folds) -> None:
     """Warn where the splits of a k-fold do not test every fold, so that its map is a part of the map."""
-    tested, count = {fold for split in folds.splits for fold in split.test}, folds.config.fold_count
-    if len(tested) < count:
+    tested, count = {fold for split in folds.splits for fold in split.test}, len(folds.counts)
+    if folds.counts.keys() - tested:
         made = " (k: 1, for the training of one model)" if folds.config.k == 1 else ""
+        remedy = "set split.k to 3 or more" if folds.config.k == 1 else "leave split.step out"
         warnings.warn(
             f"The splits of {folds.config.path.name}{made} test {len(tested)} of {count} folds: the out-of-fold map "
             "and its scores are of that part alone. For the whole map, remove that file or name another split.path, "
-            "and set split.k to 2 or more.",
+            f"and {remedy}.",
             BigsfWarning,
             stacklevel=3,
         )

@@ -162,7 +162,7 @@ class PatchDataset:
             draw = on_device(augmentation.draw(generator, len(indices))[part], self.device)
             if len(draw):
                 batch = augmentation.apply(batch, draw)
-        return batch
+        return batch._replace(image=batch.image.float())  # one's own may multiply by numbers of float64
 
 
 class Prefetcher:

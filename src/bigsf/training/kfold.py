@@ -1,7 +1,7 @@
 """Configuration -> one trained model per split, the out-of-fold map, and their summary."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +32,7 @@ from bigsf.training.checks import (
 )
 from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
-from bigsf.training.kfold_plan import plan_out_of_fold
+from bigsf.training.kfold_plan import plan_out_of_fold, training_keys_that_differ
 from bigsf.training.kfold_predictions import load_models, predictions_of
 from bigsf.training.kfold_results import summarise_kfold
 from bigsf.training.resume import recorded_kfold, relocated
@@ -99,7 +99,7 @@ class KFold:
     @classmethod
     def from_config(
         cls,
-        config: RunConfig,
+        config: RunConfig | str | Path | Mapping[str, Any],
         device: str | None = None,
         world: World | None = None,
         time_limit_s: float | None = None,
@@ -113,13 +113,14 @@ class KFold:
         DataError
             Where the patch file has no labels, or the folds belong to other data.
         """
+        config = RunConfig.of(config)
         patch_file, folds = open_data(config, world or World(), write_folds)
         return cls(config, patch_file, folds, device, world, time_limit_s, callbacks)
 
     @classmethod
     def from_folder(
         cls,
-        path: Path,
+        path: str | Path,
         device: str | None = None,
         world: World | None = None,
         time_limit_s: float | None = None,
@@ -139,6 +140,7 @@ class KFold:
         data
             Where the patch file lies now, if it was moved.
         """
+        path = Path(path)
         config = recorded_kfold(path, data)
         refuse_untrusted(config, str(path / "kfold.yaml"), trust)
         kfold = cls.from_config(config, device, world, time_limit_s, write_folds=False)
@@ -219,17 +221,20 @@ class KFold:
         found = [path for path in self.path.glob("[!.]*") if path != record]
         begun = any(RunFolder(folder).newest_snapshot for folder in self.path.glob("split_*"))
         here = relocated(self.config, self.path)
-        same = record.exists() and _for_training(recorded_kfold(self.path, self._moved)) == _for_training(here)
-        if record.exists() and begun and not same and not overwrite:
-            raise UsageError(
-                f"{self.path} holds a k-fold of another configuration (see {record}). Choose another trainer.run_name, "
-                f"or pass {option('overwrite', True)} to train anew."
-            )
-        if record.exists() and begun and not same and only is not None:
-            raise UsageError(
-                f"{self.path} holds a k-fold of another configuration; {option('overwrite', True)} with "
-                f"{option('only', only)} would mix the two. Leave {option('only')} out to train all anew."
-            )
+        there = recorded_kfold(self.path, self._moved) if record.exists() and begun else here
+        if differing := training_keys_that_differ(there, here):
+            what = f"{self.path} holds a k-fold of another configuration ({', '.join(differing)}; see {record})"
+            if not overwrite:
+                moved = f" Where the patch file was moved: bigsf resume {self.path} --data FILE.h5"
+                raise UsageError(
+                    f"{what}. Choose another trainer.run_name, or pass {option('overwrite', True)} to train anew."
+                    + (moved if "data.path" in differing else "")
+                )
+            if only is not None:
+                raise UsageError(
+                    f"{what}; {option('overwrite', True)} with {option('only', only)} would mix the two. Leave "
+                    f"{option('only')} out to train all anew."
+                )
         if found and not record.exists():
             run = RunFolder(self.path).config.exists()
             what = "a run of bigsf train" if run else f"something else, e.g. {found[0].name}"
@@ -293,8 +298,3 @@ class KFold:
         write_kfold_report(
             self.path / REPORT, summary, self.folds, records, self.config.to_yaml(), self.config.trainer.figures
         )
-
-
-def _for_training(config: RunConfig) -> dict[str, Any]:
-    """Return the keys of a configuration that change the training."""
-    return config.model_dump(exclude={"out_of_fold": True, "trainer": {"figures"}})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bigsf.arrays import BoolArray, IntArray
+from bigsf.config.paths import flat
 from bigsf.console import logger
 from bigsf.folds.folds import Folds
 from bigsf.maps.tiling import window_starts
@@ -13,6 +14,14 @@ from bigsf.training.build import PATCHES_SEEN, default_epochs
 from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 
 _WINDOWS_PER_PATCH = 3  # windows that are predicted in the time of training on a patch: gradients take twice as long
+
+
+def training_keys_that_differ(one: RunConfig, other: RunConfig) -> list[str]:
+    """Return the keys in which two configurations differ, of those that change the training of a split."""
+    beside = {"data": {"in_memory"}, "split": {"use"}, "trainer": {"figures", "save_every", "trackers"}}
+    first, second = (flat(config.model_dump(exclude={"out_of_fold": True, **beside})) for config in (one, other))
+    absent = object()
+    return [key for key in {**first, **second} if first.get(key, absent) != second.get(key, absent)]
 
 
 def plan_out_of_fold(config: RunConfig, folds: Folds) -> OutOfFoldConfig:

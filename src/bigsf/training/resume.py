@@ -18,7 +18,7 @@ from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
 from bigsf.training.run import TrainingRun
 from bigsf.training.run_config import RunConfig
-from bigsf.training.run_folder import RunFolder
+from bigsf.training.run_folder import SUPERSEDED, RunFolder
 from bigsf.training.snapshot import Snapshot
 from bigsf.training.state import TrainingState
 from bigsf.training.trust import refuse_untrusted
@@ -68,10 +68,22 @@ def build_resumed_run(
             refuse_untrusted(config, str(folder.config), trust)
             return build_run(config, device, parts, world, write_folds=False), None
         path = folder.newest_snapshot
+    if path.absolute().parent.name == SUPERSEDED:
+        raise SnapshotError(
+            f"{path} was set aside when its run went back. To go on from it, copy it as last.pt into a new folder, and "
+            "resume that."
+        )
     snapshot = Snapshot.load(path)
     config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
     refuse_untrusted(config, str(path), trust)
-    if parts is None or parts.network is None:
+    handed_in = (parts or Parts()).names
+    if missing := [name for name in snapshot.handed_in if name not in handed_in]:
+        given = ", ".join(f"{name}=..." for name in missing)
+        raise SnapshotError(
+            f"{path} is of a run with parts of its own, which no snapshot holds. Go on in Python: "
+            f"bigsf.Trainer.from_snapshot('{path}', parts=bigsf.Parts({given}))"
+        )
+    if "network" not in handed_in:
         snapshot.check_network()
     run = build_run(config, device, parts, world, write_folds=False, resumed=True)
     _check_same_data(run, snapshot, path)

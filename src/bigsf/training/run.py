@@ -47,8 +47,8 @@ class TrainingRun:
     """Whether higher values are better, by the name of each logged quantity that has better and worse values."""
     state: TrainingState
     """Model, optimizer and scheduler, and how far they have come."""
-    network_handed_in: bool
-    """Whether the network is an object from the caller, which the configuration cannot build."""
+    handed_in: list[str]
+    """The names of the `Parts` from the caller, which the configuration cannot build."""
     window_ranges: dict[Quantity, Range]
     """What the model can learn of noise, smoothness, skewness and contrast, see `training_ranges`."""
 

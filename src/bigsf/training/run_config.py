@@ -1,6 +1,8 @@
 """The whole configuration of a run: data, split, trainer and out-of-fold map."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -84,7 +86,7 @@ class TrainerConfig(Config):
     optimizer: Annotated[OptimizerConfig, default_tag("muon")] = MuonConfig(type="muon")
     """How weights follow gradients."""
 
-    scheduler: AnySchedulerConfig | None = OneCycleConfig(type="onecycle")
+    scheduler: Annotated[AnySchedulerConfig | None, default_tag("onecycle")] = OneCycleConfig(type="onecycle")
     """How the learning rate changes; null: not at all."""
 
     early_stopping: Annotated[EarlyStoppingConfig | None, default_tag("patience")] = None
@@ -135,6 +137,15 @@ class RunConfig(Config):
     >>> bigsf.RunConfig.from_dict({"data": {"path": "galaxy.h5"}}, ["trainer.epochs=20"]).trainer.epochs
     20
     """
+
+    @classmethod
+    def of(cls, config: "RunConfig | str | Path | Mapping[str, Any]", overrides: Sequence[str] = ()) -> "RunConfig":
+        """Return a configuration, or that of a YAML file or of a dictionary, with settings that replace or add keys."""
+        if isinstance(config, str | Path):
+            return cls.from_yaml(config, overrides)
+        if isinstance(config, RunConfig):
+            return cls.from_dict(config.model_dump(mode="json"), overrides) if overrides else config
+        return cls.from_dict(config, overrides)
 
     data: DataConfig
     """Where patches come from."""

@@ -26,6 +26,9 @@ from bigsf.option_names import option
 from bigsf.provenance import command_line, now
 from bigsf.training.run_config import RunConfig
 
+SUPERSEDED = "superseded"
+"""The folder in that of a run to which snapshots are set aside when it goes back."""
+
 
 class RunFolder:
     """The folder `output_dir/run_name/` of one training.
@@ -47,7 +50,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.log = path / "train.log"
         self.environment = path / "environment.json"
-        self.superseded = path / "superseded"
+        self.superseded = path / SUPERSEDED
         self.replaces = False
         """Whether a former run lies there, which is kept until the new one has its first snapshot."""
 

@@ -73,8 +73,8 @@ class Snapshot:
     """Whether early stopping has ended the run."""
     machine: dict[str, Any]
     """The conditions for repeating the run bit for bit: device, processes, threads, number format, version of torch."""
-    network_handed_in: bool
-    """Whether the network was an object handed to the trainer, so that the config cannot build it."""
+    handed_in: list[str]
+    """The names of the `Parts` that were handed to the trainer, so that the config cannot build them."""
     window_ranges: dict[str, tuple[float, float, float]]
     """5 % quantile, median and 95 % quantile of noise, smoothness, skewness and contrast over training patches
     (`models.window_statistics`); empty in snapshots of former formats."""
@@ -169,9 +169,10 @@ class Snapshot:
         SnapshotError
             Where it has other weights, does not take patches of this size, or was handed to the trainer.
         """
-        if self.network_handed_in:
+        if "network" in self.handed_in:
             raise SnapshotError(
-                "This snapshot's network was handed to the Trainer as an object; hand it in again: network=..."
+                "This snapshot's network was handed to the Trainer as an object. Use it in Python, and hand the "
+                "network in again: network=..."
             )
         config = self.config.trainer.model
         if config.type == "custom":

@@ -18,7 +18,7 @@ from bigsf.training.training_maps import known_by_file
 from bigsf.version import __version__
 
 FORMAT = "bigsf snapshot"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 _EXACT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
@@ -43,10 +43,16 @@ def _without_windows(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "WINDOW_RANGES": {}, "BEAM_PX": None}
 
 
+def _with_parts(data: dict[str, Any]) -> dict[str, Any]:
+    """Name the parts that were handed in for a snapshot of format 4, which knows of the network alone."""
+    return {**data, "HANDED_IN": ["network"] if data.get("NETWORK_HANDED_IN") else []}
+
+
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _without_straddling_patches,
     2: _with_training_maps,
     3: _without_windows,
+    4: _with_parts,
 }
 """From a format version to the function that makes its dictionary one of the next version."""
 

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bigsf.errors import ConfigError, TrainingError
 from bigsf.models.device import autocast
 from bigsf.training.components.batch import Batch
-from bigsf.training.components.losses import Loss, LossSum
+from bigsf.training.components.losses import Loss, checked
 from bigsf.training.dataset import PatchDataset, Prefetcher
 from bigsf.training.distributed import World
 from bigsf.training.run_config import TrainerConfig
@@ -129,7 +129,7 @@ class TrainingStep:
             with autocast(self.device, self.dtype):
                 logits = (self._parallel or self.model)(image, position)
             _check_logits(logits, target)
-            answers = [_checked(self.loss(answer[:, None], target, weight)) for answer in logits.unbind(dim=1)]
+            answers = [checked(self.loss(answer[:, None], target, weight)) for answer in logits.unbind(dim=1)]
             total = torch.stack([answer.total for answer in answers]).mean()
             scale = self.world.size / max(whole_weight, 1e-12)  # gradients are averaged over processes
             self.state.scaler.scale(total * scale).backward()  # type: ignore[no-untyped-call]
@@ -157,12 +157,3 @@ def _check_logits(logits: torch.Tensor, target: torch.Tensor) -> None:
             f"The network returns the shape {tuple(logits.shape)} for patches of {tuple(target.shape)}; expected "
             "logits (b, outputs, y, x) of the same pixels."
         )
-
-
-def _checked(answer: LossSum) -> LossSum:
-    """Return what a loss, which may be the user's own, returned."""
-    if not isinstance(answer, LossSum):
-        raise ConfigError(f"The loss returns {type(answer).__name__}; expected bigsf.LossSum(total, weight).")
-    if answer.total.ndim:
-        raise ConfigError(f"The loss returns a total of shape {tuple(answer.total.shape)}; expected one number.")
-    return answer

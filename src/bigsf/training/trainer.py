@@ -111,11 +111,7 @@ class Trainer:
         ConfigError, DataError
             Where the data cannot be trained on as the configuration asks.
         """
-        if isinstance(config, str | Path):
-            config = RunConfig.from_yaml(config, overrides)
-        elif not isinstance(config, RunConfig):
-            config = RunConfig.from_dict(config, overrides)
-        run = build_run(config, device, parts, world, write_folds=not dry_run)
+        run = build_run(RunConfig.of(config, overrides), device, parts, world, write_folds=not dry_run)
         return cls(run, overwrite, callbacks, to_resume=to_resume)
 
     @classmethod
@@ -271,6 +267,9 @@ class Trainer:
 
     @property
     def _go_on(self) -> str:
+        if handed_in := self.run.handed_in:
+            parts = ", ".join(f"{name}=..." for name in handed_in)
+            return f"Go on with: bigsf.Trainer.from_snapshot('{self.to_resume}', parts=bigsf.Parts({parts}))"
         return f"Go on with: bigsf resume {self.to_resume}"
 
     def _finish(self) -> RunScores:

@@ -20,7 +20,7 @@ from bigsf.metrics.threshold_curve import ThresholdCurve
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.batch_size import batch_size_on
 from bigsf.models.sliding_window import SlidingWindowPredictor
-from bigsf.training.components.losses import Loss
+from bigsf.training.components.losses import Loss, checked
 from bigsf.training.distributed import World
 from bigsf.training.run import TrainingRun
 from bigsf.training.shared_counts import merge_counts
@@ -153,7 +153,7 @@ class Validator:
             for metric in self.metrics.values():
                 metric.update(probability, true, known)
             pixel_weight = np.where(known, 1.0, self.unlabelled_weight) * predicted
-            part = self.loss(*map(_as_batch, (_logit(probability), true, pixel_weight)))
+            part = checked(self.loss(*map(_as_batch, (_logit(probability), true, pixel_weight))))
             total, weight = total + float(part.total), weight + float(part.weight)
             after_chunk()
         self.world.wait()  # a row of areas may take one process longer than the others wait in what follows

@@ -5,7 +5,7 @@ from a generator that depends on (seed, epoch, step) alone. It then applies the 
 process. A resumed run, and several processes that share a batch, therefore make the same changes.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -227,6 +227,8 @@ class BlurConfig(Component[Augmentation], builds=Blur):
 
 class CustomAugmentationConfig(CustomConfig[Augmentation]):
     """An `Augmentation` of your own: called with `kwargs`."""
+
+    methods: ClassVar[tuple[str, ...]] = ("draw", "apply")
 
 
 AugmentationConfig = Annotated[

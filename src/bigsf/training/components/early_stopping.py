@@ -101,6 +101,8 @@ class PatienceConfig(EarlyStoppingComponent, builds=Patience):
 class CustomEarlyStoppingConfig(EarlyStoppingComponent, CustomConfig[EarlyStopping]):
     """An `EarlyStopping` of your own: called with `kwargs`."""
 
+    methods: ClassVar[tuple[str, ...]] = ("should_stop", "state", "load_state")
+
     @override
     def build(self, directions: Directions) -> EarlyStopping:
         return CustomConfig.build(self)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from bigsf.config import Component, CustomConfig, ignore_tag_case
+from bigsf.errors import ConfigError
 
 
 class LossSum(NamedTuple):
@@ -53,6 +54,24 @@ class Loss(Protocol):
             Weight of each pixel, float32 of the same shape; 0 where the pixel does not count.
         """
         ...
+
+
+def checked(answer: LossSum) -> LossSum:
+    """Return what a loss, which may be the user's own, has returned.
+
+    Raises
+    ------
+    ConfigError
+        Where it is no sum of tensors of one number each.
+    """
+    if not isinstance(answer, LossSum):
+        raise ConfigError(f"The loss returns {type(answer).__name__}; expected bigsf.LossSum(total, weight).")
+    for name, value in answer._asdict().items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(f"The loss returns a {name} of type {type(value).__name__}; expected a tensor.")
+        if value.ndim:
+            raise ConfigError(f"The loss returns a {name} of shape {tuple(value.shape)}; expected one number.")
+    return answer
 
 
 class BCE(Loss):
@@ -137,27 +156,6 @@ class Mixed(Loss):
         return LossSum((1 - self.share) * first.total + self.share * second.total, first.weight)
 
 
-class BCEDice(Mixed):
-    """The weighted mean of BCE and the Dice loss."""
-
-    def __init__(self, dice_weight: float = 0.5) -> None:
-        super().__init__(BCE(), Tversky(), dice_weight)
-
-
-class CLDice(Mixed):
-    """The weighted mean of the Dice loss and centreline Dice."""
-
-    def __init__(self, cldice_weight: float = 0.5, iterations: int = 5) -> None:
-        super().__init__(Tversky(), CenterlineDice(iterations), cldice_weight)
-
-
-class BCESkeletonRecall(Mixed):
-    """The weighted mean of BCE and skeleton recall."""
-
-    def __init__(self, recall_weight: float = 0.4) -> None:
-        super().__init__(BCE(), SkeletonRecall(), recall_weight)
-
-
 def soft_skeleton(mask: Tensor, iterations: int) -> Tensor:
     """Return the soft skeleton of masks or probabilities `(b, 1, y, x)` (Shit et al. 2021, algorithm 1)."""
     skeleton = F.relu(mask - _opened(mask))
@@ -237,7 +235,7 @@ class DiceLossConfig(LossConfig, builds=partial(Tversky, alpha=0.5, beta=0.5)):
     type: Literal["dice"]
 
 
-class BCEDiceConfig(LossConfig, builds=BCEDice):
+class BCEDiceConfig(LossConfig, builds=lambda dice_weight: Mixed(BCE(), Tversky(), dice_weight)):
     """The weighted mean of bce and dice."""
 
     type: Literal["bce_dice"]
@@ -246,7 +244,10 @@ class BCEDiceConfig(LossConfig, builds=BCEDice):
     """Share of dice; the rest is bce."""
 
 
-class CLDiceConfig(LossConfig, builds=CLDice):
+class CLDiceConfig(
+    LossConfig,
+    builds=lambda cldice_weight, iterations: Mixed(Tversky(), CenterlineDice(iterations), cldice_weight),
+):
     """The weighted mean of dice and centreline Dice, which compares soft skeletons to keep thin structures whole."""
 
     type: Literal["cldice"]
@@ -258,7 +259,7 @@ class CLDiceConfig(LossConfig, builds=CLDice):
     """Steps of the soft skeleton: half the width in pixels of the widest structure."""
 
 
-class SkeletonRecallConfig(LossConfig, builds=BCESkeletonRecall):
+class SkeletonRecallConfig(LossConfig, builds=lambda recall_weight: Mixed(BCE(), SkeletonRecall(), recall_weight)):
     """The weighted mean of bce and 1 - recall of the target's skeletons, in which wide structures count hardly more."""
 
     type: Literal["skeleton_recall"]

@@ -109,6 +109,7 @@ class CustomSchedulerConfig(SchedulerComponent, CustomConfig[Scheduler]):
     """A `Scheduler` of your own: called with `epochs` and `kwargs`."""
 
     depends_on_total: ClassVar[bool] = True
+    methods: ClassVar[tuple[str, ...]] = ("factor", "end_of_epoch", "state", "load_state")
 
     @override
     def build(self, epochs: int, directions: Directions) -> Scheduler:

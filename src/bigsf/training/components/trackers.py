@@ -5,7 +5,7 @@ import importlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 from typing_extensions import override
@@ -275,6 +275,8 @@ class WandBConfig(TrackerComponent, builds=wandb_tracker):
 
 class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
     """A `Tracker` of your own: called with `folder`, `run_name`, `run_config` and `kwargs`."""
+
+    methods: ClassVar[tuple[str, ...]] = ("write", "close")
 
     @override
     def build(
