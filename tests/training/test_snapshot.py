@@ -86,7 +86,7 @@ def test_snapshot_is_the_same_after_saving_and_loading(snapshot: Snapshot, path:
 def test_format_has_not_moved(path: Path) -> None:
     data = content(path)
     assert set(data) == KEYS, "a new key wants a new FORMAT_VERSION and a way to read the old one"
-    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 4)
+    assert (data["FORMAT"], data["FORMAT_VERSION"]) == ("bigsf snapshot", 5)
 
 
 @pytest.mark.parametrize(
