@@ -57,7 +57,7 @@ def test_custom_parts_get_what_the_run_knows_by_name(settings: Settings, tmp_pat
         "    assert channels == 1\n"
         "    return MinMax()\n"
         "def scheduler(*, epochs):\n"
-        "    return Cosine(epochs)\n"
+        "    return Cosine(epochs=epochs, final=0.0, warmup=0.0)\n"
         "def tracker(*, run_config, run_name, folder):\n"
         "    assert run_config['trainer']['run_name'] == run_name\n"
         "    return CSVTracker(folder / 'mine.csv')\n"

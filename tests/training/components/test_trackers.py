@@ -17,13 +17,11 @@ from bigsf.training.components.trackers import (
     CurvesConfig,
     CurvesTracker,
     History,
-    MLflowTracker,
+    MLflowConfig,
     TensorBoardConfig,
-    TensorBoardTracker,
     Tracker,
     TrackerConfig,
     WandBConfig,
-    WandBTracker,
 )
 from conftest import own_members
 
@@ -71,22 +69,31 @@ class Recorder:
         self.calls: list[tuple[Any, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *arguments, **keywords: self.calls.append((name, *arguments, *keywords.values()))
+        def remember(*arguments: Any, **keywords: Any) -> "Recorder":
+            self.calls.append((name, *arguments, *keywords.values()))
+            return self
+
+        return remember
 
 
 @pytest.mark.parametrize(
-    ("kind", "calls"),
+    ("config", "calls"),
     [
         (
-            TensorBoardTracker,
+            TensorBoardConfig(type="tensorboard"),
             [("add_scalar", "lr", 0.5, 7), ("add_scalar", "val_loss", 0.1, 7), ("flush",), ("close",)],
         ),
-        (MLflowTracker, [("log_metrics", {"lr": 0.5, "val_loss": 0.1}, 7), ("end_run",)]),
-        (WandBTracker, [("log", {"lr": 0.5, "val_loss": 0.1}, 7), ("finish",)]),
+        (MLflowConfig(type="mlflow"), [("log_metrics", {"lr": 0.5, "val_loss": 0.1}, 7), ("end_run",)]),
+        (WandBConfig(type="wandb"), [("log", {"lr": 0.5, "val_loss": 0.1}, 7), ("finish",)]),
     ],
 )
-def test_other_trackers_log_each_row_once(kind: Any, calls: list[tuple[Any, ...]]) -> None:
-    tracker = kind(recorder := Recorder())
+def test_other_trackers_log_each_row_once(
+    config: TrackerConfig, calls: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    for name in ("tensorboard", "torch.utils.tensorboard", "mlflow", "wandb"):
+        monkeypatch.setitem(sys.modules, name, recorder)
+    tracker = config.build(tmp_path, "run", {})
     tracker.write([])
     tracker.write(ROWS)
     steps = [call[-1] for call in recorder.calls if call[0] in ("add_scalar", "log_metrics", "log")]

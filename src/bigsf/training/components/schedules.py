@@ -6,6 +6,7 @@ A schedule is a function of the time alone, so that a resumed run cannot differ 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from typing_extensions import override
@@ -33,17 +34,12 @@ class Scheduler(Protocol):
         return
 
 
+@dataclass(kw_only=True)
 class WarmUp(Scheduler):
-    """The base of the schedulers: a linear rise from 0 during the first epochs, times a factor.
+    """The base of the schedulers: a linear rise from 0 during the first epochs, times a factor."""
 
-    Parameters
-    ----------
-    warmup
-        Epochs of the linear rise; 0: none.
-    """
-
-    def __init__(self, warmup: float = 0.0) -> None:
-        self.warmup = warmup
+    warmup: float
+    """Epochs of the linear rise; 0: none."""
 
     @override
     def factor(self, epoch: float) -> float:
@@ -54,65 +50,64 @@ class WarmUp(Scheduler):
         return 1.0
 
 
+@dataclass(kw_only=True)
 class Step(WarmUp):
     """Multiply the learning rate by `gamma` every `every` epochs."""
 
-    def __init__(self, every: int = 10, gamma: float = 0.1, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.every, self.gamma = every, gamma
+    every: int
+    gamma: float
 
     @override
     def warm_factor(self, epoch: float) -> float:
         return self.gamma ** (math.floor(epoch) // self.every)
 
 
+@dataclass(kw_only=True)
 class MultiStep(WarmUp):
     """Multiply the learning rate by `gamma` after each of the epochs `milestones`."""
 
-    def __init__(self, milestones: Sequence[int] = (10, 20), gamma: float = 0.1, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.milestones, self.gamma = milestones, gamma
+    milestones: Sequence[int]
+    gamma: float
 
     @override
     def warm_factor(self, epoch: float) -> float:
         return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
 
+@dataclass(kw_only=True)
 class Exponential(WarmUp):
     """Multiply the learning rate by `gamma` each epoch."""
 
-    def __init__(self, gamma: float = 0.95, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.gamma = gamma
+    gamma: float
 
     @override
     def warm_factor(self, epoch: float) -> float:
         return self.gamma ** math.floor(epoch)
 
 
+@dataclass(kw_only=True)
 class Cosine(WarmUp):
     """Lower the learning rate along half a cosine to the factor `final` after `epochs` epochs."""
 
-    def __init__(self, epochs: int, final: float = 0.0, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
-        self.epochs, self.final = epochs, final
+    epochs: int
+    final: float
 
     @override
     def warm_factor(self, epoch: float) -> float:
         return _cosine(1.0, self.final, epoch / self.epochs)
 
 
+@dataclass(kw_only=True)
 class OneCycle(WarmUp):
     """Raise the learning rate from the factor `initial` to 1, then lower it to `final`, along cosines.
 
     The rise takes a fraction `rise` of the `epochs` epochs of the run.
     """
 
-    def __init__(
-        self, epochs: int, rise: float = 0.3, initial: float = 0.04, final: float = 0.0, warmup: float = 0.0
-    ) -> None:
-        super().__init__(warmup)
-        self.epochs, self.rise, self.initial, self.final = epochs, rise, initial, final
+    epochs: int
+    rise: float
+    initial: float
+    final: float
 
     @override
     def warm_factor(self, epoch: float) -> float:
@@ -139,8 +134,8 @@ class Plateau(WarmUp):
         Epochs of the linear rise.
     """
 
-    def __init__(self, monitor: str, directions: Directions, patience: int, gamma: float, warmup: float = 0.0) -> None:
-        super().__init__(warmup)
+    def __init__(self, monitor: str, directions: Directions, patience: int, gamma: float, warmup: float) -> None:
+        super().__init__(warmup=warmup)
         self.monitor, self.patience, self.gamma = monitor, patience, gamma
         self.higher = directions[monitor]
         self._state = {"factor": 1.0, "best": math.inf, "waited": 0.0}

@@ -3,7 +3,7 @@
 import csv
 import importlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -128,39 +128,28 @@ class CurvesConfig(TrackerComponent, builds=curves_tracker):
 
 
 class RowTracker(Tracker):
-    """A tracker that is given each row once. The tracker of a resumed run is new: it gets the earlier rows first."""
-
-    _written = 0
-
-    def _new_rows(self, history: History) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield epoch and numbers of the rows that were not yielded before."""
-        new, self._written = history[self._written :], len(history)
-        for row in new:
-            yield row["epoch"], {name: value for name, value in row.items() if name != "epoch"}
-
-
-class TensorBoardTracker(RowTracker):
-    """Writes scalars to TensorBoard.
+    """Hands each row on once. The tracker of a resumed run is new: it gets the earlier rows first.
 
     Parameters
     ----------
-    writer
-        A `torch.utils.tensorboard.SummaryWriter`.
+    log
+        A function that takes an epoch and its numbers by name.
+    close
+        A function to call when the run ends or is stopped.
     """
 
-    def __init__(self, writer: Any) -> None:
-        self.writer = writer
+    def __init__(self, log: Callable[[int, dict[str, float]], object], close: Callable[[], object]) -> None:
+        self._log, self._close, self._written = log, close, 0
 
     @override
     def write(self, history: History) -> None:
-        for epoch, numbers in self._new_rows(history):
-            for name, value in numbers.items():
-                self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
+        new, self._written = history[self._written :], len(history)
+        for row in new:
+            self._log(row["epoch"], {name: value for name, value in row.items() if name != "epoch"})
 
     @override
     def close(self) -> None:
-        self.writer.close()
+        self._close()
 
 
 def tensorboard_tracker(folder: Path) -> Tracker:
@@ -168,35 +157,20 @@ def tensorboard_tracker(folder: Path) -> Tracker:
     refuse_link(events := folder / "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    return TensorBoardTracker(SummaryWriter(events, purge_step=1))  # all rows are written again when a run is resumed
+    writer: Any = SummaryWriter(events, purge_step=1)  # all rows are written again when a run is resumed
+
+    def log(epoch: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    return RowTracker(log, writer.close)
 
 
 class TensorBoardConfig(TrackerComponent, builds=tensorboard_tracker):
     """TensorBoard event files in the run folder."""
 
     type: Literal["tensorboard"]
-
-
-class MLflowTracker(RowTracker):
-    """Logs metrics to the active run of MLflow.
-
-    Parameters
-    ----------
-    client
-        The module `mlflow`, with a run started.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    @override
-    def write(self, history: History) -> None:
-        for epoch, numbers in self._new_rows(history):
-            self.client.log_metrics(numbers, step=epoch)
-
-    @override
-    def close(self) -> None:
-        self.client.end_run()
 
 
 def mlflow_tracker(run_name: str, run_config: dict[str, Any], experiment: str, uri: str | None) -> Tracker:
@@ -207,7 +181,7 @@ def mlflow_tracker(run_name: str, run_config: dict[str, Any], experiment: str, u
     mlflow.set_experiment(experiment)
     mlflow.start_run(run_name=run_name)
     mlflow.log_dict(run_config, "config.json")
-    return MLflowTracker(mlflow)
+    return RowTracker(lambda epoch, numbers: mlflow.log_metrics(numbers, step=epoch), mlflow.end_run)
 
 
 class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
@@ -227,33 +201,12 @@ class MLflowConfig(TrackerComponent, builds=mlflow_tracker):
         return f"send results to {self.uri} (mlflow)" if self.uri else None
 
 
-class WandBTracker(RowTracker):
-    """Logs to a run of Weights & Biases.
-
-    Parameters
-    ----------
-    run
-        What `wandb.init` returns.
-    """
-
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    @override
-    def write(self, history: History) -> None:
-        for epoch, numbers in self._new_rows(history):
-            self.run.log(numbers, step=epoch)
-
-    @override
-    def close(self) -> None:
-        self.run.finish()
-
-
 def wandb_tracker(folder: Path, run_name: str, run_config: dict[str, Any], project: str, mode: str) -> Tracker:
     """Return a tracker with a new run of Weights & Biases."""
     wandb: Any = importlib.import_module("wandb")
     refuse_link(folder / "wandb")
-    return WandBTracker(wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode))
+    run: Any = wandb.init(project=project, name=run_name, config=run_config, dir=str(folder), mode=mode)
+    return RowTracker(lambda epoch, numbers: run.log(numbers, step=epoch), run.finish)
 
 
 class WandBConfig(TrackerComponent, builds=wandb_tracker):
