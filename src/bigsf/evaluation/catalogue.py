@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from astropy.table import Column, Table
+from astropy.table import Table
 
 from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
 from bigsf.evaluation.catalogue_rows import Components
@@ -15,6 +15,7 @@ from bigsf.evaluation.reliability import LEAST_ROWS, Expected, expected_complete
 from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import BORDER_PX, MIN_SKELETON_PX, Cleaning
+from bigsf.filaments.columns import Field, column
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import row_chunks
@@ -27,49 +28,50 @@ _FRACTION = "fraction of the pixels that are"
 _OTHERS = f"learnt from rows of other folds, at least {LEAST_ROWS}"
 
 COLUMNS = {
-    "probability_std": (
+    "probability_std": Field(
         None,
         "standard deviation of the models, mean over the pixels that several models predicted",
         "stat.stdev;stat.probability",
     ),
-    "spine_contrast": (None, "mean of the map on the skeleton / background - 1", "stat.value;arith.ratio"),
-    "mask_width_px": (
+    "spine_contrast": Field(None, "mean of the map on the skeleton / background - 1", "stat.value;arith.ratio"),
+    "mask_width_px": Field(
         "pix",
         "mean width: that of a band of this area along the skeleton",
         "phys.size;stat.mean",
     ),
-    "completeness": (
+    "completeness": Field(
         None,
         "marked fraction of injected filaments of this spine_contrast, mean over the injected widths; NaN beyond them",
         "stat.probability",
     ),
-    "completeness_error": (
+    "completeness_error": Field(
         None,
         "standard error of completeness: binomial over injected filaments, and how far their profiles differ",
         "stat.error;stat.probability",
     ),
-    "target_fraction": (None, f"{_FRACTION} target", "stat.value;arith.ratio"),
-    "expected_purity_catalogue": (
+    "target_fraction": Field(None, f"{_FRACTION} target", "stat.value;arith.ratio"),
+    "expected_purity_catalogue": Field(
         None,
         f"expected target_fraction at this probability, {_OTHERS}; a lower limit of purity, as labels are incomplete",
         "stat.probability",
     ),
-    "expected_purity_catalogue_error": (
+    "expected_purity_catalogue_error": Field(
         None,
         "standard error of expected_purity_catalogue, binomial over rows",
         "stat.error;stat.probability",
     ),
-    "truth_fraction": (None, f"{_FRACTION} true; NaN without a ground truth", "stat.value;arith.ratio"),
-    "expected_purity": (None, f"expected truth_fraction at this probability, {_OTHERS}", "stat.probability"),
-    "expected_purity_error": (
+    "truth_fraction": Field(None, f"{_FRACTION} true; NaN without a ground truth", "stat.value;arith.ratio"),
+    "expected_purity": Field(None, f"expected truth_fraction at this probability, {_OTHERS}", "stat.probability"),
+    "expected_purity_error": Field(
         None,
         "standard error of expected_purity, binomial over rows",
         "stat.error;stat.probability",
     ),
-    "area_border": (None, "whether it touches a border between areas that different models predicted", "meta.code"),
+    "area_border": Field(
+        None, "whether it touches a border between areas that different models predicted", "meta.code"
+    ),
 }
-"""Unit, meaning and UCD of the columns that the catalogue of a k-fold has besides those of every catalogue. NaN is
-undefined."""
+"""The columns that the catalogue of a k-fold has besides those of every catalogue. NaN is undefined."""
 
 
 _NOTES = {
@@ -183,9 +185,9 @@ def make_catalogue(
     ):
         values[name] = _fraction(components, plane)
         values[purity], values[f"{purity}_error"] = expected_purity(_column(table, "probability"), values[name], fold)
-    for name, (unit, meaning, ucd) in COLUMNS.items():
+    for name, field in COLUMNS.items():
         rounded = values[name] if values[name].dtype == np.bool_ else values[name].round(6)
-        table[name] = Column(rounded, unit=unit, description=meaning, meta={"ucd": ucd})
+        table[name] = column(name, field, rounded)
     table.meta |= {"data": str(file.path), "data identity": file.identity, "cleaning": str(CLEANING), **_NOTES}
     return KFoldCatalogue(table, components, fold)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Column, Table, vstack
+from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from scipy.ndimage import label
 from scipy.stats import rankdata
@@ -26,6 +26,8 @@ from bigsf.evaluation.catalogue_rows import REACH_PX, Components
 from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import CONNECTED
+from bigsf.filaments.columns import COLUMNS as OF_FILAMENTS
+from bigsf.filaments.columns import Field, make_table
 from bigsf.filaments.ds9_regions import write_regions
 from bigsf.filaments.photometry import PlaneRows
 from bigsf.filaments.spine import Points
@@ -35,26 +37,25 @@ from bigsf.maps.fits_image import FitsImage
 MOST_CANDIDATES = 200
 
 COLUMNS = {
-    "rank": (None, "place in the list, from 1: the highest score is the first", "meta.id;meta.main"),
-    "kind": (None, f"unlabelled: no target within {REACH_PX} px; missed: target, not found; uncertain", "meta.code"),
-    "id": (
+    "rank": Field(None, "place in the list, from 1: the highest score is the first", "meta.id;meta.main"),
+    "kind": Field(
+        None, f"unlabelled: no target within {REACH_PX} px; missed: target, not found; uncertain", "meta.code"
+    ),
+    "id": Field(
         None,
         "id of the filament in catalog.ecsv; of missed: number of the target component",
         "meta.id",
     ),
-    "x": ("pix", "middle of the spine, from 0", "pos.cartesian.x"),
-    "y": ("pix", "middle of the spine, from 0", "pos.cartesian.y"),
-    "l": ("deg", "Galactic longitude of the middle of the spine", "pos.galactic.lon"),
-    "b": ("deg", "Galactic latitude of the middle of the spine", "pos.galactic.lat"),
-    "probability": (None, "mean probability out of fold", "stat.probability;stat.mean"),
-    "area_px": ("pix2", "pixels", "phys.area"),
-    "score": (
+    **{name: OF_FILAMENTS[name] for name in ("x", "y", "l", "b", "ra", "dec")},
+    "probability": Field(None, "mean probability out of fold", "stat.probability;stat.mean"),
+    "area_px": Field("pix2", "pixels", "phys.area"),
+    "score": Field(
         "pix2",
         "pixels times the strength of the case, from 0 to 1: the priority of a look at it",
         "stat.rank",
     ),
 }
-"""Unit, meaning and UCD of each column of the table of candidates."""
+"""The columns of the table of candidates."""
 
 _COLOURS = {"unlabelled": "green", "missed": "red", "uncertain": "yellow"}
 
@@ -112,11 +113,8 @@ def make_review(
     order = np.argsort(-table["score"], kind="stable")[:MOST_CANDIDATES]
     table = table[order]
     table["rank"] = np.arange(1, len(table) + 1)
-    columns = [
-        Column(table[name].data, name, unit=unit, description=meaning, meta={"ucd": ucd})
-        for name, (unit, meaning, ucd) in COLUMNS.items()
-    ]
-    return Table(columns), [outlines[number] for number in order]
+    values = {name: np.asarray(table[name]) for name in COLUMNS}
+    return make_table(values, COLUMNS), [outlines[number] for number in order]
 
 
 def _candidates(mask: BoolArray, probability: PlaneRows, wcs: WCS | None) -> tuple[Table, list[Points]]:
