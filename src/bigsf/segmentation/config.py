@@ -3,7 +3,7 @@
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -76,30 +76,24 @@ def _check_threshold(value: object) -> object:
     return number
 
 
-_BORDER: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=100)])
+def _reader(kind: Any, expected: str, *, auto: bool = False) -> BeforeValidator:
+    """Read a value of a type, or the word auto, and say what was expected instead of another."""
+    adapter = TypeAdapter(kind)
+
+    def read(value: object) -> object:
+        if auto and isinstance(value, str) and value.strip().lower() == AUTO:
+            return AUTO
+        try:
+            return adapter.validate_python(value)
+        except ValidationError:
+            raise ValueError(f"found {value!r}, expected {expected}.") from None
+
+    return BeforeValidator(read)
 
 
-def _check_border(value: object) -> object:
-    try:
-        return value if value == "auto" else _BORDER.validate_python(value)
-    except ValidationError:
-        raise ValueError(f"found {value!r}, expected auto or a number of pixels from 0 to 100.") from None
-
-
-def _to_scales(value: object) -> object:
-    if isinstance(value, str) and value.strip().lower() == AUTO:
-        return AUTO
-    try:
-        return TypeAdapter(Scales).validate_python(value)
-    except ValidationError:
-        raise ValueError(f"found {value!r}, expected auto, or whole numbers from 1 to 32 such as 1,2,4.") from None
-
-
-def _to_bytes(value: object) -> object:
-    try:
-        return TypeAdapter(ByteSize).validate_python(value)
-    except ValidationError:
-        raise ValueError(f"found {value!r}, expected a size such as 800MB or 4GB.") from None
+_read_border = _reader(Annotated[int, Field(ge=0, le=100)], "auto or a number of pixels from 0 to 100", auto=True)
+_read_scales = _reader(Scales, "auto, or whole numbers from 1 to 32 such as 1,2,4", auto=True)
+_read_size = _reader(ByteSize, "a size such as 800MB or 4GB")
 
 
 def _to_products(value: object) -> object:
@@ -159,7 +153,7 @@ class SegmentConfig(MapConfig):
     """Leave out of MASK the components whose skeleton has fewer pixels: single pixels and round spots, which are no
     filaments. 1 keeps all of them."""
 
-    border: Annotated[Literal["auto"] | int, BeforeValidator(_check_border)] = "auto"
+    border: Annotated[Literal["auto"] | int, _read_border] = "auto"
     """Leave out of MASK the components of which more than three quarters lie within so many pixels of the edge of the
     map or of missing data, where noisy, raised or ragged rows look like filaments; `auto`: 3. Bad pixels, and gaps
     narrower than that, do not count as missing. 0 keeps all components."""
@@ -167,7 +161,7 @@ class SegmentConfig(MapConfig):
     stride: PositiveInt | None = None
     """Pixels from one window to the next; by default half a window. Smaller is smoother, and slower."""
 
-    scales: Annotated[Literal["auto"] | Scales, BeforeValidator(_to_scales)] | None = None
+    scales: Annotated[Literal["auto"] | Scales, _read_scales] | None = None
     """Factors by which the map is binned, e.g. 1,2,4: the largest probability counts. By default those that the models
     were validated with; 2 or more alone for a map whose beam spans many pixels. `auto`: n and 2 n, where binning by n
     makes the map about as smooth as that of the training."""
@@ -179,7 +173,7 @@ class SegmentConfig(MapConfig):
     """Windows at a time; by default as many as `memory` allows, up to 64, or 1024 on a GPU. It changes the speed, not
     the result."""
 
-    memory: Annotated[ByteSize, BeforeValidator(_to_bytes)] = ByteSize(2_000_000_000)
+    memory: Annotated[ByteSize, _read_size] = ByteSize(2_000_000_000)
     """Memory for the map, its mask and the network, e.g. 4GB; Python, its libraries and the figure take up to 600 MB
     besides. On a GPU the network takes the memory of the GPU: as much at most, and by default half of what is free. It
     changes the speed, not the result. Once the map is predicted, the cleaning of MASK takes about 7 bytes per pixel of
