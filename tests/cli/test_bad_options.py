@@ -164,6 +164,10 @@ def test_a_key_that_is_given_as_an_option_is_named(bigsf_command: Run) -> None:
         assert "Set the key" not in printed, "one of an entry of a list cannot be set so"
 
 
+def test_a_patch_file_is_no_map_to_make_patches_of(patch_path: Path, ended: Ended) -> None:
+    assert "it is an HDF5 file. Expected a FITS image" in ended(4, "preprocess", patch_path).err
+
+
 def test_the_file_of_a_split_says_where_the_folds_are_written(patch_path: Path, ended: Ended, tmp_path: Path) -> None:
     (tmp_path / "split.yaml").write_text("{k: 4, k_train: 2, path: mine.folds.json}")
     assert "Wrote" in ended(0, "split", patch_path, "--config", "split.yaml").out

@@ -182,6 +182,13 @@ def test_another_seed_gives_other_weights(settings: Settings) -> None:
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
+def test_weights_that_are_not_there_are_named_with_those_that_are(settings: Settings) -> None:
+    with pytest.raises(
+        ConfigError, match=r"start_from: .*higal-smal does not exist\. .* higal-small or filaments-small"
+    ):
+        Trainer.from_config(settings(start_from="higal-smal"))
+
+
 def test_weights_that_know_other_positions_are_said(settings: Settings, sky: Sky, tmp_path: Path) -> None:
     model = {"type": "unet", "features": 4, "depth": 1, "position": {"type": "identity"}}
     first = Trainer.from_config(settings(epochs=1, model=model))

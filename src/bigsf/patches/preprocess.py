@@ -143,9 +143,9 @@ def preprocess(
     if not has_patch_file_name(output):
         raise UsageError(f"The output {output} is a patch file (HDF5): name it *.h5.")
     outputs = Outputs(output)
-    outputs.check(config.inputs, overwrite)
     with ExitStack() as stack:
         planes = _open_planes(config, stack, binary_labels)
+        outputs.check(config.inputs, overwrite)
         source = planes.source
         report = PreprocessReport(
             output=output,

@@ -21,6 +21,7 @@ from bigsf.metrics import Metric, build_metrics
 from bigsf.models.device import compile_network, pick_device, resolve_precision
 from bigsf.models.model_config import build_model
 from bigsf.models.positions import position_lookup, warn_if_beyond_training
+from bigsf.models.pretrained import NAMES
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.checks import (
@@ -239,6 +240,8 @@ def _build_model(
 
 def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
     """Return the snapshot whose weights, statistics of the normalization and origin of positions a run starts from."""
+    if str(path) not in NAMES and not Path(path).exists():
+        raise ConfigError(f"trainer.start_from: {path} does not exist. Name a snapshot, or {' or '.join(NAMES)}.")
     snapshot = Snapshot.load(path)
     if found := recognise(patch_file.path.name, patch_file, fingerprints(snapshot.training_maps)):
         warnings.warn(
