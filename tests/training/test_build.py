@@ -183,9 +183,7 @@ def test_another_seed_gives_other_weights(settings: Settings) -> None:
 
 
 def test_weights_that_are_not_there_are_named_with_those_that_are(settings: Settings) -> None:
-    with pytest.raises(
-        ConfigError, match=r"start_from: .*higal-smal does not exist\. .* higal-small or filaments-small"
-    ):
+    with pytest.raises(ConfigError, match=r"higal-smal does not exist\. .* higal-small or filaments-small"):
         Trainer.from_config(settings(start_from="higal-smal"))
 
 
