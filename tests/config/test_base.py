@@ -158,6 +158,8 @@ def test_a_mistake_in_a_setting_is_not_one_of_a_line(tmp_path: Path, override: s
         run(tmp_path, text, f"trainer.{override}")
     with pytest.raises(ConfigError, match=r"\n  a setting, trainer\.scheduler\.rise: found 'x', expected a valid"):
         run(tmp_path, text, "trainer.scheduler.rise=x")
+    with pytest.raises(ConfigError, match=r"\n  trainer\.epochs: found 'abc', expected a valid"):
+        RunConfig.from_dict({"data": {"path": "a.h5"}, "trainer": {"epochs": "abc"}}, ["trainer.batch_size=4"])
     with pytest.raises(ConfigError, match=r"\n  line 3, trainer\.epochs: found 'abc', expected a valid"):
         run(tmp_path, text.replace("3", "abc"), "trainer.batch_size=4")
 

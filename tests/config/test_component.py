@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import pytest
@@ -105,6 +106,23 @@ def test_another_module_of_the_same_name_is_not_taken(tmp_path: Path, monkeypatc
     with pytest.raises(ConfigError, match=r"the module json is .*json/__init__\.py"):
         config("first", "json").load()
     assert config("first", "mylab_twice").load() == 1
+
+
+def test_packages_without_an_init_file_are_told_apart_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "mylab_by_hand", ModuleType("mylab_by_hand"))
+    configs = {}
+    for folder in ("first", "second"):
+        (tmp_path / folder / "mylab_spread").mkdir(parents=True)
+        (tmp_path / folder / "mylab_spread" / "nets.py").write_text("answer = 1\n")
+        (tmp_path / folder / "mylab_by_hand.py").write_text("answer = 1\n")
+        target = {"type": "custom", "target": "mylab_spread.nets:answer"}
+        configs[folder] = CustomConfig[int].from_dict(target, folder=tmp_path / folder)
+    assert configs["first"].load() == 1
+    with pytest.raises(ConfigError, match=r"the module mylab_spread\.nets is .*first/mylab_spread/nets\.py"):
+        configs["second"].load()
+    with pytest.raises(ConfigError, match="has no attribute 'answer'"):
+        configs["first"].model_copy(update={"target": "mylab_by_hand:answer"}).load()
 
 
 def test_what_lacks_a_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

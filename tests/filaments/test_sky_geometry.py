@@ -82,6 +82,17 @@ def test_the_area_of_a_long_filament_is_that_of_all_its_pixels() -> None:
     assert row["area_arcmin2"] == pytest.approx(3600 * np.cos(latitudes).sum(), rel=0.02)
 
 
+def test_pixels_beside_the_edge_of_the_sky_have_no_area_and_the_others_give_the_mean() -> None:
+    header = galactic_header(60, 30, 6.0)
+    header.update(CTYPE1="GLON-AIT", CTYPE2="GLAT-AIT", CRPIX1=30.5, CRPIX2=15.5)
+    wcs = WCS(header)
+    y = np.arange(30.0)
+    path = np.stack([y, np.full(30, 30.0)], axis=1)
+    each = pixel_areas(wcs, [point[None] for point in path])
+    assert 0 < np.isnan(each).sum() < 15
+    np.testing.assert_allclose(pixel_areas(wcs, [path, path[:1]]), np.array([np.nanmean(each), np.nan]))
+
+
 def test_positions_are_galactic_and_equatorial() -> None:
     """The Galactic pole, and where the Galactic equator crosses the other (Hipparcos catalogue, section 1.5.3)."""
     sky = equatorial(np.array([0, 32.93192, np.nan]), np.array([90, 0, np.nan]))

@@ -94,6 +94,8 @@ def test_the_wcs_of_an_image_is_that_of_its_plane(sky: Sky) -> None:
     cube = ImageInMemory(CCDData(sky.image[None], wcs=WCS(header), unit="K"))
     assert cube.wcs is not None
     np.testing.assert_allclose(cube.wcs.wcs_pix2world([[3, 4]], 0), WCS(sky.header).wcs_pix2world([[3, 4]], 0))
+    flat = WCS(sky.header)
+    assert ImageInMemory(CCDData(sky.image, wcs=flat, unit="K")).wcs is flat
     solar = WCS({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CDELT1": 0.001, "CDELT2": 0.001})
     assert ImageInMemory(CCDData(sky.image, wcs=solar, unit="K")).wcs is None
 

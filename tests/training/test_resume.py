@@ -412,6 +412,22 @@ def test_a_run_with_parts_of_its_own_says_how_it_goes_on_and_goes_on_with_nothin
     assert Trainer.from_snapshot(trainer.folder.path, parts=parts).run.handed_in == ["loss", "optimizer"]
 
 
+def test_a_run_with_parts_of_its_own_that_was_never_saved_does_not_go_on_without_them(settings: Settings) -> None:
+    trainer = Trainer.from_config(settings(), parts=Parts(loss=Focal(1.0)), callbacks=[ActAt(0, 1, kill)])
+    with pytest.raises(SystemExit, match="killed"):
+        trainer.train()
+    assert trainer.folder.newest_snapshot is None
+    with pytest.raises(SnapshotError, match=r"parts=bigsf\.Parts\(loss=\.\.\.\)"):
+        Trainer.from_snapshot(trainer.folder.path)
+
+
+def test_a_run_of_the_name_superseded_goes_on(settings: Settings) -> None:
+    trainer = Trainer.from_config(settings(run_name="superseded"))
+    with pytest.raises(InterruptedRunError):
+        trainer.train(time_limit_s=0)
+    assert Trainer.from_snapshot(trainer.folder.path / "last.pt").folder.path == trainer.folder.path
+
+
 def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings) -> None:
     trainer = Trainer.from_config(settings(epochs=1, scheduler={"type": "cosine"}))
     trainer.train()

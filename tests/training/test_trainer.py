@@ -282,12 +282,15 @@ def test_parts_that_return_something_else_are_refused(settings: Settings, parts:
         Trainer.from_config(settings(), parts=parts).train()
 
 
-def test_settings_hold_for_a_configuration_of_any_form(settings: Settings, tmp_path: Path) -> None:
+def test_settings_hold_for_a_file_and_a_dictionary_and_are_refused_beside_what_is_made(
+    settings: Settings, tmp_path: Path
+) -> None:
     config = settings()
-    forms = (config, RunConfig.from_dict(config), write_yaml(tmp_path / "run.yaml", config))
-    for form in forms:
+    for form in (config, write_yaml(tmp_path / "run.yaml", config)):
         trainer = Trainer.from_config(form, ["trainer.epochs=7"], dry_run=True)
         assert trainer.run.epochs == trainer.run.config.trainer.epochs == 7
+    with pytest.raises(ConfigError, match=r"overrides=\['trainer\.epochs=7'\] would do nothing"):
+        Trainer.from_config(RunConfig.from_dict(config), ["trainer.epochs=7"])
 
 
 def test_weights_that_explode_in_the_last_step_of_an_epoch_are_not_kept(settings: Settings) -> None:

@@ -39,7 +39,7 @@ OptionsFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="YAML of the settings; examples/README.md shows its keys. The command line overrides it.",
+        help="YAML of the settings, e.g. area_size: 64 for --area-size; a few differ. The command line overrides it.",
     ),
 ]
 

@@ -83,7 +83,7 @@ _COMMENTS = {
     "data.path": "The patch file that bigsf preprocess wrote.",
     "data.straddle": "true: train on patches across borders of areas too, where pixels outside are masked.",
     "split.k": "Number of folds. null: 4, or 10 where 15 areas or more hold patches. 1: ten folds and one split.",
-    "split.k_train": "Folds that a model learns from; the rest validates and tests. null: k - 2, or 7 if k is null.",
+    "split.k_train": "Folds that a model learns from; the others validate and test it. null: k - 2, or 7 of 10.",
     "split.step": "Keep every step-th split. null: all, or every second one of 10.",
     "split.area_size": "Side of an area in pixels. null: the larger of 64 pixels and two patches.",
     "split.path": "The folds file. The one that lies beside the patch file was made for other settings.",

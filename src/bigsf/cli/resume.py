@@ -48,7 +48,9 @@ def _resume_kfold(
 
         runs = KFold.from_folder(path, device, trust=trust, data=data)
         runs.check()
-        describe_kfold(Trainer.from_config(runs.config, ["split.use=1"], device, dry_run=True))
+        split = runs.config.split.model_copy(update={"use": 1})
+        planned = runs.config.model_copy(update={"split": split})
+        describe_kfold(Trainer.from_config(planned, device=device, dry_run=True))
         return
     with join_world(device) as world:
         run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust, data))

@@ -155,10 +155,10 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
     ) -> Self:
         data = cls._mapping(data, name)
         for setting in overrides:
+            before = data
             data, path = with_setting(data, setting)
-            parents = {path[:n]: OF_SETTING for n in range(1, len(path))}
-            rest = {key: line for key, line in lines.items() if key[: len(path)] != path}
-            lines = {**parents, **rest, path: OF_SETTING}
+            made = {path[:n]: OF_SETTING for n in range(1, len(path)) if not _holds(before, path[:n])}
+            lines = {key: line for key, line in lines.items() if key[: len(path)] != path} | made | {path: OF_SETTING}
         try:
             return cls.model_validate(data, context={"folder": folder})
         except ValidationError as error:
@@ -174,6 +174,16 @@ class Config(BaseModel, metaclass=_RaisesConfigError):
         """Return the configuration as YAML, with every key under its main name and with absolute paths."""
         data = self.model_dump(mode="json")
         return str(yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _holds(data: Any, path: Location) -> bool:
+    """Tell whether nested maps and lists have a path."""
+    try:
+        for key in path:
+            data = data[key]
+    except (LookupError, TypeError):
+        return False
+    return True
 
 
 def _mistakes(kind: Any, error: ValidationError, name: str, lines: Mapping[Location, int]) -> ConfigError:

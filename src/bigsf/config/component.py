@@ -4,7 +4,6 @@ A config is what the YAML says, and a class is what runs. `build()` leads from o
 at run time is an argument of `build()` and never a field of the config.
 """
 
-import importlib.util
 import inspect
 import math
 import pkgutil
@@ -133,10 +132,10 @@ class CustomConfig(Component[Built]):
         """
         if str(self.folder) not in sys.path:
             sys.path.append(str(self.folder))
-        self._check_origin()
         try:
-            return pkgutil.resolve_name(self.target)
+            target = pkgutil.resolve_name(self.target)
         except (ImportError, AttributeError) as error:
+            self._check_origin()
             raise ConfigError(
                 f"The custom target {self.target} cannot be imported: {error}. "
                 f"Looked in {self.folder} and the installed packages. If that folder was moved, set PYTHONPATH to it."
@@ -147,17 +146,20 @@ class CustomConfig(Component[Built]):
                 f"The custom target {self.target} cannot be imported: {type(error).__name__}: {error}, raised at "
                 f"{last.filename}, line {last.lineno}."
             ) from error
+        self._check_origin()
+        return target
 
     def _check_origin(self) -> None:
-        """Refuse a module of the folder in whose place Python would take, or has taken, another one of its name."""
-        name = self.target.partition(":")[0].partition(".")[0]
-        own = [path.resolve() for path in (self.folder / f"{name}.py", self.folder / name / "__init__.py")]
-        if any(path.exists() for path in own):
-            spec = importlib.util.find_spec(name)
-            if spec is not None and Path(spec.origin or "").resolve() not in own:
+        """Refuse a module of the folder in whose place Python has taken another one of its name."""
+        name, path = "", self.folder
+        for part in self.target.partition(":")[0].split("."):
+            name, path = f"{name}.{part}".lstrip("."), path / part
+            own = [Path(f"{path}.py").resolve(), (path / "__init__.py").resolve()]
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file and name != "__main__" and any(map(Path.exists, own)) and Path(file).resolve() not in own:
                 raise ConfigError(
-                    f"The custom target {self.target} is not that of {self.folder}: the module {name} is "
-                    f"{spec.origin}. Give yours another name, or use models of different folders one by one."
+                    f"The custom target {self.target} is not that of {self.folder}: the module {name} is {file}. "
+                    "Give yours another name, or use models of different folders one by one."
                 )
 
     @override

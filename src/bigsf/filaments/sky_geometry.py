@@ -96,13 +96,13 @@ def equatorial(l_deg: Float64Array, b_deg: Float64Array) -> dict[str, Float64Arr
 def pixel_areas(wcs: WCS, paths: Sequence[Points]) -> Float64Array:
     """Return the mean area of the pixels along each path of points (y, x), in arcmin2, `(n,)`.
 
-    It is NaN for a path that leaves the sky. In a map of the whole sky, pixels differ from one end of a filament to the
-    other.
+    It is NaN for a path off the sky. In a map of the whole sky, pixels differ from one end of a filament to the other.
     """
     along_y, along_x = _pixel_steps(wcs, joined(paths))
     areas = (60 * np.rad2deg(1)) ** 2 * np.linalg.norm(np.cross(along_y, along_x), axis=1)
-    numbers = [len(path) for path in paths]
-    return np.bincount(np.repeat(np.arange(len(paths)), numbers), areas, len(paths)) / numbers
+    owner, on_sky = np.repeat(np.arange(len(paths)), [len(path) for path in paths]), np.isfinite(areas)
+    counts = np.bincount(owner[on_sky], minlength=len(paths))
+    return np.bincount(owner[on_sky], areas[on_sky], len(paths)) / np.where(counts > 0, counts, np.nan)
 
 
 def arcmin_per_pixel(wcs: WCS, paths: Sequence[Points]) -> Float64Array:

@@ -83,8 +83,8 @@ class SplitConfig(Config):
     validates and 2 are tested in each of five splits, so that a model learns from more of the map."""
 
     k_train: float | None = aliased(None, "k_train", "train_ratio", gt=0)
-    """Folds in training: a count, or a fraction of k below 1; by default all but two, or 7 of 10 where k is left out
-    too. The test part takes the larger half of the rest."""
+    """Folds in training: a count, or a fraction of k below 1; by default all but two, or 7 where ten folds are the
+    default, see k. The test part takes the larger half of the rest."""
 
     step: PositiveInt | None = None
     """Keep every step-th of the k rotations, by default all, or every second, see k; folds that are then never

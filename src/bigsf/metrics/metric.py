@@ -160,9 +160,10 @@ class MSSIM(Metric):
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        predicted = np.isfinite(probability)
+        labelled = labelled & predicted
         if min(probability.shape) < 7 or not labelled.any():
             return
-        predicted = np.isfinite(probability)
         pair = np.where(predicted, probability, 0).astype(np.float64), (target & predicted).astype(np.float64)
         similarity = structural_similarity(*pair, win_size=7, data_range=1.0, full=True)[1]
         self.total += float(similarity[labelled].sum())
@@ -205,7 +206,8 @@ class CLDiceMetric(Metric):
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
-        self.skeletons.update(np.nan_to_num(probability) >= self.threshold, target, labelled)
+        counted = labelled & np.isfinite(probability)
+        self.skeletons.update(np.nan_to_num(probability) >= self.threshold, target, counted)
 
     @override
     def compute(self) -> float:

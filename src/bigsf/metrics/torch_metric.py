@@ -49,6 +49,7 @@ class TorchMetric(Metric):
 
     @override
     def update(self, probability: FloatArray, target: BoolArray, labelled: BoolArray) -> None:
+        labelled = labelled & np.isfinite(probability)
         if not labelled.any():
             return  # torchmetrics takes no empty arrays
         self._pixels += int(labelled.sum())

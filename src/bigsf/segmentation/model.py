@@ -48,7 +48,10 @@ class ImageInMemory(MapOnSky):
         self._wcs: WCS | None = None
         missing: npt.NDArray[np.bool_] | None = None
         if isinstance(image, NDData):
-            self._wcs = celestial_wcs(image.wcs.to_header(relax=True)) if isinstance(image.wcs, WCS) else None
+            if isinstance(image.wcs, WCS):
+                self._wcs = celestial_wcs(image.wcs.to_header(relax=True))
+                if self._wcs is not None and image.wcs.naxis == 2:
+                    self._wcs = image.wcs  # with the distortions that no header holds
             missing = None if image.mask is None else np.asarray(image.mask, np.bool_)
             image = image.data
         elif hasattr(image, "header") and hasattr(image, "data"):

@@ -63,7 +63,7 @@ class Checkpoints(Callback):
     def save_last(self) -> None:
         """Write last.pt; only the first process writes. The first one of a run replaces a former run."""
         if self.folder.replaces:
-            self.folder.replace(self._save, self.run.config, self.run.machine)
+            self.folder.replace(self._save, self.run.config, self.run.environment)
         else:
             self._save(self.folder.last)
         self._last_save = time.monotonic()

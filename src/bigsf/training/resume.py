@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,9 +66,10 @@ def build_resumed_run(
         if folder.newest_snapshot is None:
             config = with_epochs(_config_of_unsaved_run(folder, data), epochs)
             refuse_untrusted(config, str(folder.config), trust)
+            _check_parts(path, folder.handed_in(), parts)
             return build_run(config, device, parts, world, write_folds=False), None
         path = folder.newest_snapshot
-    if path.absolute().parent.name == SUPERSEDED:
+    if path.absolute().parent.name == SUPERSEDED and RunFolder(path.absolute().parents[1]).config.exists():
         raise SnapshotError(
             f"{path} was set aside when its run went back. To go on from it, copy it as last.pt into a new folder, and "
             "resume that."
@@ -76,14 +77,8 @@ def build_resumed_run(
     snapshot = Snapshot.load(path)
     config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
     refuse_untrusted(config, str(path), trust)
-    handed_in = (parts or Parts()).names
-    if missing := [name for name in snapshot.handed_in if name not in handed_in]:
-        given = ", ".join(f"{name}=..." for name in missing)
-        raise SnapshotError(
-            f"{path} is of a run with parts of its own, which no snapshot holds. Go on in Python: "
-            f"bigsf.Trainer.from_snapshot('{path}', parts=bigsf.Parts({given}))"
-        )
-    if "network" not in handed_in:
+    _check_parts(path, snapshot.handed_in, parts)
+    if parts is None or parts.network is None:
         snapshot.check_network()
     run = build_run(config, device, parts, world, write_folds=False, resumed=True)
     _check_same_data(run, snapshot, path)
@@ -104,6 +99,16 @@ def _config_of_unsaved_run(folder: RunFolder, data: str | Path | None) -> RunCon
     if not folder.config.exists():
         raise SnapshotError(f"{folder.path} is not a run folder: it holds neither last.pt nor config.yaml.")
     return relocated(load_recorded_config(folder.config), folder.path, data)
+
+
+def _check_parts(path: Path, needed: Sequence[str], parts: Parts | None) -> None:
+    handed_in = (parts or Parts()).names
+    if missing := [name for name in needed if name not in handed_in]:
+        given = ", ".join(f"{name}=..." for name in missing)
+        raise SnapshotError(
+            f"{path} is of a run with parts of its own, which no snapshot holds. Go on in Python: "
+            f"bigsf.Trainer.from_snapshot('{path}', parts=bigsf.Parts({given}))"
+        )
 
 
 def _check_same_data(run: TrainingRun, snapshot: Snapshot, path: Path) -> None:

@@ -53,6 +53,11 @@ class TrainingRun:
     """What the model can learn of noise, smoothness, skewness and contrast, see `training_ranges`."""
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """What is recorded of the run beside its configuration."""
+        return {**self.machine, "handed_in": self.handed_in}
+
+    @property
     def model(self) -> SegmentationModel:
         """The model that is trained."""
         return self.state.model

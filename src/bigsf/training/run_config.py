@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from bigsf.config import Config, ConfigPath, aliased, default_tag, matching
 from bigsf.config.duration import Seconds
+from bigsf.errors import ConfigError
 from bigsf.figures import FigureFormat
 from bigsf.folds.splits import SplitConfig
 from bigsf.metrics.config import AveragePrecisionConfig, DiceConfig, MetricConfig, ROCAUCConfig
@@ -15,6 +16,7 @@ from bigsf.models.device import Precision
 from bigsf.models.model_config import ModelConfig
 from bigsf.models.pretrained import PretrainedName
 from bigsf.models.unet import UNetConfig
+from bigsf.option_names import option
 from bigsf.training.components.augmentations import AugmentationConfig, FlipConfig, Rotate90Config
 from bigsf.training.components.early_stopping import EarlyStoppingConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
@@ -140,12 +142,23 @@ class RunConfig(Config):
 
     @classmethod
     def of(cls, config: "RunConfig | str | Path | Mapping[str, Any]", overrides: Sequence[str] = ()) -> "RunConfig":
-        """Return a configuration, or that of a YAML file or of a dictionary, with settings that replace or add keys."""
+        """Return a configuration, or that of a YAML file or of a dictionary, with settings that replace or add keys.
+
+        Raises
+        ------
+        ConfigError
+            Where there are settings beside a configuration: it no longer tells the keys that were left out.
+        """
         if isinstance(config, str | Path):
             return cls.from_yaml(config, overrides)
-        if isinstance(config, RunConfig):
-            return cls.from_dict(config.model_dump(mode="json"), overrides) if overrides else config
-        return cls.from_dict(config, overrides)
+        if not isinstance(config, RunConfig):
+            return cls.from_dict(config, overrides)
+        if overrides:
+            raise ConfigError(
+                f"{option('overrides', list(overrides))} would do nothing: the configuration is made. Pass its YAML "
+                "file or its dictionary, or make it with these settings."
+            )
+        return config
 
     data: DataConfig
     """Where patches come from."""

@@ -163,6 +163,13 @@ class RunFolder:
             with atomic_path(kept) as temporary:
                 shutil.copyfile(file, temporary)
 
+    def handed_in(self) -> list[str]:
+        """Return the names of the parts that were handed in to a run, which may have no snapshot yet."""
+        try:
+            return list(json.loads(self.environment.read_text(encoding="utf-8"))["handed_in"])
+        except (OSError, ValueError, KeyError):  # of a run that was killed while it began, or of an older version
+            return []
+
     def _write_environment(self, machine: dict[str, Any]) -> None:
         """Record what is needed to repeat the run: versions, device, command."""
         packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")

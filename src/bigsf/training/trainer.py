@@ -189,9 +189,9 @@ class Trainer:
         make_folder(folder.path)
         stack.enter_context(lock_folder(folder.path))
         if run.state.is_new:
-            folder.start(run.config, run.machine, self.overwrite)
+            folder.start(run.config, run.environment, self.overwrite)
         else:
-            folder.take_over(run.config, run.machine, still_to_train=not run.finished)
+            folder.take_over(run.config, run.environment, still_to_train=not run.finished)
             if self.newer:
                 set_newer_aside(self.newer, folder, run.state)
                 self.checkpoints.save_last()  # a run that is stopped from here on goes on from where it went back to
