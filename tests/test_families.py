@@ -49,12 +49,18 @@ TAGS = [
 ]
 
 
+def methods_of(member: type[Config]) -> tuple[str, ...]:
+    return member.methods if issubclass(member, CustomConfig) else ()
+
+
 @pytest.fixture(scope="module")
 def minimal(tmp_path_factory: pytest.TempPathFactory, patch_path: Path) -> Callable[..., dict[str, Any]]:
     """Return what one must write for a member and no more."""
     folder = tmp_path_factory.mktemp("mylab")
+    methods = {name for family, _ in FAMILIES.values() for member in members(family) for name in methods_of(member)}
     (folder / "mylab_parts.py").write_text(
         "class Part:\n    def __init__(self, *arguments, **kwargs):\n        self.size = kwargs['size']\n"
+        + "".join(f"    def {name}(self, *arguments): ...\n" for name in sorted(methods))
     )
     custom = {"target": "mylab_parts:Part", "kwargs": {"size": 3}, "folder": str(folder)}
 

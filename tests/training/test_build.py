@@ -11,6 +11,7 @@ from bigsf.errors import (
     BigsfWarning,
     ConfigError,
     DataError,
+    SnapshotError,
 )
 from bigsf.folds.folds import Folds
 from bigsf.models.model_config import ModelConfig
@@ -183,7 +184,7 @@ def test_another_seed_gives_other_weights(settings: Settings) -> None:
 
 
 def test_weights_that_are_not_there_are_named_with_those_that_are(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"higal-smal does not exist\. .* higal-small or filaments-small"):
+    with pytest.raises(SnapshotError, match=r"higal-smal does not exist\. .* higal-small or filaments-small"):
         Trainer.from_config(settings(start_from="higal-smal"))
 
 

@@ -293,7 +293,8 @@ def test_what_changes_no_training_does_not_stand_in_the_way(kfold_of: Callable[.
     other = kfold_of()
     other.config = other.config.model_copy(update={"data": PatchesConfig(path=Path("moved.h5"))})
     with pytest.raises(
-        UsageError, match=r"\(data\.path, split\.path; .* Where the patch file was moved: bigsf resume .* --data FILE"
+        UsageError,
+        match=r"\(data\.path, split\.path; .* the patch file was moved, resume this folder with 'data'",
     ):
         other.check()
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_or_make_folds
 from bigsf.folds.splits import Split
@@ -241,7 +241,7 @@ def _build_model(
 def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
     """Return the snapshot whose weights, statistics of the normalization and origin of positions a run starts from."""
     if str(path) not in NAMES and not Path(path).exists():
-        raise ConfigError(f"trainer.start_from: {path} does not exist. Name a snapshot, or {' or '.join(NAMES)}.")
+        raise SnapshotError(f"trainer.start_from: {path} does not exist. Name a snapshot, or {' or '.join(NAMES)}.")
     snapshot = Snapshot.load(path)
     if found := recognise(patch_file.path.name, patch_file, fingerprints(snapshot.training_maps)):
         warnings.warn(

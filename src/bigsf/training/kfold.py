@@ -225,7 +225,7 @@ class KFold:
         if differing := training_keys_that_differ(there, here):
             what = f"{self.path} holds a k-fold of another configuration ({', '.join(differing)}; see {record})"
             if not overwrite:
-                moved = f" Where the patch file was moved: bigsf resume {self.path} --data FILE.h5"
+                moved = f" Where the patch file was moved, resume this folder with {option('data')}."
                 raise UsageError(
                     f"{what}. Choose another trainer.run_name, or pass {option('overwrite', True)} to train anew."
                     + (moved if "data.path" in differing else "")
