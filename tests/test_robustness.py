@@ -8,6 +8,7 @@ import robustness
 from astropy.io import fits
 
 from bigsf.arrays import FloatArray
+from bigsf.evaluation.injection import PROFILES, Profile
 from bigsf.training.kfold import KFold
 
 
@@ -19,9 +20,10 @@ def image() -> FloatArray:
     return np.asarray(plane, np.float32)
 
 
-def test_injected_filaments_have_their_contrast_and_width() -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_injected_filaments_have_their_contrast_and_width(profile: Profile) -> None:
     flat = np.full((300, 300), 2.0, np.float32)
-    disturbed, places = robustness.with_filaments(flat, 0.5, 8, seed=0)
+    disturbed, places = robustness.with_filaments(flat, 0.5, 8, 0, profile)
     assert len(places) >= 2
     excess = disturbed / flat - 1
     assert excess.max() == pytest.approx(0.5, rel=0.02)

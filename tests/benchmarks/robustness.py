@@ -10,7 +10,8 @@ scales in each row, chosen with the answer, in its favour.
 
 =========== =========================================================================================================
 found       part of the pixels within half a width of injected filaments that is marked, a tenth of the map marked.
-            The filaments have Plummer profiles (p = 2, cut off at three widths), and are eight widths long or more
+            The filaments have Plummer profiles (p = 2, cut off at three widths), or with `--profile gaussian` Gaussian
+            ones, and are eight widths long or more
 consistent  Dice of the marked pixels with those of the undisturbed map, away from the disturbance
 share       part of the marked pixels that lies on the disturbance
 marked      part of the map that is marked
@@ -34,7 +35,7 @@ from scipy.spatial import cKDTree
 from skimage.filters import frangi, sato
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.evaluation.injection import plummer_profile, random_path
+from bigsf.evaluation.injection import PROFILES, Profile, random_path
 from bigsf.evaluation.out_of_fold import ensemble_mean
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile
@@ -155,9 +156,9 @@ def dice(one: BoolArray, other: BoolArray, where: BoolArray) -> float:
 
 
 def with_filaments(
-    image: FloatArray, contrast: float, width_px: float, seed: int
+    image: FloatArray, contrast: float, width_px: float, seed: int, profile: Profile
 ) -> tuple[FloatArray, list[BoolArray]]:
-    """Add filaments of Plummer profile, and return the pixels within half a width of each.
+    """Add filaments of a profile, and return the pixels within half a width of each.
 
     They may cross the structures of the map and not each other.
     """
@@ -176,7 +177,7 @@ def with_filaments(
         if min(y.min(), x.min()) < 0 or y.max() >= ny or x.max() >= nx or not free[y, x].all():
             continue
         distance, _ = cKDTree(path).query(pixels, distance_upper_bound=reach)
-        excess += contrast * plummer_profile(distance, width_px)
+        excess += contrast * PROFILES[profile](distance, width_px)
         places.append((distance <= width_px / 2) & valid)
         free &= distance > max(reach, 12)
         if len(places) == 12 or np.logical_or.reduce(places).mean() > TENTH / 2:
@@ -184,11 +185,11 @@ def with_filaments(
     return (image + background * excess).astype(np.float32), places
 
 
-def found(method: Score, image: FloatArray, contrast: float, width_px: float, seeds: int) -> float:
+def found(method: Score, image: FloatArray, contrast: float, width_px: float, seeds: int, profile: Profile) -> float:
     """Return the marked part of injected filaments, where a tenth of the map is marked."""
     parts = []
     for seed in range(seeds):
-        disturbed, places = with_filaments(image, contrast, width_px, seed)
+        disturbed, places = with_filaments(image, contrast, width_px, seed, profile)
         mask = marked(method(disturbed), None)
         parts += [mask[place].mean() for place in places]
     return float(np.mean(parts))
@@ -307,7 +308,7 @@ def judge(score: Score, threshold: float | None, undisturbed: BoolArray, case: C
     return float(mask[case.where].mean())
 
 
-def print_table(image: FloatArray, methods: dict[str, Method], seeds: int) -> None:
+def print_table(image: FloatArray, methods: dict[str, Method], seeds: int, profile: Profile) -> None:
     """Print all rows, a column for each method and threshold."""
     columns: list[tuple[str, Method, float | None]] = [(name, method, None) for name, method in methods.items()]
     columns += [(f"{name}, own", method, method.threshold) for name, method in methods.items() if method.threshold]
@@ -315,7 +316,9 @@ def print_table(image: FloatArray, methods: dict[str, Method], seeds: int) -> No
     print("| --- | --- |" + " --- |" * len(columns), flush=True)
     for contrast, width in WIDTHS:
         numbers = [
-            max(found(score, image, contrast, width, seeds) for score in method.scores) if threshold is None else np.nan
+            max(found(score, image, contrast, width, seeds, profile) for score in method.scores)
+            if threshold is None
+            else np.nan
             for _, method, threshold in columns
         ]
         print_row(f"contrast {contrast}, {width} px", "found", numbers)
@@ -357,6 +360,7 @@ def main() -> None:
     parser.add_argument("--map", type=Path, nargs="+", default=[], help="FITS files of other maps")
     parser.add_argument("--log-map", type=Path, nargs="+", default=[], help="those that hold log10 of a column density")
     parser.add_argument("--seeds", type=int, default=3, help="sets of injected filaments (%(default)s)")
+    parser.add_argument("--profile", choices=PROFILES, default="plummer", help="of the filaments (%(default)s)")
     parser.add_argument("--tta", action="store_true", help="predict in eight orientations")
     parser.add_argument("--no-filters", action="store_true", help="leave the filters out")
     options = parser.parse_args()
@@ -367,12 +371,14 @@ def main() -> None:
     if options.higal:
         print("\nHi-GAL sample\n")
         kfolds = {f"{path.stem}, out of fold": out_of_fold(path, options.tta) for path in options.kfold}
-        print_table(read_map(next(options.higal.glob("*_image.fits*"))), kfolds | methods, options.seeds)
+        print_table(
+            read_map(next(options.higal.glob("*_image.fits*"))), kfolds | methods, options.seeds, options.profile
+        )
     others = {path: read_map(path) for path in options.map}
     others |= {path: 10 ** read_map(path) / np.float32(1e21) for path in options.log_map}
     for path, image in others.items():
         print(f"\n{path.name}\n")
-        print_table(image, methods, options.seeds)
+        print_table(image, methods, options.seeds, options.profile)
 
 
 if __name__ == "__main__":

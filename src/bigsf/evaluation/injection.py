@@ -77,7 +77,8 @@ def plummer_profile(distance_px: Float64Array, width_px: float) -> Float64Array:
     return np.asarray(np.maximum(profile - end, 0) / (1 - end))
 
 
-_PROFILES = {"gaussian": gaussian_profile, "plummer": plummer_profile}
+PROFILES = {"gaussian": gaussian_profile, "plummer": plummer_profile}
+"""The function of each profile."""
 
 
 def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray, Ids]:
@@ -121,7 +122,7 @@ def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray
         box = np.s_[low[0] : high[0], low[1] : high[1]]
         pixels = np.moveaxis(np.mgrid[box], 0, -1)
         distance, _ = cKDTree(filament.path).query(pixels, distance_upper_bound=reach)
-        excess[box] += filament.contrast * _PROFILES[filament.profile](distance, filament.width_px)
+        excess[box] += filament.contrast * PROFILES[filament.profile](distance, filament.width_px)
         ids[box][distance <= filament.width_px / 2] = number
     return (image + np.abs(mean) * excess).astype(np.float32), ids
 
