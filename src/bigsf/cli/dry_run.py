@@ -22,6 +22,7 @@ from bigsf.training.kfold_plan import count_windows, predicted_windows
 from bigsf.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from bigsf.training.run_config import RunConfig
     from bigsf.training.trainer import Trainer
 
 
@@ -52,6 +53,14 @@ def describe_run(trainer: "Trainer") -> None:
     _print_steps(_training_steps(trainer, [number], seconds_per_predicted_window(trainer)))
     former = ", in place of the run that lies there" if trainer.folder.config.exists() else ""
     print_line(f"Would write {trainer.folder.path}{former}.")
+
+
+def trainer_of_split(config: "RunConfig", number: int, device: str | None) -> "Trainer":
+    """Return a trainer of a split of a k-fold, from 1, that writes nothing; `split.use` has no effect."""
+    from bigsf.training.trainer import Trainer
+
+    split = config.split.model_copy(update={"use": number})
+    return Trainer.from_config(config.model_copy(update={"split": split}), device=device, dry_run=True)
 
 
 def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool = False) -> None:

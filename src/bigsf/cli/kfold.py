@@ -41,18 +41,16 @@ def kfold(
     from bigsf.training.kfold import KFold
     from bigsf.training.launcher import join_world
     from bigsf.training.run_config import RunConfig
-    from bigsf.training.trainer import Trainer
 
     time_limit_s = seconds(time_limit)
     run = RunConfig.from_yaml(config, with_figures(settings, figures))
     if dry_run:
-        from bigsf.cli.dry_run import describe_kfold
+        from bigsf.cli.dry_run import describe_kfold, trainer_of_split
 
         runs = KFold.from_config(run, device, write_folds=False)
         runs.check(only, overwrite)
-        split = run.split.model_copy(update={"use": only or 1})
-        planned = run.model_copy(update={"out_of_fold": runs.config.out_of_fold, "split": split})
-        describe_kfold(Trainer.from_config(planned, device=device, dry_run=True), only, overwrite)
+        planned = run.model_copy(update={"out_of_fold": runs.config.out_of_fold})
+        describe_kfold(trainer_of_split(planned, only or 1, device), only, overwrite)
         return
     with join_world(device) as world:
         run_kfold(KFold.from_config(run, device, world, time_limit_s), only, overwrite)

@@ -41,16 +41,13 @@ def _resume_kfold(
 ) -> None:
     from bigsf.training.kfold import KFold
     from bigsf.training.launcher import join_world
-    from bigsf.training.trainer import Trainer
 
     if dry_run:
-        from bigsf.cli.dry_run import describe_kfold
+        from bigsf.cli.dry_run import describe_kfold, trainer_of_split
 
         runs = KFold.from_folder(path, device, trust=trust, data=data)
         runs.check()
-        split = runs.config.split.model_copy(update={"use": 1})
-        planned = runs.config.model_copy(update={"split": split})
-        describe_kfold(Trainer.from_config(planned, device=device, dry_run=True))
+        describe_kfold(trainer_of_split(runs.config, 1, device))
         return
     with join_world(device) as world:
         run_kfold(KFold.from_folder(path, device, world, time_limit_s, trust, data))

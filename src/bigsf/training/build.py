@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,11 @@ class Parts:
     def names(self) -> list[str]:
         """The names of those that there are."""
         return [name for name, part in vars(self).items() if part is not None]
+
+    @staticmethod
+    def go_on_with(names: Sequence[str], path: Path) -> str:
+        """Return how a run with parts of these names goes on from a snapshot or a run folder, in Python."""
+        return f"bigsf.Trainer.from_snapshot('{path}', parts=bigsf.Parts({', '.join(f'{name}=...' for name in names)}))"
 
 
 def open_data(config: RunConfig, world: World, write: bool = True) -> tuple[PatchFile, Folds]:

@@ -104,10 +104,9 @@ def _config_of_unsaved_run(folder: RunFolder, data: str | Path | None) -> RunCon
 def _check_parts(path: Path, needed: Sequence[str], parts: Parts | None) -> None:
     handed_in = (parts or Parts()).names
     if missing := [name for name in needed if name not in handed_in]:
-        given = ", ".join(f"{name}=..." for name in missing)
         raise SnapshotError(
             f"{path} is of a run with parts of its own, which no snapshot holds. Go on in Python: "
-            f"bigsf.Trainer.from_snapshot('{path}', parts=bigsf.Parts({given}))"
+            f"{Parts.go_on_with(missing, path)}"
         )
 
 

@@ -140,6 +140,18 @@ class RunConfig(Config):
     20
     """
 
+    data: DataConfig
+    """Where patches come from."""
+
+    split: SplitConfig = SplitConfig()
+    """How the map is split into folds."""
+
+    trainer: TrainerConfig = {}  # type: ignore[assignment]  # validated, so that its paths are those of the YAML
+    """How a model is trained."""
+
+    out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
+    """How the out-of-fold map of a k-fold is predicted."""
+
     @classmethod
     def of(cls, config: "RunConfig | str | Path | Mapping[str, Any]", overrides: Sequence[str] = ()) -> "RunConfig":
         """Return a configuration, or that of a YAML file or of a dictionary, with settings that replace or add keys.
@@ -159,15 +171,3 @@ class RunConfig(Config):
                 "file or its dictionary, or make it with these settings."
             )
         return config
-
-    data: DataConfig
-    """Where patches come from."""
-
-    split: SplitConfig = SplitConfig()
-    """How the map is split into folds."""
-
-    trainer: TrainerConfig = {}  # type: ignore[assignment]  # validated, so that its paths are those of the YAML
-    """How a model is trained."""
-
-    out_of_fold: OutOfFoldConfig = OutOfFoldConfig()
-    """How the out-of-fold map of a k-fold is predicted."""

@@ -267,10 +267,8 @@ class Trainer:
 
     @property
     def _go_on(self) -> str:
-        if handed_in := self.run.handed_in:
-            parts = ", ".join(f"{name}=..." for name in handed_in)
-            return f"Go on with: bigsf.Trainer.from_snapshot('{self.to_resume}', parts=bigsf.Parts({parts}))"
-        return f"Go on with: bigsf resume {self.to_resume}"
+        handed_in, path = self.run.handed_in, self.to_resume
+        return f"Go on with: {Parts.go_on_with(handed_in, path) if handed_in else f'bigsf resume {path}'}"
 
     def _finish(self) -> RunScores:
         """Score best.pt on the test folds, and close the run."""
