@@ -18,6 +18,10 @@ class UsageError(BigsfError):
     exit_code = 2
 
 
+class InUseError(UsageError):
+    """Another run uses the folder or the file."""
+
+
 class ConfigError(BigsfError, ValueError):
     """A configuration cannot be read, or its values do not fit together."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bigsf.errors import BigsfWarning, UsageError
+from bigsf.errors import BigsfWarning, InUseError, UsageError
 from bigsf.files import NOT_SUPPORTED, hidden_name
 from bigsf.provenance import now
 
@@ -24,8 +24,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     Raises
     ------
+    InUseError
+        Where another run uses the folder, with its name.
     UsageError
-        Where another run uses the folder, with its name, or where the folder could not be written.
+        Where the folder could not be written.
     """
     with _locked(folder / ".lock", folder, wait_s=0):
         yield
@@ -37,8 +39,10 @@ def lock_file(path: Path) -> Iterator[None]:
 
     Raises
     ------
+    InUseError
+        Where another run is still writing it then, with its name.
     UsageError
-        Where another run is still writing it then, with its name, or where its folder could not be written.
+        Where its folder could not be written.
     """
     with _locked(hidden_name(path, ".lock"), path, wait_s=600):
         yield
@@ -57,7 +61,7 @@ def _locked(path: Path, what: Path, wait_s: float) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UsageError(f"{what} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
+        raise InUseError(f"{what} is in use by {_holder(path)}. Wait for it, or stop it first.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise UsageError(f"{path} could not be written: {error.strerror}.") from None

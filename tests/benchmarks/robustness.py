@@ -77,10 +77,15 @@ class Rows(MapRows):
         return np.asarray(self.image[None, y0:y1], np.float32)
 
 
-def method_of(ensemble: Ensemble, tta: bool, pixel_mask_for: Callable[[tuple[int, int]], PixelMask] | None) -> Method:
+def method_of(
+    ensemble: Ensemble,
+    tta: bool,
+    scales: Sequence[int] | None,
+    pixel_mask_for: Callable[[tuple[int, int]], PixelMask] | None = None,
+) -> Method:
     """Return the mean of models. With `pixel_mask_for`, each predicts the pixels that its mask of a map marks."""
     models = [snapshot.build_model() for snapshot in ensemble.snapshots]
-    predictor = SlidingWindowPredictor(models, ensemble.window, tta=tta, scales=ensemble.scales)
+    predictor = SlidingWindowPredictor(models, ensemble.window, tta=tta, scales=scales or ensemble.scales)
 
     def score(image: FloatArray) -> FloatArray:
         pixel_mask = pixel_mask_for(image.shape) if pixel_mask_for else None
@@ -90,12 +95,7 @@ def method_of(ensemble: Ensemble, tta: bool, pixel_mask_for: Callable[[tuple[int
     return Method([score], ensemble.threshold("whole"))
 
 
-def model(path: str, tta: bool) -> Method:
-    """Return a trained model, or the ensemble of several."""
-    return method_of(Ensemble.load(path), tta, None)
-
-
-def out_of_fold(folder: Path, tta: bool) -> Method:
+def out_of_fold(folder: Path, tta: bool, scales: Sequence[int] | None) -> Method:
     """Return the models of a k-fold, each on its test folds, for disturbed forms of the k-fold's own map."""
     kfold = KFold.from_folder(folder)
     fold = kfold.folds.rows(0, kfold.patch_file.shape[0])
@@ -109,7 +109,7 @@ def out_of_fold(folder: Path, tta: bool) -> Method:
 
         return pixel_mask
 
-    return method_of(Ensemble.load([kfold.path / name for name in kfold.names]), tta, pixel_mask_for)
+    return method_of(Ensemble.load([kfold.path / name for name in kfold.names]), tta, scales, pixel_mask_for)
 
 
 def on_grid(masks: BoolArray, shape: tuple[int, int]) -> BoolArray:
@@ -361,16 +361,17 @@ def main() -> None:
     parser.add_argument("--log-map", type=Path, nargs="+", default=[], help="those that hold log10 of a column density")
     parser.add_argument("--seeds", type=int, default=3, help="sets of injected filaments (%(default)s)")
     parser.add_argument("--profile", choices=PROFILES, default="plummer", help="of the filaments (%(default)s)")
+    parser.add_argument("--scales", type=int, nargs="+", help="predict binned by these factors too (the models' own)")
     parser.add_argument("--tta", action="store_true", help="predict in eight orientations")
     parser.add_argument("--no-filters", action="store_true", help="leave the filters out")
     options = parser.parse_args()
     if options.kfold and not options.higal:
         parser.error("--kfold needs --higal: the models of a k-fold know all of another map")
-    methods = {Path(path).stem: model(path, options.tta) for path in options.models}
+    methods = {Path(path).stem: method_of(Ensemble.load(path), options.tta, options.scales) for path in options.models}
     methods |= {} if options.no_filters else filters()
     if options.higal:
         print("\nHi-GAL sample\n")
-        kfolds = {f"{path.stem}, out of fold": out_of_fold(path, options.tta) for path in options.kfold}
+        kfolds = {f"{path.stem}, out of fold": out_of_fold(path, options.tta, options.scales) for path in options.kfold}
         print_table(
             read_map(next(options.higal.glob("*_image.fits*"))), kfolds | methods, options.seeds, options.profile
         )

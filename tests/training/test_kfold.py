@@ -10,7 +10,15 @@ import pytest
 from astropy.io import fits
 from sklearn.metrics import average_precision_score
 
-from bigsf.errors import BigsfWarning, ConfigError, DataError, InterruptedRunError, SnapshotError, UsageError
+from bigsf.errors import (
+    BigsfWarning,
+    ConfigError,
+    DataError,
+    InterruptedRunError,
+    InUseError,
+    SnapshotError,
+    UsageError,
+)
 from bigsf.evaluation.baseline_scales import ScaledBaselines
 from bigsf.evaluation.baselines import BASELINES
 from bigsf.evaluation.out_of_fold import mask_of_test_folds
@@ -196,7 +204,7 @@ def test_a_finished_kfold_gets_its_figures_in_another_format_without_a_predictio
     before = {name: (kfold_copy / name).read_bytes() for name in ("summary.json", "out_of_fold.fits", "catalog.ecsv")}
     config = KFold.from_folder(kfold_copy).config
     config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"figures": "pdf"})})
-    monkeypatch.setattr(KFold, "summarise", lambda *_: pytest.fail("the map was predicted again"))
+    monkeypatch.setattr(KFold, "_summarise", lambda *_: pytest.fail("the map was predicted again"))
     monkeypatch.setattr("bigsf.training.kfold.write_kfold_report", write_kfold_report)
     kfold = KFold.from_config(config, write_folds=False)
     kfold.run()
@@ -324,6 +332,22 @@ def test_the_time_limit_holds_in_the_out_of_fold_map(kfold_of: Callable[..., KFo
     with pytest.raises(InterruptedRunError, match=r"Stopped by the time limit. All splits are trained. Go on with: "):
         late.run()
     assert kfold.run() is not None
+
+
+def test_of_two_tasks_that_end_together_one_writes_the_map(
+    kfold_of: Callable[..., KFold], caplog: pytest.LogCaptureFixture
+) -> None:
+    kfold = kfold_of()
+    for number in range(1, len(kfold.names)):
+        kfold.run(only=number)
+    number, folder = len(kfold.names), kfold.path / ".out_of_fold.parts"
+    folder.mkdir()
+    with lock_folder(folder), caplog.at_level("INFO", "bigsf"):
+        assert kfold.run(only=number) is None
+        with pytest.raises(InUseError, match=r"\.out_of_fold\.parts is in use by process"):
+            kfold.run()
+    assert "another task writes the out-of-fold map" in caplog.text
+    assert kfold.run(only=number) is not None
 
 
 def test_folder_of_something_else_is_refused(kfold_of: Callable[..., KFold]) -> None:

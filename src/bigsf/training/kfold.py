@@ -9,8 +9,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from bigsf.console import logger
-from bigsf.errors import UsageError
-from bigsf.evaluation.predictions import KFoldPredictions
+from bigsf.errors import InUseError, UsageError
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
 from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of
@@ -160,7 +159,7 @@ class KFold:
         Returns
         -------
         KFoldSummary or None
-            The content of summary.json, in the first process; None while splits are missing.
+            What summary.json holds, in the first process; None while splits are missing or another task writes it.
         """
         check_only(only, len(self.names))
         check_labels(self.config, self.folds, self.folds.splits if only is None else [self.folds.splits[only - 1]])
@@ -180,9 +179,13 @@ class KFold:
             summary = self.world.first(lambda: self._finished(overwrite))
             if self.world.sums([summary is not None])[0]:
                 return summary
-            predictions = self.predictions(snapshots)
-            with predicted_by(self.world, predictions.named()):
-                return self.summarise(predictions)
+            try:
+                return self._summarise(snapshots)
+            except InUseError as error:
+                if only is None:
+                    raise
+                logger.info("All splits are trained, and another task writes the out-of-fold map: %s", error)
+        return None
 
     def _finished(self, overwrite: bool) -> KFoldSummary | None:
         """Return the summary of a k-fold that has ended, else None; write figures and report where one is missing."""
@@ -281,16 +284,14 @@ class KFold:
         trainer = self.config.trainer.model_copy(update={"output_dir": self.path, "run_name": self.names[number - 1]})
         return self.config.model_copy(update={"split": split, "trainer": trainer})
 
-    def predictions(self, snapshots: Sequence[Snapshot]) -> KFoldPredictions:
-        """Return what the trained models are to predict, see `predictions_of`."""
+    def _summarise(self, snapshots: Sequence[Snapshot]) -> KFoldSummary | None:
+        """Predict the map and write all that follows, by all processes; return the summary in the first of them."""
         device = pick_device(self.device, self.world.gpu if self.world.size > 1 else None)
-        return predictions_of(self.path, snapshots, self.config, self.folds, self.world, device)
-
-    def summarise(self, predictions: KFoldPredictions) -> KFoldSummary | None:
-        """Write all that follows from the predictions, by all processes; return the summary in the first of them."""
-        summary = summarise_kfold(self.world, self.path, predictions, self.folds, self._run_scores(), self.config)
-        self.world.first(lambda: None if summary is None else self.write_report(summary))
-        return summary
+        predictions = predictions_of(self.path, snapshots, self.config, self.folds, self.world, device)
+        with predicted_by(self.world, predictions.named()):
+            summary = summarise_kfold(self.world, self.path, predictions, self.folds, self._run_scores(), self.config)
+            self.world.first(lambda: None if summary is None else self.write_report(summary))
+            return summary
 
     def write_report(self, summary: KFoldSummary) -> None:
         """Write figures and report of a summary from what lies in the folder, without predicting the map again."""
