@@ -1,14 +1,14 @@
 """How faint may a filament be? Inject filaments of known contrast into a map, and see which of them a model finds.
 
     bigsf preprocess map.fits
-    python examples/injection.py results/experiment_1 map.h5 recovery
+    python examples/injection.py results/experiment_1 map.h5 completeness
 
 The map is segmented twice: as it is, and with filaments injected away from known structures. Known are the target of
 the patch file or, without a target, the pixels that the model marks. The folder then holds
 
 - segmented.fits, the map as it is, segmented;
-- recovery.png, the marked fraction of the injected filaments against their contrast;
-- recovery_gaussian.json and recovery_plummer.json, the numbers of this figure.
+- completeness.png, the marked fraction of the injected filaments against their contrast;
+- completeness_gaussian.json and completeness_plummer.json, the numbers of this figure.
 
 The filaments are of two families: of Gaussian profile and 2 to 6 pixels wide, as the augmentation `filaments` adds them
 too, and of Plummer-like profile (p = 2) and 2 to 12 pixels wide, which no augmentation adds.
@@ -24,10 +24,9 @@ import numpy as np
 from astropy.io import fits
 
 import bigsf
-from bigsf.evaluation.records import Recovery
 
 
-def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, Recovery]:
+def main(model: Path, patches: Path, output: Path, seed: int = 0) -> None:
     output.mkdir(parents=True, exist_ok=True)
     segmented = bigsf.segment(
         model,
@@ -50,17 +49,16 @@ def main(model: Path, patches: Path, output: Path, seed: int = 0) -> dict[str, R
         "plummer": bigsf.InjectedPlanes(file, known, seed, width_px=(2, 12), profile="plummer"),
     }
     found = {
-        name: bigsf.measure_recovery(family, predictor, thresholds, segmented) for name, family in families.items()
+        name: bigsf.measure_completeness(family, predictor, thresholds, segmented) for name, family in families.items()
     }
     figure, both = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     for axes, family in zip(both, found.values(), strict=True):
         bigsf.plot.completeness(family, ax=axes)
-    figure.savefig(output / "recovery.png")
-    for name, recovery in found.items():
-        recovery.save(output / f"recovery_{name}.json")
-        for contrast, completeness in zip(recovery.contrast, recovery.completeness["BigSF"], strict=True):
-            print(f"{name}, contrast {contrast:.2f}: {completeness:.0%} of the pixels of such filaments are marked")
-    return found
+    figure.savefig(output / "completeness.png")
+    for name, family in found.items():
+        family.save(output / f"completeness_{name}.json")
+        for contrast, part in zip(family.contrast, family.completeness["BigSF"], strict=True):
+            print(f"{name}, contrast {contrast:.2f}: {part:.0%} of the pixels of such filaments are marked")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import bigsf
-from bigsf.errors import BigsfError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         nx, ny = options.size
         print(bigsf.simulate_galaxy(options.output, nx, ny, options.seed, overwrite=options.overwrite))
-    except BigsfError as error:
+    except bigsf.BigsfError as error:
         parser.error(str(error))
 
 

@@ -25,11 +25,10 @@ from astropy.io import fits
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 import bigsf
-from bigsf.simulation.recipe import Recipe
 from train_higal_small import MapRows, make, simulated_map
 
-ROUGH = 12, 384, Recipe(cloud_index=2.4, width_px=(3, 12), noise=0.02)
-EMISSION = 14, 256, Recipe(cloud_index=2.8, cloud_rms_64px=0.4, width_px=(2, 9))
+ROUGH = 12, 384, bigsf.Recipe(cloud_index=2.4, width_px=(3, 12), noise=0.02)
+EMISSION = 14, 256, bigsf.Recipe(cloud_index=2.8, cloud_rms_64px=0.4, width_px=(2, 9))
 """Seed, side and recipe of simulated maps. The seeds are none of the science benchmark (1 to 3, 101 to 103)."""
 
 WITHOUT_STRUCTURE_PX = 192
@@ -70,7 +69,7 @@ def labelled(image: npt.NDArray[Any], valid: npt.NDArray[Any], truth: npt.NDArra
     return {"image": image, "missing": valid, "target": truth, "background": 1 - truth}
 
 
-def simulated(seed: int, size: int, recipe: Recipe, folder: Path) -> MapRows:
+def simulated(seed: int, size: int, recipe: bigsf.Recipe, folder: Path) -> MapRows:
     """Simulate a map in which every filament is known."""
     path = bigsf.simulate_galaxy(folder / f"simulated_{seed}.fits", size, size, seed, recipe)
     with fits.open(path) as hdus:

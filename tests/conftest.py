@@ -213,7 +213,7 @@ def other_map(sky: Sky, tmp_path: Path) -> Path:
 @pytest.fixture
 def segmented(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmented:
     """Segment a map, by default with one model, and return the report and the planes of the output; draw no figure."""
-    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.result_writer.save_figure", lambda _, path, __: path.touch())
 
     def run(
         image: Path, models: Any = None, name: str = "out.fits", **options: Any

@@ -17,7 +17,9 @@ if sys.platform == "win32":
 if TYPE_CHECKING:
     from bigsf import plot as plot
     from bigsf.console import show_progress as show_progress
-    from bigsf.evaluation.completeness import measure_recovery as measure_recovery
+    from bigsf.errors import BigsfError as BigsfError
+    from bigsf.errors import BigsfWarning as BigsfWarning
+    from bigsf.evaluation.completeness import measure_completeness as measure_completeness
     from bigsf.evaluation.injected_planes import InjectedPlanes as InjectedPlanes
     from bigsf.evaluation.injection import inject as inject
     from bigsf.evaluation.label_scores import score as score
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from bigsf.segmentation.model import load as load
     from bigsf.segmentation.segment import segment as segment
     from bigsf.simulation.galaxy import simulate_galaxy as simulate_galaxy
+    from bigsf.simulation.recipe import Recipe as Recipe
     from bigsf.training.build import Parts as Parts
     from bigsf.training.components.losses import LossSum as LossSum
     from bigsf.training.kfold import KFold as KFold
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from bigsf.training.trainer import Trainer as Trainer
 
 _MODULES = {
+    "BigsfError": "errors",
+    "BigsfWarning": "errors",
     "Cleaning": "filaments.cleaning",
     "Ensemble": "segmentation.ensemble",
     "Filaments": "filaments.catalogue",
@@ -57,6 +62,7 @@ _MODULES = {
     "Parts": "training.build",
     "PatchFile": "patches.patch_file",
     "PreprocessConfig": "patches.preprocess",
+    "Recipe": "simulation.recipe",
     "RunConfig": "training.run_config",
     "SegmentConfig": "segmentation.config",
     "SlidingWindowPredictor": "models.sliding_window",
@@ -68,7 +74,7 @@ _MODULES = {
     "load": "segmentation.model",
     "make_mosaic": "maps.mosaic.mosaic",
     "make_splits": "folds.splits",
-    "measure_recovery": "evaluation.completeness",
+    "measure_completeness": "evaluation.completeness",
     "preprocess": "patches.preprocess",
     "score": "evaluation.label_scores",
     "segment": "segmentation.segment",

@@ -2,7 +2,7 @@
 
 Imported as a library, BigSF prints only the progress of long work, which `show_progress` turns off; it returns values,
 raises errors, issues warnings and logs to the logger "bigsf". The command line calls `configure_output` first, which
-turns printing on. A stream that cannot be written to ends no work. Control characters from files are not passed on to
+turns printing on. Where a stream cannot be written to, the work goes on. Control characters from files do not reach
 the terminal.
 """
 

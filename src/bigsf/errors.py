@@ -1,13 +1,24 @@
-"""Errors that a user can mend: one class and one exit code for each kind."""
+"""Errors that a user can correct, one class and one exit code for each kind; and warnings."""
 
 import errno
 import re
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class BigsfError(Exception):
-    """An error that the user can mend; its message says what was found, what was expected, and what to do."""
+    """An error that the user can correct; its message says what was found, what was expected, and what to do.
+
+    Examples
+    --------
+    >>> try:
+    ...     bigsf.segment("higal-small", "absent.fits")
+    ... except bigsf.BigsfError as error:
+    ...     print(error)
+    absent.fits does not exist.
+    """
 
     exit_code = 1
 
@@ -116,4 +127,17 @@ def out_of_memory(error: Exception) -> bool:
 
 
 class BigsfWarning(UserWarning):
-    """Something that the user should know, and that does not stop the command."""
+    """Something that the user should know, and that does not stop the command.
+
+    Examples
+    --------
+    >>> warnings.simplefilter("error", bigsf.BigsfWarning)  # doctest: +SKIP
+    """
+
+
+def warn(message: str) -> None:
+    """Issue a `BigsfWarning` whose place is the line outside of the package that led to it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "bigsf":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, BigsfWarning, stacklevel=level)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bigsf.errors import BigsfWarning
+from bigsf.errors import warn
 from bigsf.files import atomic_path
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def write_figure(draw: Callable[[], "Figure"], path: Path) -> None:
 
 def _warn(name: str, error: Exception) -> None:
     reason = " ".join(str(error).split()) or type(error).__name__
-    warnings.warn(f"{name} could not be drawn, and is left out: {reason}", BigsfWarning, stacklevel=3)
+    warn(f"{name} could not be drawn, and is left out: {reason}")
 
 
 @contextmanager

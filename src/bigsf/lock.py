@@ -3,14 +3,13 @@
 import errno
 import os
 import platform
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bigsf.errors import BigsfWarning, InUseError, UsageError
+from bigsf.errors import InUseError, UsageError, warn
 from bigsf.files import NOT_SUPPORTED, hidden_name
 from bigsf.provenance import now
 
@@ -20,7 +19,7 @@ _NO_LOCKS = NOT_SUPPORTED | {errno.ENOLCK}
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the death of the process, however it comes, lets them in again.
+    """Keep other runs out of a folder; the lock ends with the process, also where that is killed.
 
     Raises
     ------
@@ -65,11 +64,7 @@ def _locked(path: Path, what: Path, wait_s: float) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise UsageError(f"{path} could not be written: {error.strerror}.") from None
-        warnings.warn(
-            f"{what} cannot be locked ({error.strerror}). Make sure that no other run uses it.",
-            BigsfWarning,
-            stacklevel=4,
-        )
+        warn(f"{what} cannot be locked ({error.strerror}). Make sure that no other run uses it.")
     try:
         yield
     finally:

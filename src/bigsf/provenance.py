@@ -10,8 +10,13 @@ from astropy.io import fits
 
 from bigsf.version import __version__
 
+_NAMES = ["NAME", "VALUE"]
+"""Columns of the table PROVENANCE."""
 
-def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tuple[fits.Header, fits.BinTableHDU]:
+
+def provenance(
+    header: fits.Header, what: str, entries: Mapping[str, str], kind: str | None = "probability"
+) -> tuple[fits.Header, fits.BinTableHDU]:
     """Return the header of an image with HISTORY cards, and a table PROVENANCE, that say how the image was made.
 
     Parameters
@@ -23,9 +28,12 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
     entries
         Names and values for the table, e.g. the SHA-256 of each model. Configurations, whose names end with "config",
         are too long for HISTORY and stand in the table alone.
+    kind
+        BTYPE of the image; None: no such card.
     """
     header = header.copy()
-    header["BTYPE"] = ("probability", what)
+    if kind is not None:
+        header["BTYPE"] = (kind, what)
     entries = {"bigsf": __version__, "time": now(), "command": command_line(), **entries}
     entries = {name: value.encode("ascii", "replace").decode() for name, value in entries.items()}
     header.add_history(f"{what}, by bigsf {__version__}")
@@ -33,10 +41,18 @@ def provenance(header: fits.Header, what: str, entries: Mapping[str, str]) -> tu
         if name != "bigsf" and not name.endswith("config"):
             header.add_history(printable(f"{name}: {value}"))
     columns = [
-        fits.Column("NAME", f"{max(map(len, entries))}A", array=list(entries)),
-        fits.Column("VALUE", f"{max(map(len, entries.values()))}A", array=list(entries.values())),
+        fits.Column(name, f"{max(map(len, texts))}A", array=list(texts))
+        for name, texts in zip(_NAMES, (entries, entries.values()), strict=True)
     ]
     return header, fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+
+
+def read_provenance(hdus: fits.HDUList) -> dict[str, str]:
+    """Return the names and values of the table PROVENANCE of a file; empty where it has no such table."""
+    columns = getattr(hdus["PROVENANCE"], "columns", None) if "PROVENANCE" in hdus else None
+    if columns is None or columns.names != _NAMES:
+        return {}
+    return {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
 
 
 def printable(text: str) -> str:

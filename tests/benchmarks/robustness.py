@@ -95,7 +95,7 @@ def method_of(
     return Method([score], ensemble.threshold("whole"))
 
 
-def out_of_fold(folder: Path, tta: bool, scales: Sequence[int] | None) -> Method:
+def out_of_fold(folder: Path, tta: bool, scales: Sequence[int] | None = None) -> Method:
     """Return the models of a k-fold, each on its test folds, for disturbed forms of the k-fold's own map."""
     kfold = KFold.from_folder(folder)
     fold = kfold.folds.rows(0, kfold.patch_file.shape[0])

@@ -9,7 +9,7 @@ from astropy.io import fits
 from bigsf.arrays import BoolArray
 from bigsf.evaluation.baseline_scales import ScaledBaselines, first_scales
 from bigsf.evaluation.baselines import BASELINES
-from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.completeness import measure_completeness
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.maps.tiling import Tile
 from bigsf.models.sliding_window import SlidingWindowPredictor
@@ -33,7 +33,7 @@ def segmented(folder: Path, marked: float = 0.1) -> Path:
 
 def test_a_model_that_knows_the_background_finds_what_rises_above_it(injected: InjectedPlanes, tmp_path: Path) -> None:
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.sigmoid(image - 120))], 32)
-    found = measure_recovery(injected, predictor, [0.5], segmented(tmp_path))
+    found = measure_completeness(injected, predictor, [0.5], segmented(tmp_path))
     contrast, completeness = np.array(found.contrast), np.array(found.completeness["BigSF"])
     assert sum(found.filaments) == len(injected.filaments)
     assert (np.diff(contrast) > 0).all()
@@ -50,7 +50,7 @@ def test_baselines_mark_as_much_as_the_model(tmp_path: Path) -> None:
     sky = np.random.default_rng(2).lognormal(3, 0.3, (1, *SHAPE)).astype(np.float32)
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.zeros_like(image))], 32)
     injected = InjectedPlanes(ArrayMap(sky), seed=1)
-    found = measure_recovery(injected, predictor, [0.5], segmented(tmp_path, 0.2))
+    found = measure_completeness(injected, predictor, [0.5], segmented(tmp_path, 0.2))
     assert not any(found.completeness["BigSF"])
     for name in BASELINES:
         assert np.mean(found.before[name]) == pytest.approx(0.2, abs=0.05)
@@ -70,7 +70,7 @@ def test_baselines_have_the_scale_of_the_model_that_predicts_a_pixel(tmp_path: P
     segmented(tmp_path)
     first, _, third = BASELINES["Sato filter"]
     mixed, fine, coarse = (
-        measure_recovery(
+        measure_completeness(
             injected,
             predictor,
             [0.5, 0.5],
@@ -96,12 +96,12 @@ def test_only_pixels_that_a_model_may_predict_count(injected: InjectedPlanes, tm
         mask[0, :, :150] = True
         return mask[:, tile.rows, tile.columns]
 
-    found = measure_recovery(
+    found = measure_completeness(
         injected, SlidingWindowPredictor(models, 32), thresholds, segmented(tmp_path), left_half_by_the_first
     )
     assert 0 < sum(found.filaments) < len(injected.filaments)
     assert found.completeness["BigSF"] == [1.0] * len(found.contrast)
-    found = measure_recovery(
+    found = measure_completeness(
         injected, SlidingWindowPredictor(models[1:], 32), thresholds[1:], tmp_path / "segmented.fits"
     )
     assert not any(found.completeness["BigSF"])
@@ -110,7 +110,7 @@ def test_only_pixels_that_a_model_may_predict_count(injected: InjectedPlanes, tm
 def test_a_map_without_room_gives_empty_curves(tmp_path: Path) -> None:
     full = InjectedPlanes(ArrayMap(np.ones((1, *SHAPE), np.float32)), np.ones(SHAPE, np.uint8))
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: image)], 32)
-    found = measure_recovery(full, predictor, [0.5], segmented(tmp_path))
+    found = measure_completeness(full, predictor, [0.5], segmented(tmp_path))
     assert found.contrast == found.filaments == found.completeness["BigSF"] == []
 
 

@@ -9,10 +9,10 @@ from astropy.table import Table
 
 from bigsf.arrays import FloatArray, MaskArray
 from bigsf.evaluation.catalogue import CLEANING, COLUMNS, cleaned_mask, make_catalogue, measure_filaments
-from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.completeness import measure_completeness
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.injection import Filament, inject
-from bigsf.evaluation.records import Recovery
+from bigsf.evaluation.records import Completeness
 from bigsf.evaluation.reliability import binomial_error, expected_completeness
 from bigsf.filaments.catalogue import Filaments
 from bigsf.folds.folds import Folds
@@ -24,7 +24,7 @@ from bigsf.segmentation.config import SegmentConfig
 from conftest import ArrayMap, StubModel, galactic_header, write_patch_file
 
 NY, NX = 64, 128
-CURVE = Recovery(
+CURVE = Completeness(
     width_px=(2, 6),
     marked=0.1,
     contrast=[0.1, 10.0],
@@ -149,7 +149,7 @@ def test_rows_are_as_complete_as_injected_filaments_let_expect(tmp_path: Path) -
     noise = np.random.default_rng(3).normal(100, 8, (1, *shape)).astype(np.float32)
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.sigmoid(image - 120))], 32)
     empty = write_out_of_fold(tmp_path / "empty.fits", np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
-    curve = measure_recovery(InjectedPlanes(ArrayMap(noise), seed=1), predictor, [0.5], empty)
+    curve = measure_completeness(InjectedPlanes(ArrayMap(noise), seed=1), predictor, [0.5], empty)
     others = InjectedPlanes(ArrayMap(noise), seed=2)
     image, true = others.read_rows(0, shape[0]), others.ids(Tile.whole(shape)) > 0
     file = write_patch_file(tmp_path / "map.h5", image, 8, 4)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigsf.evaluation.injection import Profile
-from bigsf.evaluation.records import Recovery
+from bigsf.evaluation.records import Completeness
 from bigsf.evaluation.reliability import (
     LEAST_ROWS,
     Expected,
@@ -20,8 +20,8 @@ TWO_FOLDS = np.repeat([1, 2], LEAST_ROWS)
 
 def family(
     contrast: list[float], completeness: list[float], width_px: tuple[float, float], profile: Profile = "gaussian"
-) -> Recovery:
-    return Recovery(
+) -> Completeness:
+    return Completeness(
         profile=profile,
         width_px=width_px,
         marked=0.1,

@@ -8,9 +8,9 @@ from matplotlib.container import ErrorbarContainer
 
 import bigsf
 from bigsf.errors import DataError, UsageError
-from bigsf.evaluation.records import KFoldSummary, Recovery, Reliability, RunScores
+from bigsf.evaluation.records import Completeness, KFoldSummary, Reliability, RunScores
 
-RECOVERY = Recovery(
+COMPLETENESS = Completeness(
     marked=0.1,
     contrast=[0.1, 1.0],
     filaments=[16, 25],
@@ -58,7 +58,7 @@ def test_a_damaged_record_of_epochs_is_one_message(text: str, tmp_path: Path) ->
 
 
 def test_completeness_has_binomial_errors_and_counts() -> None:
-    axes = bigsf.plot.completeness(RECOVERY)
+    axes = bigsf.plot.completeness(COMPLETENESS)
     np.testing.assert_allclose(half_lengths(axes, 1), [(1 / 4 / 19) ** 0.5, (21 / 27 * 6 / 27 / 28) ** 0.5])
     (above,) = axes.child_axes
     assert [label.get_text() for label in above.get_xticklabels()] == ["16", "25"]
@@ -73,7 +73,7 @@ def test_reliability_has_errors_and_counts() -> None:
 
 def test_figures_of_a_kfold_are_read_from_its_folder(trained_kfold: Path, tmp_path: Path) -> None:
     summary = KFoldSummary.load(trained_kfold / "summary.json")
-    known = summary.model_copy(update={"injected": RECOVERY, "reliability": {"truth": RELIABILITY}})
+    known = summary.model_copy(update={"injected": COMPLETENESS, "reliability": {"truth": RELIABILITY}})
     known.save(tmp_path / "summary.json")
     for source in (tmp_path, tmp_path / "summary.json", known):
         assert bigsf.plot.completeness(source).get_ylabel() == "completeness"
@@ -90,7 +90,7 @@ def test_legends_cover_no_data() -> None:
     drawn = [
         bigsf.plot.curves(history),
         bigsf.plot.curves(history, "score"),
-        bigsf.plot.completeness(RECOVERY),
+        bigsf.plot.completeness(COMPLETENESS),
         bigsf.plot.reliability({"whole": RELIABILITY}),
     ]
     for axes in drawn:
@@ -100,12 +100,12 @@ def test_legends_cover_no_data() -> None:
 
 def test_a_profile_beside_what_was_measured_is_refused() -> None:
     with pytest.raises(UsageError, match="profile would do nothing"):
-        bigsf.plot.completeness(RECOVERY, "plummer")
+        bigsf.plot.completeness(COMPLETENESS, "plummer")
 
 
 def test_an_unknown_profile_is_refused() -> None:
     with pytest.raises(UsageError, match=r"There is no profile 'Plummer'; expected gaussian or plummer\."):
-        bigsf.plot.completeness(RECOVERY, "Plummer")  # type: ignore[arg-type]
+        bigsf.plot.completeness(COMPLETENESS, "Plummer")  # type: ignore[arg-type]
 
 
 def test_an_unknown_quantity_is_refused(trained: Path) -> None:

@@ -9,7 +9,8 @@ from astropy.table import Column, Table
 from astropy.wcs import WCS
 
 from bigsf.filaments.catalogue import Filaments
-from bigsf.segmentation.catalogue_files import catalogue_hdu, write_ecsv, write_mrt, write_votable
+from bigsf.filaments.columns import write_ecsv
+from bigsf.segmentation.catalogue_files import catalogue_hdu, write_mrt, write_votable
 from conftest import galactic_header
 from drawn_lines import bar
 
@@ -147,7 +148,7 @@ def test_positions_and_sizes_of_a_machine_readable_table_have_no_exponents(tmp_p
 
 
 def test_a_long_table_is_written_in_parts_as_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigsf.segmentation.catalogue_files._ECSV_ROWS", 3)
+    monkeypatch.setattr("bigsf.filaments.columns._ECSV_ROWS", 3)
     table = Table(
         {"id": np.arange(8), "l": np.append(np.nan, np.arange(7) / 3), "designation": [*"abc d", "", "f", "g"]}
     )

@@ -19,7 +19,7 @@ from conftest import Sky
 def test_two_channels_have_the_same_probabilities_from_fits_files_and_from_a_patch_file(
     sky: Sky, run_in: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.result_writer.save_figure", lambda _, path, __: path.touch())
     temperature = sky.image[::-1].copy()
     temperature[40:44, 50:60] = np.nan
     hole = np.isnan(temperature) & np.isfinite(sky.image)

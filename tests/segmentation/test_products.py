@@ -173,8 +173,8 @@ def test_the_quicklook_gets_the_outlines_of_products_of_filaments(
     def figure(*_: Any, outlines: list[Points]) -> None:
         drawn.append(len(outlines))
 
-    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", save)
-    monkeypatch.setattr("bigsf.segmentation.segment.quicklook_figure", figure)
+    monkeypatch.setattr("bigsf.segmentation.result_writer.save_figure", save)
+    monkeypatch.setattr("bigsf.segmentation.result_writer.quicklook_figure", figure)
     report, _ = segmented(other_map, threshold=0.4, products="skeleton")
     segmented(other_map, threshold=0.4, products="mask", overwrite=True)
     assert drawn == [report.filaments, 0]
@@ -549,6 +549,6 @@ def test_a_map_whose_products_need_too_much_memory_is_refused_before_it_is_predi
     segmented: Segmented, other_map: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bigsf.segmentation.memory._SPINES_BYTES", 1e6)
-    monkeypatch.setattr("bigsf.segmentation.segment._write_outputs", lambda *_: pytest.fail("it was predicted"))
+    monkeypatch.setattr("bigsf.segmentation.segment.write_outputs", lambda *_: pytest.fail("it was predicted"))
     with pytest.raises(ConfigError, match=r"'memory' \(1\.0 GB\) is too little: the products spines must"):
         segmented(other_map, products="spines", memory="1GB")

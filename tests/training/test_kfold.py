@@ -376,7 +376,7 @@ def test_summary_without_models_is_refused(kfold_of: Callable[..., KFold]) -> No
 def test_segmenting_the_map_with_one_model_gives_its_part_of_the_out_of_fold_map(
     trained_kfold: Path, patch_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigsf.segmentation.segment.save_figure", lambda _, path, __: path.touch())
+    monkeypatch.setattr("bigsf.segmentation.result_writer.save_figure", lambda _, path, __: path.touch())
     output = tmp_path / "one.fits"
     with pytest.warns(UserWarning, match="100% of the pixels of sky.h5 are pixels of a map"):
         segment(trained_kfold / "split_1", patch_path, output, precision="fp32")

@@ -21,7 +21,7 @@ from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.distributed import World
-from bigsf.training.kfold_results import summarise_kfold
+from bigsf.training.kfold_results import KFoldResults
 from bigsf.training.run_config import RunConfig
 from bigsf.training.shared_prediction import predicted_by
 from conftest import StubModel
@@ -56,7 +56,7 @@ def summarise(tmp_path: Path) -> Callable[..., KFoldSummary]:
         )
         predictions = KFoldPredictions.of(tmp_path, "identity", predictor, folds, choose_scales(folds, folds.splits))
         with predicted_by(World(), predictions.named()):
-            summary = summarise_kfold(World(), tmp_path, predictions, folds, runs, config)
+            summary = KFoldResults(World(), tmp_path, predictions, folds, runs, config).write()
         assert summary is not None
         return summary
 

@@ -1,7 +1,6 @@
 """Results of the commands -> lines and tables on the terminal."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.filesize import decimal
 
 from bigsf import console
 from bigsf.console import duration, plural, print_line
-from bigsf.errors import BigsfWarning
+from bigsf.errors import warn
 
 if TYPE_CHECKING:
     from bigsf.evaluation.records import KFoldSummary, RunScores, ScoreTable
@@ -179,11 +178,7 @@ def print_folds(folds: "Folds") -> None:
         remedy = "Fewer folds (-k) or a smaller --area-size even that out"
         if folds.config.strategy.type != "balanced":
             remedy = "--strategy balanced evens that out"
-        warnings.warn(
-            f"{numbers} almost no background pixel. {remedy}.",
-            BigsfWarning,
-            stacklevel=2,
-        )
+        warn(f"{numbers} almost no background pixel. {remedy}.")
 
 
 _SCORES = ["AP", "AUC", "Dice", "whole-map AP", "AUC", "Dice", "marked"]
@@ -238,11 +233,9 @@ def _warn_if_beaten(model: float, baselines: "ScoreTable") -> None:
     found = {name: kinds["whole"]["average_precision"] or 0.0 for name, kinds in baselines.items()}
     best = max(found, key=lambda name: found[name], default=None)
     if best is not None and found[best] > model:
-        warnings.warn(
+        warn(
             f"{best} alone reaches a higher whole-map AP than the model, and needs no training. Train for more epochs, "
-            "with more patches (a smaller stride), or from trained weights (trainer.start_from).",
-            BigsfWarning,
-            stacklevel=3,
+            "with more patches (a smaller stride), or from trained weights (trainer.start_from)."
         )
 
 

@@ -92,14 +92,12 @@ def _of_map(path: Path) -> Iterator[str]:
 def _made_by_bigsf(path: Path) -> dict[str, str]:
     """Return what a FITS file of BigSF shows and how it was made; nothing of another file."""
     from bigsf.maps.fits_guard import open_fits
+    from bigsf.provenance import read_provenance
 
     with open_fits(path) as hdus:
-        columns = getattr(hdus["PROVENANCE"], "columns", None) if "PROVENANCE" in hdus else None
-        if columns is None or columns.names != ["NAME", "VALUE"]:
-            return {}
-        made = {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
+        made = read_provenance(hdus)
         what = str(hdus[0].header.comments["BTYPE"]) if "BTYPE" in hdus[0].header else "a map"
-    return {"what": what, **{name: made[name] for name in _MADE_BY if name in made}}
+    return {"what": what, **{name: made[name] for name in _MADE_BY if name in made}} if made else {}
 
 
 def _of_drawing(path: Path) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from bigsf.cli.options import DryRun, Overwrite, Quiet, as_argument, typed
 from bigsf.cli.recipes import PATCHES, RecipeName, as_text, merged, recipe
 from bigsf.console import print_line
-from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.errors import DataError, UsageError, warn
 from bigsf.maps.file_kinds import has_fits_name, has_patch_file_name
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.hdus import find_planes
@@ -168,11 +167,9 @@ def _planes(maps: Iterable[Path], beside: Iterable[Path]) -> dict[str, Path]:
         _only(found["missing"] + found["valid"], "masks of valid data")
     planes |= {role: _only(paths, f"{role} planes") for role, paths in found.items() if paths}
     if "target" not in planes and "target" not in find_planes(planes["image"]):
-        warnings.warn(
+        warn(
             f"No file is a mask of known filaments by its name ({', '.join(sorted(_WORDS['target']))}). A training "
-            "needs one: add it to the command with --target.",
-            BigsfWarning,
-            stacklevel=2,
+            "needs one: add it to the command with --target."
         )
     return planes
 

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from astropy.table import Table
 
-from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray, MaskArray
+from bigsf.arrays import BoolArray, Float64Array, IntArray, MaskArray
 from bigsf.evaluation.catalogue_rows import Components
-from bigsf.evaluation.records import Recovery, Reliability
+from bigsf.evaluation.records import Completeness, Reliability
 from bigsf.evaluation.reliability import LEAST_ROWS, Expected, expected_completeness, expected_purity, reliability
 from bigsf.evaluation.seams import models_of_fold
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.cleaning import BORDER_PX, MIN_SKELETON_PX, Cleaning
 from bigsf.filaments.columns import Field, column
+from bigsf.filaments.photometry import where_predicted
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import row_chunks
@@ -139,10 +140,7 @@ def measure_filaments(filaments: Filaments, file: PatchFile, probability: FitsIm
     probability
         The out-of-fold map. Pixels without a probability count as missing.
     """
-
-    def image(y0: int, y1: int) -> FloatArray:
-        return np.where(np.isfinite(probability.read(y0, y1)), file.read_rows(y0, y1)[0], np.float32(np.nan))
-
+    image = where_predicted(lambda y0, y1: file.read_rows(y0, y1)[0], probability.read)
     table = filaments.catalog(image, probability.read, file.wcs, file.unit)
     components, skeleton = Components(filaments.labels, len(filaments)), filaments.skeleton()
     spine = components.mean(lambda y0, y1: np.where(skeleton[y0:y1] > 0, image(y0, y1), np.float32(np.nan)))
@@ -152,7 +150,7 @@ def measure_filaments(filaments: Filaments, file: PatchFile, probability: FitsIm
 
 
 def make_catalogue(
-    folds: Folds, out_of_fold: Path, families: Sequence[Recovery], filaments: Filaments
+    folds: Folds, out_of_fold: Path, families: Sequence[Completeness], filaments: Filaments
 ) -> KFoldCatalogue:
     """Return the catalogue of an out-of-fold map.
 

@@ -11,7 +11,7 @@ from bigsf.evaluation.baselines import BASELINES, sampled_tiles
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.out_of_fold import ensemble_mean, mean_threshold
-from bigsf.evaluation.records import Recovery
+from bigsf.evaluation.records import Completeness
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import Tile, in_bands
 from bigsf.models.predicted_band import BandPredictor, PixelMask
@@ -22,14 +22,14 @@ _BINS = 8, 16
 _PER_BIN = 60  # filaments, where there are more bins than the least
 
 
-def measure_recovery(
+def measure_completeness(
     injected: InjectedPlanes,
     predictor: BandPredictor,
     thresholds: Sequence[float],
     segmented: Path,
     pixel_mask: PixelMask | None = None,
     baselines: BaselineTiles | None = None,
-) -> Recovery:
+) -> Completeness:
     """Predict a map with injected filaments, and measure which part of them is marked, by contrast.
 
     The same is measured for the baselines, at thresholds at which they mark as many pixels of the original map as the
@@ -54,7 +54,7 @@ def measure_recovery(
 
     Returns
     -------
-    Recovery
+    Completeness
         Completeness against contrast. The lists are empty where no filament was predicted.
 
     Examples
@@ -62,7 +62,7 @@ def measure_recovery(
     >>> injected = bigsf.InjectedPlanes(bigsf.PatchFile("galaxy.h5"))
     >>> model = bigsf.Snapshot.load("best.pt").build_model()  # doctest: +SKIP
     >>> predictor = bigsf.SlidingWindowPredictor([model], window=64)  # doctest: +SKIP
-    >>> bigsf.measure_recovery(injected, predictor, [0.5], Path("found.fits"))  # doctest: +SKIP
+    >>> bigsf.measure_completeness(injected, predictor, [0.5], Path("found.fits"))  # doctest: +SKIP
     """
     bins = len(injected.filaments) + 1
     pixels = np.zeros(bins, np.int64)
@@ -122,7 +122,7 @@ def _baseline_thresholds(
     return levels, marked
 
 
-def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, IntArray], marked: float) -> Recovery:
+def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, IntArray], marked: float) -> Completeness:
     """Average over the filaments of each bin of contrast.
 
     Parameters
@@ -145,7 +145,7 @@ def _by_contrast(injected: InjectedPlanes, pixels: IntArray, found: dict[str, In
     def mean_fraction(counts: IntArray) -> list[float]:
         return [float((counts[1 + group] / pixels[1 + group]).mean()) for group in groups]
 
-    return Recovery(
+    return Completeness(
         profile=injected.profile,
         width_px=injected.width_px,
         marked=marked,

@@ -1,6 +1,5 @@
 """Maps of filaments by any tools, and labels -> scores of all of them on the same pixels."""
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.spine import skeleton_of
 from bigsf.maps.config import MapConfig
@@ -81,13 +80,13 @@ def score(
     maps
         FITS files on the grid of the image, or one; with names for the table or without.
     image
-        The FITS map in which the filaments were found. Where it is missing, nothing is scored.
+        The FITS map in which the filaments were found. Pixels without data in it are not scored.
     against, background, truth
         The labels, in the forms that `bigsf preprocess` takes; at least one of `against` and `truth`. Without a
         background there are no scores of labelled pixels.
     threshold
-        From where on a map without a mask marks. By default 0.5 for values between 0 and 1; otherwise nothing is known
-        of what it marks, and the scores of masks are NaN.
+        The value from which on a map without a mask counts as marked. By default 0.5 for values between 0 and 1;
+        otherwise nothing is known of what it marks, and the scores of masks are NaN.
     config
         How the image is read: its HDU, missing data, region. A `blank` is of the image alone.
 
@@ -178,11 +177,9 @@ def _mask_of(given: str | Path, plane: FitsImage, values: FloatArray, threshold:
     finite = values[np.isfinite(values)]
     if _is_mask(finite):
         if threshold is not None and threshold > 1 and (finite > 1).any():
-            warnings.warn(
+            warn(
                 f"{plane.name} holds whole numbers, which are taken for identifiers: {option('threshold', threshold)} "
-                "does nothing there. If they are a score, write them as fractions of their maximum.",
-                BigsfWarning,
-                stacklevel=3,
+                "does nothing there. If they are a score, write them as fractions of their maximum."
             )
         return values > 0
     if threshold is None and finite.size and finite.min() >= 0 and finite.max() <= 1:

@@ -21,7 +21,7 @@ from bigsf.maps.tiling import Tile, in_bands, row_chunks
 from bigsf.metrics.thresholds import Thresholds
 from bigsf.models.predicted_band import BandPredictor, PixelMask
 from bigsf.outputs import Outputs
-from bigsf.provenance import provenance
+from bigsf.provenance import provenance, read_provenance
 
 
 @dataclass
@@ -117,7 +117,7 @@ def score_out_of_fold(
                 scores.update(y0, y1, np.isfinite(mean), mean, marked)
 
 
-def read_provenance(path: Path) -> dict[str, str]:
+def how_made(path: Path) -> dict[str, str]:
     """Return how an out-of-fold map was made, by name, from its table PROVENANCE.
 
     Raises
@@ -126,9 +126,10 @@ def read_provenance(path: Path) -> dict[str, str]:
         Where the file is no such map.
     """
     with open_fits(path) as hdus:
-        if "PROVENANCE" not in hdus:
-            raise DataError(f"{path} is no out-of-fold map of BigSF: it has no table PROVENANCE.")
-        return {str(name): str(value) for name, value in hdus["PROVENANCE"].data}
+        made = read_provenance(hdus)
+    if not made:
+        raise DataError(f"{path} is no out-of-fold map of BigSF: it has no table PROVENANCE.")
+    return made
 
 
 def mask_of_test_folds(folds: Folds) -> PixelMask:

@@ -1,14 +1,13 @@
 """The models of a k-fold -> the maps that they predict: for thresholds, out of fold, and with injected filaments."""
 
 import math
-import warnings
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from bigsf.arrays import MaskArray
-from bigsf.errors import BigsfWarning
+from bigsf.errors import warn
 from bigsf.evaluation.baseline_scales import ScaledBaselines, ScalesOfBaselines
 from bigsf.evaluation.completeness import mask_of_filaments
 from bigsf.evaluation.injected_planes import TILE_PX, InjectedPlanes
@@ -102,10 +101,8 @@ def most_tiles_to_inject(file: PatchFile) -> int:
     values = np.concatenate([file.read_rows(y, y + 1)[0, 0] for y in rows.tolist()])
     why = why_not_linear(values[np.isfinite(values)].astype(np.float64), file.unit)
     if why:
-        warnings.warn(
+        warn(
             f"No filaments are injected to measure the completeness, as {why}: a contrast relative to the local mean "
-            "makes no sense on it.",
-            BigsfWarning,
-            stacklevel=3,
+            "makes no sense on it."
         )
     return 0 if why else MOST_GAUSSIAN_TILES

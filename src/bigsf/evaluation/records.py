@@ -185,7 +185,7 @@ class AreaScores(Record):
     """Dice of the area."""
 
 
-class Recovery(Record):
+class Completeness(Record):
     """Completeness of injected filaments in bins of contrast. The bins hold about equally many filaments."""
 
     profile: Profile = "gaussian"
@@ -271,9 +271,9 @@ class KFoldSummary(Record):
     """Completeness and purity by longitude (or x), column density and local contrast."""
     worst_areas: list[AreaScores]
     """The areas that differ most from the target, the worst first."""
-    injected: Recovery
+    injected: Completeness
     """Completeness of injected filaments of Gaussian profile against their contrast."""
-    injected_plummer: Recovery | None = None
+    injected_plummer: Completeness | None = None
     """The same for Plummer-like profiles (p = 2), which no augmentation adds. None in files of former versions."""
     reliability: dict[str, Reliability] = {}
     """Of the expected purity against "whole" and, where it is known, "truth". Empty in files of former versions."""

@@ -10,7 +10,7 @@ from scipy.optimize import isotonic_regression
 
 from bigsf.arrays import Float64Array, IntArray
 from bigsf.evaluation.map_scores import MODEL
-from bigsf.evaluation.records import Recovery, Reliability
+from bigsf.evaluation.records import Completeness, Reliability
 
 LEAST_ROWS = 20
 """Rows of other folds that a bin of the calibration holds at least. With fewer rows in all there is no calibration."""
@@ -83,7 +83,7 @@ def _calibrated(probability: Float64Array, purity: Float64Array, asked: Float64A
     return Expected(*(np.where(defined, np.interp(asked, centres, each), np.nan) for each in (means, errors)))
 
 
-def expected_completeness(contrast: Float64Array, width_px: Float64Array, families: Sequence[Recovery]) -> Expected:
+def expected_completeness(contrast: Float64Array, width_px: Float64Array, families: Sequence[Completeness]) -> Expected:
     """Return how complete injected filaments of the contrast and width of each row are.
 
     It is the mean over the families of injected filaments whose widths and contrasts include those of the row. Their
@@ -115,7 +115,7 @@ def expected_completeness(contrast: Float64Array, width_px: Float64Array, famili
     return Expected(mean, np.sqrt(squares / count - mean**2))
 
 
-def _interpolated(contrast: Float64Array, width_px: Float64Array, family: Recovery) -> Expected:
+def _interpolated(contrast: Float64Array, width_px: Float64Array, family: Completeness) -> Expected:
     """Return the completeness of one family, linear in the logarithm of the contrast between its bins."""
     value, error = np.full((2, len(contrast)), np.nan)
     if not family.filaments:

@@ -7,7 +7,7 @@ import yaml
 
 from bigsf.config import Config
 from bigsf.errors import DataError
-from bigsf.evaluation.out_of_fold import read_provenance
+from bigsf.evaluation.out_of_fold import how_made
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.figures import FigureFormat, figure_paths
 
@@ -44,7 +44,7 @@ def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Config
         return None
     try:
         summary = KFoldSummary.load(path / "summary.json")
-        made = yaml.safe_load(read_provenance(path / "out_of_fold.fits")["config"])["out_of_fold"]
+        made = yaml.safe_load(how_made(path / "out_of_fold.fits")["config"])["out_of_fold"]
     except (DataError, yaml.YAMLError, KeyError):  # what is damaged is made again
         return None
     of_these = {name: run.model_dump_json() for name, run in summary.runs.items()} == {

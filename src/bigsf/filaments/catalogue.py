@@ -1,6 +1,5 @@
 """A mask of filaments -> their skeletons, outlines, and a catalogue."""
 
-import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -14,7 +13,7 @@ from typing_extensions import override
 
 from bigsf.arrays import Float64Array, FloatArray
 from bigsf.described import Described
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.cleaning import CONNECTED
 from bigsf.filaments.columns import COLUMNS as COLUMNS
@@ -24,9 +23,9 @@ from bigsf.filaments.lines import (
     Arrays,
     FilamentPixels,
     SkeletonLines,
+    arrays_of_parts,
     measure_outlines,
-    outline_arrays,
-    outlines_from_arrays,
+    parts_of_arrays,
 )
 from bigsf.filaments.masses import at_distance
 from bigsf.filaments.photometry import PlaneRows, as_plane, measure_map, measure_photometry, rows_of
@@ -141,7 +140,7 @@ class Filaments(Described):
         """
         arrays: dict[str, npt.NDArray[Any]] = {}
         for numbers in self._groups[rank::size]:
-            lines = outline_arrays(measure_outlines(self._pixels, numbers)) if outlines else {}
+            lines = arrays_of_parts("outlines", measure_outlines(self._pixels, numbers)) if outlines else {}
             if skeletons:
                 lines |= SkeletonLines.measure(self._pixels, numbers).arrays()
             arrays |= {f"{numbers.start}/{name}": values for name, values in lines.items()}
@@ -155,7 +154,7 @@ class Filaments(Described):
             if start in groups:
                 groups[start][quantity] = values
         if all("outlines" in group for group in groups.values()):
-            self._outlines = [outline for group in groups.values() for outline in outlines_from_arrays(group)]
+            self._outlines = [outline for group in groups.values() for outline in parts_of_arrays(group, "outlines")]
         if all("skeletons" in group for group in groups.values()):
             self._lines = [SkeletonLines.from_arrays(group) for group in groups.values()]
 
@@ -224,11 +223,9 @@ class Filaments(Described):
         values["designation"] = np.array(designations(lb, prefix), np.str_)
         period = sky_period_px(wcs, shape)
         if repeated := int((values["x1"] >= period).sum()):
-            warnings.warn(
+            warn(
                 f"{repeated} of {len(self)} filaments reach into the columns from {period:.0f} on, in which the map "
-                "shows its first columns again: they are in the catalogue twice, whole or in part.",
-                BigsfWarning,
-                stacklevel=2,
+                "shows its first columns again: they are in the catalogue twice, whole or in part."
             )
         fields = COLUMNS
         if distance is not None:

@@ -1,6 +1,8 @@
-"""The columns of the tables of filaments: names, units, meanings and UCDs; values -> tables."""
+"""The columns of the tables of filaments: names, units, meanings and UCDs; values -> tables -> ECSV."""
 
+import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from astropy.table import Column, Table
 
 from bigsf.filaments.photometry import ANNULUS_PX
 from bigsf.maps.map_units import is_column_density, parse_unit
+from bigsf.maps.tiling import bands
 from bigsf.version import __version__
 
 
@@ -150,6 +153,8 @@ _DECIMALS = {
 
 _SIGNIFICANT = 6  # digits of an area on the sky
 
+_ECSV_ROWS = 20_000
+
 _PERIODS = {"l": 360, "ra": 360, "orientation": 180, "orientation_px": 180}
 """The period of the columns that are angles, in degrees."""
 
@@ -185,3 +190,21 @@ def make_table(values: Mapping[str, npt.NDArray[Any]], fields: Mapping[str, Fiel
     undefined = np.full(len(next(iter(values.values()))), np.nan)
     columns = [column(name, field, values.get(name, undefined), unit) for name, field in fields.items()]
     return Table(columns, meta={"bigsf": __version__})
+
+
+def write_ecsv(path: Path, table: Table) -> None:
+    """Write a table as ECSV, which holds all that astropy knows of it.
+
+    Astropy holds the text of all that it writes at a time, about 500 bytes per row. So it is given a part of the rows.
+    """
+
+    def text_of(rows: Table) -> str:
+        buffer = io.StringIO()
+        rows.write(buffer, format="ascii.ecsv")
+        return buffer.getvalue()
+
+    header = text_of(table[:0])
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(header)
+        for start, stop in bands(len(table), _ECSV_ROWS):
+            file.write(text_of(table[start:stop]).removeprefix(header))

@@ -82,23 +82,24 @@ class SkeletonLines(NamedTuple):
         branches = self.branches._asdict()
         paths = branches.pop("paths")
         return {
-            **_joined("skeletons", self.skeletons),
-            **_joined("spine_paths", [spine.path for spine in self.spines]),
-            **_joined("spine_chains", [spine.chain for spine in self.spines]),
+            **arrays_of_parts("skeletons", self.skeletons),
+            **arrays_of_parts("spine_paths", [spine.path for spine in self.spines]),
+            **arrays_of_parts("spine_chains", [spine.chain for spine in self.spines]),
             "spine_lengths": np.array([spine.length_px for spine in self.spines], np.float64),
-            **_joined("paths", paths),
+            **arrays_of_parts("paths", paths),
             **branches,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """Return what `arrays` has returned."""
-        parts = _parted(arrays, "spine_paths"), arrays["spine_lengths"].tolist(), _parted(arrays, "spine_chains")
+        paths, chains = (parts_of_arrays(arrays, f"spine_{name}") for name in ("paths", "chains"))
+        spines = zip(paths, arrays["spine_lengths"].tolist(), chains, strict=True)
         branches = {name: arrays[name] for name in BranchGroup._fields if name != "paths"}
         return cls(
-            _parted(arrays, "skeletons"),
-            [Spine(*each) for each in zip(*parts, strict=True)],
-            BranchGroup(paths=_parted(arrays, "paths"), **branches),
+            parts_of_arrays(arrays, "skeletons"),
+            [Spine(*each) for each in spines],
+            BranchGroup(paths=parts_of_arrays(arrays, "paths"), **branches),
         )
 
 
@@ -110,16 +111,6 @@ def measure_outlines(filaments: FilamentPixels, numbers: range) -> list[Points]:
     return [filaments.corner(number) - 1 + outline for number, outline in zip(numbers, outlines, strict=True)]
 
 
-def outline_arrays(outlines: Sequence[Points]) -> dict[str, npt.NDArray[Any]]:
-    """Return outlines as arrays of numbers."""
-    return _joined("outlines", outlines)
-
-
-def outlines_from_arrays(arrays: Arrays) -> list[Points]:
-    """Return the outlines that `outline_arrays` has joined."""
-    return _parted(arrays, "outlines")
-
-
 def _half_width(filaments: FilamentPixels, number: int, skeleton: Pixels) -> Float64Array:
     """Return the distance of each pixel of a skeleton from the nearest pixel outside of its filament, `(n,)`."""
     distance = distance_transform_edt(np.pad(filaments.mask(number), 1))
@@ -127,13 +118,13 @@ def _half_width(filaments: FilamentPixels, number: int, skeleton: Pixels) -> Flo
     return half_width
 
 
-def _joined(name: str, parts: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+def arrays_of_parts(name: str, parts: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """Return arrays of different lengths as one, and how long each is."""
     lengths = np.array([len(part) for part in parts], np.int64)
     return {name: np.concatenate(parts) if len(parts) else np.empty((0, 2)), f"{name}{_LENGTHS}": lengths}
 
 
-def _parted(arrays: Arrays, name: str) -> list[npt.NDArray[Any]]:
-    """Return the arrays that `_joined` has joined."""
+def parts_of_arrays(arrays: Arrays, name: str) -> list[npt.NDArray[Any]]:
+    """Return the arrays that `arrays_of_parts` has joined."""
     lengths = arrays[f"{name}{_LENGTHS}"]
     return np.split(arrays[name], np.cumsum(lengths))[: len(lengths)]

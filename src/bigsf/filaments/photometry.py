@@ -207,6 +207,15 @@ def rows_of(plane: FloatArray | PlaneRows, y0: int, y1: int) -> FloatArray:
     return plane(y0, y1) if callable(plane) else plane[y0:y1]
 
 
+def where_predicted(image: PlaneRows, probability: PlaneRows) -> PlaneRows:
+    """Return an image that is NaN where it has no probability."""
+
+    def rows(y0: int, y1: int) -> FloatArray:
+        return np.where(np.isfinite(probability(y0, y1)), image(y0, y1), np.float32(np.nan))
+
+    return rows
+
+
 def _finite(chunks: list[FloatArray]) -> Float64Array:
     values = np.concatenate(chunks).astype(np.float64)
     return values[np.isfinite(values)]

@@ -16,7 +16,6 @@ from bigsf.filaments.sky_geometry import (
     orientations,
     pixel_areas,
     positions,
-    second_moments,
     sky_axes,
 )
 from bigsf.filaments.spine import Pixels, Spine
@@ -42,7 +41,7 @@ def measure_shapes(
     """
     number = len(spines)
     middle = np.array([spine.middle for spine in spines]).reshape(-1, 2)
-    measured = [(len(each), second_moments(each)) for each in pixels]
+    measured = [(len(each), np.cov(each.T, bias=True)) for each in pixels]
     moments = np.array([moments for _, moments in measured]).reshape(-1, 2, 2)
     box = np.array([(y.start, y.stop - 1, x.start, x.stop - 1) for y, x in boxes], np.int64).reshape(-1, 4)
     area = np.array([area for area, _ in measured], np.int64)

@@ -7,16 +7,11 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
-from bigsf.filaments.spine import Pixels, Points, joined, lengths_px, sums_of_steps
+from bigsf.filaments.spine import Points, joined, lengths_px, sums_of_steps
 from bigsf.maps.wcs import galactic_lb, sky_coordinates
 
 NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
 """Axes in place of those on the sky where there is no WCS: left is -x, and up is +y."""
-
-
-def second_moments(pixels: Pixels) -> Float64Array:
-    """Return the second moments `(2, 2)` of pixels (y, x), `(n, 2)`, about their centre."""
-    return np.cov(pixels.T, bias=True)
 
 
 def orientations(moments: Float64Array, axes: Float64Array) -> Float64Array:

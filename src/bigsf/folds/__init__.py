@@ -1,1 +1,1 @@
-"""Patch file -> folds: areas, strategies, splits, the folds file, its proof and its figure."""
+"""Patch file -> folds: areas, strategies, splits, the folds file, the leakage and the figure."""

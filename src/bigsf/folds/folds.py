@@ -14,7 +14,7 @@ from bigsf.described import Described
 from bigsf.errors import ConfigError, DataError
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.leakage import Leakage, measure_leakage
-from bigsf.folds.resolve import ResolvedSplit, make_area_grid, occupied_areas, resolve_split
+from bigsf.folds.resolve import ResolvedSplit, make_area_grid, occupied_areas, patches_per_area, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
 from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
@@ -229,9 +229,7 @@ class Folds(Described):
 
 def _contents(patch_file: PatchFile, config: ResolvedSplit, areas: AreaGrid) -> AreaContents:
     """Return what each area holds, for a strategy."""
-    inside, new_sky = areas.keeps(patch_file.positions, patch_file.patch_size, config.overlap, config.gap)
-    patches = np.zeros(areas.shape, np.int64)
-    np.add.at(patches, areas.area_of(patch_file.positions[inside & new_sky]), 1)
+    patches = patches_per_area(config, patch_file, areas)
     target = background = np.zeros(areas.shape, np.int64)
     if patch_file.target is not None and patch_file.labelled is not None:
         target = areas.sums(patch_file.target)

@@ -1,7 +1,6 @@
 """Folds -> folds file and back: JSON that a person can read and edit, checked when it is read."""
 
 import json
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from bigsf.arrays import IntArray
 from bigsf.config import Config
-from bigsf.errors import BigsfWarning, ConfigError, DataError, UsageError
+from bigsf.errors import ConfigError, DataError, UsageError, warn
 from bigsf.figures import save_figure
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.figure import folds_figure
@@ -179,7 +178,7 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     folds = Folds(patch_file, resolved, areas, _checked_grid(data, areas, path), data.splits, data.edited)
     if folds.identity != data.checksum:
         folds.edited = True
-        warnings.warn(f"{path} was edited by hand; its folds are counted anew.", BigsfWarning, stacklevel=2)
+        warn(f"{path} was edited by hand; its folds are counted anew.")
         if write:
             check_image(path)
             write_folds(folds, path)

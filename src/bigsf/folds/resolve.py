@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bigsf.arrays import IntArray
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.splits import SplitConfig, default_folds_path, make_splits
 from bigsf.folds.strategies import BalancedStrategyConfig, NaiveStrategyConfig, RandomStrategyConfig
@@ -61,7 +62,12 @@ def make_area_grid(config: ResolvedSplit, patch_file: PatchFile) -> AreaGrid:
 
 def occupied_areas(config: ResolvedSplit, patch_file: PatchFile) -> int:
     """Return the number of areas that hold a patch."""
-    areas, positions = make_area_grid(config, patch_file), patch_file.positions
+    return int(np.count_nonzero(patches_per_area(config, patch_file, make_area_grid(config, patch_file))))
+
+
+def patches_per_area(config: ResolvedSplit, patch_file: PatchFile, areas: AreaGrid) -> IntArray:
+    """Return the number of patches that each area holds, `(areas down, areas across)`."""
+    positions, number = patch_file.positions, np.zeros(areas.shape, np.int64)
     inside, new_sky = areas.keeps(positions, patch_file.patch_size, config.overlap, config.gap)
-    row, column = areas.area_of(positions[inside & new_sky])
-    return len(np.unique(row * areas.shape[1] + column))
+    np.add.at(number, areas.area_of(positions[inside & new_sky]), 1)
+    return number

@@ -1,6 +1,5 @@
 """A FITS file -> rows of one image in it, float32 with NaN where data are missing."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -13,7 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from bigsf.arrays import FloatArray
-from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.errors import DataError, UsageError, warn
 from bigsf.files import ChangeDetector
 from bigsf.maps.file_kinds import ARCHIVE_ENDINGS
 from bigsf.maps.fits_guard import (
@@ -127,18 +126,14 @@ class FitsImage:
     def output_header(self) -> fits.Header:
         """Return the header for a new 2-D image on this grid; warn where cards of this header are left out."""
         if self._unreadable:
-            warnings.warn(
-                f"{self.name}: cards of its header that cannot be read are left out ({self._unreadable}).",
-                BigsfWarning,
-                stacklevel=2,
-            )
+            warn(f"{self.name}: cards of its header that cannot be read are left out ({self._unreadable}).")
         return output_header(self.plane_wcs.header)
 
     @cached_property
     def wcs(self) -> WCS | None:
         """The celestial WCS, or None where the plane has none; warns once of what of it is left out."""
         for fault in self.plane_wcs.faults:
-            warnings.warn(f"{self.name}: {fault}", BigsfWarning, stacklevel=3)
+            warn(f"{self.name}: {fault}")
         return self.plane_wcs.wcs
 
     @cached_property

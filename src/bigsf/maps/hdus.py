@@ -1,14 +1,13 @@
 """An open FITS file -> which of its HDUs holds the map, and which its masks."""
 
 import re
-import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from astropy.io import fits
 
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.maps.file_kinds import TABLE_REMEDY
 from bigsf.maps.fits_guard import is_image, is_map, open_fits
 from bigsf.option_names import option
@@ -102,11 +101,9 @@ def _first_plane(hdus: Any, path: Path, listing: str) -> int:
     candidates = [i for i in filled if not is_mask(hdus[i].header)] or filled or images
     found = next((i for i in candidates if axes_of_plane(hdus[i].shape)), candidates[0])
     if found != candidates[0]:
-        warnings.warn(
+        warn(
             f"{path.name}: HDU {found} is read, the first that holds one plane (ny x nx). Its HDUs are {listing}; "
-            f"{option('hdu')} chooses another one for the map.",
-            BigsfWarning,
-            stacklevel=5,
+            f"{option('hdu')} chooses another one for the map."
         )
     return found
 

@@ -1,13 +1,12 @@
 """A map -> warnings of values that stand far apart from all others: marks of missing data, and wrong pixels."""
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bigsf.arrays import BoolArray, FloatArray
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.planes import FitsMap
@@ -150,11 +149,9 @@ def warn_of_odd_values(image: FitsImage, census: ValueCensus) -> list[OddValue]:
         remedy = f"mask them with {option('valid')}"
         if value.low == value.high and blank_is_free:
             remedy, blank_is_free = f"pass {option('blank', float(name))}", False
-        warnings.warn(
+        warn(
             f"{image.name} holds {name} in {value.pixels:,} of {census.pixels:,} pixels, and {low:.4g} to {high:.4g} "
-            f"in all others. If these pixels are missing or wrong, {remedy}: they change the result around them.",
-            BigsfWarning,
-            stacklevel=2,
+            f"in all others. If these pixels are missing or wrong, {remedy}: they change the result around them."
         )
     return found
 
@@ -163,7 +160,7 @@ def warn_of_absent_blank(images: Sequence[FitsImage]) -> None:
     """Warn of a `blank` that no pixel of the channels has, once they are read."""
     blank, name = images[0].blank, images[0].name
     if blank is not None and not any(image.blanked for image in images):
-        warnings.warn(f"{option('blank', blank)} does nothing: no pixel of {name} has it.", BigsfWarning, stacklevel=2)
+        warn(f"{option('blank', blank)} does nothing: no pixel of {name} has it.")
 
 
 def check_range(images: Sequence[FitsImage], finite: int) -> None:
@@ -188,7 +185,7 @@ def check_range(images: Sequence[FitsImage], finite: int) -> None:
         remedy = "Write the map in a larger unit, e.g. divided by 1e20"
         if finite == 0:
             raise DataError(f"{message}, and no other finite pixel. {remedy}.")
-        warnings.warn(f"{message}; they are taken as missing. {remedy}.", BigsfWarning, stacklevel=2)
+        warn(f"{message}; they are taken as missing. {remedy}.")
 
 
 def check_map(source: FitsMap, chunk_pixels: int = READ_PIXELS) -> list[OddValue]:

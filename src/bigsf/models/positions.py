@@ -7,7 +7,6 @@ since a network marks nonsense where it gets numbers that it never saw. Longitud
 way round, so that they do not jump where the map crosses l = 0.
 """
 
-import warnings
 from collections.abc import Iterable
 from itertools import chain
 from typing import Annotated, ClassVar, Literal, Protocol, cast
@@ -22,7 +21,7 @@ from typing_extensions import override
 
 from bigsf.arrays import Float64Array
 from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.maps.wcs import nearest_galactic_lb
 
 CoordinateSystem = Literal["pixel", "galactic"]
@@ -220,12 +219,10 @@ def warn_if_beyond_training(models: Iterable[nn.Module], shape: tuple[int, int],
             continue
         here = PositionEncoder(encoder.coordinates)
         here.fit(positions)
-        warnings.warn(
+        warn(
             f"{name} has positions {here.range}; the position encoding was trained on {encoder.range}. Positions "
             "beyond that are taken as the nearest trained ones. Where they matter, train on a map of that region, or "
-            "a model without position.",
-            BigsfWarning,
-            stacklevel=3,
+            "a model without position."
         )
         return
 

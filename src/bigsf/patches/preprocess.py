@@ -123,6 +123,11 @@ def preprocess(
     chunk_pixels
         Pixels of a plane to hold in memory at a time. The result does not depend on it.
 
+    Returns
+    -------
+    PreprocessReport
+        The counts of pixels, and of patches: `kept` of `windows`.
+
     Raises
     ------
     DataError

@@ -1,6 +1,5 @@
 """Counts of a preprocessing -> its report, and errors and warnings about planes that do not look right."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from bigsf.described import Described
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.maps.masks import check_not_inverted
 from bigsf.maps.odd_values import check_range, warn_of_absent_blank, warn_of_odd_values
 from bigsf.option_names import option
@@ -102,12 +101,12 @@ def check_counts(report: PreprocessReport, planes: LabelledMap, patch_size: int)
             f"{option('min_valid')} or {option('patch_size')}."
         )
     if counts["declared valid but not finite"]:
-        _warn(
+        warn(
             f"{counts['declared valid but not finite']:,} pixels are marked valid but hold no finite value; they are "
             "taken as missing."
         )
     if counts["target and background"]:
-        _warn(f"{counts['target and background']:,} pixels are both target and background; they are taken as target.")
+        warn(f"{counts['target and background']:,} pixels are both target and background; they are taken as target.")
 
 
 def warn_of_values(planes: LabelledMap, statistics: PixelStatistics) -> None:
@@ -121,7 +120,7 @@ def warn_of_values(planes: LabelledMap, statistics: PixelStatistics) -> None:
 def _warn_if_mixed_up(planes: LabelledMap, statistics: PixelStatistics) -> None:
     counts = statistics.counts
     if counts["target"] > counts["valid"] / 2:
-        _warn(
+        warn(
             f"The target is 1 on {counts['target'] / counts['valid']:.0%} of the valid pixels. Structures are rare: is "
             "it inverted?"
         )
@@ -129,11 +128,7 @@ def _warn_if_mixed_up(planes: LabelledMap, statistics: PixelStatistics) -> None:
     target, background = statistics.mean("target"), statistics.mean("background")
     if target < background and min(counts["target"], counts["background"]) >= _FEW:
         doubt = "Are the two planes swapped" if planes.has_background else "Does the target belong to this map"
-        _warn(
+        warn(
             f"The map is {target:.4g} on the target and {background:.4g} on the background in the mean. {doubt}, or "
             "are the structures darker than their surroundings?"
         )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, BigsfWarning, stacklevel=3)

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from bigsf.errors import DataError, UsageError
 from bigsf.evaluation.injection import Profile
-from bigsf.evaluation.records import KFoldSummary, Recovery, Reliability, RunScores
+from bigsf.evaluation.records import Completeness, KFoldSummary, Reliability, RunScores
 from bigsf.evaluation.report.figures import draw_completeness, draw_reliability
 from bigsf.evaluation.report.learning_curves import Quantity, draw_learning_curves, read_history
 from bigsf.figures import axes_or_new
@@ -60,13 +60,16 @@ def curves(run: str | Path | History, quantity: Quantity = "loss", ax: Any = Non
     return ax
 
 
-def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile | None = None, ax: Any = None) -> Any:
+def completeness(
+    kfold: str | Path | KFoldSummary | Completeness, profile: Profile | None = None, ax: Any = None
+) -> Any:
     """Draw the completeness of injected filaments against their contrast, with error bars and counts.
 
     Parameters
     ----------
     kfold
-        The folder of a k-fold, its summary.json, or what was read from it; or what `bigsf.measure_recovery` returned.
+        The folder of a k-fold, its summary.json, or what was read from it; or the result of
+        `bigsf.measure_completeness`.
     profile
         Which family of filaments of a k-fold: "gaussian", the default, or "plummer".
     ax
@@ -88,10 +91,10 @@ def completeness(kfold: str | Path | KFoldSummary | Recovery, profile: Profile |
     --------
     >>> ax = bigsf.plot.completeness("results/four_folds")  # doctest: +SKIP
     """
-    found: Recovery | None
+    found: Completeness | None
     if profile not in (None, *get_args(Profile)):
         raise UsageError(f"There is no profile {profile!r}; expected {' or '.join(get_args(Profile))}.")
-    if isinstance(kfold, Recovery):
+    if isinstance(kfold, Completeness):
         if profile is not None:
             raise UsageError("profile would do nothing: what was measured is of one profile.")
         found = kfold

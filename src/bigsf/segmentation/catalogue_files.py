@@ -1,6 +1,5 @@
 """A catalogue of filaments -> ECSV, VOTable, machine-readable table, and an extension of a FITS file."""
 
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +12,10 @@ from astropy.io import fits
 from astropy.io.votable.tree import CooSys, Info, VOTableFile
 from astropy.table import Column, Table
 
-from bigsf.maps.tiling import bands
+from bigsf.filaments.columns import write_ecsv
 from bigsf.provenance import printable
 from bigsf.segmentation.config import Product
 
-_ECSV_ROWS = 20_000
 _FRAMES = {"galactic": ("l", "b"), "ICRS": ("ra", "dec")}
 _MRT_LINE = "-" * 80
 _MRT_DIGITS = ".8"  # after the first one, for values that nine decimals do not hold
@@ -38,24 +36,6 @@ def catalogue_hdu(table: Table) -> fits.BinTableHDU:
             if text:
                 hdu.header[f"{key}{number}"] = text.encode("ascii", "replace").decode()
     return hdu
-
-
-def write_ecsv(path: Path, table: Table) -> None:
-    """Write a table as ECSV, which holds all that astropy knows of it.
-
-    Astropy holds the text of all that it writes at a time, about 500 bytes per row. So it is given a part of the rows.
-    """
-
-    def text_of(rows: Table) -> str:
-        buffer = io.StringIO()
-        rows.write(buffer, format="ascii.ecsv")
-        return buffer.getvalue()
-
-    header = text_of(table[:0])
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(header)
-        for start, stop in bands(len(table), _ECSV_ROWS):
-            file.write(text_of(table[start:stop]).removeprefix(header))
 
 
 def write_votable(path: Path, table: Table) -> None:

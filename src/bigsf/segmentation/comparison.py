@@ -1,13 +1,12 @@
 """A map and the windows of the training -> a warning where they differ, and the scales that suit the map."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from bigsf.console import logger
-from bigsf.errors import BigsfWarning, ConfigError
+from bigsf.errors import ConfigError, warn
 from bigsf.maps.planes import MapSource
 from bigsf.models.window_statistics import QUANTITIES, Quantity, Range, map_statistics, ranges
 from bigsf.option_names import option
@@ -217,11 +216,9 @@ def warn_if_unlike(name: str, source: MapSource, ensemble: Ensemble, n: int, odd
     if differences:
         what = "the model was" if len(unlike) == len(ensemble) else f"{len(unlike)} of {len(ensemble)} models were"
         binned = f", binned by {n}," if n > 1 else ""
-        warnings.warn(
+        warn(
             f"{name}{binned} is unlike what {what} trained on (median of windows of {ensemble.window} pixels, "
-            f"and range of 90 % of the training patches). {' '.join(differences)}",
-            BigsfWarning,
-            stacklevel=3,
+            f"and range of 90 % of the training patches). {' '.join(differences)}"
         )
 
 

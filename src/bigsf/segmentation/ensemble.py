@@ -1,6 +1,5 @@
 """Snapshots or run folders -> an ensemble of models that predicts a map together."""
 
-import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bigsf.errors import BigsfWarning, DataError, SnapshotError
+from bigsf.errors import DataError, SnapshotError, warn
 from bigsf.maps.planes import MapOnSky
 from bigsf.models.batch_size import batch_size_within
 from bigsf.models.device import resolve_precision
@@ -63,11 +62,9 @@ def _models_in(folder: Path) -> list[Path]:
     if not found:
         raise SnapshotError(f"{folder} holds no trained model: neither best.pt nor split_*/best.pt.")
     if (folder / "kfold.yaml").exists() and not (folder / "summary.json").exists():
-        warnings.warn(
+        warn(
             f"{folder} holds a k-fold that has not ended: the ensemble has only {len(found)} of its models. Go on with "
-            f"bigsf resume {folder}.",
-            BigsfWarning,
-            stacklevel=2,
+            f"bigsf resume {folder}."
         )
     return found
 

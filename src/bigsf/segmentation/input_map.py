@@ -1,13 +1,12 @@
 """A FITS map or a patch file -> the map to segment."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from bigsf.config.messages import field_names
-from bigsf.errors import BigsfWarning, UsageError
+from bigsf.errors import UsageError, warn
 from bigsf.maps.config import MapConfig
 from bigsf.maps.file_kinds import has_patch_file_name
 from bigsf.maps.fingerprint import recognise
@@ -81,9 +80,7 @@ def warn_if_trained_on(name: str, source: MapSource, snapshots: Sequence[Snapsho
     """Warn once where a model was trained on this map, on a part of it, or on another map of its sky."""
     known = fingerprints(training_map for snapshot in snapshots for training_map in snapshot.training_maps)
     if found := recognise(name, source, known):
-        warnings.warn(
+        warn(
             f"{found}: it has seen the labels there. In out_of_fold.fits of bigsf kfold every pixel is predicted by a "
-            "model that was not trained on it.",
-            BigsfWarning,
-            stacklevel=3,
+            "model that was not trained on it."
         )

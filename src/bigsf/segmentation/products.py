@@ -11,15 +11,15 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from typing_extensions import override
 
-from bigsf.arrays import FloatArray
 from bigsf.described import Described
 from bigsf.errors import ConfigError
+from bigsf.evaluation.catalogue_rows import Components
 from bigsf.figures import FigureFormat, figure_paths
 from bigsf.filaments.branches import Branches
 from bigsf.filaments.catalogue import Filaments
-from bigsf.filaments.columns import Field, column
+from bigsf.filaments.columns import Field, column, write_ecsv
 from bigsf.filaments.ds9_regions import write_regions, write_spines
-from bigsf.filaments.photometry import measure_map
+from bigsf.filaments.photometry import where_predicted
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import FitsWriter
 from bigsf.maps.hips import PROPERTIES
@@ -29,7 +29,7 @@ from bigsf.maps.tiling import row_chunks
 from bigsf.models.orientations import VIEWS
 from bigsf.option_names import option
 from bigsf.outputs import Outputs
-from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu, write_ecsv
+from bigsf.segmentation.catalogue_files import WRITERS, catalogue_hdu
 from bigsf.segmentation.config import OF_CATALOGUE, OF_FILAMENTS, PRODUCTS, Product, SegmentConfig
 from bigsf.segmentation.further_maps import FurtherMaps
 from bigsf.segmentation.memory import mask_bytes
@@ -265,16 +265,12 @@ def _catalogue(
 ) -> Table:
     """Return the catalogue of a map, whose probability is the primary HDU of a FITS file."""
     with FitsImage(probability) as written:
-
-        def image(y0: int, y1: int) -> FloatArray:
-            """Return rows of the map, NaN where it has no probability."""
-            return np.where(np.isfinite(written.read(y0, y1)), source.read_rows(y0, y1)[0], np.float32(np.nan))
-
+        image = where_predicted(lambda y0, y1: source.read_rows(y0, y1)[0], written.read)
         prefix = report.config.prefix or ""
         table = filaments.catalog(image, written.read, source.wcs, source.unit, prefix=prefix, **further._asdict())
     if "std" in report.products:
         with FitsImage(probability, "STD") as std:
-            spread = measure_map(filaments.labels, len(filaments), std.read)["mean"]
+            spread = Components(filaments.labels, len(filaments)).mean(std.read).round(6)
         meaning = f"standard deviation over {report.spread_over}, mean over the filament"
         spreads = column("probability_std", Field(None, meaning, "stat.stdev;stat.probability"), spread)
         table.add_column(spreads, table.index_column("probability") + 1)

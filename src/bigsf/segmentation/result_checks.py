@@ -1,6 +1,5 @@
 """A segmentation -> an error or a warning where what it found, or what lies beside it, says nothing about the sky."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -8,7 +7,7 @@ from typing import get_args
 import numpy as np
 
 from bigsf.arrays import FloatArray
-from bigsf.errors import BigsfWarning, SnapshotError
+from bigsf.errors import SnapshotError, warn
 from bigsf.figures import FigureFormat
 from bigsf.option_names import option
 from bigsf.segmentation.config import PRODUCTS
@@ -32,26 +31,22 @@ def check_numbers(mean: FloatArray, planes: FloatArray, name: str, y0: int, y1: 
 def warn_of_result(report: SegmentReport, name: str, no_logarithm: int) -> None:
     """Warn where many pixels have no logarithm and the models need it, or nothing was found."""
     if no_logarithm > 0.01 * report.valid:
-        warnings.warn(
+        warn(
             f"{no_logarithm / report.valid:.0%} of the valid pixels of {name} are 0 or below, and the model "
             f"takes the logarithm of the map. If 0 marks missing data, pass {option('blank', 0)}; for a map that is "
-            "negative in places take filaments-small, or train a model with another normalization, e.g. asinh.",
-            BigsfWarning,
-            stacklevel=3,
+            "negative in places take filaments-small, or train a model with another normalization, e.g. asinh."
         )
     if report.valid == 0:
-        warnings.warn(f"{name} holds no valid pixel; the output is all NaN.", BigsfWarning, stacklevel=3)
+        warn(f"{name} holds no valid pixel; the output is all NaN.")
     elif report.reached == 0:
-        warnings.warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.", BigsfWarning, stacklevel=3)
+        warn(f"No pixel of {name} reaches the threshold {report.threshold:.3g}.")
     elif report.marked == 0:
         remedy = "Weaken its conditions to keep some."
         if report.reached > _NEARLY_ALL * report.valid:
             remedy = f"These are {report.reached / report.valid:.0%} of the map: raise the threshold."
-        warnings.warn(
+        warn(
             f"MASK is empty: its cleaning ({report.config.cleaning}) leaves out all {report.reached} pixels of {name} "
-            f"that reach the threshold {report.threshold:.3g}. {remedy}",
-            BigsfWarning,
-            stacklevel=3,
+            f"that reach the threshold {report.threshold:.3g}. {remedy}"
         )
 
 
@@ -60,9 +55,7 @@ def warn_of_former_products(output: Path, written: Sequence[Path], inputs: Seque
     every = {path for figures in get_args(FigureFormat) for path in output_files(output, PRODUCTS, figures)}
     former = sorted(path.name for path in every.difference(written, inputs) if path.exists())
     if former:
-        warnings.warn(
+        warn(
             f"{', '.join(former)} beside {output.name} stay as an earlier segmentation wrote them, and do not describe "
-            f"this one. Remove them, or write them anew ({option('products')}).",
-            BigsfWarning,
-            stacklevel=3,
+            f"this one. Remove them, or write them anew ({option('products')})."
         )

@@ -6,44 +6,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from astropy.io import fits
 from torch import nn
 
 from bigsf import console
-from bigsf.figures import save_figure
 from bigsf.files import hidden_name, sha256
 from bigsf.interrupts import stopping
-from bigsf.maps.fits_image import FitsImage, stem_of
-from bigsf.maps.fits_writer import FitsWriter, check_fits_name
+from bigsf.maps.fits_image import stem_of
+from bigsf.maps.fits_writer import check_fits_name
 from bigsf.maps.hdus import files_of
-from bigsf.maps.hips import check_hips, write_hips
+from bigsf.maps.hips import check_hips
 from bigsf.maps.odd_values import OddValue
 from bigsf.maps.planes import MapSource
-from bigsf.maps.quicklook import quicklook_figure
 from bigsf.maps.shapes.moc_file import check_moc
 from bigsf.models.device import Precision, pick_device
 from bigsf.models.measured_time import seconds_of_prediction
 from bigsf.models.positions import warn_if_beyond_training
 from bigsf.models.sliding_window import SlidingWindowPredictor
 from bigsf.models.stored_prediction import StoredPrediction, largest_tile
-from bigsf.outputs import Outputs
-from bigsf.provenance import provenance
 from bigsf.segmentation.comparison import resolve_scales, warn_if_unlike
-from bigsf.segmentation.config import AUTO, SegmentConfig
+from bigsf.segmentation.config import AUTO, Product, SegmentConfig
 from bigsf.segmentation.ensemble import Ensemble
-from bigsf.segmentation.found import Found, find_filaments
-from bigsf.segmentation.further_maps import FurtherMaps
+from bigsf.segmentation.found import find_filaments
 from bigsf.segmentation.input_map import open_map, warn_if_trained_on
 from bigsf.segmentation.memory import check_memory
-from bigsf.segmentation.planes_writer import write_bands
 from bigsf.segmentation.products import (
     SegmentReport,
-    output_folders,
     resolve_products,
     segmentation_outputs,
-    write_filaments,
 )
 from bigsf.segmentation.result_checks import warn_of_former_products, warn_of_result
+from bigsf.segmentation.result_writer import write_outputs
 from bigsf.training.checks import takes_logarithm
 from bigsf.training.distributed import World
 from bigsf.training.shared_prediction import predicted_by
@@ -103,17 +95,21 @@ def segment(
     Returns
     -------
     SegmentReport
-        The FITS file holds, as `config.products` says, the probability (float32, NaN where data are missing), MASK
-        (uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves out), STD
-        (float32, the standard deviation over the models, or over the views of test-time augmentation of one model, as
-        its BTYPE says), SCALE (uint8, the factor by which the map was binned where the
-        probability was taken from, see `SlidingWindowPredictor.predict_tile`), SKELETON (int32, the id of the
-        filament on the skeleton of MASK), LABELS (int32, the id on all pixels of MASK), and the table PROVENANCE. The
-        catalogue has one row per filament with the columns of `bigsf.filaments.columns`: in `<output>.ecsv`, `.vot` or
-        `.mrt`, and in the table CATALOG. `<output>.reg` has the outlines for DS9, `<output>_spines.ecsv` the points
-        along the filaments, `<output>.moc.fits` the MOC of MASK, the folder `<output>_hips` the tiles of the
-        probability (HiPS), and `<output>.png` is a quicklook; with `figures="pdf"` or "svg" it is in that format
-        too.
+        The FITS file holds, as `config.products` says,
+
+        - the probability, the primary HDU: float32, NaN where data are missing;
+        - MASK: uint8, 1 where the probability reaches the threshold, without the components that the cleaning leaves
+          out;
+        - STD: float32, the standard deviation over the models, or over the views of test-time augmentation of one
+          model, as its BTYPE says;
+        - SCALE: uint8, the factor by which the map was binned where the probability was taken from;
+        - SKELETON and LABELS: int32, the id of the filament on the skeleton and on all pixels of MASK, 0 elsewhere;
+        - the tables PROVENANCE and CATALOG; the latter has one row per filament, with the columns of
+          `bigsf.filaments.columns`.
+
+        Beside it are `<output>.ecsv`, `.vot` and `.mrt`, the catalogue; `<output>.reg`, the outlines for DS9;
+        `<output>_spines.ecsv`, the points along the filaments; `<output>.moc.fits`, the MOC of MASK; `<output>_hips`,
+        the tiles of the probability (HiPS); and `<output>.png`, a quicklook, also as `figures="pdf"` or "svg".
 
     Raises
     ------
@@ -148,26 +144,14 @@ def segment(
     inputs = _stamps(files)
     torch_device = pick_device(device, world.gpu if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
-        ensemble.check_channels(image.name, source.channels)
-        if "moc" in products:
-            check_moc(image.name, source.wcs)
-        if "hips" in products:
-            check_hips(image.name, source.wcs)
+        _check_map(image.name, source, ensemble, products)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         part = largest_tile(source.shape)
         predictor = ensemble.predictor(source, config, torch_device, scales, network, trust, part)
         warn_if_beyond_training(predictor.models, source.shape, source.wcs, image.name)
         warn_if_unlike(image.name, source, ensemble, scales[0], sum(value.pixels for value in odd_values))
-        resolved = config.model_copy(
-            update={
-                "products": products,
-                "stride": predictor.stride,
-                "scales": predictor.scales,
-                "batch_size": predictor.batch_size,
-                "precision": _PRECISIONS[predictor.dtype],
-            }
-        )
+        resolved = _resolved(config, predictor, products)
         _explain_threshold(resolved, ensemble, predictor.scales)
         report = SegmentReport(output, source.shape, ensemble.paths, threshold, resolved)
         check_memory(report.config, report.shape)
@@ -181,10 +165,32 @@ def segment(
             predicted_by(world, {f"segment {image.name}": prediction}),
         ):
             found = find_filaments(world, report, image.name, source, prediction)
-            world.first(lambda: _write_outputs(outputs, report, image, source, further, prediction, found, ensemble))
+            world.first(lambda: write_outputs(outputs, report, image, source, further, prediction, found, ensemble))
     if world.is_first:
         _warn(report, image.name, odd_values, ensemble)
     return report
+
+
+def _check_map(name: str, source: MapSource, ensemble: Ensemble, products: Sequence[Product]) -> None:
+    """Refuse a map that the models cannot take, or of which a product cannot be made."""
+    ensemble.check_channels(name, source.channels)
+    if "moc" in products:
+        check_moc(name, source.wcs)
+    if "hips" in products:
+        check_hips(name, source.wcs)
+
+
+def _resolved(config: SegmentConfig, predictor: SlidingWindowPredictor, products: Sequence[Product]) -> SegmentConfig:
+    """Return the options with their defaults filled in."""
+    return config.model_copy(
+        update={
+            "products": products,
+            "stride": predictor.stride,
+            "scales": predictor.scales,
+            "batch_size": predictor.batch_size,
+            "precision": _PRECISIONS[predictor.dtype],
+        }
+    )
 
 
 def _warn(report: SegmentReport, name: str, odd_values: Sequence[OddValue], ensemble: Ensemble) -> None:
@@ -196,38 +202,6 @@ def _warn(report: SegmentReport, name: str, odd_values: Sequence[OddValue], ense
 def _with_options(config: SegmentConfig | None, options: Mapping[str, Any]) -> SegmentConfig:
     given = config.model_dump(exclude_unset=True) if config else {}
     return SegmentConfig.from_dict({**given, **options})
-
-
-def _write_outputs(
-    outputs: Outputs,
-    report: SegmentReport,
-    image: Path,
-    source: MapSource,
-    further: FurtherMaps,
-    prediction: StoredPrediction,
-    found: Found,
-    ensemble: Ensemble,
-) -> None:
-    """Write all outputs of a map that is predicted; they appear together, once the last one is written."""
-    header, table = _provenance(report, image, source, ensemble)
-    with outputs.writing() as files:
-        with FitsWriter(files[report.output], report.shape, header, report.planes, kinds=report.kinds) as writer:
-            subsampled = write_bands(report, image.name, source, prediction, found.mask, writer)
-            if found.filaments is not None:
-                write_filaments(found.filaments, found.moc, report, source, further, writer, files)
-            writer.append(table)  # behind the catalogue: some programs open the first table alone
-        _write_hips(report, source, files)
-        title, threshold = image.name, report.threshold
-        outlines = found.filaments.outlines() if found.filaments is not None else []
-        for path in report.figures:
-            save_figure(
-                lambda: quicklook_figure(
-                    subsampled, source.output_header(), source.unit, title, threshold, outlines=outlines
-                ),
-                files[path],
-                path,
-            )
-        prediction.remove()  # before the outputs appear: a killed command leaves none of it beside them
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
@@ -255,14 +229,6 @@ def _identity(
     return json.dumps(entries)
 
 
-def _write_hips(report: SegmentReport, source: MapSource, files: Mapping[Path, Path]) -> None:
-    """Write the HiPS of the probability, where it is a product, in the place of its temporary file."""
-    for folder in output_folders(report.output, report.products):
-        files[folder].unlink()
-        with FitsImage(files[report.output]) as probability:
-            write_hips(files[folder], probability, source.wcs, folder.name)
-
-
 def _explain_threshold(config: SegmentConfig, ensemble: Ensemble, scales: list[int]) -> None:
     """Print how a threshold of validation was found, where this map is predicted in another way."""
 
@@ -276,16 +242,3 @@ def _explain_threshold(config: SegmentConfig, ensemble: Ensemble, scales: list[i
         console.logger.info(
             "The threshold %s was found at %s; at %s another one may be better.", config.threshold, found, here
         )
-
-
-def _provenance(
-    report: SegmentReport, image: Path, source: MapSource, ensemble: Ensemble
-) -> tuple[fits.Header, fits.BinTableHDU]:
-    """Return the header of the output and its table PROVENANCE."""
-    entries = {f"model {i}": f"{path} SHA-256 {sha256(path)}" for i, path in enumerate(ensemble.paths, 1)}
-    entries |= {"map": str(image), "threshold": f"{report.threshold:.6g} ({report.config.threshold})"}
-    if report.config.cleaning:
-        entries["cleaning"] = str(report.config.cleaning)
-    entries["segment config"] = report.config.model_dump_json()
-    entries["config"] = json.dumps(ensemble.snapshots[0].global_config)
-    return provenance(source.output_header(), "Probability of a filament", entries)

@@ -9,6 +9,12 @@ class Recipe:
 
     The defaults define the science benchmark and are not to be tuned. A map lists all parameters by name in the HISTORY
     of its header.
+
+    Examples
+    --------
+    >>> wide = bigsf.Recipe(width_px=(3, 12), noise=0.02)
+    >>> bigsf.simulate_galaxy("wide.fits", 256, 128, seed=1, recipe=wide)
+    PosixPath('wide.fits')
     """
 
     pixel_arcsec: float = 11.5

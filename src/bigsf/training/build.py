@@ -1,7 +1,6 @@
 """Configuration -> everything that a training needs: data, folds, model, optimizer, loss, metrics."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
+from bigsf.errors import ConfigError, DataError, SnapshotError, warn
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_or_make_folds
 from bigsf.folds.splits import Split
@@ -228,12 +227,10 @@ def _build_model(
         start.load_weights(model)
         here, there = (used.trainer.model.normalization for used in (config, start.config))
         if here != there:
-            warnings.warn(
+            warn(
                 f"trainer.start_from {config.trainer.start_from} was trained behind the normalization {there.type}, "
                 f"and this run has {here.type}: its weights expect other numbers. Choose the same in "
-                "trainer.model.normalization.",
-                BigsfWarning,
-                stacklevel=3,
+                "trainer.model.normalization."
             )
         file = dataset.patch_file
         warn_if_beyond_training([model], file.shape, file.wcs, file.path.name)
@@ -249,11 +246,9 @@ def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
         raise SnapshotError(f"trainer.start_from: {path} does not exist. Name a snapshot, or {' or '.join(NAMES)}.")
     snapshot = Snapshot.load(path)
     if found := recognise(patch_file.path.name, patch_file, fingerprints(snapshot.training_maps)):
-        warnings.warn(
+        warn(
             f"trainer.start_from {path}: {found}. It may have seen the labels of the test folds, so that test scores "
-            "would be too high.",
-            BigsfWarning,
-            stacklevel=3,
+            "would be too high."
         )
     return snapshot
 

@@ -1,13 +1,12 @@
 """Configuration + data -> errors and warnings that can be known before training starts."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor
 
 from bigsf.console import logger, plural
-from bigsf.errors import BigsfWarning, ConfigError, DataError
+from bigsf.errors import ConfigError, DataError, warn
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
@@ -76,12 +75,10 @@ def warn_of_untested_folds(folds: Folds) -> None:
     if folds.counts.keys() - tested:
         made = " (k: 1, for the training of one model)" if folds.config.k == 1 else ""
         remedy = "set split.k to 3 or more" if folds.config.k == 1 else "leave split.step out"
-        warnings.warn(
+        warn(
             f"The splits of {folds.config.path.name}{made} test {len(tested)} of {count} folds: the out-of-fold map "
             "and its scores are of that part alone. For the whole map, remove that file or name another split.path, "
-            f"and {remedy}.",
-            BigsfWarning,
-            stacklevel=3,
+            f"and {remedy}."
         )
 
 
@@ -95,12 +92,10 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
     """Warn where a model takes the logarithm of a map and a sample of its values is often not positive."""
     share = float((values <= 0).sum() / values.isfinite().sum().clamp(min=1))
     if takes_logarithm(model) and share > 0.01:
-        warnings.warn(
+        warn(
             f"{share:.0%} of the valid pixels are 0 or below, and the model takes the logarithm of the map. If 0 marks "
             f"missing data, preprocess the map with {option('blank', 0)}; for a map that is negative in places choose "
-            "another trainer.model.normalization, e.g. asinh.",
-            BigsfWarning,
-            stacklevel=3,
+            "another trainer.model.normalization, e.g. asinh."
         )
 
 
@@ -127,12 +122,10 @@ def warn_if_no_threshold(folds: Folds, split: Split) -> None:
     Where they lack sure background alone, only the threshold of labelled pixels is undefined: that is just said.
     """
     if not _count(folds, split.validation, "target"):
-        warnings.warn(
+        warn(
             f"The validation folds {split.validation} hold no pixel of a known structure, so that no threshold has a "
             f"best Dice there: both thresholds of the model will be 0.5. {_OTHER_FOLDS}, or give segment a threshold "
-            "of your own.",
-            BigsfWarning,
-            stacklevel=3,
+            "of your own."
         )
     elif _count(folds, folds.counts, "background") and not _count(folds, split.validation, "background"):
         logger.info(
@@ -229,9 +222,7 @@ def warn_of_other_epochs(names: Sequence[str], epochs: Sequence[int | None], con
     planned = config.trainer.epochs
     odd = [f"{name} {number}" for name, number in zip(names, epochs, strict=True) if number != planned]
     if planned is not None and odd:  # the default number depends on the patches of a split
-        warnings.warn(
+        warn(
             f"The configuration of the k-fold says {plural(planned, 'epoch')}, and these runs were trained for other "
-            f"numbers: {', '.join(odd)}. The report names the configuration, and the epoch of each best.pt.",
-            BigsfWarning,
-            stacklevel=3,
+            f"numbers: {', '.join(odd)}. The report names the configuration, and the epoch of each best.pt."
         )

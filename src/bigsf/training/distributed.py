@@ -198,7 +198,7 @@ class World:
         return outcome
 
     def _meet(self) -> None:
-        """Wait until all processes are here; signals are heard meanwhile."""
+        """Wait until all processes are here; signals are handled meanwhile."""
         if self.meeting is not None:
             options = distributed.BarrierOptions()
             options.timeout = _PATIENCE

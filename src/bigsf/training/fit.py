@@ -1,13 +1,11 @@
 """Training patches -> normalization, augmentations and position encoder that have learnt from them."""
 
-import warnings
-
 import numpy as np
 import torch
 
 from bigsf.arrays import IntArray
 from bigsf.console import logger
-from bigsf.errors import BigsfWarning
+from bigsf.errors import warn
 from bigsf.maps.tiling import bands
 from bigsf.models.positions import PositionEncoder, border
 from bigsf.models.segmentation_model import SegmentationModel
@@ -59,11 +57,7 @@ def _fit_to_values(model: SegmentationModel, config: TrainerConfig, dataset: Pat
     if in_spread := [name for name, why in reasons.items() if why]:
         names = " and ".join(in_spread)
         subject = f"augmentation {names} measures" if len(in_spread) == 1 else f"augmentations {names} measure"
-        warnings.warn(
-            f"The {subject} in the spread of each patch and not in its level, as {reasons[in_spread[0]]}.",
-            BigsfWarning,
-            stacklevel=5,
-        )
+        warn(f"The {subject} in the spread of each patch and not in its level, as {reasons[in_spread[0]]}.")
 
 
 def _collect(augmentation: PasteFilaments, dataset: PatchDataset, order: IntArray) -> None:

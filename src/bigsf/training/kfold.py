@@ -29,11 +29,10 @@ from bigsf.training.checks import (
     warn_of_other_epochs,
     warn_of_untested_folds,
 )
-from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold, training_keys_that_differ
 from bigsf.training.kfold_predictions import load_models, predictions_of
-from bigsf.training.kfold_results import summarise_kfold
+from bigsf.training.kfold_results import KFoldResults
 from bigsf.training.resume import recorded_kfold, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
@@ -164,8 +163,7 @@ class KFold:
         check_only(only, len(self.names))
         check_labels(self.config, self.folds, self.folds.splits if only is None else [self.folds.splits[only - 1]])
         self.world.first(lambda: self._record_config(overwrite, only))
-        if self.world.is_first:
-            warn_of_untested_folds(self.folds)
+        self.world.first(lambda: warn_of_untested_folds(self.folds))
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
         missing = self.world.shared(lambda: [n for n in self.names if not RunFolder(self.path / n).complete], _NAMES)
@@ -249,9 +247,8 @@ class KFold:
         if overwrite and only is None:
             with ExitStack() as locks:
                 splits = list(self.path.glob("split_*"))
-                for folder in splits:
-                    refuse_link(folder)
                 for folder in splits:  # none is removed while another process trains one of them
+                    refuse_link(folder)
                     locks.enter_context(lock_folder(folder))
                 for folder in splits:
                     RunFolder(folder).clear()  # before the record: a kill never leaves old runs under a new record
@@ -270,8 +267,8 @@ class KFold:
         logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
         then: dict[str, Any] = {"callbacks": self.callbacks, "to_resume": to_resume}
         if begun and not overwrite:
-            data = self.config.data.path if isinstance(self.config.data, PatchesConfig) else None
-            then |= {"device": self.device, "world": self.world, "data": data, "trust": self.config}
+            then |= {"device": self.device, "world": self.world, "trust": self.config}
+            then["data"] = getattr(self.config.data, "path", None)  # a class of one's own need not have one
             trainer = Trainer.from_snapshot(folder.path, **then)
         else:
             run = build_run(self.split_config(number), self.device, world=self.world, write_folds=False)
@@ -289,7 +286,9 @@ class KFold:
         device = pick_device(self.device, self.world.gpu if self.world.size > 1 else None)
         predictions = predictions_of(self.path, snapshots, self.config, self.folds, self.world, device)
         with predicted_by(self.world, predictions.named()):
-            summary = summarise_kfold(self.world, self.path, predictions, self.folds, self._run_scores(), self.config)
+            summary = KFoldResults(
+                self.world, self.path, predictions, self.folds, self._run_scores(), self.config
+            ).write()
             self.world.first(lambda: None if summary is None else self.write_report(summary))
             return summary
 

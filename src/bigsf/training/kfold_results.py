@@ -12,19 +12,20 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from bigsf.evaluation.catalogue import KFoldCatalogue, cleaned_mask, make_catalogue
-from bigsf.evaluation.completeness import measure_recovery
+from bigsf.evaluation.completeness import measure_completeness
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.map_scores import MapScores
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.evaluation.mask_thresholds import find_mask_thresholds
 from bigsf.evaluation.out_of_fold import OutOfFold, mask_of_test_folds, score_out_of_fold, write_out_of_fold
 from bigsf.evaluation.predictions import KFoldPredictions
-from bigsf.evaluation.records import KFoldSummary, Recovery, RunScores
+from bigsf.evaluation.records import Completeness, KFoldSummary, RunScores
 from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.evaluation.stored_baselines import StoredBaselines
 from bigsf.evaluation.summary import FIGURES, REPORT, TABLES
 from bigsf.figures import FORMATS
 from bigsf.filaments.catalogue import Filaments
+from bigsf.filaments.columns import write_ecsv
 from bigsf.folds.folds import Folds
 from bigsf.maps.fits_image import FitsImage
 from bigsf.metrics.thresholds import Thresholds
@@ -38,20 +39,12 @@ from bigsf.training.shared_filaments import shared_filaments
 from bigsf.version import __version__
 
 _THRESHOLDS: TypeAdapter[list[Thresholds] | None] = TypeAdapter(list[Thresholds] | None)
-_RECOVERIES = TypeAdapter(dict[str, Recovery])
+_COMPLETENESS = TypeAdapter(dict[str, Completeness])
 
 
-def summarise_kfold(
-    world: World,
-    path: Path,
-    predictions: KFoldPredictions,
-    folds: Folds,
-    runs: Mapping[str, RunScores],
-    config: RunConfig,
-) -> KFoldSummary | None:
-    """Write the out-of-fold map of a k-fold, its tables and its scores; all processes of the run call it.
-
-    The folder then holds the files of `bigsf.evaluation.summary.OUTPUTS`.
+@dataclass
+class KFoldResults:
+    """What follows from the predictions of a k-fold; all processes of the run make it and call `write`.
 
     Parameters
     ----------
@@ -67,23 +60,7 @@ def summarise_kfold(
         The scores of each run, by the name of its folder.
     config
         The configuration of the k-fold.
-
-    Returns
-    -------
-    KFoldSummary or None
-        What summary.json holds, in the first process; None in the others.
-
-    Raises
-    ------
-    BigsfError
-        Where a process has failed, in all processes.
     """
-    return _Results(world, path, predictions, folds, runs, config).write()
-
-
-@dataclass
-class _Results:
-    """What `summarise_kfold` writes, step by step."""
 
     world: World
     path: Path
@@ -97,7 +74,18 @@ class _Results:
         self.fits_path = self.path / "out_of_fold.fits"
 
     def write(self) -> KFoldSummary | None:
-        """Do all steps; those that take long are shared by the processes."""
+        """Write the files of `bigsf.evaluation.summary.OUTPUTS`; the processes share the steps that take long.
+
+        Returns
+        -------
+        KFoldSummary or None
+            What summary.json holds, in the first process; None in the others.
+
+        Raises
+        ------
+        BigsfError
+            Where a process has failed, in all processes.
+        """
         world, folds, predictions = self.world, self.folds, self.predictions
         world.first(lambda: _remove_former(self.path))
         thresholds = world.shared(lambda: find_mask_thresholds(predictions.thresholds, folds), _THRESHOLDS)
@@ -107,7 +95,7 @@ class _Results:
         )
         scores = self._scores(thresholds)
         masks = self._mask_scores(scores)
-        families = self._recoveries([each.whole for each in thresholds])
+        families = self._completeness([each.whole for each in thresholds])
 
         found = shared_filaments(
             world,
@@ -155,18 +143,18 @@ class _Results:
         merge_counts(self.world, masks.counts)
         return masks
 
-    def _recoveries(self, thresholds: Sequence[float]) -> dict[str, Recovery]:
+    def _completeness(self, thresholds: Sequence[float]) -> dict[str, Completeness]:
         """Return what is found of each family of injected filaments; each process measures its share of families."""
         families = {"injected": self.predictions.injected, "injected_plummer": self.predictions.injected_plummer}
         tested = mask_of_test_folds(self.folds)
 
-        def recovery(stored: StoredPrediction) -> Recovery:
+        def of_family(stored: StoredPrediction) -> Completeness:
             assert isinstance(stored.planes, InjectedPlanes)
-            return measure_recovery(stored.planes, stored, thresholds, self.fits_path, tested, self.baselines)
+            return measure_completeness(stored.planes, stored, thresholds, self.fits_path, tested, self.baselines)
 
         share = list(families)[self.world.rank :: self.world.size]
-        mine = self.world.each(lambda: {name: recovery(families[name]) for name in share})
-        measured = {name: each for shares in self.world.gather(mine, _RECOVERIES) for name, each in shares.items()}
+        mine = self.world.each(lambda: {name: of_family(families[name]) for name in share})
+        measured = {name: each for shares in self.world.gather(mine, _COMPLETENESS) for name, each in shares.items()}
         return {name: measured[name] for name in families}
 
     def _summary(
@@ -175,7 +163,7 @@ class _Results:
         out_of_fold: OutOfFold,
         scores: MapScores,
         masks: MaskScores,
-        families: Mapping[str, Recovery],
+        families: Mapping[str, Completeness],
         catalogue: KFoldCatalogue,
     ) -> KFoldSummary:
         file, folds, trainer = self.folds.patch_file, self.folds, self.config.trainer
@@ -230,6 +218,6 @@ def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, threshold
     names = catalog, review, regions = [path / name for name in TABLES]
     candidates, outlines = make_review(folds, path / "out_of_fold.fits", catalogue, thresholds)
     with Outputs(*names, follow_links=False).writing() as files:
-        catalogue.table.write(files[catalog], format="ascii.ecsv", overwrite=True)
-        candidates.write(files[review], format="ascii.ecsv", overwrite=True)
+        write_ecsv(files[catalog], catalogue.table)
+        write_ecsv(files[review], candidates)
         write_candidates(files[regions], candidates, outlines, folds.patch_file.wcs)

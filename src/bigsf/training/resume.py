@@ -1,7 +1,6 @@
 """Snapshot or run folder -> a training that goes on where it stands."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from bigsf.console import logger
-from bigsf.errors import BigsfWarning, ConfigError, DataError, SnapshotError
+from bigsf.errors import ConfigError, DataError, SnapshotError, warn
 from bigsf.folds.splits import default_folds_path
 from bigsf.models.pretrained import NAMES
 from bigsf.option_names import option
@@ -84,11 +83,9 @@ def build_resumed_run(
     _check_same_data(run, snapshot, path)
     warn_if_other_machine(snapshot.machine, run.machine)
     if snapshot.stopped_early and epochs is not None:
-        warnings.warn(
+        warn(
             f"The run was stopped early after {snapshot.epochs_run} epochs, so that more make no difference. "
-            "Start a new one with another trainer.early_stopping to train longer.",
-            BigsfWarning,
-            stacklevel=3,
+            "Start a new one with another trainer.early_stopping to train longer."
         )
     run.state.restore(snapshot)
     return run, _find_newer(RunFolder(path.parent), run)
@@ -146,7 +143,7 @@ def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
             except SnapshotError as error:
                 if path == folder.best:
                     raise
-                warnings.warn(f"{error} It will be set aside.", BigsfWarning, stacklevel=4)
+                warn(f"{error} It will be set aside.")
                 progress[path] = state.epochs_run, math.inf
             else:
                 progress[path] = other.epochs_run, other.steps_run
@@ -160,7 +157,7 @@ def _find_newer(folder: RunFolder, run: TrainingRun) -> NewerSnapshots | None:
                 f"{lost} Train further with a larger {option('epochs')}, so that another one can be chosen."
             )
         if run.best_by != "epoch":
-            warnings.warn(f"{lost} best.pt is chosen among the epochs from here on.", BigsfWarning, stacklevel=4)
+            warn(f"{lost} best.pt is chosen among the epochs from here on.")
         state.best = None
     return NewerSnapshots(max(progress.values())[0], newer) if newer else None
 
@@ -237,11 +234,9 @@ def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> R
         )
     scheduler = config.trainer.scheduler
     if scheduler and scheduler.depends_on_total:
-        warnings.warn(
+        warn(
             f"The {scheduler.type} schedule depends on the number of epochs: with {epochs} instead of "
-            f"{config.trainer.epochs} the learning rate differs from that of a run planned so.",
-            BigsfWarning,
-            stacklevel=3,
+            f"{config.trainer.epochs} the learning rate differs from that of a run planned so."
         )
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": epochs})})
 
@@ -250,9 +245,7 @@ def warn_if_other_machine(there: Mapping[str, Any], here: Mapping[str, Any]) -> 
     """Warn when a run goes on under conditions in which it cannot equal the undisturbed run bit for bit."""
     changed = [f"{key} {there.get(key)} there, {value} here" for key, value in here.items() if there.get(key) != value]
     if changed:
-        warnings.warn(
+        warn(
             f"The run was made elsewhere ({'; '.join(changed)}): it goes on, but no longer bit for bit as if "
-            "undisturbed.",
-            BigsfWarning,
-            stacklevel=3,
+            "undisturbed."
         )

@@ -160,6 +160,11 @@ class Trainer:
         time_limit_s
             Stop in order, as after a signal, once this many seconds have passed.
 
+        Returns
+        -------
+        RunScores
+            What scores.json holds: `test`, the scores on the test folds by name, and `thresholds`, those of validation.
+
         Raises
         ------
         InterruptedRunError

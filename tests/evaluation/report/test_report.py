@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from bigsf.evaluation.baselines import BASELINES
-from bigsf.evaluation.out_of_fold import read_provenance
+from bigsf.evaluation.out_of_fold import how_made
 from bigsf.evaluation.records import KFoldSummary, Reliability
 from bigsf.evaluation.report.figures import curves_figure
 from bigsf.evaluation.report.kfold_report import write_kfold_report
@@ -84,7 +84,7 @@ def test_the_map_stands_first_and_the_scores_next(text: str) -> None:
 
 
 def test_the_head_says_how_the_map_was_made_and_how_good_it_is(text: str, trained_kfold: Path) -> None:
-    made = read_provenance(trained_kfold / "out_of_fold.fits")
+    made = how_made(trained_kfold / "out_of_fold.fits")
     summary = json.loads((trained_kfold / "summary.json").read_text())
     head = unescape(text[: text.index("<nav>")])
     assert f"{made['time']}, by bigsf {made['bigsf']}" in head
@@ -106,7 +106,7 @@ def test_a_page_that_is_lost_is_written_again_without_predicting(
     folder = tmp_path / trained_kfold.name
     shutil.copytree(trained_kfold, folder)
     (folder / "report.html").unlink()
-    monkeypatch.setattr(KFold, "summarise", lambda _: pytest.fail("the map was predicted again"))
+    monkeypatch.setattr(KFold, "_summarise", lambda _: pytest.fail("the map was predicted again"))
     assert f"Wrote {folder}: out_of_fold.png, filaments.png, report.html." in bigsf_command("resume", folder).out
     old, new = (re.sub("<time>.*?</time>", "", page) for page in (text, (folder / "report.html").read_text()))
     assert new == old.replace(str(trained_kfold.parent), str(tmp_path))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigsf.evaluation.map_scores import MODEL
-from bigsf.evaluation.records import AreaScores, Bins, Calibration, KFoldSummary, Recovery, Reliability
+from bigsf.evaluation.records import AreaScores, Bins, Calibration, Completeness, KFoldSummary, Reliability
 from bigsf.evaluation.reliability import binomial_error
 from bigsf.evaluation.report.words import KINDS
 from bigsf.figures import PALETTE, legend_beside, new_figure
@@ -162,7 +162,7 @@ def bins_figure(by: Mapping[str, Bins], against: str) -> "Figure":
     return figure
 
 
-def draw_completeness(axes: "Axes", injected: Recovery) -> None:
+def draw_completeness(axes: "Axes", injected: Completeness) -> None:
     """Draw the completeness of a family of injected filaments against contrast, with the filaments of each bin above.
 
     Error bars are those of `binomial_error`. That is an upper bound, because a filament may be marked in part.
@@ -195,7 +195,7 @@ def draw_completeness(axes: "Axes", injected: Recovery) -> None:
     legend_beside(axes)
 
 
-def completeness_figure(*families: Recovery) -> "Figure":
+def completeness_figure(*families: Completeness) -> "Figure":
     """Return the figure of `draw_completeness` for one or more families of injected filaments."""
     figure = new_figure(6.5 * len(families), 3.8)
     for axes, injected in zip(figure.subplots(1, len(families), squeeze=False)[0], families, strict=True):
@@ -203,7 +203,7 @@ def completeness_figure(*families: Recovery) -> "Figure":
     return figure
 
 
-def family_name(injected: Recovery) -> str:
+def family_name(injected: Completeness) -> str:
     """Return what the injected filaments of a family have in common."""
     low, high = injected.width_px
     profile = {"gaussian": "Gaussian profile", "plummer": "Plummer-like profile (p = 2)"}[injected.profile]

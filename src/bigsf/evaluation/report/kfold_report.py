@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bigsf.evaluation.map_scores import MODEL
-from bigsf.evaluation.out_of_fold import read_provenance
+from bigsf.evaluation.out_of_fold import how_made
 from bigsf.evaluation.records import AreaScores, KFoldSummary, Score
 from bigsf.evaluation.report.elements import definitions, figure, folded, listing, number, table
 from bigsf.evaluation.report.figures import areas_figure
@@ -69,7 +69,7 @@ def write_kfold_report(
     write_page(
         path,
         f"{path.parent.name}: {len(folds.splits)}-fold report",
-        _head(summary, folds, against, read_provenance(out_of_fold), next(iter(records.values()))),
+        _head(summary, folds, against, how_made(out_of_fold), next(iter(records.values()))),
         {
             "The out-of-fold map": figure(
                 drawn["out_of_fold"],

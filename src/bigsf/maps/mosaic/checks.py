@@ -1,7 +1,6 @@
 """Tiles and the grid of their mosaic -> errors and warnings before the long work begins."""
 
 import shutil
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from astropy import units
 from rich.filesize import decimal
 
-from bigsf.errors import BigsfWarning, DataError, UsageError
+from bigsf.errors import DataError, UsageError, warn
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import check_fits_name
 from bigsf.maps.mosaic.sky_grid import SkyGrid
@@ -75,11 +74,7 @@ def common_unit(tiles: Sequence[MosaicTile]) -> str:
                 )
     unknown = [tile.image.name for tile in tiles if not tile.image.unit]
     if known and unknown:
-        warnings.warn(
-            f"{', '.join(unknown)} has no BUNIT; it is taken to be in {known[0].image.unit} as {known[0].image.name}.",
-            BigsfWarning,
-            stacklevel=3,
-        )
+        warn(f"{', '.join(unknown)} has no BUNIT; it is taken to be in {known[0].image.unit} as {known[0].image.name}.")
     return known[0].image.unit if known else ""
 
 
@@ -142,11 +137,9 @@ def warn_of_lost_detail(grid: SkyGrid, tiles: Sequence[MosaicTile]) -> None:
     finest = min(tiles, key=lambda tile: tile.grid.pixel_area_deg2)
     ratio = (grid.pixel_area_deg2 / finest.grid.pixel_area_deg2) ** 0.5
     if ratio > 1.1:
-        warnings.warn(
+        warn(
             f"The pixels of {finest.path.name} are {ratio:.3g} times finer than those of the mosaic, which takes the "
-            f"grid of {tiles[0].path.name}: detail is lost. Name the finest tile first to keep it.",
-            BigsfWarning,
-            stacklevel=3,
+            f"grid of {tiles[0].path.name}: detail is lost. Name the finest tile first to keep it."
         )
 
 

@@ -185,8 +185,7 @@ def _write(outputs: Outputs, report: MosaicReport, tiles: Sequence[MosaicTile], 
         f"tile {number}": f"{tile.path} SHA-256 {sha256(tile.image.path)}, {offset:+.6g} added"
         for number, (tile, offset) in enumerate(zip(tiles, report.offsets, strict=True), 1)
     }
-    header, table = provenance(header, "Mosaic", entries)
-    header.remove("BTYPE")
+    header, table = provenance(header, "Mosaic", entries, kind=None)
     planes: dict[str, npt.DTypeLike] = {"PRIMARY": np.float32, **{role.upper(): np.uint8 for role in report.masks}}
     ny, nx = report.shape
     with (

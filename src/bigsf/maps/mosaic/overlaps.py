@@ -1,6 +1,5 @@
 """Tiles of a mosaic -> how they agree where they overlap, and the constants that make them agree."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -8,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from bigsf.errors import BigsfWarning
+from bigsf.errors import warn
 from bigsf.maps.mosaic.tiles import MosaicTile
 from bigsf.maps.tiling import Tile
 from bigsf.option_names import option
@@ -119,11 +118,9 @@ def match_backgrounds(names: Sequence[str], overlaps: Sequence[Overlap]) -> list
     groups, group = connected_components(linked, directed=False)
     firsts = [int(np.argmax(group == number)) for number in range(groups)]
     for tile in firsts[1:]:
-        warnings.warn(
+        warn(
             f"No overlap joins {names[tile]} to {names[0]}: their backgrounds cannot be compared, and the level of "
-            "both is kept.",
-            BigsfWarning,
-            stacklevel=3,
+            "both is kept."
         )
     return [float(offset) for offset in solution - solution[np.array(firsts)[group]]]
 
@@ -133,10 +130,8 @@ def warn_of_seams(names: Sequence[str], overlaps: Sequence[Overlap], unit: str) 
     steep = [pair for pair in overlaps if abs(pair.difference) > 3 * pair.scatter]
     if steep:
         pair = max(steep, key=lambda pair: abs(pair.difference))
-        warnings.warn(
+        warn(
             f"{names[pair.second]} differs from {names[pair.first]} by {pair.difference:+.4g} "
             f"{unit} with a scatter of {pair.scatter:.4g}: a step will show at the border. "
-            f"{option('match_background', True)} removes it.",
-            BigsfWarning,
-            stacklevel=3,
+            f"{option('match_background', True)} removes it."
         )

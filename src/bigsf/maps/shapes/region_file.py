@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.console import plural
-from bigsf.errors import BigsfWarning, DataError, needing
+from bigsf.errors import DataError, needing, warn
 from bigsf.maps.fits_guard import quiet_astropy
 from bigsf.maps.shapes.canvas import Canvas
 
@@ -68,7 +68,7 @@ def draw_regions(path: Path, canvas: Canvas, line_width_px: float) -> str:
     if off or left_out:
         counted = [f"{plural(off, 'region')} off {canvas.name}"] if off else []
         counted += [f"{left_out} points, texts or polygons of fewer than three points"] if left_out else []
-        warnings.warn(f"{path.name}: left out: {', and '.join(counted)}.", BigsfWarning, stacklevel=4)
+        warn(f"{path.name}: left out: {', and '.join(counted)}.")
     return ", ".join(plural(number, kind) for kind, number in drawn.items())
 
 
@@ -171,9 +171,7 @@ def _read(path: Path) -> Any:
     except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise DataError(f"{path} cannot be read as a file of regions: {error}.") from None
     if caught:
-        warnings.warn(
-            f"{path.name}: {len(caught)} lines are left out; the first: {caught[0].message}", BigsfWarning, stacklevel=5
-        )
+        warn(f"{path.name}: {len(caught)} lines are left out; the first: {caught[0].message}")
     return found
 
 

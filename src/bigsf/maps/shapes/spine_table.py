@@ -1,6 +1,5 @@
 """A table of points along the spines of filaments -> the pixels near the spines."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from astropy.table import Table
 
 from bigsf.arrays import Float64Array
 from bigsf.console import plural
-from bigsf.errors import BigsfWarning, DataError
+from bigsf.errors import DataError, warn
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.option_names import option
 
@@ -88,11 +87,7 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     if not drawn:
         raise DataError(f"{path} holds {len(spines)} spines, and none of them lies on {canvas.name}.")
     if drawn < len(spines):
-        warnings.warn(
-            f"{path.name}: {drawn} of {plural(len(spines), 'spine')} drawn, the others are off {canvas.name}.",
-            BigsfWarning,
-            stacklevel=4,
-        )
+        warn(f"{path.name}: {drawn} of {plural(len(spines), 'spine')} drawn, the others are off {canvas.name}.")
     return f"{plural(drawn, 'spine')} of {plural(points_drawn, 'point')}"
 
 
