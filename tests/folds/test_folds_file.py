@@ -310,3 +310,42 @@ def test_split_does_not_replace_a_map_by_an_image_of_folds(
     shutil.copy(sky.path("image"), tmp_path / "galaxy.fits")
     said = ended(2, "split", patch_path, "-o", "galaxy.json", "--overwrite")
     assert "galaxy.fits is no image of folds, so it is not replaced" in said.err
+
+
+@pytest.mark.parametrize("parameter", ["overlap", "gap"])
+def test_an_edited_overlap_or_gap_is_an_edit_and_is_counted_anew(
+    patch_file: PatchFile, saved: Path, parameter: str
+) -> None:
+    before = load_folds(saved, patch_file)
+    edit(saved, lambda data: data["parameters"].update({parameter: 8}))
+    with pytest.warns(BigsfWarning, match="was edited by hand; its folds are counted anew"):
+        folds = load_or_make_folds(patch_file, split_config(path=saved))
+    assert folds.edited
+    assert folds.identity != before.identity
+    written = json.loads(saved.read_text())
+    kept = sum(fold["patches"] for fold in written["counts"].values())
+    assert kept == np.count_nonzero(folds.patch_fold) != np.count_nonzero(before.patch_fold)
+
+
+def test_tasks_that_find_an_edited_file_use_its_folds(
+    patch_file: PatchFile, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(saved, lambda data: data["grid"].reverse())
+    set_aside, other_waits = threading.Event(), threading.Event()
+
+    def slow(folds: Folds, path: Path) -> None:
+        content = path.read_text()
+        path.unlink()  # as while the files are published
+        set_aside.set()
+        other_waits.wait(0.3)
+        path.write_text(content)
+        write_folds(folds, path)
+
+    monkeypatch.setattr(folds_file, "write_folds", slow)
+    config = split_config(path=saved)
+    monkeypatch.setattr(folds_file, "warn", lambda _: None)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(load_or_make_folds, patch_file, config)
+        assert set_aside.wait(PATIENCE_S)
+        second = threads.submit(load_or_make_folds, PatchFile(patch_file.path), config)
+        assert first.result(PATIENCE_S).identity == second.result(PATIENCE_S).identity

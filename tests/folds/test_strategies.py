@@ -13,6 +13,7 @@ from bigsf.folds.strategies import (
     AreaContents,
     BalancedStrategy,
     CustomStrategyConfig,
+    FoldRegion,
     RandomStrategy,
     RegionsStrategyConfig,
     Strategy,
@@ -168,3 +169,9 @@ def test_regions_need_a_sky_and_all_folds() -> None:
 def test_a_region_holds_something(part: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="holds nothing"):
         regions({"fold": 1, **part})
+
+
+def test_the_pole_belongs_to_a_region_that_reaches_it() -> None:
+    region = FoldRegion.model_validate({"fold": 1, "l": (0, 360), "b": (80, 90)})
+    held = region.holds(np.array([12.0, 12.0, 12.0]), np.array([90.0, 80.0, 79.9]))
+    assert held.tolist() == [True, True, False]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bigsf.errors import BigsfWarning, DataError
 from bigsf.maps.fits_image import FitsImage, output_header, stem_of
+from bigsf.maps.tiling import Tile
 from conftest import galactic_header, shared_data
 from ramp_files import RAMP, read, saved
 
@@ -252,3 +253,15 @@ def test_odd_real_files_are_read(
         assert (image.plane_wcs.wcs is not None) == has_wcs
     assert np.isnan(pixels).mean() == pytest.approx(missing, abs=1e-3)
     assert np.nanmedian(pixels) == pytest.approx(median, rel=1e-4)
+
+
+def test_a_blank_of_integers_is_that_value_alone(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", np.arange(999_995, 1_000_006, dtype=">i4").reshape(1, -1))
+    assert np.isnan(read(path, blank=1_000_000)).sum() == 1
+
+
+def test_a_part_of_a_map_keeps_its_place_in_linear_and_physical_coordinates(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.fits", np.zeros((8, 9), ">f4"), CRPIX1=1.0, CRVAL1=5.0, CDELT1=2.0, LTV1=0.0, LTV2=3.0)
+    with FitsImage(path, cutout=Tile(2, 6, 3, 9)) as image:
+        header = image.output_header()
+    assert [header[key] for key in ("CRPIX1", "LTV1", "LTV2")] == [-2.0, -3.0, 1.0]

@@ -26,3 +26,18 @@ def test_values_have_name_and_unit(unit: str, btype: str, logarithm: bool, label
 def test_logarithmic_units_are_no_units_to_compute_with(text: str) -> None:
     assert parse_unit(text) is None
     assert not is_column_density(parse_unit(text))
+
+
+@pytest.mark.parametrize("text", ["H2/cm2", "H2 cm-2", "H_2 / cm2", "H2 cm**-2"])
+def test_molecules_are_counted_and_not_taken_for_henry(text: str) -> None:
+    assert is_column_density(parse_unit(text))
+    assert value_label(text, fits.Header(), logarithm=False) == r"$N(\mathrm{H}_2)$ [$\mathrm{cm^{-2}}$]"
+
+
+def test_atoms_are_not_taken_for_henry_either() -> None:
+    assert parse_unit("H/cm2") is None
+    assert value_label("H/cm2", fits.Header(), logarithm=False) == "map [H/cm2]"
+
+
+def test_a_map_without_dimension_has_no_empty_brackets() -> None:
+    assert value_label("1", fits.Header(), logarithm=False) == "map"

@@ -144,3 +144,15 @@ def test_multi_extension_file_brings_its_own_planes(sky: Sky, patch_path: Path, 
     with pytest.warns(BigsfWarning, match=r"pixels are both target and background"):
         preprocess(own, tmp_path / "own.h5")
     np.testing.assert_array_equal(PatchFile(tmp_path / "own.h5").labels()[0], sky.background * sky.valid)
+
+
+def test_identifiers_are_counted_alike_in_bands_of_any_height(maps: LabelMaps) -> None:
+    target = np.zeros((NY, NX), np.int16)
+    target[0, 0], target[2, 1], target[4, 2] = 1, 2, 3
+    path, config = maps.write("ids", target), maps.write("map", IMAGE)
+    settings = PreprocessConfig(image=config, target=path, patch_size=3)
+    counted = [
+        preprocess(settings, config.with_suffix(f".{pixels}.h5"), chunk_pixels=pixels).contents["target"]
+        for pixels in (NX, 10**6)
+    ]
+    assert counted == ["3 identifiers"] * 2

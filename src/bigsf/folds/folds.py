@@ -217,13 +217,15 @@ class Folds(Described):
 
     @property
     def identity(self) -> str:
-        """A checksum of areas, fold numbers and splits, which ties a run to its folds."""
+        """A checksum of areas, fold numbers, splits, and overlap and gap, which ties a run to its folds."""
         content = [
             self.areas.y_edges,
             self.areas.x_edges,
             self.grid.tolist(),
             [list(split) for split in self.splits],
         ]
+        if self.config.overlap or self.config.gap:  # they decide which patches are kept
+            content.append([self.config.overlap, self.config.gap])
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from bigsf.arrays import IntArray
 from bigsf.config import Config
 from bigsf.errors import ConfigError, DataError, UsageError, warn
 from bigsf.figures import save_figure
+from bigsf.files import make_folder
 from bigsf.folds.areas import AreaGrid
 from bigsf.folds.figure import folds_figure
 from bigsf.folds.folds import Folds
@@ -181,7 +182,8 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
         warn(f"{path} was edited by hand; its folds are counted anew.")
         if write:
             check_image(path)
-            write_folds(folds, path)
+            with lock_file(path):  # meanwhile the file is set aside, and other tasks would make folds of their own
+                write_folds(folds, path)
     return folds
 
 
@@ -205,17 +207,24 @@ def load_or_make_folds(patch_file: PatchFile, config: SplitConfig, write: bool =
     path = config.path or default_folds_path(patch_file.path)
     if path.exists():
         return load_folds(path, patch_file, config, write)
-    outputs, image = folds_outputs(path), path.with_suffix(".fits")
-    former = image.exists() and _is_image_of_folds(image)  # of a folds file that was removed, to make it anew
-    outputs.check([patch_file.path], former, "Name another folds file with split.path.", make_folders=True)
     if not write:
+        _check_outputs(path, patch_file)
         return Folds.make(patch_file, config)
+    make_folder(path.parent)
     with lock_file(path):  # the tasks of a job array begin together
-        if path.exists():
-            return load_folds(path, patch_file, config, write)
-        folds = Folds.make(patch_file, config)
-        write_folds(folds, path)
-        return folds
+        if not path.exists():
+            _check_outputs(path, patch_file)
+            folds = Folds.make(patch_file, config)
+            write_folds(folds, path)
+            return folds
+    return load_folds(path, patch_file, config, write)
+
+
+def _check_outputs(path: Path, patch_file: PatchFile) -> None:
+    """Check that a folds file, its image and its figure can be written."""
+    image = path.with_suffix(".fits")
+    former = image.exists() and _is_image_of_folds(image)  # of a folds file that was removed, to make it anew
+    folds_outputs(path).check([patch_file.path], former, "Name another folds file with split.path.", make_folders=True)
 
 
 def _check_version(content: bytes, path: Path) -> None:

@@ -152,7 +152,8 @@ class FoldRegion(Config):
         """Say which points (degrees) lie in it."""
         whole = self.l[1] - self.l[0] >= 360
         along = (longitude - self.l[0]) % 360 < (self.l[1] - self.l[0]) % 360
-        return np.asarray((whole | along) & (latitude >= self.b[0]) & (latitude < self.b[1]))
+        below = (latitude < self.b[1]) | (self.b[1] >= 90)  # the pole belongs to the last region
+        return np.asarray((whole | along) & (latitude >= self.b[0]) & below)
 
 
 class RegionsStrategy(Strategy):

@@ -169,10 +169,11 @@ class FitsImage:
         missing = None
         if raw.dtype.kind in "iu" and header.get("BLANK", header.get("ZBLANK")) is not None:
             missing = raw == int(header.get("BLANK", header.get("ZBLANK")))
+        exact = raw.dtype.kind in "iu" and (scale, zero) == (1.0, 0.0)
         if raw.dtype.kind in "iu" or (scale, zero) != (1.0, 0.0):
             raw = raw.astype(np.float64) * scale + zero
         if self.blank is not None:
-            equal = np.isclose(raw, self.blank, rtol=1e-6, atol=0)
+            equal = np.isclose(raw, self.blank, rtol=0 if exact else 1e-6, atol=0)
             self.blanked += int(equal.sum())
             missing = equal if missing is None else missing | equal
         with np.errstate(over="ignore"):

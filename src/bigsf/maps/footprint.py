@@ -14,7 +14,7 @@ from bigsf.arrays import BoolArray, Float64Array, IntArray
 from bigsf.errors import BigsfWarning, out_of_memory
 from bigsf.maps.fits_guard import quiet_astropy, sound_cards
 from bigsf.maps.planes import MapSource
-from bigsf.maps.wcs import astropy_frame, celestial_wcs, sky_coordinates, sky_period_px
+from bigsf.maps.wcs import astropy_frame, celestial_wcs, sky_coordinates, sky_period_px, sky_to_pixels
 
 SIMULATED_OBJECT = "synthetic Galactic plane"
 """OBJECT of simulated maps: they all lie at the same coordinates and show no sky."""
@@ -65,9 +65,7 @@ class Footprint:
 
     def _shows(self, wcs: WCS, sky: SkyCoord) -> BoolArray:
         """Tell of each position whether a covered block shows it."""
-        with warnings.catch_warnings():  # far from the map, the inverse of a SIP distortion does not converge
-            warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)
-            x, y = (np.asarray(axis, np.float64) for axis in astropy_frame(wcs).world_to_pixel(sky))
+        x, y = sky_to_pixels(astropy_frame(wcs), sky)
         period = sky_period_px(wcs, self.shape)
         if np.isfinite(period):  # wcslib may return the pixel a turn away, which the map does not have
             x = (x + 0.5) % period - 0.5

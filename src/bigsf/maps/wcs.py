@@ -1,5 +1,6 @@
 """FITS header -> celestial WCS; WCS -> pixel scale, positions on the sky, columns after which the sky repeats."""
 
+import warnings
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ _CYLINDRICAL = ("CAR", "CEA", "CYP", "MER")
 
 _REPEATING = (*_CYLINDRICAL, "SFL")
 """Projections in which columns at a distance of 360 degrees on the equator show the same sky."""
+
+_OF_AXES = {f"{keyword}{axis}" for keyword in ("CTYPE", "CRPIX", "CRVAL", "CDELT") for axis in (1, 2)}
+"""Keywords that tell of a coordinate system of the first two axes."""
 
 _WHOLE_PX = 0.01  # a number of columns is a whole one where it is no further from it
 
@@ -71,16 +75,30 @@ def read_plane_wcs(
 
 
 def _move_first_pixel(header: fits.Header, first_pixel: tuple[int, int]) -> None:
-    """Count the pixels of the WCS of a plane, and of its alternates, from another first pixel."""
-    for letter in {key[6:] for key in header if key[:6] in ("CTYPE1", "CTYPE2")}:
-        for axis, pixel in enumerate(first_pixel, start=1):
-            if pixel:
+    """Count the pixels of the WCS of a plane, of its alternates and of LTV1 and LTV2 from another first pixel."""
+    letters = {key[6:] for key in header if key[:6] in _OF_AXES}
+    for axis, pixel in enumerate(first_pixel, start=1):
+        if pixel:
+            for letter in letters:
                 header[f"CRPIX{axis}{letter}"] = header.get(f"CRPIX{axis}{letter}", 0.0) - pixel
+            if f"LTV{axis}" in header:
+                header[f"LTV{axis}"] -= pixel
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
     """Return the celestial WCS of a header's first two axes, or None where there is none."""
     return read_plane_wcs(header).wcs
+
+
+def sky_to_pixels(wcs: WCS, sky: SkyCoord) -> tuple[Float64Array, Float64Array]:
+    """Return the pixels x and y of positions; NaN where the plane of the map does not show one.
+
+    Far from a map, the inverse of a SIP distortion does not converge; the warning of astropy is left out.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)
+        x, y = (np.asarray(axis, np.float64) for axis in wcs.world_to_pixel(sky))
+    return x, y
 
 
 def pixel_scale_deg(wcs: WCS) -> float:

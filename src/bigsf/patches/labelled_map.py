@@ -145,7 +145,7 @@ class LabelledMap:
         Identifiers are counted in the rows that were read.
         """
         drawn = {role: mask.contents for role, mask in self._labels.items() if isinstance(mask, DrawnMask)}
-        return drawn | {role: f"{len(ids):,} identifiers" for role, ids in self._ids.items() if ids}
+        return drawn | {role: f"{len(ids):,} identifiers" for role, ids in self._ids.items() if ids - {1}}
 
     def read(self, y0: int, y1: int) -> LabelledRows:
         """Read rows y0 to y1 (exclusive). Without a background plane every valid pixel off the target is background."""
@@ -167,7 +167,7 @@ class LabelledMap:
         rows = plane.read(y0, y1)
         threshold = self._thresholds.get(role)
         mask = to_mask(rows, plane, role, threshold)
-        if threshold is None and (rows > 1).any():
+        if threshold is None:
             self._ids[role] |= set(np.unique(rows[mask]).tolist())
         return mask
 

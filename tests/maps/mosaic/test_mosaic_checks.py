@@ -58,3 +58,15 @@ def test_what_does_not_fit_together_is_refused(
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"takes 16\.8 kB, but 1\.0 kB are free"):
         make_mosaic([a, b], dry_run=True)
+
+
+def test_a_tile_that_names_its_hdu_is_protected_and_recognised_as_its_file(tiles: MosaicTiles) -> None:
+    a, b = tiles.tile("a"), tiles.tile("b")
+    before = a.read_bytes()
+    with pytest.raises(UsageError, match=r"a\.fits is a tile and would be the mosaic"):
+        make_mosaic([f"{a}[0]", b], a, overwrite=True)
+    with pytest.raises(UsageError, match=r"a\.fits is read by this command"):
+        make_mosaic([b], a, on_grid=[f"{a}[0]"], overwrite=True)
+    assert a.read_bytes() == before
+    with pytest.raises(UsageError, match=r"The tile .*a\.fits.* is given twice"):
+        make_mosaic([a, f"{a}[0]"], dry_run=True)

@@ -313,3 +313,8 @@ def test_outlines_of_ragged_masks_are_the_same_masks(tmp_path: Path, seed: int) 
     write_regions(tmp_path / "found.reg", Filaments(truth).outlines())
     with FitsImage(tmp_path / "map.fits") as image:
         np.testing.assert_array_equal(DrawnMask(tmp_path / "found.reg", image).mask, truth)
+
+
+def test_a_row_without_an_identifier_is_named(grid: FitsImage) -> None:
+    with pytest.raises(DataError, match=r"row 3 has nothing in filament; expected an identifier"):
+        drawn(grid, "spines.csv", "filament,x,y\n0,10,10\n0,20,10\n,30,30\n1,50,30\n")

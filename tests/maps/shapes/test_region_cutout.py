@@ -181,3 +181,17 @@ def test_masks_and_channels_may_hold_the_part_alone(tmp_path: Path) -> None:
         assert opened["valid"].read().shape == cutout.shape
         with pytest.raises(DataError, match=r"other.fits has 9 x 9 pixels"):
             open_planes([path, tmp_path / "other.fits"], {}, stack, find_cutout=lambda _: cutout)
+
+
+def test_a_box_beside_a_tilted_map_is_refused_although_its_outline_surrounds_a_corner(tmp_path: Path) -> None:
+    tilted = header(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", PC1_1=0.7071, PC1_2=-0.7071, PC2_1=0.7071, PC2_2=0.7071)
+    lon, lat = galactic_lb(WCS(tilted), np.array([[-106.0, -106.0]]))[
+        0
+    ]  # the box is a diamond of 141 pixels to its tips
+    with FitsImage(written(tmp_path, tilted)) as image:
+        outside = SkyBox((lon - 1) % 360, (lon + 1) % 360, lat - 1, lat + 1)
+        longitude, latitude = galactic_lb(WCS(tilted), np.argwhere(np.ones((NY, NX))).astype(float)).T
+        inside = ((longitude - outside.l0) % 360 <= outside.width) & (np.abs(latitude - lat) <= 1)
+        assert not inside.any()
+        with pytest.raises(DataError, match="does not show the region"):
+            region_cutout(outside, image)

@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from bigsf.errors import DataError, UsageError, warn
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.fits_writer import check_fits_name
+from bigsf.maps.hdus import files_of
 from bigsf.maps.mosaic.sky_grid import SkyGrid
 from bigsf.maps.mosaic.tiles import MosaicTile
 from bigsf.maps.planes import check_same_grid
@@ -22,17 +23,21 @@ _SAME_AREA = 0.02  # the relative difference of pixels or beams that count as eq
 _LEAST_FILLED = 0.1  # of the area of a mosaic that the tiles must cover
 
 
-def check_paths(paths: Sequence[Path], output: Path) -> None:
-    """Raise `UsageError` where a tile is given twice, is the output, or the output is not named as a FITS file."""
-    resolved = [path.resolve() for path in paths]
-    twice = next((path for path in paths if resolved.count(path.resolve()) > 1), None)
-    if twice:
-        raise UsageError(f"The tile {twice} is given twice.")
-    if output.resolve() in resolved:
+def check_output(output: Path, paths: Sequence[Path]) -> None:
+    """Raise `UsageError` where the output is the file of a tile, or is not named as a FITS file."""
+    if output.resolve() in [path.resolve() for path in files_of(paths)]:
         raise UsageError(
             f"{output} is a tile and would be the mosaic: leave it out, or name another {option('output')}."
         )
     check_fits_name(output, "mosaic")
+
+
+def refuse_twice(tiles: Sequence[MosaicTile]) -> None:
+    """Raise `UsageError` where two tiles are the same plane of a file, however it is named."""
+    planes = [(tile.image.path.resolve(), tile.image.hdu) for tile in tiles]
+    for tile, plane in zip(tiles, planes, strict=True):
+        if planes.count(plane) > 1:
+            raise UsageError(f"The tile {tile.path} is given twice.")
 
 
 def refuse_masks(tiles: Sequence[MosaicTile]) -> None:

@@ -14,12 +14,14 @@ from bigsf.arrays import BoolArray, Float64Array
 from bigsf.files import sha256
 from bigsf.maps.fits_image import stem_of
 from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.hdus import files_of
 from bigsf.maps.mosaic.checks import (
     check_on_grid,
-    check_paths,
+    check_output,
     check_size,
     common_unit,
     refuse_masks,
+    refuse_twice,
     shared_masks,
     warn_of_lost_detail,
 )
@@ -86,8 +88,8 @@ def make_mosaic(
     """Co-add overlapping tiles into one FITS map: the mean of their valid pixels, NaN where there is none.
 
     The mosaic takes the grid of the first tile, extended, where all tiles lie on it or where its projection is
-    cylindrical, e.g. Galactic CAR. Otherwise it takes the tangent plane of
-    `reproject.mosaicking.find_optimal_celestial_wcs` in the frame of the first tile.
+    cylindrical about the equator of its frame, e.g. Galactic CAR with CRVAL2 = 0, unrotated. Otherwise it takes the
+    tangent plane of `reproject.mosaicking.find_optimal_celestial_wcs` in the frame of the first tile.
 
     The pixels of tiles on the grid of the mosaic are copied, e.g. those of tiles that were cut from the grid of one
     survey. Tiles on other grids are interpolated bilinearly by `reproject.reproject_interp`; their masks are taken
@@ -136,12 +138,13 @@ def make_mosaic(
     """
     paths = [Path(tile) for tile in tiles]
     output = Path(output) if output else default_mosaic_path(paths[0])
-    check_paths(paths, output)
+    check_output(output, paths)
     outputs = step_of or Outputs(output)
     if step_of is None:
-        outputs.check([*paths, *map(Path, on_grid)], overwrite)
+        outputs.check(files_of([*paths, *map(Path, on_grid)]), overwrite)
     with ExitStack() as stack:
         opened = [MosaicTile(path, hdu, blank, masks, threshold, stack) for path in paths]
+        refuse_twice(opened)
         refuse_masks(opened)
         unit, roles = common_unit(opened), shared_masks(opened, masks)
         grid = common_grid(output.name, [tile.grid for tile in opened])

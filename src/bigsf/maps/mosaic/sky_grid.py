@@ -118,9 +118,9 @@ class SkyGrid:
 def common_grid(name: str, grids: Sequence[SkyGrid]) -> SkyGrid:
     """Return a grid that covers several maps, in the frame of the first.
 
-    - Where all grids differ by shifts only, or the first projection is cylindrical and so fit for the whole sky: the
-      grid of the first map, extended. A cylindrical mosaic begins and ends at the widest gap between the maps,
-      wherever longitude 0 lies.
+    - Where all grids differ by shifts only, or the first projection is cylindrical about the equator of its frame,
+      unrotated, and so fit for the whole sky: the grid of the first map, extended. A cylindrical mosaic begins and ends
+      at the widest gap between the maps, wherever longitude 0 lies.
     - Otherwise: the tangent plane of `reproject.mosaicking`, with the finest pixels of all maps.
 
     Parameters

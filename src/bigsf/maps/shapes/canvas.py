@@ -10,7 +10,10 @@ from astropy.wcs import WCS
 from bigsf.arrays import BoolArray, Float64Array
 from bigsf.errors import DataError
 from bigsf.maps.tiling import Tile
-from bigsf.maps.wcs import astropy_frame, sky_period_px
+from bigsf.maps.wcs import astropy_frame, pixel_scale_deg, sky_period_px, sky_to_pixels
+
+_PARTED = 10
+"""The map parts two points that lie so many times farther apart on it than on the sky, in pixels."""
 
 
 class Canvas:
@@ -62,10 +65,33 @@ class Canvas:
 
         The points stay together where the columns of a map begin anew.
         """
-        x, y = (np.atleast_1d(axis) for axis in self.wcs.world_to_pixel(sky))
+        x, y = (np.atleast_1d(axis) for axis in sky_to_pixels(self.wcs, sky))
         if np.isfinite(self.period):
             x = np.unwrap(x, period=self.period)
         return np.stack([y, x], axis=1).astype(np.float64)
+
+    def path_to_pixels(self, sky: SkyCoord) -> Float64Array:
+        """Return the pixels (y, x) `(n, 2)` of a chain of points, with NaN between two that the map does not connect.
+
+        The edge of a map of the whole sky, e.g. in the projection of Aitoff, parts points that are neighbours on the
+        sky.
+        """
+        points = self.to_pixels(sky)
+        if len(points) < 2:
+            return points
+        on_map = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        on_sky = sky[:-1].separation(sky[1:]).deg / pixel_scale_deg(self.wcs)
+        parted = np.flatnonzero(on_map > _PARTED * (1 + on_sky))
+        return np.insert(points, parted + 1, np.nan, axis=0)
+
+    def clipped(self, y0: int, x0: int, ny: int, nx: int) -> Tile:
+        """Return the part of a rectangle with the first pixel (y0, x0) that the map can show.
+
+        Where the map goes round the sky, it keeps all its columns.
+        """
+        height, width = self.mask.shape
+        left, right = (x0, x0 + nx) if np.isfinite(self.period) else (max(x0, 0), min(x0 + nx, width))
+        return Tile(max(y0, 0), min(y0 + ny, height), left, right)
 
     def columns_of(self, x0: float, x1: float) -> tuple[float, float]:
         """Return the columns in which the map shows a part of the sky that reaches from column x0 to x1.
@@ -118,8 +144,9 @@ class Canvas:
             size = np.floor(np.maximum(start, end) + width_px / 2).astype(int) - corner + 1
             if not self.reaches(*corner.tolist(), *size.tolist()):
                 continue
-            distance = _distance_from_segment(corner + np.indices(size).transpose(1, 2, 0), start, end)
-            touched |= self.draw(distance <= width_px / 2, int(corner[0]), int(corner[1]), erase)
+            tile = self.clipped(*corner.tolist(), *size.tolist())
+            pixels = np.array([tile.y0, tile.x0]) + np.indices(tile.shape).transpose(1, 2, 0)
+            touched |= self.draw(_distance_from_segment(pixels, start, end) <= width_px / 2, tile.y0, tile.x0, erase)
         return touched
 
     def _places(self, x0: int, width: int) -> Iterator[int]:

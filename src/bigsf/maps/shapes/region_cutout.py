@@ -71,10 +71,13 @@ def _extent(box: SkyBox, image: FitsImage) -> tuple[Float64Array, Float64Array]:
     latitude = box.b0 + (box.b1 - box.b0) * np.concatenate([zero, up, one, back])
     pixels = canvas.to_pixels(SkyCoord(longitude, latitude, unit="deg", frame="galactic"))
     within = _pixels_in(box, image)  # a box that holds a pole, or all of the map, reaches beyond its outline
+    x = pixels[:, 1] if np.isinf(canvas.period) else (pixels[:, 1] + 0.5) % canvas.period - 0.5
+    shown = [(axis >= -0.5) & (axis < size - 0.5) for axis, size in zip((pixels[:, 0], x), image.shape, strict=True)]
+    shows = len(within) > 0 or np.logical_and(*shown).any()
     if np.isinf(canvas.period):
         pixels = np.concatenate([pixels, within - _STEP_PX, within + _STEP_PX])
     pixels = pixels[np.isfinite(pixels).all(axis=1)]
-    if len(pixels):
+    if shows and len(pixels):
         low, high = pixels.min(axis=0), pixels.max(axis=0)
         low[1], high[1] = canvas.columns_of(low[1], high[1])
         if np.isfinite(canvas.period):

@@ -80,10 +80,10 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     on_sky = isinstance(region, SkyRegion)
     if kind in ("line", "polygon") or (kind == "rectangle" and on_sky):
         points = _outline(region, kind, canvas)
-        if not np.isfinite(points).all():
-            return False
         if kind == "line":
             return canvas.draw_line(points, line_width_px, erase)
+        if not np.isfinite(points).all():
+            return False
         region = PolygonPixelRegion(PixCoord(points[:, 1], points[:, 0]))
     elif on_sky:
         if not np.isfinite(canvas.to_pixels(region.center.reshape(1))).all():
@@ -95,7 +95,9 @@ def _draw(region: Any, kind: str, canvas: Canvas, line_width_px: float) -> bool:
     box = region.bounding_box
     if not canvas.reaches(box.iymin - y0, box.ixmin - x0, *box.shape):
         return False
-    return canvas.draw(region.to_mask(mode="center").data > 0, box.iymin - y0, box.ixmin - x0, erase)
+    tile = canvas.clipped(box.iymin - y0, box.ixmin - x0, *box.shape)
+    y, x = np.mgrid[tile.y0 + y0 : tile.y1 + y0, tile.x0 + x0 : tile.x1 + x0]
+    return canvas.draw(region.contains(PixCoord(x, y)), tile.y0, tile.x0, erase)
 
 
 def _in_pixels(region: Any, wcs: WCS) -> Any:
@@ -145,10 +147,10 @@ def _points(vertices: Any, canvas: Canvas) -> Any:
         pixels = isinstance(vertices[0], PixCoord)
         if pixels:
             return np.array([[point.y, point.x] for point in vertices], np.float64) - canvas.origin
-        return canvas.to_pixels(SkyCoord(vertices))
+        return canvas.path_to_pixels(SkyCoord(vertices))
     if isinstance(vertices, PixCoord):
         return np.stack([vertices.y, vertices.x], axis=1) - canvas.origin
-    return canvas.to_pixels(vertices)
+    return canvas.path_to_pixels(vertices)
 
 
 def _included(region: Any) -> bool:

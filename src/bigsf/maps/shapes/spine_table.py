@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
@@ -66,7 +67,7 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
     if not len(table):
         raise DataError(f"{path} has no rows. Expected points along spines.")
     positions = {axis: _numbers(path, axis, columns[axis]) for axis in pair}
-    ids = [np.asarray(columns[name]) for name in (key, _BRANCH) if name in columns]
+    ids = [_identifiers(path, name, columns[name]) for name in (key, _BRANCH) if name in columns]
     order = np.lexsort(ids[::-1])
     begins = np.any([values[order][1:] != values[order][:-1] for values in ids], axis=0)
     spines = np.split(order, np.flatnonzero(begins) + 1)
@@ -81,9 +82,9 @@ def draw_spines(path: Path, canvas: Canvas, line_width_px: float) -> str:
             points: Float64Array = np.stack([positions[axis][rows] for axis in "yx"], axis=1) - canvas.origin
         else:
             lon, lat = (units.Quantity(positions[axis][rows], columns[axis].unit or units.deg) for axis in pair)
-            points = canvas.to_pixels(SkyCoord(lon, lat, frame=_SKY[pair]))
+            points = canvas.path_to_pixels(SkyCoord(lon, lat, frame=_SKY[pair]))
         if canvas.draw_line(points, line_width_px):
-            drawn, points_drawn = drawn + 1, points_drawn + len(points)
+            drawn, points_drawn = drawn + 1, points_drawn + len(rows)
     if not drawn:
         raise DataError(f"{path} holds {len(spines)} spines, and none of them lies on {canvas.name}.")
     if drawn < len(spines):
@@ -95,6 +96,14 @@ def _is_empty(column: Any) -> bool:
     """Tell whether no row of a column has a value, as of `l` and `b` for a map without a WCS."""
     values = np.ma.masked_invalid(column) if column.dtype.kind == "f" else np.ma.asarray(column)
     return len(values) > 0 and values.count() == 0
+
+
+def _identifiers(path: Path, name: str, column: Any) -> npt.NDArray[Any]:
+    """Return the identifiers of a column, one for each row; a row without one is refused with `DataError`."""
+    blank = np.ma.getmaskarray(np.ma.asarray(column))
+    if blank.any():
+        raise DataError(f"{path}: row {int(blank.argmax()) + 1} has nothing in {name}; expected an identifier.")
+    return np.asarray(column)
 
 
 def _numbers(path: Path, name: str, column: Any) -> Float64Array:
