@@ -32,6 +32,7 @@ def provenance(
         BTYPE of the image; None: no such card.
     """
     header = header.copy()
+    header["DATE"] = (now()[:19], "UTC date of this HDU")
     if kind is not None:
         header["BTYPE"] = (kind, what)
     entries = {"bigsf": __version__, "time": now(), "command": command_line(), **entries}

@@ -48,7 +48,7 @@ TENTH = 0.1
 WIDTHS = ((0.15, 3), (0.15, 5), (0.15, 8), (0.15, 12), (0.15, 16), (0.5, 3), (0.5, 8), (0.5, 16), (0.5, 24))
 """Contrast and FWHM in pixels of the injected filaments."""
 NOISES = (0.01, 0.02, 0.05, 0.1)
-"""Standard deviations, in medians of the map."""
+"""Standard deviations, in medians of the map where it is not 0."""
 
 Score = Callable[[FloatArray], FloatArray]
 """A function from a map to a score of the same shape, NaN where it is missing."""
@@ -241,7 +241,7 @@ class Case(NamedTuple):
 
 def cases(image: FloatArray) -> Iterator[Case]:
     """Yield the disturbed maps of all rows but those of injected filaments."""
-    valid, median = np.isfinite(image), float(np.nanmedian(image))
+    valid, median = np.isfinite(image), float(np.nanmedian(np.where(image == 0, np.nan, image)))
     ny, nx = image.shape
     y, x = np.mgrid[:ny, :nx]
     edge = np.minimum.reduce([y, x, ny - 1 - y, nx - 1 - x])

@@ -80,6 +80,12 @@ def test_scores_that_exist_are_kept(planes: Path, ended: Ended) -> None:
     assert (planes / "map_scores.json").read_text() == "mine"
 
 
+def test_scores_of_a_former_segmentation_are_named(planes: Path, ended: Ended) -> None:
+    (planes / "map_segmented_scores.json").write_text("[]")
+    said = ended(0, "segment", "higal-small", "map.fits")
+    assert "map_segmented_scores.json stays as an earlier command wrote it" in " ".join(said.err.split())
+
+
 def test_labels_and_maps_that_are_compared_are_not_replaced(trained: Path, planes: Path, ended: Ended) -> None:
     before = {name: (planes / name).read_bytes() for name in ("target.fits", "other.fits")}
     for name in before:

@@ -17,15 +17,12 @@ def test_batch_size_comes_from_memory() -> None:
     band = 4 * 100 * 2 * 16 * 3
     for memory, expected in ((band + one, 1), (band + 3.5 * one, 3), (1e12, 64)):
         assert batch_size_within(memory, [model], 16, 1, (50, 100)) == expected
-    assert batch_size_within(band + 3.5 * one, [model], 16, 1, (50, 100), mask_bytes=2 * one) == 1
     views = 4 * 100 * 2 * 16 * 8  # a plane of the band for each
     assert batch_size_within(band + views + one, [model], 16, 1, (50, 100), views=8) == 1
     binned = 2 * 9 * 25 * 50  # and one of the binned map in half the bytes
     assert batch_size_within(2 * (band + views) + binned + one, [model], 16, 1, (50, 100), [1, 2], views=8) == 1
     with pytest.raises(ConfigError, match=r"'memory' \(38\.4 kB\) is too little: a band of the map takes 38\.4 kB, a"):
         batch_size_within(band, [model], 16, 1, (50, 100))
-    with pytest.raises(ConfigError, match=r"a band of the map takes 38\.4 kB, its mask 10\.0 kB, a window"):
-        batch_size_within(band, [model], 16, 1, (50, 100), mask_bytes=10_000)
 
 
 def test_a_gpu_predicts_in_batches_that_fill_half_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

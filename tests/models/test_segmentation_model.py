@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
+from bigsf.errors import ConfigError
 from bigsf.models.normalizations import MinMaxConfig, Normalization
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.unet import UNet
@@ -52,3 +54,13 @@ def test_mixed_precision_touches_neither_normalization_nor_probabilities() -> No
 def test_patch_without_a_valid_pixel_is_finite() -> None:
     model = SegmentationModel(UNet(features=4, depth=1), MinMaxConfig().build(1)).eval()
     assert model.probabilities(torch.full((1, 1, 4, 4), torch.nan)).isfinite().all()
+
+
+def test_a_network_of_several_planes_in_evaluation_is_refused() -> None:
+    class TwoPlanes(nn.Module):
+        def forward(self, image: Tensor, position: Tensor | None) -> Tensor:
+            return torch.cat([image, image], dim=1)
+
+    model = SegmentationModel(TwoPlanes(), MinMaxConfig().build(1)).eval()
+    with pytest.raises(ConfigError, match=r"returns the shape \(3, 2, 8, 8\); expected logits of one plane, \(3, 1, 8"):
+        model.probabilities(torch.rand(3, 1, 8, 8))

@@ -210,6 +210,15 @@ def test_scales_follow_the_beams_where_all_headers_say_them(
     assert next(m for m in caplog.messages[1:] if "auto" in m).startswith("scales='auto' is 1,2 for map.fits: pixels 4")
 
 
+def test_a_beam_that_would_leave_less_than_a_window_is_left_to_the_smoothness(
+    model: Path, image: Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_beam = changed(model, tmp_path / "beam.pt", beam_px=2.0)
+    with caplog.at_level("INFO", logger="bigsf"):
+        said(with_beam, write(tmp_path / "map.fits", image, beam_px=64.0), scales="auto")
+    assert caplog.messages[0].startswith("scales='auto' is 1,2 for map.fits: pixels 4 apart")
+
+
 def test_scales_that_cannot_be_chosen_are_refused(model: Path, image: Image, tmp_path: Path) -> None:
     path = write(tmp_path / "map.fits", 1.1 * image)
     old = changed(model, tmp_path / "old.pt", window_ranges={})

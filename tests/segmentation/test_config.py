@@ -40,7 +40,7 @@ def test_memory_is_a_size(memory: object, expected: float) -> None:
 def test_impossible_memory_is_refused(segmented: Segmented, other_map: Path) -> None:
     with pytest.raises(ConfigError, match="memory: found 'lots', expected a size such as 800MB or 4GB"):
         segmented(other_map, memory="lots")
-    with pytest.raises(ConfigError, match=r"'memory' \(1\.0 kB\) is too little: a band.* its mask 30\.7 kB, a window"):
+    with pytest.raises(ConfigError, match=r"'memory' \(1\.0 kB\) is too little: a band of the map takes .*, a window"):
         segmented(other_map, memory="1kB")
 
 
@@ -58,18 +58,18 @@ def test_impossible_border_is_refused(border: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "planes"),
+    ("options", "whole"),
     [
-        ({}, 2),
-        ({"hysteresis": 0.1}, 3),
-        ({"border": 0}, 1),
-        ({"border": 0, "min_skeleton": 1}, 0),
-        ({"border": 0, "min_skeleton": 1, "products": "regions"}, 1),
-        ({"products": "std,scale"}, 0),
+        ({}, True),
+        ({"hysteresis": 0.1}, True),
+        ({"border": 0}, True),
+        ({"border": 0, "min_skeleton": 1}, False),
+        ({"border": 0, "min_skeleton": 1, "products": "regions"}, True),
+        ({"products": "std,scale"}, False),
     ],
 )
-def test_planes_of_the_mask_are_counted(options: dict[str, Any], planes: int) -> None:
-    assert SegmentConfig.from_dict(options).mask_planes == planes
+def test_the_mask_is_held_as_a_whole_where_that_is_needed(options: dict[str, Any], whole: bool) -> None:
+    assert SegmentConfig.from_dict(options).needs_whole_mask == whole
 
 
 @pytest.mark.parametrize(

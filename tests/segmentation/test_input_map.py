@@ -12,7 +12,8 @@ from astropy.wcs import WCS
 from bigsf.errors import BigsfWarning, DataError, UsageError
 from bigsf.patches.preprocess import PreprocessConfig, preprocess
 from bigsf.segmentation.segment import segment
-from conftest import Segmented, Sky, galactic_header, write_patch_file
+from bigsf.training.trainer import Trainer
+from conftest import Segmented, Settings, Sky, galactic_header, write_patch_file
 
 
 def test_patch_file_is_a_map(segmented: Segmented, other_map: Path, tmp_path: Path) -> None:
@@ -167,3 +168,20 @@ def test_a_map_beyond_float32_is_refused_with_the_reason(trained: Path, other_ma
     fits.PrimaryHDU(data.astype(np.float64) * 1e23, header).writeto(tmp_path / "large.fits")
     with pytest.raises(DataError, match=r"large.fits holds .* values beyond 3.4e38, .* no other finite pixel"):
         segment(trained, tmp_path / "large.fits", tmp_path / "out.fits")
+
+
+@pytest.mark.parametrize(("coordinates", "warned"), [("pixel", True), ("galactic", False)])
+def test_pixel_positions_in_a_part_of_a_map_are_warned_of(
+    run_dict: Settings, other_map: Path, tmp_path: Path, coordinates: str, warned: bool
+) -> None:
+    position = {"type": "identity", "coordinates": coordinates}
+    model = {"type": "unet", "features": 4, "depth": 2, "position": position}
+    trainer = Trainer.from_config(run_dict(epochs=1, model=model))
+    trainer.train()
+    header = fits.getheader(other_map)
+    (l0, b0), (l1, b1) = WCS(header).pixel_to_world_values([[header["NAXIS1"] - 1, 0], [80, 90]])
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        segment(trainer.folder.best, other_map, tmp_path / "out.fits", region=f"{l0} {l1} {b0} {b1}")
+    said = [str(each.message) for each in found if "first pixel of the region" in str(each.message)]
+    assert len(said) == warned

@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 
 import bigsf
 from bigsf.errors import ConfigError, DataError
+from bigsf.maps.fits_image import FitsImage
 from bigsf.segmentation.model import ImageInMemory
 from conftest import Segmented, Sky
 
@@ -119,3 +120,24 @@ def test_the_memory_of_an_image_that_is_predicted_as_a_whole_is_bounded(model: b
     with pytest.raises(ConfigError, match=r"'memory' \(1\.0 MB\) is too little: a band of the map takes 2\.3 MB"):
         model(image, memory="1MB")
     assert model(image, memory="3MB").shape == image.shape
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "zero", "blank"), [("i2", 0, 0), ("i2", 0, -999), ("u2", 32768, -32768), ("i4", 0, 0)]
+)
+def test_blank_pixels_of_an_hdu_are_missing(
+    tmp_path: Path, dtype: str, zero: int, blank: int, read_before: bool
+) -> None:
+    values = np.arange(100, 700, dtype=dtype).reshape(20, 30)
+    values[3:6, 4:9] = blank + zero
+    hdu = fits.PrimaryHDU(values)
+    hdu.header["BLANK"] = blank
+    hdu.writeto(tmp_path / "map.fits")
+    with fits.open(tmp_path / "map.fits") as hdus:
+        if read_before:
+            hdus[0].data  # noqa: B018
+        found = ImageInMemory(hdus[0]).read_rows(0, 20)
+    with FitsImage(tmp_path / "map.fits") as image:
+        np.testing.assert_array_equal(found[0], image.read())
+    assert np.isnan(found).sum() == 15

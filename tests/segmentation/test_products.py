@@ -531,7 +531,12 @@ def test_the_memory_that_a_mask_and_its_products_need_is_known_before(
         ),
         (
             {"products": "mask"},
-            r"'memory' \(1\.0 GB\) is too little: the cleaning of MASK must .* 1\.4 GB .*border=0 and min_skeleton=1",
+            r"'memory' \(1\.0 GB\) is too little: the cleaning of MASK \(min-skeleton 5, border 3\) must .* 1\.4 GB .*"
+            r"border=0 and min_skeleton=1",
+        ),
+        (
+            {"products": "mask", "border": 0, "min_skeleton": 1, "min_area": 5},
+            r"the cleaning of MASK \(min-area 5\) must .* Allow that much; or leave it out; or segment",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.ndimage import label
 
+import bigsf
 from bigsf.errors import BigsfWarning, ConfigError, SnapshotError, UsageError
 from bigsf.filaments.cleaning import Cleaning
 from bigsf.segmentation.config import SegmentConfig
@@ -31,16 +32,18 @@ def test_probability_finds_the_structures_and_is_nan_exactly_where_the_map_is(
     assert probability[on].mean() > probability[off].mean() + 0.3
 
 
+@pytest.mark.parametrize("scales", [[1], [2], [1, 2]])
 def test_a_model_that_gives_no_number_is_refused_and_writes_nothing(
-    trained: Path, other_map: Path, tmp_path: Path
+    trained: Path, other_map: Path, tmp_path: Path, scales: list[int]
 ) -> None:
     snapshot = Snapshot.load(trained / "best.pt")
     weights = next(name for name, tensor in snapshot.model_state.items() if tensor.ndim == 4)
     snapshot.model_state[weights][0] = float("nan")
     snapshot.save(tmp_path / "broken.pt")
     with pytest.raises(SnapshotError, match=r"The probability of \d+ valid pixels of .* is no number"):
-        segment(tmp_path / "broken.pt", other_map, tmp_path / "out.fits")
+        segment(tmp_path / "broken.pt", other_map, tmp_path / "out.fits", scales=scales)
     assert not list(tmp_path.glob("*out*"))
+    assert np.isnan(bigsf.load(tmp_path / "broken.pt")(fits.getdata(other_map), scales=scales)).all()
 
 
 def test_mask_is_one_where_the_probability_reaches_the_threshold(segmented: Segmented, other_map: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bigsf.cli.display import show_table
 from bigsf.console import print_line
-from bigsf.errors import UsageError
+from bigsf.errors import UsageError, warn
 from bigsf.option_names import option
 from bigsf.outputs import Outputs
 
@@ -112,6 +112,8 @@ class Scoring:
                 if self._image.is_dir() or self._image.suffix == ".pt" or str(self._image) in NAMES:
                     raise UsageError(f"The map comes last: bigsf segment {self._image} {name}")
                 raise UsageError(f"{name} is a FITS map and no model. To score it, pass --against or --truth.")
+            if self._json.exists():
+                warn(f"{self._json} stays as an earlier command wrote it, and does not score the new map. Remove it.")
             return
         given = self._config.model_dump(exclude_unset=True).keys() - _OF_IMAGE
         given -= {"threshold"} if isinstance(self._config.threshold, float) else set()

@@ -43,7 +43,6 @@ def batch_size_within(
     channels: int,
     shape: tuple[int, int],
     scales: Sequence[int] = (1,),
-    mask_bytes: int = 0,
     views: int = 0,
     gpu: torch.device | None = None,
     gpu_bytes: float | None = None,
@@ -64,8 +63,6 @@ def batch_size_within(
         Shape (ny, nx) of the part of the map that is predicted at a time: a tile, or the whole map.
     scales
         Factors by which the map is binned. The binned parts are held as a whole.
-    mask_bytes
-        What is held besides: masks of the whole map.
     views
         Views of test-time augmentation that are kept apart.
     gpu
@@ -84,13 +81,12 @@ def batch_size_within(
     network = _window_bytes(models, window, channels)
     planes = 4 * window**2 * (2 * channels + 3 * (len(models) + views))  # of windows on their way to a GPU and back
     each = planes if gpu else network
-    if band + mask_bytes + each > memory_bytes:
-        mask = f"its mask {decimal(mask_bytes)}, " if mask_bytes else ""
+    if band + each > memory_bytes:
         raise ConfigError(
             f"{option('memory')} ({decimal(int(memory_bytes))}) is too little: a band of the map takes "
-            f"{decimal(band)}, {mask}a window {decimal(each)}."
+            f"{decimal(band)}, a window {decimal(each)}."
         )
-    fitting = int((memory_bytes - band - mask_bytes) // each)
+    fitting = int((memory_bytes - band) // each)
     if gpu is None:
         return min(MOST_ON_CPU, fitting)
     free = _half_of_free(gpu) if gpu_bytes is None else gpu_bytes

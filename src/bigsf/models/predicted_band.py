@@ -19,7 +19,7 @@ class PredictedBand(NamedTuple):
     y1: int
     """The row after the last one."""
     probability: FloatArray
-    """float32 `(models, y1 - y0, nx)`; NaN where the map is missing."""
+    """float32 `(models, y1 - y0, nx)`; NaN where the map is missing, or a model gave no number."""
     scale: MaskArray
     """The factor by which the map was binned where the mean probability was taken from, uint8 `(y1 - y0, nx)`; 0 where
     the probability is NaN, or no square of a binned map is valid."""

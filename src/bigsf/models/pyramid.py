@@ -115,8 +115,8 @@ def enlarged(level: FloatArray, held: Tile, n: int, tile: Tile, shape: tuple[int
         part = level[:, rows - held.y0].astype(np.float32)
         for columns, of_columns in _neighbours(np.arange(tile.x0, tile.x1), n, shape[1]):
             values = part[:, :, columns - held.x0]
-            share = (of_rows[:, None] * of_columns).astype(np.float32) * np.isfinite(values)
-            total += share * np.nan_to_num(values)
+            share = (of_rows[:, None] * of_columns).astype(np.float32) * ~np.isnan(values)
+            total += np.multiply(share, values, out=np.zeros_like(total), where=share > 0)
             weight += share
     with np.errstate(invalid="ignore"):
         return total / weight

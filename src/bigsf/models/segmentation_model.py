@@ -99,6 +99,17 @@ class SegmentationModel(nn.Module):
         return outputs
 
     def probabilities(self, image: Tensor, position: Tensor | None = None) -> Tensor:
-        """Return probabilities `(b, 1, y, x)`, float32."""
+        """Return probabilities `(b, 1, y, x)`, float32.
+
+        Raises
+        ------
+        ConfigError
+            Where a network, which may be the user's own, returns another shape.
+        """
         logits: Tensor = self(image, position)
+        if logits.shape != (expected := (len(image), 1, *image.shape[2:])):
+            raise ConfigError(
+                f"In evaluation the network returns the shape {tuple(logits.shape)}; expected logits of one plane, "
+                f"{expected}. Further planes are for its training alone."
+            )
         return logits.sigmoid()

@@ -147,6 +147,7 @@ class SlidingWindowPredictor:
                 coarse = level.enlarged(tile._replace(y0=y0, y1=y1))
                 np.fmax(probability, coarse, out=probability, where=wanted)
                 largest.add(level.n, coarse[:number])
+            probability[np.isinf(probability)] = np.nan
             yield PredictedBand(y0, y1, probability[:number], largest.scale, probability[number:])
 
     def _zeros(
@@ -168,7 +169,10 @@ class SlidingWindowPredictor:
         tile: Tile,
         n: int = 1,
     ) -> Iterator[tuple[int, int, FloatArray]]:
-        """Yield the bands `(models + views, rows, columns)` of a part of a map that is binned by n."""
+        """Yield the bands `(models + views, rows, columns)` of a part of a map that is binned by n.
+
+        They are NaN where nothing was to be predicted, and infinite where a model gave no number.
+        """
         (ny, nx), window = planes.shape, self.window
         starts_y, starts_x = (
             starts[(starts < end) & (starts + window > first)]
@@ -203,6 +207,7 @@ class SlidingWindowPredictor:
             rows = slice(start - top, end - top)
             with np.errstate(invalid="ignore"):
                 mean = sums[:, rows, columns] / weights[:, rows, columns]
+            mean[np.isnan(mean)] = np.inf
             yield start, end, np.where(wanted[:, rows, columns], mean, np.float32(np.nan))
             advance(end - start)
 

@@ -121,7 +121,8 @@ def _learnt(snapshots: Sequence[Snapshot]) -> dict[Quantity, Range]:
 def _factor_by_beam(source: MapSource, ensemble: Ensemble) -> _Factor | None:
     """Return the factor, nearest in ratio, that makes the beam of a map as wide in pixels as that of the training.
 
-    None where the header of the map, or of a map of the training, does not say its beam.
+    None where the header of the map, or of a map of the training, does not say its beam, or where the map would be
+    smaller than a window.
     """
     here, beams = source.beam_px, [snapshot.beam_px for snapshot in ensemble.snapshots]
     known = [beam for beam in beams if beam is not None]
@@ -129,6 +130,8 @@ def _factor_by_beam(source: MapSource, ensemble: Ensemble) -> _Factor | None:
         return None
     there = float(np.mean(known))
     n = min(_FACTORS, key=lambda factor: abs(np.log(factor * there / here)))
+    if n not in _factors(source.shape, ensemble.window):
+        return None
     return _Factor(n, f"its beam spans {here:.3g} pixels (BMAJ), that of the training {there:.3g}")
 
 

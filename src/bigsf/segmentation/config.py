@@ -271,12 +271,6 @@ class SegmentConfig(MapConfig):
         return self.model_dump_json(exclude=others)
 
     @property
-    def mask_planes(self) -> int:
-        """Planes of one byte per pixel that are held as a whole while the map is predicted.
-
-        They are the mask and what its cleaning needs: the valid pixels for `border`, and with `hysteresis` those that
-        reach the threshold.
-        """
-        if not self.cleaning and OF_FILAMENTS.isdisjoint(self.products or ()):
-            return 0
-        return 1 + (self.cleaning.border > 0) + (self.hysteresis is not None)
+    def needs_whole_mask(self) -> bool:
+        """Whether MASK is held as a whole, for its cleaning or for products that are made of filaments."""
+        return bool(self.cleaning) or not OF_FILAMENTS.isdisjoint(self.products or ())

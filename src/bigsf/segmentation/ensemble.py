@@ -94,6 +94,8 @@ class Ensemble:
             Where a path is no model, or the models were trained on patches of different sizes.
         """
         paths = find_models([models] if isinstance(models, str | Path) else models)
+        if not paths:
+            raise SnapshotError(f"There is no model. Name one at least, e.g. {next(iter(NAMES))}.")
         snapshots = [Snapshot.load(path) for path in paths]
         if len({snapshot.patch_size for snapshot in snapshots}) > 1:
             sizes = ", ".join(f"{path}: {s.patch_size}" for path, s in zip(paths, snapshots, strict=True))
@@ -180,7 +182,6 @@ class Ensemble:
             source.channels,
             part or (ny, nx),
             scales,
-            config.mask_planes * ny * nx,
             VIEWS if views else 0,
             gpu=device if device.type == "cuda" else None,
             gpu_bytes=config.memory if "memory" in config.model_fields_set else None,

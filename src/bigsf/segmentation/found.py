@@ -57,7 +57,7 @@ def find_filaments(
     BigsfError
         Where a process has failed, in all processes.
     """
-    if not report.config.mask_planes:
+    if not report.config.needs_whole_mask:
         return Found()
 
     def mask() -> BoolArray:
@@ -95,10 +95,7 @@ def _cleaned(report: SegmentReport, name: str, source: MapSource, prediction: St
 
 
 class _WholeMask:
-    """The mask of the whole map in memory, for its cleaning and for products that are made of filaments.
-
-    `SegmentConfig.mask_planes` counts its planes.
-    """
+    """The mask of the whole map in memory, for its cleaning and for products that are made of filaments."""
 
     def __init__(self, report: SegmentReport) -> None:
         self._cleaning, self._threshold = report.config.cleaning, report.threshold

@@ -30,7 +30,7 @@ def mask_bytes(config: SegmentConfig, shape: tuple[int, int]) -> int:
         (ny, nx) of the map.
     """
     (ny, nx), products = shape, config.products or []
-    if not config.mask_planes:
+    if not config.needs_whole_mask:
         return 0
     each = _CLEANING_BYTES + (config.hysteresis is not None) + config.reconstruct if config.cleaning else 1.0
     cleaning = each * ny * nx
@@ -40,6 +40,12 @@ def mask_bytes(config: SegmentConfig, shape: tuple[int, int]) -> int:
     each = _FILAMENT_BYTES + _BRANCHES_BYTES * (has_spines or has_catalogue) + _SPINES_BYTES * has_spines
     chunk = _CHUNK_BYTES * min(ny * nx, CHUNK_PIXELS) if has_catalogue else 0
     return int(max(cleaning, each * ny * nx + chunk))
+
+
+def _cleaning_by_default(config: SegmentConfig) -> list[str]:
+    """Return the options that leave out what of the cleaning is on by default."""
+    cleaning = config.cleaning
+    return [option("border", 0)] * (cleaning.border > 0) + [option("min_skeleton", 1)] * (cleaning.min_skeleton > 1)
 
 
 def check_memory(config: SegmentConfig, shape: tuple[int, int]) -> None:
@@ -52,8 +58,8 @@ def check_memory(config: SegmentConfig, shape: tuple[int, int]) -> None:
         (f"the products {', '.join(whole)}", "leave them out")
         if whole
         else (
-            "the cleaning of MASK",
-            f"leave it out ({option('border', 0)} and {option('min_skeleton', 1)})",
+            f"the cleaning of MASK ({config.cleaning})",
+            "leave it out" + (f" ({' and '.join(defaults)})" if (defaults := _cleaning_by_default(config)) else ""),
         )
     )
     raise ConfigError(

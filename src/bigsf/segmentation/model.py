@@ -56,7 +56,7 @@ class ImageInMemory(MapOnSky):
             image = image.data
         elif hasattr(image, "header") and hasattr(image, "data"):
             self._wcs = celestial_wcs(fits.Header(image.header))
-            image = image.data
+            image, missing = _values_of(image)
         elif isinstance(image, Masked):
             missing, image = np.asarray(image.mask, np.bool_), np.asarray(image.unmasked)
         elif isinstance(image, Quantity):
@@ -94,6 +94,19 @@ class ImageInMemory(MapOnSky):
     def read_rows(self, y0: int, y1: int) -> FloatArray:
         rows: FloatArray = self._planes[:, y0:y1]
         return rows
+
+
+def _values_of(hdu: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
+    """Return the values of an HDU, and which are BLANK: astropy overlooks 0, and BLANK of unsigned integers."""
+    header = hdu.header
+    integer, blank = header.get("BITPIX", -32) > 0, header.get("BLANK", header.get("ZBLANK"))
+    scale, zero = header.get("BSCALE", 1.0), header.get("BZERO")  # astropy drops them when it reads the values
+    values = hdu.data
+    if not integer or blank is None or values is None:
+        return values, None
+    if zero is None:  # the values were read before; those of unsigned integers have their own zero
+        zero = np.iinfo(values.dtype).max // 2 + 1 if values.dtype.kind == "u" else 0.0
+    return values, np.asarray(values == blank * scale + zero)
 
 
 class Model(Described):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bigsf import console
+from bigsf.errors import warn
 from bigsf.files import hidden_name, sha256
 from bigsf.interrupts import stopping
 from bigsf.maps.fits_image import stem_of
@@ -144,7 +145,7 @@ def segment(
     inputs = _stamps(files)
     torch_device = pick_device(device, world.gpu if world.size > 1 else None)
     with open_map(image, config) as (source, odd_values, further):
-        _check_map(image.name, source, ensemble, products)
+        _check_map(image.name, source, ensemble, products, config.region is not None)
         warn_if_trained_on(image.name, source, ensemble.snapshots)
         scales = resolve_scales(config.scales, image.name, source, ensemble)
         part = largest_tile(source.shape)
@@ -171,13 +172,18 @@ def segment(
     return report
 
 
-def _check_map(name: str, source: MapSource, ensemble: Ensemble, products: Sequence[Product]) -> None:
-    """Refuse a map that the models cannot take, or of which a product cannot be made."""
+def _check_map(name: str, source: MapSource, ensemble: Ensemble, products: Sequence[Product], in_part: bool) -> None:
+    """Refuse a map that the models cannot take, or of which a product cannot be made; warn of positions in a part."""
     ensemble.check_channels(name, source.channels)
     if "moc" in products:
         check_moc(name, source.wcs)
     if "hips" in products:
         check_hips(name, source.wcs)
+    if in_part and any(model.position and model.position.coordinates == "pixel" for model in ensemble.model_configs):
+        warn(
+            f"The model takes positions in pixels of the map, which here count from the first pixel of the region: its "
+            f"probabilities are those of the whole map only where it was trained on the same region of {name}."
+        )
 
 
 def _resolved(config: SegmentConfig, predictor: SlidingWindowPredictor, products: Sequence[Product]) -> SegmentConfig:

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from bigsf.maps.fits_writer import FitsWriter
+from bigsf.maps.fits_writer import FitsWriter, check_fits_name
 from bigsf.maps.footprint import SIMULATED_OBJECT
 from bigsf.outputs import Outputs
 from bigsf.simulation.filaments import MAX_PER_TILE, Filament, filament_planes, grow_filaments
@@ -106,6 +106,7 @@ def simulate_galaxy(
     path = Path(path)
     if min(nx, ny) < 1 or seed < 0:
         raise ValueError(f"nx = {nx}, ny = {ny}, seed = {seed}: nx and ny must be at least 1 and seed at least 0.")
+    check_fits_name(path, "output")
     outputs = Outputs(path)
     outputs.check(overwrite=overwrite)
     galaxy = Galaxy(seed, recipe)
