@@ -121,7 +121,10 @@ class Outputs:
 
     @contextmanager
     def writing_step(self, path: Path) -> Iterator[Path]:
-        """Yield a temporary file for one output, and publish it before the others; until those are there, it may go."""
+        """Yield a temporary file for one output, and publish it before the others.
+
+        If the command is killed before those are there, the next one may replace it.
+        """
         target = self._paths[path]
         with temporary_file(target) as temporary:
             yield temporary

@@ -19,3 +19,8 @@ def test_scales_of_a_model_are_numbers() -> None:
         ConfigError, match=r"scales: found 'auto', expected numbers such as 1,2: all folds .* scales='auto'"
     ):
         UNetConfig.from_dict({"scales": "auto"})
+
+
+def test_more_than_one_class_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"out_channels: found 2, expected 1"):
+        UNetConfig.from_dict({"type": "unet", "out_channels": 2})

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigsf.errors import ConfigError, SnapshotError
-from bigsf.models.model_config import build_model
+from bigsf.errors import SnapshotError
 from bigsf.patches.patch_file import PatchFile
 from bigsf.training.run_config import RunConfig
 from bigsf.training.snapshot import Snapshot
@@ -202,9 +201,3 @@ def test_failed_save_leaves_the_previous_file_whole(
         replace(snapshot, epochs_run=99).save(path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["model.pt"]
-
-
-def test_more_than_one_class_is_refused(snapshot: Snapshot) -> None:
-    model = snapshot.config.trainer.model.model_copy(update={"out_channels": 2})
-    with pytest.raises(ConfigError, match=r"out_channels is 2; BigSF separates one class: use 1"):
-        build_model(model)

@@ -1,4 +1,4 @@
-"""The command line: six commands in the order of the data flow, helpers, and errors as messages with exit codes."""
+"""The command line: the commands in the order of the data flow; errors -> one message and an exit code."""
 
 import sys
 import sysconfig

@@ -137,7 +137,8 @@ def _interpolated(contrast: Float64Array, width_px: Float64Array, family: Comple
 def reliability(probability: Float64Array, expected: Expected, purity: Float64Array) -> Reliability | None:
     """Return expected and measured purity in bins of probability with equally many rows; None where no row has both.
 
-    Bins of the expected purity itself would mislead: what the other folds tell is high where the own fold is impure.
+    Bins of the expected purity itself would be biased: it is learnt from the other folds, so it is high where the rows
+    of a fold are less pure than theirs.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ COLUMNS = {
     "area_px": Field("pix2", "pixels", "phys.area"),
     "score": Field(
         "pix2",
-        "pixels times the strength of the case, from 0 to 1: the priority of a look at it",
+        "pixels times the strength of the case, from 0 to 1: the priority of its inspection",
         "stat.rank",
     ),
 }

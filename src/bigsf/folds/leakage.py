@@ -1,4 +1,4 @@
-"""Patches and their folds -> the proof that no pixel leaks: shared pixels, uncovered labels, clear pixels."""
+"""Patches and their folds -> the leakage: shared pixels, uncovered labels, clear pixels."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from bigsf.patches.patch_file import PatchFile
 
 
 class Leakage(NamedTuple):
-    """Counts that prove how well the folds of a map are separated."""
+    """How well the folds of a map are separated."""
 
     shared: int
     """Pixels that patches of several folds share."""

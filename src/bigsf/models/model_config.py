@@ -1,4 +1,4 @@
-"""Batch of raw patches -> probabilities: networks, normalizations, position encoders, and the model they form."""
+"""The family of networks -> the model of a configuration: its network, normalization and position encoder."""
 
 from typing import Annotated
 
@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import nn
 
 from bigsf.config import CustomConfig, ignore_tag_case
-from bigsf.errors import ConfigError
 from bigsf.models.network import NetworkConfig
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.models.unet import UNetConfig as UNetConfig
@@ -38,13 +37,7 @@ def build_model(config: ModelConfig, network: nn.Module | None = None) -> Segmen
     network
         An object to use in place of the network that the configuration describes.
 
-    Raises
-    ------
-    ConfigError
-        Where the network has more than one output plane.
     """
-    if config.out_channels != 1:
-        raise ConfigError(f"trainer.model.out_channels is {config.out_channels}; BigSF separates one class: use 1.")
     coordinates = config.position.coordinates if config.position else None
     normalization = config.normalization.build(channels=config.in_channels)
     model = SegmentationModel(network or config.build(), normalization, coordinates)

@@ -1,6 +1,6 @@
 """The configuration that all networks share: planes in and out, normalization, position encoder."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from torch import nn
@@ -42,8 +42,8 @@ class NetworkConfig(Component[nn.Module]):
     in_channels: PositiveInt = 1
     """Image planes of the patch file; checked against it."""
 
-    out_channels: PositiveInt = 1
-    """Planes of the output. BigSF separates one class from the rest, with one plane."""
+    out_channels: Literal[1] = 1
+    """Planes of the output: BigSF separates one class from the rest."""
 
     normalization: Annotated[NormalizationConfig, default_tag("log")] = LogConfig(type="log")
     """From raw map values to the network's input."""

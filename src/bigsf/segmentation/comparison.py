@@ -21,8 +21,8 @@ _LEAST_WINDOWS = 9
 """In fewer windows a map may differ from the training by chance."""
 
 _MANY = 0.01
-"""Part of a map. Where as many pixels have values that stand apart, the user was warned of them, and all else follows
-from them."""
+"""Where this fraction of a map has values that stand apart, nothing else is said: the user was warned of them, and they
+explain the rest."""
 
 _LEVEL_MATTERS = ("asinh", "global", "none")
 """Normalizations that give other numbers where a constant is added to the map, or its logarithm is taken. `log` does

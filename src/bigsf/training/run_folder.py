@@ -93,22 +93,22 @@ class RunFolder:
                 f"trainer.run_name, or pass {option('overwrite', True)} to replace it."
             )
 
-    def start(self, config: RunConfig, machine: dict[str, Any], overwrite: bool) -> None:
+    def start(self, config: RunConfig, environment: dict[str, Any], overwrite: bool) -> None:
         """Make the folder of a new run; a run that lies there is kept until `replace`. Raises what `check` raises."""
         self.check(overwrite)
         self.replaces = self.newest_snapshot is not None
         if not self.replaces:
             self.clear()
-            self._record(config, machine)
+            self._record(config, environment)
 
-    def replace(self, save: Callable[[Path], None], config: RunConfig, machine: dict[str, Any]) -> None:
+    def replace(self, save: Callable[[Path], None], config: RunConfig, environment: dict[str, Any]) -> None:
         """Put the first snapshot of a new run into the place of a former run.
 
         Parameters
         ----------
         save
             Writes the snapshot.
-        config, machine
+        config, environment
             The new run, as for `start`.
         """
         self.scores.unlink(missing_ok=True)  # first, so that no other snapshot is taken for the one of these scores
@@ -116,16 +116,16 @@ class RunFolder:
         for file in (self.best, self.metrics, *self.curves, self.report):
             file.unlink(missing_ok=True)
         self._remove_superseded()
-        self._record(config, machine)
+        self._record(config, environment)
         self.replaces = False
 
-    def _record(self, config: RunConfig, machine: dict[str, Any]) -> None:
+    def _record(self, config: RunConfig, environment: dict[str, Any]) -> None:
         write_text(self.config, config.to_yaml())
-        self._write_environment(machine)
+        self._write_environment(environment)
 
-    def take_over(self, config: RunConfig, machine: dict[str, Any], still_to_train: bool) -> None:
+    def take_over(self, config: RunConfig, environment: dict[str, Any], still_to_train: bool) -> None:
         """Record the configuration of a run that goes on; where it trains further, its old scores go."""
-        self._record(config, machine)
+        self._record(config, environment)
         if still_to_train:
             self.scores.unlink(missing_ok=True)
             self.report.unlink(missing_ok=True)
@@ -170,7 +170,7 @@ class RunFolder:
         except (OSError, ValueError, KeyError):  # of a run that was killed while it began, or of an older version
             return []
 
-    def _write_environment(self, machine: dict[str, Any]) -> None:
+    def _write_environment(self, environment: dict[str, Any]) -> None:
         """Record what is needed to repeat the run: versions, device, command."""
         packages = ("bigsf", "torch", "numpy", "h5py", "astropy", "pydantic", "scikit-image", "scipy")
         environment = {
@@ -180,7 +180,7 @@ class RunFolder:
             "platform": platform.platform(),
             "python": platform.python_version(),
             "packages": {name: metadata.version(name) for name in packages},
-            **machine,
+            **environment,
             "cpus": os.cpu_count(),
         }
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
