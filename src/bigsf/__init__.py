@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bigsf.errors import BigsfWarning as BigsfWarning
     from bigsf.evaluation.completeness import measure_completeness as measure_completeness
     from bigsf.evaluation.injected_planes import InjectedPlanes as InjectedPlanes
+    from bigsf.evaluation.injection import InjectedFilament as InjectedFilament
     from bigsf.evaluation.injection import inject as inject
     from bigsf.evaluation.label_scores import score as score
     from bigsf.filaments.catalogue import Filaments as Filaments
@@ -55,6 +56,7 @@ _MODULES = {
     "Ensemble": "segmentation.ensemble",
     "Filaments": "filaments.catalogue",
     "Folds": "folds.folds",
+    "InjectedFilament": "evaluation.injection",
     "InjectedPlanes": "evaluation.injected_planes",
     "KFold": "training.kfold",
     "LossSum": "training.components.losses",

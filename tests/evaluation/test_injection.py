@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from bigsf.errors import BigsfWarning
 from bigsf.evaluation.injected_planes import InjectedPlanes
 from bigsf.evaluation.injection import (
-    Filament,
+    InjectedFilament,
     Profile,
     gaussian_profile,
     inject,
@@ -23,9 +23,9 @@ from bigsf.patches.patch_file import PatchFile
 from conftest import ArrayMap, write_patch_file
 
 
-def straight(y: float, contrast: float = 0.5, width_px: float = 4.0) -> Filament:
+def straight(y: float, contrast: float = 0.5, width_px: float = 4.0) -> InjectedFilament:
     x = np.arange(20, 80.1, 0.5)
-    return Filament(np.stack([np.full_like(x, y), x], axis=1), contrast, width_px, 60.0)
+    return InjectedFilament(np.stack([np.full_like(x, y), x], axis=1), contrast, width_px, 60.0)
 
 
 def flat(shape: tuple[int, int] = (100, 100), level: float = 2e22) -> npt.NDArray[np.float32]:

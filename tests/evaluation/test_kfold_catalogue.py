@@ -11,7 +11,7 @@ from bigsf.arrays import FloatArray, MaskArray
 from bigsf.evaluation.catalogue import CLEANING, COLUMNS, cleaned_mask, make_catalogue, measure_filaments
 from bigsf.evaluation.completeness import measure_completeness
 from bigsf.evaluation.injected_planes import InjectedPlanes
-from bigsf.evaluation.injection import Filament, inject
+from bigsf.evaluation.injection import InjectedFilament, inject
 from bigsf.evaluation.records import Completeness
 from bigsf.evaluation.reliability import binomial_error, expected_completeness
 from bigsf.filaments.catalogue import Filaments
@@ -134,7 +134,7 @@ def test_contrast_and_width_are_those_of_an_injected_filament(width_px: float, t
     """A straight spine of 60 pixels, at 0.6 times the background above it."""
     path = np.stack([np.full(121, 32.0), np.linspace(30, 90, 121)], axis=1)
     flat = np.full((NY, NX), 100, np.float32)
-    image, ids = inject(flat, [Filament(path, 0.6, width_px, 60.0)])
+    image, ids = inject(flat, [InjectedFilament(path, 0.6, width_px, 60.0)])
     file = write_patch_file(tmp_path / "map.h5", image[None], 8, 4)
     out_of_fold = write_out_of_fold(tmp_path / "out_of_fold.fits", (ids > 0).astype(np.uint8), flat)
     with FitsImage(out_of_fold) as probability:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.measure import approximate_polygon
 
-from bigsf.filaments.outlines import contours, joined, simplified
+from bigsf.filaments.outlines import contours, simplified, with_holes
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -34,7 +34,7 @@ def test_a_block_with_two_holes_is_one_line_that_encloses_its_area() -> None:
     mask[3, 3] = mask[3, 7] = False
     outer, *holes = contours(mask)
     assert (np.ptp(outer, axis=0).tolist(), len(holes)) == ([5, 9], 2)
-    line = joined([outer, *holes])
+    line = with_holes([outer, *holes])
     np.testing.assert_array_equal(line[0], line[-1])
     y, x = line.T
     area = abs(np.sum(y[:-1] * x[1:] - y[1:] * x[:-1])) / 2

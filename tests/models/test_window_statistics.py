@@ -10,7 +10,7 @@ from bigsf.models.window_statistics import (
     MOST_WINDOWS,
     QUANTITIES,
     Range,
-    joined,
+    concatenated,
     map_statistics,
     noise_level,
     patch_spread,
@@ -138,4 +138,6 @@ def test_a_map_smaller_than_a_window_is_one_window() -> None:
     assert len(map_statistics(ArrayMap(field(10, 12)), 16)["noise"]) == 1
     for shape in ((1, 1), (1, 40), (4, 40)):
         assert len(map_statistics(ArrayMap(field(*shape)), 16)["noise"]) == 0
-    assert ranges(joined([])) == ranges(map_statistics(ArrayMap(np.full((1, 40, 40), np.nan, np.float32)), 16)) == {}
+    assert (
+        ranges(concatenated([])) == ranges(map_statistics(ArrayMap(np.full((1, 40, 40), np.nan, np.float32)), 16)) == {}
+    )

@@ -8,11 +8,11 @@ from scipy.ndimage import distance_transform_edt
 from typing_extensions import override
 
 from bigsf.arrays import FloatArray, MaskArray
-from bigsf.evaluation.injection import BACKGROUND_REACH_PX, REACH, Filament, Ids, Profile, inject, random_path
+from bigsf.evaluation.injection import BACKGROUND_REACH_PX, REACH, Ids, InjectedFilament, Profile, inject, random_path
 from bigsf.maps.planes import MapRows
 from bigsf.maps.tiling import Tile, random_tiles
 
-Range = tuple[float, float]
+Limits = tuple[float, float]
 
 TILE_PX = 128
 """Side of the tiles in which filaments are placed."""
@@ -67,9 +67,9 @@ class InjectedPlanes(MapRows):
         seed: int = 0,
         per_tile: int = 6,
         most_tiles: int = 400,
-        contrast: Range = (0.05, 3.0),
-        width_px: Range = (2.0, 6.0),
-        length_px: Range = (15.0, 60.0),
+        contrast: Limits = (0.05, 3.0),
+        width_px: Limits = (2.0, 6.0),
+        length_px: Limits = (15.0, 60.0),
         profile: Profile = "gaussian",
     ) -> None:
         self.planes, self.known, self.width_px, self.profile = planes, known, width_px, profile
@@ -85,7 +85,7 @@ class InjectedPlanes(MapRows):
         ny, nx = planes.shape
         self.y_edges, self._x_edges = ([*range(0, size, TILE_PX), size] for size in (ny, nx))
         rows, columns = len(self.y_edges) - 1, len(self._x_edges) - 1
-        self.filaments: list[Filament] = []
+        self.filaments: list[InjectedFilament] = []
         self._numbers: dict[tuple[int, int], range] = {}  # from the row and column of a tile to its filaments
         for place in sorted(random_tiles(rows, columns)[:most_tiles]):
             row, column = place
@@ -163,8 +163,13 @@ class InjectedPlanes(MapRows):
 
 
 def _random_filaments(
-    generator: np.random.Generator, clear_px: FloatArray, number: int, contrasts: Range, widths: Range, lengths: Range
-) -> list[Filament]:
+    generator: np.random.Generator,
+    clear_px: FloatArray,
+    number: int,
+    contrasts: Limits,
+    widths: Limits,
+    lengths: Limits,
+) -> list[InjectedFilament]:
     """Return filaments for one tile, in pixels of the tile.
 
     Parameters
@@ -179,7 +184,7 @@ def _random_filaments(
     contrasts, widths, lengths
         Ranges of the parameters. The contrasts of a tile are spread evenly.
     """
-    found: list[Filament] = []
+    found: list[InjectedFilament] = []
     shift = generator.uniform()
     for i in generator.permutation(number):
         contrast = _log_between(contrasts, (i + shift) / number)
@@ -191,7 +196,7 @@ def _random_filaments(
             y, x = np.rint(path).astype(int).T
             inside = min(y.min(), x.min()) >= 0 and y.max() < clear_px.shape[0] and x.max() < clear_px.shape[1]
             if inside and (clear_px[y, x] > reach).all():
-                found.append(Filament(path, contrast, width_px, length_px))
+                found.append(InjectedFilament(path, contrast, width_px, length_px))
                 others = np.ones(clear_px.shape, np.bool_)
                 others[y, x] = False
                 np.minimum(clear_px, distance_transform_edt(others) - reach, out=clear_px)
@@ -199,5 +204,5 @@ def _random_filaments(
     return found
 
 
-def _log_between(limits: Range, fraction: float) -> float:
+def _log_between(limits: Limits, fraction: float) -> float:
     return float(limits[0] * (limits[1] / limits[0]) ** fraction)

@@ -30,8 +30,15 @@ peak, and the Plummer-like profile to 0.09."""
 _STEP_PX = 0.5  # between points of a spine
 
 
-class Filament(NamedTuple):
-    """A filament to be injected."""
+class InjectedFilament(NamedTuple):
+    """A filament to be injected.
+
+    Examples
+    --------
+    >>> spine = np.stack([np.full(81, 32.0), np.arange(12, 52.5, 0.5)], axis=1)
+    >>> bigsf.InjectedFilament(spine, contrast=0.5, width_px=3.0, length_px=40.0).width_px
+    3.0
+    """
 
     path: Float64Array
     """Points (y, x) along the spine, `(n, 2)`, in pixels, at most half a pixel apart."""
@@ -49,7 +56,7 @@ class Filament(NamedTuple):
         """Distance from the spine at which the profile ends."""
         return REACH[self.profile] * self.width_px
 
-    def shifted(self, y: float, x: float) -> "Filament":
+    def shifted(self, y: float, x: float) -> "InjectedFilament":
         """Return the filament in another place, so many pixels away."""
         return self._replace(path=self.path + np.array([y, x]))
 
@@ -81,7 +88,7 @@ PROFILES = {"gaussian": gaussian_profile, "plummer": plummer_profile}
 """The function of each profile."""
 
 
-def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray, Ids]:
+def inject(image: FloatArray, filaments: Sequence[InjectedFilament]) -> tuple[FloatArray, Ids]:
     """Add filaments to a map.
 
     Each filament adds contrast * background * profile(r) to the map, where r is the distance from the nearest point of
@@ -105,9 +112,8 @@ def inject(image: FloatArray, filaments: Sequence[Filament]) -> tuple[FloatArray
 
     Examples
     --------
-    >>> from bigsf.evaluation.injection import Filament
     >>> spine = np.stack([np.full(81, 32.0), np.arange(12, 52.5, 0.5)], axis=1)
-    >>> image, ids = bigsf.inject(np.ones((64, 64), np.float32), [Filament(spine, 0.5, 3.0, 40.0)])
+    >>> image, ids = bigsf.inject(np.ones((64, 64), np.float32), [bigsf.InjectedFilament(spine, 0.5, 3.0, 40.0)])
     >>> round(float(image[32, 32]), 3), int(ids[32, 32])
     (1.5, 1)
     """

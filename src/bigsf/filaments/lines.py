@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from bigsf.arrays import BoolArray, Float64Array
 from bigsf.filaments.branches import BranchGroup, branch_group
-from bigsf.filaments.outlines import contours, joined, simplified
+from bigsf.filaments.outlines import contours, simplified, with_holes
 from bigsf.filaments.photometry import Box
 from bigsf.filaments.spine import Pixels, Points, Spine, measure_spine, skeleton_of
 
@@ -107,7 +107,7 @@ def measure_outlines(filaments: FilamentPixels, numbers: range) -> list[Points]:
     """Return the outlines of the filaments of some numbers, see `Filaments.outlines`."""
     borders = [contours(np.pad(filaments.mask(number), 1)) for number in numbers]
     lines = iter(simplified([border for each in borders for border in each]))
-    outlines = [joined([next(lines) for _ in each]) for each in borders]
+    outlines = [with_holes([next(lines) for _ in each]) for each in borders]
     return [filaments.corner(number) - 1 + outline for number, outline in zip(numbers, outlines, strict=True)]
 
 

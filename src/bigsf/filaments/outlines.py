@@ -23,7 +23,7 @@ def contours(mask: BoolArray) -> list[Points]:
     return sorted(found, key=lambda points: float(np.ptp(points, axis=0).prod()), reverse=True)  # holes lie inside
 
 
-def joined(borders: Sequence[Points]) -> Points:
+def with_holes(borders: Sequence[Points]) -> Points:
     """Return an outer border and those of holes as one closed line, which leads to each hole and back on the same way.
 
     A polygon with these corners has the holes, as the ways there and back enclose nothing. They run along the edges of

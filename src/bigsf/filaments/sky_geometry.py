@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from bigsf.arrays import Float64Array
-from bigsf.filaments.spine import Points, joined, lengths_px, sums_of_steps
+from bigsf.filaments.spine import Points, lengths_px, points_of, sums_of_steps
 from bigsf.maps.wcs import galactic_lb, sky_coordinates
 
 NO_SKY = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -93,7 +93,7 @@ def pixel_areas(wcs: WCS, paths: Sequence[Points]) -> Float64Array:
 
     It is NaN for a path off the sky. In a map of the whole sky, pixels differ from one end of a filament to the other.
     """
-    along_y, along_x = _pixel_steps(wcs, joined(paths))
+    along_y, along_x = _pixel_steps(wcs, points_of(paths))
     areas = (60 * np.rad2deg(1)) ** 2 * np.linalg.norm(np.cross(along_y, along_x), axis=1)
     owner, on_sky = np.repeat(np.arange(len(paths)), [len(path) for path in paths]), np.isfinite(areas)
     counts = np.bincount(owner[on_sky], minlength=len(paths))
@@ -105,6 +105,6 @@ def arcmin_per_pixel(wcs: WCS, paths: Sequence[Points]) -> Float64Array:
 
     It is 0 for a path of one point, and NaN for a path that leaves the sky.
     """
-    sky, pixels = sky_coordinates(wcs, joined(paths)), lengths_px(paths)
+    sky, pixels = sky_coordinates(wcs, points_of(paths)), lengths_px(paths)
     arcmin = sums_of_steps(paths, sky[1:].separation(sky[:-1]).arcmin)
     return np.divide(arcmin, pixels, out=np.zeros(len(paths)), where=pixels > 0)

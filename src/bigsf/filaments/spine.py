@@ -227,10 +227,10 @@ def smooth(paths: Sequence[Points | Pixels]) -> list[Points]:
 
 def lengths_px(paths: Sequence[Points]) -> Float64Array:
     """Return the length of each path from its first point to its last, `(paths,)`."""
-    return sums_of_steps(paths, np.hypot(*np.diff(joined(paths), axis=0).T))
+    return sums_of_steps(paths, np.hypot(*np.diff(points_of(paths), axis=0).T))
 
 
-def joined(paths: Sequence[Points]) -> Points:
+def points_of(paths: Sequence[Points]) -> Points:
     """Return the points of all paths, one path behind the other."""
     return np.concatenate([*paths, np.empty((0, 2))])
 
@@ -243,8 +243,8 @@ def sums_of_steps(paths: Sequence[Points], steps: Float64Array) -> Float64Array:
     paths
         The paths.
     steps
-        The lengths of the steps between the points of `joined`, `(points - 1,)`. Those from one path to the next do not
-        count.
+        The lengths of the steps between the points of `points_of`, `(points - 1,)`. Those from one path to the next do
+        not count.
     """
     owner = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
     same = owner[1:] == owner[:-1]

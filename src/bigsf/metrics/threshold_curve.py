@@ -31,7 +31,7 @@ class BestDice(NamedTuple):
     """The threshold with this Dice; 0.5 where Dice is NaN."""
 
 
-class Calibration(NamedTuple):
+class CalibrationPoints(NamedTuple):
     """Probabilities compared with frequencies, in equal ranges of probability; all arrays are `(groups,)`."""
 
     probability: Float64Array
@@ -170,7 +170,7 @@ class ThresholdCurve:
         """Marked pixels / positive pixels at each threshold."""
         return np.asarray((self.true_positives + self.false_positives) / max(int(self.positives.sum()), 1))
 
-    def calibration(self, groups: int = 10) -> Calibration:
+    def calibration(self, groups: int = 10) -> CalibrationPoints:
         """Compare probabilities with frequencies, in `groups` equal ranges of probability.
 
         Raises
@@ -187,7 +187,7 @@ class ThresholdCurve:
         with np.errstate(invalid="ignore"):
             probability = np.bincount(group, counts * middle, groups) / pixels
             frequency = np.bincount(group, self.positives, groups) / pixels
-        return Calibration(probability, frequency, pixels.astype(np.int64))
+        return CalibrationPoints(probability, frequency, pixels.astype(np.int64))
 
     def best_dice(self) -> BestDice:
         """Return the highest Dice and its threshold."""

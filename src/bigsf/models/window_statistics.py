@@ -66,7 +66,7 @@ def window_statistics(windows: Tensor) -> Statistics:
         From the name of each quantity to its values `(m,)`, of the m windows that count.
     """
     if min(windows.shape[2:]) < _LEAST_SIDE:
-        return joined([])
+        return concatenated([])
     windows = windows[2 * windows.isfinite().sum(dim=(1, 2, 3)) >= windows[0].numel()]
     spread = patch_spread(windows).flatten()
     faint, median, bright = _quantiles(windows, (0.05, 0.5, 0.95))
@@ -110,7 +110,7 @@ def noise_level(plane: Tensor) -> Tensor:
     return 1.4826 / 2 * mixed.abs().nanmedian(dim=1).values.nan_to_num().view(-1, 1, 1, 1)
 
 
-def joined(parts: Iterable[Statistics]) -> Statistics:
+def concatenated(parts: Iterable[Statistics]) -> Statistics:
     """Return the statistics of all windows of several parts."""
     held = list(parts)
     return {name: np.concatenate([part[name] for part in held] or [np.empty(0)]) for name in QUANTITIES}
@@ -150,7 +150,7 @@ def map_statistics(planes: MapRows, window: int, n: int = 1) -> Statistics:
         The factor by which the map is binned.
     """
     level = planes if n == 1 else BinnedMap(planes, n)
-    return joined(window_statistics(torch.from_numpy(windows)[:, None]) for windows in _bands(level, window, n))
+    return concatenated(window_statistics(torch.from_numpy(windows)[:, None]) for windows in _bands(level, window, n))
 
 
 def _bands(level: MapRows, window: int, n: int) -> Iterator[FloatArray]:

@@ -11,7 +11,7 @@ from bigsf.models.window_statistics import (
     Quantity,
     Range,
     Statistics,
-    joined,
+    concatenated,
     ranges,
     window_statistics,
 )
@@ -42,7 +42,7 @@ def training_ranges(dataset: PatchDataset, batch_size: int) -> dict[Quantity, Ra
                 _statistics(dataset.augmented(indices, dataset.augmentations, [dataset.seed, number]).image)
             )
     window = dataset.patch_file.patch_size
-    return _widened(ranges(joined(plain), window), ranges(joined(augmented), window))
+    return _widened(ranges(concatenated(plain), window), ranges(concatenated(augmented), window))
 
 
 def _statistics(image: Tensor) -> Statistics:
