@@ -4,7 +4,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from bigsf.arrays import FloatArray
-from bigsf.evaluation.baselines import BASELINES, BaselineMaps
+from bigsf.evaluation.baselines import BASELINES, BaselineMaps, first_scale
 from bigsf.evaluation.ridge_filters import frangi, sato
 from bigsf.maps.tiling import CHUNK_PIXELS
 from conftest import ArrayMap
@@ -121,12 +121,23 @@ def test_a_value_that_is_not_positive_counts_as_missing_where_the_sample_has_non
     np.testing.assert_array_equal(maps.rows("column density", "unfiltered", 0, 10), 1)
 
 
-def test_map_with_values_of_zero_or_below_is_taken_as_it_is() -> None:
+def test_map_with_many_values_of_zero_or_below_is_taken_as_it_is() -> None:
     image = tall_map(missing=False)
-    image[5, 5] = -1e21
+    image[:5] = -1e21
     maps = BaselineMaps(ArrayMap(image[None]))
     assert not maps.log
     np.testing.assert_array_equal(maps.rows("column density", "unfiltered", 0, 300), image)
+
+
+def test_an_odd_pixel_of_zero_does_not_take_the_logarithm_from_the_filters() -> None:
+    image = tall_map(missing=False)
+    with_zero = image.copy()
+    with_zero[5, 5] = 0
+    maps, other = (BaselineMaps(ArrayMap(each[None])) for each in (image, with_zero))
+    assert other.log
+    for name in BASELINES:
+        one, two = (each.rows(name, first_scale(name), 100, 300) for each in (maps, other))
+        np.testing.assert_array_equal(one, two)
 
 
 def test_map_without_a_valid_pixel_is_flat() -> None:

@@ -11,7 +11,7 @@ from bigsf.arrays import FloatArray, MaskArray
 from bigsf.evaluation.catalogue import CLEANING, COLUMNS, cleaned_mask, make_catalogue, measure_filaments
 from bigsf.evaluation.completeness import measure_completeness
 from bigsf.evaluation.injected_planes import InjectedPlanes
-from bigsf.evaluation.injection import InjectedFilament, inject
+from bigsf.evaluation.injection import InjectedFilament, Profile, inject
 from bigsf.evaluation.records import Completeness
 from bigsf.evaluation.reliability import binomial_error, expected_completeness
 from bigsf.filaments.catalogue import Filaments
@@ -143,14 +143,19 @@ def test_contrast_and_width_are_those_of_an_injected_filament(width_px: float, t
     np.testing.assert_allclose(found.width_px, [width_px], rtol=0.1)
 
 
-def test_rows_are_as_complete_as_injected_filaments_let_expect(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("profile", "width_px"), [("gaussian", (2.0, 6.0)), ("plummer", (2.0, 12.0))])
+def test_rows_are_as_complete_as_injected_filaments_let_expect(
+    tmp_path: Path, profile: Profile, width_px: tuple[float, float]
+) -> None:
     """On a noisy map, a model that marks all above a level is measured on some filaments, and checked on others."""
     shape = 256, 384
     noise = np.random.default_rng(3).normal(100, 8, (1, *shape)).astype(np.float32)
     predictor = SlidingWindowPredictor([StubModel(lambda image, _: torch.sigmoid(image - 120))], 32)
     empty = write_out_of_fold(tmp_path / "empty.fits", np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
-    curve = measure_completeness(InjectedPlanes(ArrayMap(noise), seed=1), predictor, [0.5], empty)
-    others = InjectedPlanes(ArrayMap(noise), seed=2)
+    curve = measure_completeness(
+        InjectedPlanes(ArrayMap(noise), seed=1, width_px=width_px, profile=profile), predictor, [0.5], empty
+    )
+    others = InjectedPlanes(ArrayMap(noise), seed=2, width_px=width_px, profile=profile)
     image, true = others.read_rows(0, shape[0]), others.ids(Tile.whole(shape)) > 0
     file = write_patch_file(tmp_path / "map.h5", image, 8, 4)
     with FitsImage(empty) as probability:

@@ -12,10 +12,12 @@ from bigsf.evaluation.map_scores import MODEL, MapScores
 from bigsf.evaluation.mask_scores import MaskScores
 from bigsf.folds.folds import Folds
 from bigsf.folds.folds_file import load_folds
+from bigsf.folds.splits import SplitConfig
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.tiling import Tile
 from bigsf.metrics.skeleton_score import SkeletonScore
 from bigsf.patches.patch_file import PatchFile
+from conftest import write_patch_file
 
 
 class Scored:
@@ -156,3 +158,16 @@ def test_a_truth_without_a_structure_has_no_bins(scored: Scored, monkeypatch: py
     masks = MaskScores(scored.folds, thresholds, scored.baselines)
     assert len(masks.edges["local contrast"]) == 0
     assert len(masks.edges["column density"]) > 0
+
+
+def test_columns_that_are_not_aligned_with_longitude_are_columns(tmp_path: Path) -> None:
+    """On an equatorial map, longitude changes more along a column than from bin to bin."""
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 83.8, "CRVAL2": -5.4})
+    header.update(CRPIX1=48.5, CRPIX2=48.5, CDELT1=-0.02, CDELT2=0.02)
+    generator = np.random.default_rng(0)
+    image = generator.lognormal(50, 0.1, (1, 96, 96)).astype(np.float32)
+    target = (generator.random((96, 96)) > 0.9).astype(np.uint8)
+    file = write_patch_file(tmp_path / "map.h5", image, 16, 8, (target, np.ones_like(target)), header=header)
+    by = Scored(Folds.make(file, SplitConfig.from_dict({"k": 4, "area_size": 24})), tmp_path).masks.by_bin()
+    assert "longitude" not in by
+    np.testing.assert_allclose(by["x"].centre, [11.5, 35.5, 59.5, 83.5])

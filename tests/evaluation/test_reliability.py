@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigsf.evaluation.injection import Profile
+from bigsf.evaluation.injection import PROFILES, Profile
 from bigsf.evaluation.records import Completeness
 from bigsf.evaluation.reliability import (
     LEAST_ROWS,
@@ -30,6 +30,13 @@ def family(
         completeness={"BigSF": completeness},
         before={"BigSF": [0.0] * len(contrast)},
     )
+
+
+def injected(spine_contrast: float, width_px: float, profile: Profile = "gaussian") -> float:
+    """Return the contrast of a filament that has a contrast over its wings 3 to 7 pixels beyond its mask."""
+    distance_px = np.asarray((width_px / 2 + np.arange(3, 8)) / width_px, np.float64)
+    wings = float(np.median(PROFILES[profile](distance_px, 1.0)))
+    return spine_contrast / (1 - wings - wings * spine_contrast)
 
 
 def test_the_binomial_error_is_that_of_the_posterior_and_never_zero() -> None:
@@ -108,12 +115,13 @@ def test_reliability_needs_rows_that_are_known() -> None:
 
 
 def test_completeness_is_interpolated_over_the_logarithm_of_the_contrast() -> None:
-    found = expected_completeness(
-        np.array([0.1, np.sqrt(0.1), 1.0]), np.full(3, 4.0), [family([0.1, 1.0], [0.2, 0.8], (2, 6))]
-    )
-    np.testing.assert_allclose(found.value, [0.2, 0.5, 0.8])
+    bins = [injected(0.1, 4), injected(1.0, 4)]
+    curve, middle = family(bins, [0.2, 0.8], (2, 6)), np.sqrt(np.prod(bins))
+    wings = injected(0.1, 4) / 0.1 - 1  # far below 1, and hardly of another size at the middle
+    found = expected_completeness(np.array([0.1, middle / (1 + wings), 1.0]), np.full(3, 4.0), [curve])
+    np.testing.assert_allclose(found.value, [0.2, 0.5, 0.8], atol=1e-3)
     one = float(binomial_error(0.2, 10))
-    np.testing.assert_allclose(found.error, [one, one / np.sqrt(2), one])
+    np.testing.assert_allclose(found.error, [one, one / np.sqrt(2), one], rtol=1e-3)
 
 
 def test_completeness_is_not_extrapolated() -> None:
@@ -126,8 +134,11 @@ def test_completeness_is_not_extrapolated() -> None:
 
 
 def test_families_that_include_a_row_are_averaged_and_the_error_holds_how_far_they_differ() -> None:
-    families = [family([0.1, 1], [0.9, 0.9], (2, 6)), family([0.1, 2], [0.3, 0.3], (2, 12), "plummer")]
-    found = expected_completeness(np.array([0.1, 0.1, 2]), np.array([4, 7, 4]), families)
+    contrast, width_px = [0.1, 0.1, 0.8], [4, 7, 4]
+    narrow = family([injected(0.1, 4), 0.5], [0.9, 0.9], (2, 6))
+    bins = sorted(injected(*each, "plummer") for each in zip(contrast, width_px, strict=True))
+    wide = family(bins, [0.3, 0.3, 0.3], (2, 12), "plummer")
+    found = expected_completeness(np.array(contrast), np.array(width_px), [narrow, wide])
     np.testing.assert_allclose(found.value, [0.6, 0.3, 0.3])
     alone = [float(binomial_error(fraction, 10)) for fraction in (0.9, 0.3)]
     both = np.sqrt(np.mean(np.square(alone)) + 0.3**2)
@@ -135,6 +146,7 @@ def test_families_that_include_a_row_are_averaged_and_the_error_holds_how_far_th
 
 
 def test_a_curve_of_one_bin_holds_at_its_contrast_alone() -> None:
-    found = expected_completeness(np.array([0.5, 0.6]), np.full(2, 4.0), [family([0.5], [0.7], (2, 6))])
+    curve = family([injected(0.5, 4)], [0.7], (2, 6))
+    found = expected_completeness(np.array([0.5, 0.6]), np.full(2, 4.0), [curve])
     np.testing.assert_allclose(found.value, [0.7, NAN])
     np.testing.assert_allclose(found.error, [float(binomial_error(0.7, 10)), NAN])

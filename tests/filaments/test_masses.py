@@ -46,6 +46,16 @@ def test_any_unit_of_a_column_density_is_converted() -> None:
     assert masses == pytest.approx([masses[0]] * 3, rel=1e-6)
 
 
+def test_the_unit_may_count_molecules_and_missing_pixels_leave_the_line_mass(recwarn: pytest.WarningsRecorder) -> None:
+    mask, image = bar()
+    wcs = WCS(galactic_header(60, 40))
+    whole = Filaments(mask).catalog(image, wcs=wcs, unit="cm-2", distance=1.0)[0]
+    image[:, ::2] = np.nan
+    half = Filaments(mask).catalog(image, wcs=wcs, unit="H2/cm2", distance=1.0)[0]
+    assert half["mass"] == pytest.approx(whole["mass"] / 2)
+    assert half["line_mass"] == pytest.approx(whole["line_mass"])
+
+
 def test_distances_of_a_map_are_medians_of_positive_values() -> None:
     mask, image = bar()
     mask[30, 10:20] = 1

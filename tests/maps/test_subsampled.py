@@ -14,6 +14,11 @@ def test_subsampled_planes_are_every_nth_pixel_however_the_rows_come(
     edges = [0, *sorted(edge for edge in edges_in if edge < ny), ny]
     for y0, y1 in zip(edges, edges[1:], strict=False):  # noqa: RUF007
         subsampled.add(y0, image=plane[y0:y1])
+        subsampled.add_masks(y0, lines=plane[y0:y1] % 7 == 3)
+    marked = np.argwhere(plane % 7 == 3) // subsampled.step
+    expected = np.zeros(subsampled.plane("image").shape, np.bool_)
+    expected[tuple(marked.T)] = True
+    np.testing.assert_array_equal(subsampled.plane("lines"), expected)
     small = subsampled.plane("image")
     np.testing.assert_array_equal(small, plane[:: subsampled.step, :: subsampled.step])
     assert small.size <= most

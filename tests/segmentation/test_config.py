@@ -150,6 +150,8 @@ def test_a_further_map_has_a_name_that_a_column_can_have(name: str) -> None:
 
 
 def test_names_of_further_maps_differ_by_more_than_their_case() -> None:
+    with pytest.raises(ConfigError, match="measure: found 'Probability': the catalogue has a column probability_std"):
+        SegmentConfig.from_dict({"measure": {"Probability": "p.fits"}})
     with pytest.raises(ConfigError, match="measure: the name 'T' is given twice, and column names differ"):
         SegmentConfig.from_dict({"products": "catalog", "measure": {"T": "dust.fits", "t": "gas.fits"}})
 

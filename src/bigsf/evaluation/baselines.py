@@ -101,6 +101,10 @@ def sampled_tiles(shape: tuple[int, int], valid: Callable[[Tile], BoolArray]) ->
     return sample
 
 
+_POSITIVE = 0.99
+"""From this fraction of positive values on, the logarithm is taken: a few odd pixels do not make the filters weaker."""
+
+
 class BaselineMaps:
     """The baselines of a map, computed when rows are asked for.
 
@@ -110,8 +114,8 @@ class BaselineMaps:
     Parameters
     ----------
     planes
-        The map. Its first channel is filtered: log10 of it where all values are positive, otherwise the values
-        themselves.
+        The map. Its first channel is filtered: log10 of it where 99 % of the values are positive or more, otherwise the
+        values themselves.
     sample_pixels
         The map is sampled with about this many pixels. The sample gives the median, and decides whether log10 is taken.
         If so, a pixel that is not positive counts as missing.
@@ -125,7 +129,7 @@ class BaselineMaps:
         step = math.isqrt(max(1, ny * nx // sample_pixels))
         sample = np.concatenate([planes.read_rows(y, y + 1)[0, 0, ::step] for y in range(0, ny, step)])
         sample = sample[np.isfinite(sample)]
-        self.log = bool(sample.size and sample.min() > 0)
+        self.log = bool(sample.size and (sample > 0).mean() >= _POSITIVE)
         self.median = float(np.median(sample)) if sample.size else 0.0
 
     def on_map(self, planes: MapRows) -> Self:

@@ -42,7 +42,7 @@ COLUMNS = {
     ),
     "completeness": Field(
         None,
-        "marked fraction of injected filaments of this spine_contrast, mean over the injected widths; NaN beyond them",
+        "marked fraction of injected filaments that have this spine_contrast, mean over their widths; NaN beyond them",
         "stat.probability",
     ),
     "completeness_error": Field(

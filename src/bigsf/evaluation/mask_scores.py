@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from bigsf import console
 from bigsf.arrays import Float64Array, IntArray
@@ -190,16 +191,28 @@ class MaskScores:
         return binned
 
     def _along_x(self) -> tuple[str, Float64Array]:
-        """Return what runs along x, longitude or x, and its value at the centre of each bin of columns of areas."""
+        """Return what runs along x, longitude or x, and its value at the centre of each bin of columns of areas.
+
+        It is longitude where that changes by less along a column of the map than from bin to bin.
+        """
         edges = np.array(self.folds.areas.x_edges)
         columns = np.array_split(np.arange(len(edges) - 1), min(_COLUMNS, len(edges) - 1))
         x = np.array([(edges[group[0]] + edges[group[-1] + 1] - 1) / 2 for group in columns])
         wcs = self.folds.patch_file.wcs
         if wcs is None:
             return "x", x
-        y = np.full_like(x, (self.folds.patch_file.shape[0] - 1) / 2)
-        longitude = nearest_galactic_lb(wcs, np.stack([y, x], axis=1))[:, 0]
-        return "longitude", np.rad2deg(np.unwrap(np.deg2rad(longitude)))
+        ny, nx = self.folds.patch_file.shape
+        middle = (ny - 1) / 2
+
+        def longitude(y: npt.ArrayLike, x: Float64Array) -> Float64Array:
+            """Return Galactic longitudes in radians."""
+            pixels = np.stack(np.broadcast_arrays(y, x), axis=-1)
+            return np.deg2rad(nearest_galactic_lb(wcs, pixels.reshape(-1, 2))[:, 0]).reshape(pixels.shape[:-1])
+
+        centre = longitude(middle, x)
+        per_bin = _turned(longitude(middle, x + 0.5) - longitude(middle, x - 0.5)).mean() * nx / len(x)
+        along_column = _turned(longitude([[0], [ny - 1]], x) - centre).max()
+        return ("longitude", np.rad2deg(np.unwrap(centre))) if along_column < per_bin else ("x", x)
 
     def worst_areas(self, number: int = 10) -> list[AreaScores]:
         """Return the areas in which the model's map and the target differ most: missed plus falsely marked pixels."""
@@ -248,3 +261,8 @@ def _bin_scores(counts: PixelCounts) -> BinScores:
     both, marked, true = counts.T.astype(float)
     with np.errstate(invalid="ignore"):
         return BinScores(completeness=(both / true).tolist(), purity=(both / marked).tolist(), true=true.tolist())
+
+
+def _turned(angle: Float64Array) -> Float64Array:
+    """Return by how much directions differ whose angles differ by `angle`, from 0 to pi."""
+    return np.asarray(np.abs(np.angle(np.exp(1j * angle))))

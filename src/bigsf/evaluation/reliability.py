@@ -9,8 +9,10 @@ import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
 from bigsf.arrays import Float64Array, IntArray
+from bigsf.evaluation.injection import PROFILES, Profile
 from bigsf.evaluation.map_scores import MODEL
 from bigsf.evaluation.records import Completeness, Reliability
+from bigsf.filaments.photometry import ANNULUS_PX
 
 LEAST_ROWS = 20
 """Rows of other folds that a bin of the calibration holds at least. With fewer rows in all there is no calibration."""
@@ -121,6 +123,7 @@ def _interpolated(contrast: Float64Array, width_px: Float64Array, family: Comple
     if not family.filaments:
         return Expected(value, error)
     low, high = family.width_px
+    contrast = _injected_contrast(contrast, width_px, family.profile)
     within = (width_px >= low) & (width_px <= high)
     within &= (contrast >= family.contrast[0]) & (contrast <= family.contrast[-1])
     completeness, centres = np.array(family.completeness[MODEL]), np.log(family.contrast)
@@ -132,6 +135,19 @@ def _interpolated(contrast: Float64Array, width_px: Float64Array, family: Comple
     value[within] = (1 - weight) * completeness[below] + weight * completeness[above]
     error[within] = np.sqrt((1 - weight) ** 2 * variance[below] + weight**2 * variance[above])
     return Expected(value, error)
+
+
+def _injected_contrast(spine_contrast: Float64Array, width_px: Float64Array, profile: Profile) -> Float64Array:
+    """Return the contrast of injected filaments that have the `spine_contrast` of the catalogue, `(rows,)`.
+
+    That is measured above the annulus around the mask, where the wings of a profile q of its peak high are left: of an
+    injected contrast c it is (c - c q) / (1 + c q). NaN where no filament of this profile has it.
+    """
+    beyond_px = np.arange(ANNULUS_PX[0] + 1, ANNULUS_PX[1] + 1)
+    distance_px = width_px[:, None] / 2 + beyond_px
+    wings = np.median(PROFILES[profile](distance_px / width_px[:, None], 1.0), axis=1)
+    share = 1 - wings - wings * spine_contrast
+    return np.asarray(spine_contrast / np.where(share > 0, share, np.nan))
 
 
 def reliability(probability: Float64Array, expected: Expected, purity: Float64Array) -> Reliability | None:

@@ -230,8 +230,7 @@ class Filaments(Described):
         fields = COLUMNS
         if distance is not None:
             fields = COLUMNS | DISTANCE_COLUMNS
-            total = values["mean"].astype(np.float64) * values["valid"] * values["pixel_arcmin2"]
-            values |= at_distance(values, total, self._distances(distance, chunk_pixels), unit)
+            values |= at_distance(values, self._distances(distance, chunk_pixels), unit)
         table = make_table(values, fields, unit)
         table.meta["BUNIT"] = unit
         for name, further in (measured or {}).items():

@@ -47,7 +47,7 @@ COLUMNS = {
     "length_px": Field(
         "pix", "length of the longest path along the spine, without the rounded ends of the mask", "phys.size"
     ),
-    "length_arcmin": Field("arcmin", "the same on the sky", "phys.angSize"),
+    "length_arcmin": Field("arcmin", "the same on the sky; its ends, as if pixels were square there", "phys.angSize"),
     "width_px": Field("pix", "mean width of a band of this area along all branches", "phys.size;stat.mean"),
     "width_arcmin": Field("arcmin", "the same on the sky", "phys.angSize;stat.mean"),
     "straightness": Field(

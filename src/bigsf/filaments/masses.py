@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from astropy import constants, units
 
@@ -24,16 +25,15 @@ def check_column_density(name: str, unit: str) -> None:
 
 
 def at_distance(
-    values: Mapping[str, npt.NDArray[Any]], total_arcmin2: Float64Array, distance_kpc: Float64Array, unit: str
+    values: Mapping[str, npt.NDArray[Any]], distance_kpc: Float64Array, unit: str
 ) -> dict[str, Float64Array]:
     """Return the columns of `DISTANCE_COLUMNS`, each `(n,)`; NaN where a distance or a size is undefined.
 
     Parameters
     ----------
     values
-        The columns `length_arcmin`, `width_arcmin`, `area_arcmin2` and `excess_arcmin2` of the catalogue.
-    total_arcmin2
-        The sum of the map over each filament, times the area of a pixel in arcmin2, `(n,)`.
+        The columns `length_arcmin`, `width_arcmin`, `area_arcmin2`, `pixel_arcmin2`, `mean` and `excess_arcmin2` of the
+        catalogue, and `valid`, the pixels of each filament with a value.
     distance_kpc
         The distance of each filament, `(n,)`.
     unit
@@ -46,9 +46,12 @@ def at_distance(
     """
     check_column_density("the map", unit)
     pc_per_arcmin = 1000 * distance_kpc * units.arcmin.to(units.rad)
-    solar = pc_per_arcmin**2 * (units.Quantity(1, unit) * units.pc**2 * MASS_PER_H2).to_value(units.solMass)
+    solar = pc_per_arcmin**2 * (units.Quantity(1, parse_unit(unit)) * units.pc**2 * MASS_PER_H2).to_value(units.solMass)
     width, area = values["width_arcmin"] * pc_per_arcmin, values["area_arcmin2"] * pc_per_arcmin**2
-    mass, excess = total_arcmin2 * solar, values["excess_arcmin2"] * solar
+    valid_arcmin2 = values["valid"] * values["pixel_arcmin2"]
+    mass = values["mean"].astype(np.float64) * valid_arcmin2 * solar
+    excess = values["excess_arcmin2"] * solar
+    line = width / np.where(valid_arcmin2 > 0, valid_arcmin2 * pc_per_arcmin**2, np.nan)
     return {
         "distance": distance_kpc,
         "length_pc": values["length_arcmin"] * pc_per_arcmin,
@@ -56,6 +59,6 @@ def at_distance(
         "area_pc2": area,
         "mass": mass,
         "mass_excess": excess,
-        "line_mass": mass / area * width,
-        "line_mass_excess": excess / area * width,
+        "line_mass": mass * line,
+        "line_mass_excess": excess * line,
     }

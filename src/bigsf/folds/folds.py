@@ -17,7 +17,7 @@ from bigsf.folds.leakage import Leakage, measure_leakage
 from bigsf.folds.resolve import ResolvedSplit, make_area_grid, occupied_areas, patches_per_area, resolve_split
 from bigsf.folds.splits import Split, SplitConfig, make_splits
 from bigsf.folds.strategies import AreaContents, NaiveStrategyConfig
-from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows
+from bigsf.maps.tiling import CHUNK_PIXELS, bands, count_in_windows, grid_points
 from bigsf.maps.wcs import nearest_galactic_lb
 from bigsf.patches.patch_file import PatchFile
 
@@ -262,5 +262,4 @@ def _galactic(areas: AreaGrid, patch_file: PatchFile) -> Float64Array | None:
     if patch_file.wcs is None:
         return None
     y, x = ((np.array(edges[:-1]) + edges[1:] - 1) / 2 for edges in (areas.y_edges, areas.x_edges))
-    centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
-    return nearest_galactic_lb(patch_file.wcs, centres).T.reshape(2, *areas.shape)
+    return nearest_galactic_lb(patch_file.wcs, grid_points(y, x)).T.reshape(2, *areas.shape)

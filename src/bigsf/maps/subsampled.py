@@ -1,4 +1,4 @@
-"""Planes of a map, read by rows -> every n-th row and column of them, as many as a figure shows."""
+"""Planes of a map, read by rows -> every n-th row and column of them, as many as a figure shows; and masks."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ def drawing_step(shape: tuple[int, int], most_pixels: int = _MOST_PIXELS) -> int
 
 
 class SubsampledPlanes:
-    """Every n-th row and column of planes, taken while the planes are read by rows.
+    """Every n-th row and column of planes, and masks of n x n pixels, taken while the planes are read by rows.
 
     Parameters
     ----------
@@ -44,6 +44,19 @@ class SubsampledPlanes:
         first = -y0 % self.step
         for name, rows in planes.items():
             self._rows.setdefault(name, []).append(rows[first :: self.step, :: self.step].copy())
+
+    def add_masks(self, y0: int, **masks: npt.NDArray[Any]) -> None:
+        """Subsample the next rows of masks by name: True where any of n x n pixels is above 0, so no line is lost."""
+        for name, rows in masks.items():
+            columns = np.logical_or.reduceat(rows > 0, np.arange(0, rows.shape[1], self.step), axis=1)
+            blocks = np.arange(y0, y0 + len(rows)) // self.step
+            marked = np.logical_or.reduceat(columns, np.flatnonzero(np.diff(blocks, prepend=-1)), axis=0)
+            parts = self._rows.setdefault(name, [])
+            if y0 % self.step:  # the rows before ended within these n
+                parts[-1][-1] |= marked[0]
+                marked = marked[1:]
+            if len(marked):
+                parts.append(marked)
 
     def __contains__(self, name: str) -> bool:
         return name in self._rows

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from bigsf.arrays import BoolArray, FloatArray, IntArray
+from bigsf.arrays import BoolArray, Float64Array, FloatArray, IntArray
 
 CHUNK_PIXELS = 4_000_000
 """Pixels of a plane that a step holds in memory at a time; it changes memory and speed, never a result."""
@@ -17,6 +17,11 @@ READ_PIXELS = 1_000_000
 
 BLOCK_PIXELS = 1 << 18
 """Pixels that are worked on at a time, a part of a chunk: what the caches of a processor hold."""
+
+
+def grid_points(y: npt.ArrayLike, x: npt.ArrayLike) -> Float64Array:
+    """Return all points (y, x) of a grid, row by row, `(len(y) * len(x), 2)`."""
+    return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
 
 
 class Tile(NamedTuple):

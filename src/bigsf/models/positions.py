@@ -22,6 +22,7 @@ from typing_extensions import override
 from bigsf.arrays import Float64Array
 from bigsf.config import Component, CustomConfig, aliased, ignore_tag_case
 from bigsf.errors import DataError, warn
+from bigsf.maps.tiling import grid_points
 from bigsf.maps.wcs import nearest_galactic_lb
 
 CoordinateSystem = Literal["pixel", "galactic"]
@@ -80,7 +81,7 @@ def position_lookup(coordinates: CoordinateSystem | None, wcs: WCS | None) -> Po
 def border(shape: tuple[int, int]) -> Float64Array:
     """Return pixels (y, x) of the centre of a map, then of its corners and the middles of its sides, `(9, 2)`."""
     y, x = (np.array([(n - 1) / 2, 0, n - 1]) for n in shape)
-    return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+    return grid_points(y, x)
 
 
 class PositionEncoder(nn.Module):

@@ -94,7 +94,7 @@ def quicklook(
     found = _mask_of(segmented) if mask is None else mask
     if found is None and outline != "MASK":
         raise UsageError(f"outline={outline!r} would do nothing: there is no mask.")
-    outlined = None if found is None else _read(found, None)
+    outlined = None if found is None else _read(found, None, is_mask=True)
     if outlined is not None:
         _check_grid(outlined.shape, drawn.shape)
     ax = axes_or_new(ax, celestial_wcs(drawn.header))
@@ -193,14 +193,14 @@ def folds(data: str | Path | PatchFile | Folds, folds_file: str | Path | None = 
     return ax
 
 
-def _read(plane: Plane, wcs: WCS | None) -> _Drawn:
-    """Return every n-th row and column of a plane."""
+def _read(plane: Plane, wcs: WCS | None, is_mask: bool = False) -> _Drawn:
+    """Return every n-th row and column of a plane, or where any pixel of n x n of a mask is marked."""
     if not isinstance(plane, str | Path):
         values = np.asarray(np.ma.filled(np.ma.asarray(plane, np.float32), np.nan))
         if values.ndim != 2:
             raise DataError(f"A plane of shape {values.shape} cannot be drawn: expected (ny, nx).")
         subsampled = SubsampledPlanes((values.shape[0], values.shape[1]))
-        subsampled.add(0, plane=values)
+        (subsampled.add_masks if is_mask else subsampled.add)(0, plane=values)
         header = fits.Header() if wcs is None else wcs.to_header()
         return _Drawn(subsampled.shape, subsampled.plane("plane"), header, "", subsampled.step)
     if wcs is not None:
@@ -208,7 +208,7 @@ def _read(plane: Plane, wcs: WCS | None) -> _Drawn:
     with FitsImage(plane) as image:
         subsampled = SubsampledPlanes(image.shape)
         for y0, y1 in row_chunks(image.shape):
-            subsampled.add(y0, plane=image.read(y0, y1))
+            (subsampled.add_masks if is_mask else subsampled.add)(y0, plane=image.read(y0, y1))
         return _Drawn(subsampled.shape, subsampled.plane("plane"), image.output_header(), image.unit, subsampled.step)
 
 

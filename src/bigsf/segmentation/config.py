@@ -120,6 +120,10 @@ def _check_names(value: dict[str, Path]) -> dict[str, Path]:
     for name in value:
         if not (name.isascii() and name.isidentifier()):
             raise ValueError(f"found {name!r}, expected a name of letters, digits and _, such as T in T=dust.fits.")
+        if name.lower() == "probability":
+            raise ValueError(
+                f"found {name!r}: the catalogue has a column probability_std of its own. Take another name."
+            )
     names = [name.lower() for name in value]
     if twice := next((name for name in value if names.count(name.lower()) > 1), None):
         raise ValueError(f"the name {twice!r} is given twice, and column names differ by more than their case.")

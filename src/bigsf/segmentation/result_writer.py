@@ -108,7 +108,8 @@ def _write_bands(
         report.reached += int(reached.sum())
         report.marked += int(marked.sum())
         report.not_positive += int((raw <= 0).sum())
-        subsampled.add(y0, image=raw, probability=mean, MASK=marked)
+        subsampled.add(y0, image=raw, probability=mean)
+        subsampled.add_masks(y0, MASK=marked)
     return subsampled
 
 

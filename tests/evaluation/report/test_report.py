@@ -167,12 +167,13 @@ def test_page_says_which_scale_of_a_baseline_was_chosen_how_often(text: str, tra
             r"2 to 6 pixels wide, to the training patches\. So the training used the family of Gaussian",
         ),
         ([(2.0, 6.0), (3.0, 9.5)], None, r"2 to 6 and 3 to 9\.5 pixels wide"),
+        (None, None, r"Whether the training used one of the families was not recorded\.</p>"),
         ([], None, r"The training used neither family: its configuration has no augmentation filaments\.</p>"),
         ([], "higal-small", r"filaments\. What trainer\.start_from \(higal-small\) was trained with before is not"),
     ],
 )
 def test_page_says_which_injected_filaments_the_training_knew(
-    widths: list[tuple[float, float]], start: str | None, said: str, trained_kfold: Path
+    widths: list[tuple[float, float]] | None, start: str | None, said: str, trained_kfold: Path
 ) -> None:
     summary = KFoldSummary.load(trained_kfold / "summary.json")
     section = injected_section(summary.model_copy(update={"added_widths_px": widths, "start_from": start}))

@@ -67,3 +67,15 @@ def test_what_is_recorded_is_escaped_and_may_be_missing(
     assert "<i>" not in text
     assert text.count("&lt;i&gt;odd&lt;/i&gt;") == 4
     assert "<dt>Trained</dt><dd>-, by bigsf -</dd>" in text
+
+
+def test_a_known_truth_leads(trained: Path, folds_path: Path, patch_file: PatchFile, tmp_path: Path) -> None:
+    scores, folds = RunScores.load(trained / "scores.json"), load_folds(folds_path, patch_file)
+    table = {**scores.table, "truth": {**scores.table["whole"], "average_precision": 0.4321}}
+    baselines = {name: {**kinds, "truth": kinds["whole"]} for name, kinds in scores.baselines.items()}
+    scores = scores.model_copy(update={"table": table, "baselines": baselines})
+    path = tmp_path / "report.html"
+    write_run_report(path, scores, folds, RunRecord([], {}), "")
+    head = path.read_text().split("<ul class=headlines>")[1].split("</ul>")[0]
+    assert "0.43" in head
+    assert "against the ground truth" in head

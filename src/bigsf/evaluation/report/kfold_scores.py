@@ -120,6 +120,8 @@ def _training_with_filaments(summary: KFoldSummary) -> str:
             "such filaments more easily than real ones of the same contrast. It did not use the family of Plummer-like "
             "profile with p = 2."
         )
+    elif summary.added_widths_px is None:
+        said = "Whether the training used one of the families was not recorded."
     else:
         said = "The training used neither family: its configuration has no augmentation filaments."
     if summary.start_from is None:

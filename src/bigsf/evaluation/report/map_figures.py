@@ -38,8 +38,8 @@ def map_figures(out_of_fold: Path, summary: KFoldSummary, folds: Folds) -> dict[
     planes = SubsampledPlanes(file.shape)
     with FitsImage(out_of_fold) as probability, FitsImage(out_of_fold, "MASK") as mask:
         for y0, y1 in row_chunks(file.shape):
-            planes.add(y0, image=file.read_rows(y0, y1)[0], target=file.labels()[0][y0:y1])
-            planes.add(y0, probability=probability.read(y0, y1), MASK=mask.read(y0, y1))
+            planes.add(y0, image=file.read_rows(y0, y1)[0], probability=probability.read(y0, y1))
+            planes.add_masks(y0, target=file.labels()[0][y0:y1], MASK=mask.read(y0, y1))
     header, name = file.header, file.path.name
     thresholds = [each.whole for each in summary.mask_thresholds.values()]
     mean = float(np.mean(thresholds)) if thresholds else None

@@ -49,10 +49,11 @@ def write_run_report(path: Path, scores: RunScores, folds: Folds, record: RunRec
         "Folds": f"train {scores.split.train}, validation {scores.split.validation}, test {scores.split.test}",
         "Machine": facts_of_machine(record),
     }
-    where = "all valid pixels of the test folds, against the target"
+    against, known = ("truth", "ground truth") if "truth" in scores.table else ("whole", "target")
+    where = f"all valid pixels of the test folds, against the {known}"
     in_words = headlines(
-        ("Average precision", where, compared, "whole", "average_precision"),
-        ("Best Dice", where, compared, "whole", "best_dice"),
+        ("Average precision", where, compared, against, "average_precision"),
+        ("Best Dice", where, compared, against, "best_dice"),
         ("Best Dice", "the labelled pixels of the test folds", compared, "labelled", "best_dice"),
     )
     write_page(

@@ -12,7 +12,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from bigsf.arrays import Float64Array
 from bigsf.errors import DataError, needing
-from bigsf.maps.tiling import Tile
+from bigsf.maps.tiling import Tile, grid_points
 from bigsf.maps.wcs import astropy_frame, lies_on_equator, recentred, sky_coordinates, with_matrix
 
 _WHOLE_PX = 0.01  # grids that differ from whole pixels by less are one grid
@@ -111,7 +111,7 @@ class SkyGrid:
         NaN where the other grid shows no sky, or sky that the projection of this one cannot show.
         """
         y, x = (np.linspace(-0.5, length - 0.5, 33) for length in other.shape)
-        sky = sky_coordinates(other.wcs, np.stack([axis.ravel() for axis in np.meshgrid(y, x, indexing="ij")], axis=1))
+        sky = sky_coordinates(other.wcs, grid_points(y, x))
         return np.stack(self.wcs.world_to_pixel(sky)[::-1])
 
 

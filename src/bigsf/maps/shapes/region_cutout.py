@@ -13,7 +13,7 @@ from bigsf.maps.config import MapConfig, SkyBox
 from bigsf.maps.fits_image import FitsImage
 from bigsf.maps.shapes.canvas import Canvas
 from bigsf.maps.shapes.drawn_mask import DrawnMask, is_drawn
-from bigsf.maps.tiling import Tile
+from bigsf.maps.tiling import Tile, grid_points
 from bigsf.maps.wcs import galactic_lb
 
 _STEP_PX = 64
@@ -95,7 +95,7 @@ def _pixels_in(box: SkyBox, image: FitsImage) -> Float64Array:
     """Return the pixels (y, x) `(n, 2)` of a grid with a spacing of 64 pixels whose positions lie in a box."""
     assert image.wcs is not None
     y, x = (np.unique([*range(0, size, _STEP_PX), size - 1]) for size in image.shape)
-    grid = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float64)
+    grid = grid_points(y, x)
     longitude, latitude = galactic_lb(image.wcs, grid).T
     inside: Float64Array = grid[((longitude - box.l0) % 360 <= box.width) & (latitude >= box.b0) & (latitude <= box.b1)]
     return inside
