@@ -63,7 +63,8 @@ def printable(text: str) -> str:
 
 def command_line() -> str:
     """Return the command that is running, as one would type it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(["python", "-m", "bigsf"] if program == "__main__.py" else [program]), *sys.argv[1:]])
 
 
 def now() -> str:

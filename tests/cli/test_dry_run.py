@@ -66,7 +66,8 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     same = write_yaml(trained_kfold.parents[2] / "same.yaml", run_in(trained_kfold.parents[1]))
     said = ended(0, "kfold", same, "--dry-run").out
     assert "# split_1 is done\n" in said
-    assert f"Would write {trained_kfold}: {', '.join(outputs_of('png'))}." in said
+    assert f"Nothing is left to do. See {trained_kfold / 'report.html'}." in said
+    assert "Would write" not in said
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out
     assert "split_2 is done" in ended(0, "kfold", same, "--set", "split.use=9", "--only", 2, "--dry-run").out

@@ -15,6 +15,7 @@ from bigsf.errors import (
 )
 from bigsf.folds.folds import Folds
 from bigsf.models.model_config import ModelConfig
+from bigsf.training.build import Parts
 from bigsf.training.checks import check_position
 from bigsf.training.components.paste_augmentation import PasteFilaments
 from bigsf.training.run_config import RunConfig
@@ -241,3 +242,83 @@ def test_a_position_key_that_a_network_of_ones_own_does_not_see_is_refused(key: 
     check_position(TypeAdapter(ModelConfig).validate_python(model().model_dump()))  # as a run records it
     with pytest.raises(ConfigError, match=rf"position\.{key} would do nothing"):
         check_position(model(**{key: value}))
+
+
+NUMPY_PARTS = """
+import numpy as np
+import torch
+
+class Schedule:
+    def factor(self, epoch):
+        return np.float64(0.5)
+    def end_of_epoch(self, quantities):
+        pass
+    def state(self):
+        return {}
+    def load_state(self, state):
+        pass
+
+class Stopping:
+    def __init__(self, kept=1.0):
+        self.kept = kept
+    def should_stop(self, quantities):
+        return np.bool_(False)
+    def state(self):
+        return {"kept": self.kept}
+    def load_state(self, state):
+        pass
+
+class ListStopping(Stopping):
+    def state(self):
+        return {"kept": [1.0]}
+
+class NumpyStopping(Stopping):
+    def state(self):
+        return {"kept": np.float64(1)}
+
+def schedule(*, epochs):
+    return Schedule()
+
+def stopping():
+    return Stopping()
+
+def list_stopping():
+    return ListStopping()
+
+def numpy_stopping():
+    return NumpyStopping()
+"""
+
+
+def test_numbers_of_numpy_in_parts_of_ones_own_leave_snapshots_that_can_be_read(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "mylab_numpy.py").write_text(NUMPY_PARTS)
+    custom = {
+        name: {"type": "custom", "target": f"mylab_numpy:{name}", "folder": str(tmp_path)}
+        for name in ("schedule", "stopping", "list_stopping", "numpy_stopping")
+    }
+    run = settings(epochs=1, scheduler=custom["schedule"], early_stopping=custom["stopping"])
+    parts = Parts(optimizer=lambda weights: torch.optim.NAdam(weights, lr=np.logspace(-4, -2, 3)[1]))
+    trainer = Trainer.from_config(run, parts=parts)
+    trainer.train()
+    assert Snapshot.load(trainer.folder.last).epochs_run == 1
+    for name, said in (("list_stopping", "valid number"), ("numpy_stopping", r"numpy\.float64")):
+        other = Trainer.from_config(settings(epochs=1, run_name=name, early_stopping=custom[name]))
+        with pytest.raises(ConfigError, match=rf"last\.pt cannot hold early stopping state: .*{said}.* float\(value\)"):
+            other.train()
+
+
+def test_an_optimizer_that_computes_the_loss_itself_is_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="optimizer LBFGS computes the loss itself"):
+        Trainer.from_config(settings(optimizer={"type": "custom", "target": "torch.optim:LBFGS"}), dry_run=True)
+
+
+def test_a_tracker_that_does_not_take_its_arguments_is_refused_before_the_run(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "mylab_track.py").write_text("def make(run_name):\n    pass\n")
+    tracker = {"type": "custom", "target": "mylab_track:make", "folder": str(tmp_path)}
+    with pytest.raises(ConfigError, match="mylab_track:make does not take kwargs"):
+        Trainer.from_config(settings(trackers=[tracker]))
+    assert not (tmp_path / "results").exists()

@@ -204,6 +204,20 @@ def test_a_score_that_is_not_defined_cannot_choose_the_best(
         Trainer.from_config(quarters({1, 2, 4}, labelled, best_by=best_by))
 
 
+@pytest.mark.parametrize(
+    ("part", "decides"),
+    [
+        ({"early_stopping": {"type": "patience", "monitor": "val_whole_dice"}}, "stops the training"),
+        ({"scheduler": {"type": "plateau", "monitor": "val_whole_dice"}}, "sets the learning rate"),
+    ],
+)
+def test_a_score_that_is_not_defined_decides_nothing_else(
+    quarters: Callable[..., dict[str, Any]], part: dict[str, Any], decides: str
+) -> None:
+    with pytest.raises(DataError, match=rf"so that val_whole_dice, which {decides}, is not defined"):
+        Trainer.from_config(quarters({1, 2, 4}, {1, 2, 3, 4}, best_by="val_loss", **part))
+
+
 @pytest.mark.parametrize(("normalization", "warns"), [("log", True), ("asinh", False)])
 def test_a_logarithm_of_a_map_that_is_not_positive_warns(
     settings: Settings, sky: Sky, tmp_path: Path, normalization: str, warns: bool

@@ -256,7 +256,7 @@ def test_what_was_stopped_says_what_to_resume(kfold_of: Callable[..., KFold]) ->
 
 @pytest.mark.parametrize("only", [0, 5])
 def test_split_that_is_not_there_is_refused(kfold_of: Callable[..., KFold], only: int) -> None:
-    with pytest.raises(ConfigError, match=f"only={only}: there are splits 1 to 4"):
+    with pytest.raises(UsageError, match=f"only={only}: there are splits 1 to 4"):
         kfold_of().run(only=only)
 
 
@@ -409,3 +409,20 @@ def test_the_lock_of_a_killed_process_is_removed_from_a_split_that_is_done(kfold
         KFold.from_folder(kfold_copy).run()
         assert held.exists()
     assert not stale.exists()
+
+
+def test_a_kfold_that_is_replaced_and_stopped_leaves_no_former_results(kfold_copy: Path) -> None:
+    config = KFold.from_folder(kfold_copy).config
+    config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"seed": 77})})
+    with pytest.raises(InterruptedRunError):
+        KFold.from_config(config, time_limit_s=0.0).run(overwrite=True)
+    assert not {path.name for path in kfold_copy.iterdir() if not path.is_dir()} & set(outputs_of("png"))
+
+
+def test_a_split_goes_on_with_the_keys_that_change_no_training(kfold_of: Callable[..., KFold]) -> None:
+    with pytest.raises(InterruptedRunError):
+        kfold_of(epochs=2, callbacks=[StopAfterAnEpoch()]).run(only=1)
+    other = kfold_of(epochs=2, save_every="7s", trackers=[{"type": "csv"}], figures="pdf")
+    other.run(only=1)
+    trainer = RunConfig.from_yaml(other.path / "split_1" / "config.yaml").trainer
+    assert (trainer.save_every, trainer.figures, [each.type for each in trainer.trackers]) == (7.0, "pdf", ["csv"])

@@ -436,12 +436,12 @@ def test_more_epochs_warn_where_the_schedule_depends_on_them(settings: Settings)
 
 
 def test_no_epoch_at_all_is_refused(trained: Path) -> None:
-    with pytest.raises(ConfigError, match="epochs=0 trains nothing: expected 1 or more"):
+    with pytest.raises(UsageError, match="epochs=0 trains nothing: expected 1 or more"):
         Trainer.from_snapshot(trained, epochs=0)
 
 
 def test_fewer_epochs_than_were_run_are_refused(trained: Path) -> None:
-    with pytest.raises(ConfigError, match="epochs=3 is less than the 4 epochs"):
+    with pytest.raises(UsageError, match="epochs=3 is less than the 4 epochs"):
         Trainer.from_snapshot(trained, epochs=3)
 
 

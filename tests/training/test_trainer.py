@@ -376,3 +376,18 @@ def test_a_kill_while_a_run_is_replaced_leaves_one_that_goes_on(
     assert again.run.config.trainer.seed == (5 if killed == "clean up" else former.run.config.trainer.seed)
     again.train()
     assert RunScores.load(trainer.folder.scores).best_epoch
+
+
+@pytest.mark.parametrize("name", ["best.pt", "report.html", "superseded"])
+def test_what_a_run_would_replace_is_kept_where_no_run_lies(settings: Settings, name: str) -> None:
+    trainer = Trainer.from_config(settings(epochs=1))
+    trainer.folder.path.mkdir(parents=True)
+    if name == "superseded":
+        (trainer.folder.path / name).mkdir()
+        (trainer.folder.path / name / "mine.txt").write_text("precious")
+    else:
+        (trainer.folder.path / name).write_text("precious")
+    before = sorted(trainer.folder.path.rglob("*"))
+    with pytest.raises(UsageError, match=rf"holds {name} and no run, and a run would replace that"):
+        trainer.train()
+    assert sorted(trainer.folder.path.rglob("*")) == before

@@ -1,6 +1,7 @@
 """A run or k-fold that is not started yet -> what it would do, and the time, memory and disk that its steps take."""
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,8 +12,9 @@ from bigsf.console import duration, print_line
 from bigsf.evaluation.injected_planes import TILE_PX
 from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.evaluation.predictions import MOST_PLUMMER_TILES, most_tiles_to_inject
+from bigsf.evaluation.records import RunScores
 from bigsf.evaluation.stored_baselines import BASELINE_NAMES
-from bigsf.evaluation.summary import outputs_of
+from bigsf.evaluation.summary import REPORT, finished_summary, outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.config import SegmentConfig
@@ -89,11 +91,20 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
         warn_of_untested_folds(folds)
         steps += _prediction_steps(trainer, window_s)
         names += outputs_of(config.trainer.figures)
+    if not numbers and not only and _is_finished(trainer.folder.path, config):
+        print_line(f"Nothing is left to do. See {trainer.folder.path / REPORT}.")
+        return
     if steps:
         _print_steps(steps)
     if not only:
         print_line(f"# until all is done, the predicted maps take {decimal(_bytes_until_done(folds))} of disk")
     print_line(f"Would write {trainer.folder.path}: {', '.join(names) or 'nothing'}.")
+
+
+def _is_finished(path: Path, config: "RunConfig") -> bool:
+    """Tell whether a k-fold has its out-of-fold map and summary."""
+    runs = {folder.name: RunScores.load(RunFolder(folder).scores) for folder in sorted(path.glob("split_*"))}
+    return finished_summary(path, runs, config.out_of_fold) is not None
 
 
 def _describe(trainer: "Trainer", numbers: list[int]) -> None:

@@ -10,6 +10,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
@@ -162,14 +163,13 @@ class CustomConfig(Component[Built]):
                     "Give yours another name, or use models of different folders one by one."
                 )
 
-    @override
-    def build(self, *args: Any, **kwargs: Any) -> Built:
-        """Import the target and call it with the arguments of the run and the `kwargs` of the config.
+    def call(self, *args: Any, **kwargs: Any) -> Callable[[], Any]:
+        """Import the target, and return its call with the arguments of the run and the `kwargs` of the config.
 
         Raises
         ------
         ConfigError
-            Where the target does not exist, does not take these arguments, or returns something that lacks a method.
+            Where the target does not exist, or does not take these arguments.
         """
         target, kwargs = self.load(), {**kwargs, **self.kwargs}
         try:
@@ -178,7 +178,18 @@ class CustomConfig(Component[Built]):
             raise ConfigError(f"The custom target {self.target} does not take kwargs {self.kwargs}: {error}.") from None
         except ValueError:  # a callable written in C may have no signature
             pass
-        built = target(*args, **kwargs)
+        return partial(target, *args, **kwargs)
+
+    @override
+    def build(self, *args: Any, **kwargs: Any) -> Built:
+        """Call the target.
+
+        Raises
+        ------
+        ConfigError
+            As `call`, and where it returns something that lacks a method.
+        """
+        built = self.call(*args, **kwargs)()
         if lacking := [name for name in self.methods if not callable(getattr(built, name, None))]:
             raise ConfigError(
                 f"The custom target {self.target} returns {type(built).__name__}, which has no method "

@@ -22,12 +22,19 @@ def why_not_linear(values: Float64Array, unit: str, contrast: float = 0.05) -> s
     if not len(values):
         return ""
     below, above = float((values < 0).mean()), float((values > 0).mean())
+    if "log" not in unit.lower() and "dex" not in unit.lower() and min(below, above) > _BOTH_SIGNS:
+        return f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
+    return why_logarithm(values, unit, contrast)
+
+
+def why_logarithm(values: Float64Array, unit: str, contrast: float = 0.05) -> str:
+    """Return why a map seems to be a logarithm, or an empty string. The parameters are those of `why_not_linear`."""
+    if not len(values):
+        return ""
     low, median, high = np.quantile(values, (0.16, 0.5, 0.84))
     spread = (high - low) / 2
     if "log" in unit.lower() or "dex" in unit.lower():
         return f"the unit of this map is {unit}"
-    if min(below, above) > _BOTH_SIGNS:
-        return f"{below:.0%} of the valid pixels of this map are negative and {above:.0%} are positive"
     if contrast * abs(median) > spread:
         return f"the values of this map vary by only {spread:.3g} around {median:.4g}, as those of a logarithm do"
     return ""

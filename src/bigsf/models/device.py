@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from bigsf.errors import ConfigError
+from bigsf.errors import ConfigError, UsageError
 from bigsf.option_names import option
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -27,21 +27,21 @@ def pick_device(name: str | None = None, gpu: int | None = None) -> torch.device
 
     Raises
     ------
-    ConfigError
+    UsageError
         Where there is no such device.
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.partition(":")[0] not in _DEVICES:
         reason = "the GPUs of Macs are not supported yet" if name == "mps" else "expected cpu, cuda, or e.g. cuda:1"
-        raise ConfigError(f"{option('device', name)}: {reason}. {_what_there_is()}")
+        raise UsageError(f"{option('device', name)}: {reason}. {_what_there_is()}")
     try:
         device = torch.device(name)
         if device.type == "cuda" and gpu is not None:
             device = torch.device("cuda", gpu)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
+        raise UsageError(
             f"{option('device', name)}: {str(error).splitlines()[0].rstrip('.')}. {_what_there_is()}"
         ) from None
     return device

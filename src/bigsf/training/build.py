@@ -1,5 +1,6 @@
 """Configuration -> everything that a training needs: data, folds, model, optimizer, loss, metrics."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -253,6 +254,9 @@ def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
     return snapshot
 
 
+_NO_CLOSURE = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+
 def _build_state(
     config: TrainerConfig,
     epochs: int,
@@ -267,7 +271,11 @@ def _build_state(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError("The network has no weights that could be trained. Look at trainer.model, or at the parts.")
     optimizer = (build_optimizer or config.optimizer.build)(model.parameters())
+    if inspect.signature(optimizer.step).parameters.get("closure", _NO_CLOSURE).default is inspect.Parameter.empty:
+        raise ConfigError(f"The optimizer {type(optimizer).__name__} computes the loss itself; it cannot be used here.")
     for group in optimizer.param_groups:
+        if not isinstance(group["lr"], torch.Tensor):
+            group["lr"] = float(group["lr"])  # a number of NumPy is not plain data
         group["initial_lr"] = group["lr"]
     return TrainingState(
         model,

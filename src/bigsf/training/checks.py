@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from bigsf.console import logger, plural
-from bigsf.errors import ConfigError, DataError, warn
+from bigsf.errors import ConfigError, DataError, UsageError, warn
 from bigsf.folds.folds import Folds
 from bigsf.folds.splits import Split
 from bigsf.metrics import Metric
@@ -56,7 +56,7 @@ def check_position(model: ModelConfig) -> None:
 def check_only(only: int | None, splits: int) -> None:
     """Refuse the number of a split that does not exist."""
     if only is not None and not 1 <= only <= splits:
-        raise ConfigError(f"{option('only', only)}: there are splits 1 to {splits}.")
+        raise UsageError(f"{option('only', only)}: there are splits 1 to {splits}.")
 
 
 def check_out_of_fold(config: RunConfig, patch_file: PatchFile) -> None:
@@ -99,6 +99,14 @@ def warn_if_not_positive(model: ModelConfig, values: Tensor) -> None:
         )
 
 
+_DECIDES = {
+    "trainer.best_by": "chooses best.pt",
+    "trainer.early_stopping.monitor": "stops the training",
+    "trainer.scheduler.monitor": "sets the learning rate",
+}
+"""What a logged quantity decides, by the key that names it."""
+
+
 def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> None:
     """Raise `DataError` where the folds of a split lack the labels without which its training would choose no model."""
     for split in splits:
@@ -108,12 +116,14 @@ def check_labels(config: RunConfig, folds: Folds, splits: Iterable[Split]) -> No
                     f"The {role} folds {numbers} hold no labelled pixel, and trainer.loss.unlabelled_weight is 0, so "
                     f"that there is no loss. {_OTHER_FOLDS}, or a weight above 0."
                 )
-        best_by, undefined = chosen_by(config.trainer), _undefined(config.trainer, folds, split.validation)
-        if best_by in undefined:
-            raise DataError(
-                f"The validation folds {split.validation} hold no {undefined[best_by]}, so that {best_by}, which "
-                f"chooses best.pt, is not defined. {_OTHER_FOLDS}, or trainer.best_by: val_loss."
-            )
+        undefined = _undefined(config.trainer, folds, split.validation)
+        compared = {"trainer.best_by": chosen_by(config.trainer), **_compared(config.trainer)}
+        for key, quantity in compared.items():
+            if quantity in undefined:
+                raise DataError(
+                    f"The validation folds {split.validation} hold no {undefined[quantity]}, so that {quantity}, which "
+                    f"{_DECIDES[key]}, is not defined. {_OTHER_FOLDS}, or {key}: val_loss."
+                )
 
 
 def warn_if_no_threshold(folds: Folds, split: Split) -> None:
@@ -185,7 +195,8 @@ def directions_of(config: TrainerConfig, metrics: Mapping[str, Metric]) -> Direc
     directions |= {"val_whole_average_precision": True, "val_whole_dice": True}
     compared = _compared(config)
     for key, name in compared.items():
-        allowed = [each for each in directions if each != "epoch" or key == "trainer.best_by"]
+        of_training = {"train_loss"} if key == "trainer.best_by" else {"epoch"}
+        allowed = [each for each in directions if each not in of_training]
         if name not in allowed:
             raise ConfigError(f"{key} is {name!r}, which is not logged. Logged are {', '.join(allowed)}.")
     if isinstance(stopping := config.early_stopping, PatienceConfig) and stopping.mode != "auto":

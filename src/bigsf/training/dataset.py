@@ -159,7 +159,7 @@ class PatchDataset:
         )
         generator = np.random.default_rng(seed)
         for augmentation in augmentations:
-            draw = on_device(augmentation.draw(generator, len(indices))[part], self.device)
+            draw = on_device(np.asarray(augmentation.draw(generator, len(indices)))[part], self.device)
             if len(draw):
                 batch = augmentation.apply(batch, draw)
         return batch._replace(image=batch.image.float())  # one's own may multiply by numbers of float64

@@ -10,7 +10,7 @@ from bigsf.maps.tiling import bands
 from bigsf.models.positions import PositionEncoder, border
 from bigsf.models.segmentation_model import SegmentationModel
 from bigsf.training.checks import warn_if_not_positive
-from bigsf.training.components.levels import MeasuredInLevels
+from bigsf.training.components.levels import MeasuredInLevels, MultipliesValues
 from bigsf.training.components.paste_augmentation import PasteFilaments
 from bigsf.training.dataset import PatchDataset
 from bigsf.training.run_config import TrainerConfig
@@ -49,11 +49,12 @@ def _fit_to_values(model: SegmentationModel, config: TrainerConfig, dataset: Pat
     warn_if_not_positive(config.model, sample)
     model.normalization.fit(sample)
     first = sample[0][sample[0].isfinite()].numpy()
-    reasons = {
-        configured.type: augmentation.fit(first, dataset.patch_file.unit)
-        for augmentation, configured in zip(dataset.augmentations, config.augmentations, strict=True)
-        if isinstance(augmentation, MeasuredInLevels)
-    }
+    reasons: dict[str, str] = {}
+    for augmentation, configured in zip(dataset.augmentations, config.augmentations, strict=True):
+        if isinstance(augmentation, MeasuredInLevels):
+            reasons[configured.type] = augmentation.fit(first, dataset.patch_file.unit)
+        elif isinstance(augmentation, MultipliesValues) and (why := augmentation.fit(first, dataset.patch_file.unit)):
+            logger.info("The augmentation %s adds logarithms of factors, as %s.", configured.type, why)
     if in_spread := [name for name, why in reasons.items() if why]:
         names = " and ".join(in_spread)
         subject = f"augmentation {names} measures" if len(in_spread) == 1 else f"augmentations {names} measure"

@@ -32,7 +32,7 @@ from bigsf.training.checks import (
 from bigsf.training.distributed import World
 from bigsf.training.kfold_plan import plan_out_of_fold, training_keys_that_differ
 from bigsf.training.kfold_predictions import load_models, predictions_of
-from bigsf.training.kfold_results import KFoldResults
+from bigsf.training.kfold_results import KFoldResults, remove_former
 from bigsf.training.resume import recorded_kfold, relocated
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import RunFolder
@@ -166,9 +166,8 @@ class KFold:
         self.world.first(lambda: warn_of_untested_folds(self.folds))
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
-        missing = self.world.shared(lambda: [n for n in self.names if not RunFolder(self.path / n).complete], _NAMES)
-        if missing:
-            logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(missing))
+        if left := self.world.shared(lambda: [n for n in self.names if not RunFolder(self.path / n).complete], _NAMES):
+            logger.info("Still to train: %s. Then run bigsf kfold once more.", ", ".join(left))
             return None
         with stopping(self._time_left_s, f"All splits are trained. Go on with: bigsf resume {self.path}"):
             snapshots = load_models([self.path / name for name in self.names], self.folds)
@@ -250,6 +249,7 @@ class KFold:
                 for folder in splits:  # none is removed while another process trains one of them
                     refuse_link(folder)
                     locks.enter_context(lock_folder(folder))
+                remove_former(self.path)
                 for folder in splits:
                     RunFolder(folder).clear()  # before the record: a kill never leaves old runs under a new record
         write_text(self.path / "kfold.yaml", self.config.to_yaml())
@@ -267,7 +267,7 @@ class KFold:
         logger.info("%s of %d: %s", folder.path.name, len(self.names), list(self.folds.splits[number - 1]))
         then: dict[str, Any] = {"callbacks": self.callbacks, "to_resume": to_resume}
         if begun and not overwrite:
-            then |= {"device": self.device, "world": self.world, "trust": self.config}
+            then |= {"device": self.device, "world": self.world, "trust": self.config, "beside": self.config}
             then["data"] = getattr(self.config.data, "path", None)  # a class of one's own need not have one
             trainer = Trainer.from_snapshot(folder.path, **then)
         else:

@@ -1,6 +1,7 @@
 """Configuration + folds -> how a k-fold predicts its out-of-fold map, and how many windows its predictions take."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,26 @@ from bigsf.training.run_config import OutOfFoldConfig, RunConfig
 _WINDOWS_PER_PATCH = 3  # windows that are predicted in the time of training on a patch: gradients take twice as long
 
 
+KEYS_BESIDE_TRAINING = {"data": {"in_memory"}, "split": {"use"}, "trainer": {"figures", "save_every", "trackers"}}
+"""The keys of each block that change no training."""
+
+
+def with_keys_beside(config: RunConfig, other: RunConfig | None) -> RunConfig:
+    """Return the configuration of a run with `KEYS_BESIDE_TRAINING` of another one, if given; the split is its own."""
+    if other is None:
+        return config
+    blocks = {}
+    for name in ("data", "trainer"):
+        block, there = getattr(config, name), getattr(other, name)
+        keys = [key for key in KEYS_BESIDE_TRAINING[name] if hasattr(block, key)]
+        blocks[name] = block.model_copy(update={key: getattr(there, key) for key in keys})
+    return config.model_copy(update=blocks)
+
+
 def training_keys_that_differ(one: RunConfig, other: RunConfig) -> list[str]:
     """Return the keys in which two configurations differ, of those that change the training of a split."""
-    beside = {"data": {"in_memory"}, "split": {"use"}, "trainer": {"figures", "save_every", "trackers"}}
-    first, second = (flat(config.model_dump(exclude={"out_of_fold": True, **beside})) for config in (one, other))
+    beside: Any = {"out_of_fold": True, **KEYS_BESIDE_TRAINING}
+    first, second = (flat(config.model_dump(exclude=beside)) for config in (one, other))
     absent = object()
     return [key for key in {**first, **second} if first.get(key, absent) != second.get(key, absent)]
 

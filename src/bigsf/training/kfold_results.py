@@ -22,7 +22,7 @@ from bigsf.evaluation.predictions import KFoldPredictions
 from bigsf.evaluation.records import Completeness, KFoldSummary, RunScores
 from bigsf.evaluation.review import make_review, write_candidates
 from bigsf.evaluation.stored_baselines import StoredBaselines
-from bigsf.evaluation.summary import FIGURES, REPORT, TABLES
+from bigsf.evaluation.summary import FIGURES, OUTPUTS, REPORT, TABLES
 from bigsf.figures import FORMATS
 from bigsf.filaments.catalogue import Filaments
 from bigsf.filaments.columns import write_ecsv
@@ -87,7 +87,7 @@ class KFoldResults:
             Where a process has failed, in all processes.
         """
         world, folds, predictions = self.world, self.folds, self.predictions
-        world.first(lambda: _remove_former(self.path))
+        world.first(lambda: remove_former(self.path))
         thresholds = world.shared(lambda: find_mask_thresholds(predictions.thresholds, folds), _THRESHOLDS)
         config_yaml = self.config.to_yaml()
         out_of_fold = world.first(
@@ -206,11 +206,11 @@ def _clear_px(folds: Folds, straddle: bool) -> int | None:
     return min(clear, folds.config.gap)  # patches that straddle areas show them up to their gap
 
 
-def _remove_former(path: Path) -> None:
-    """Remove summary, report and figures of an earlier map: they would not belong to the new one."""
-    figures = [path / f"{stem}{ending}" for stem in FIGURES for ending in FORMATS]
-    for former in (path / "summary.json", path / REPORT, *figures):
-        former.unlink(missing_ok=True)
+def remove_former(path: Path) -> None:
+    """Remove the summary of an earlier map, and then all else of it: it would not belong to the new one."""
+    figures = [f"{stem}{ending}" for stem in FIGURES for ending in FORMATS]
+    for name in ("summary.json", *OUTPUTS, REPORT, *figures):
+        (path / name).unlink(missing_ok=True)
 
 
 def _write_tables(path: Path, folds: Folds, catalogue: KFoldCatalogue, thresholds: Sequence[float]) -> None:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import yaml
 
 from bigsf.console import logger
-from bigsf.errors import ConfigError, DataError, SnapshotError, warn
+from bigsf.errors import ConfigError, DataError, SnapshotError, UsageError, warn
 from bigsf.folds.splits import default_folds_path
 from bigsf.models.pretrained import NAMES
 from bigsf.option_names import option
 from bigsf.training.build import Parts, build_run
 from bigsf.training.dataset import PatchesConfig
 from bigsf.training.distributed import World
+from bigsf.training.kfold_plan import with_keys_beside
 from bigsf.training.run import TrainingRun
 from bigsf.training.run_config import RunConfig
 from bigsf.training.run_folder import SUPERSEDED, RunFolder
@@ -40,12 +41,13 @@ def build_resumed_run(
     world: World | None = None,
     data: str | Path | None = None,
     trust: bool | RunConfig = False,
+    beside: RunConfig | None = None,
 ) -> tuple[TrainingRun, NewerSnapshots | None]:
     """Build a training in the state of a snapshot, or of the newest snapshot of a run folder.
 
     Parameters
     ----------
-    path, epochs, device, parts, world, data, trust
+    path, epochs, device, parts, world, data, trust, beside
         As for `Trainer.from_snapshot`.
 
     Returns
@@ -63,7 +65,7 @@ def build_resumed_run(
     if path.is_dir():
         folder = RunFolder(path)
         if folder.newest_snapshot is None:
-            config = with_epochs(_config_of_unsaved_run(folder, data), epochs)
+            config = with_epochs(with_keys_beside(_config_of_unsaved_run(folder, data), beside), epochs)
             refuse_untrusted(config, str(folder.config), trust)
             _check_parts(path, folder.handed_in(), parts)
             return build_run(config, device, parts, world, write_folds=False), None
@@ -74,20 +76,22 @@ def build_resumed_run(
             "resume that."
         )
     snapshot = Snapshot.load(path)
-    config = with_epochs(relocated(snapshot.config, path.parent, data), epochs, snapshot.epochs_run)
+    config = with_keys_beside(relocated(snapshot.config, path.parent, data), beside)
+    config = with_epochs(config, epochs, snapshot.epochs_run)
     refuse_untrusted(config, str(path), trust)
     _check_parts(path, snapshot.handed_in, parts)
     if parts is None or parts.network is None:
         snapshot.check_network()
     run = build_run(config, device, parts, world, write_folds=False, resumed=True)
     _check_same_data(run, snapshot, path)
-    warn_if_other_machine(snapshot.machine, run.machine)
     if snapshot.stopped_early and epochs is not None:
         warn(
             f"The run was stopped early after {snapshot.epochs_run} epochs, so that more make no difference. "
             "Start a new one with another trainer.early_stopping to train longer."
         )
     run.state.restore(snapshot)
+    if not run.finished:
+        warn_if_other_machine(snapshot.machine, run.machine)
     return run, _find_newer(RunFolder(path.parent), run)
 
 
@@ -227,11 +231,9 @@ def with_epochs(config: RunConfig, epochs: int | None, epochs_run: int = 0) -> R
     if epochs is None or epochs == config.trainer.epochs:
         return config
     if epochs < 1:
-        raise ConfigError(f"{option('epochs', epochs)} trains nothing: expected 1 or more.")
+        raise UsageError(f"{option('epochs', epochs)} trains nothing: expected 1 or more.")
     if epochs < epochs_run:
-        raise ConfigError(
-            f"{option('epochs', epochs)} is less than the {epochs_run} epochs that the run has completed."
-        )
+        raise UsageError(f"{option('epochs', epochs)} is less than the {epochs_run} epochs that the run has completed.")
     scheduler = config.trainer.scheduler
     if scheduler and scheduler.depends_on_total:
         warn(

@@ -92,6 +92,13 @@ class RunFolder:
                 f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
                 f"trainer.run_name, or pass {option('overwrite', True)} to replace it."
             )
+        outputs = (self.best, self.last, self.scores, self.metrics, *self.curves, self.report, self.superseded)
+        found = [path.name for path in outputs if path.exists()]
+        if found and not self.config.exists() and not overwrite:
+            raise UsageError(
+                f"{self.path} holds {', '.join(found)} and no run, and a run would replace that. Choose another "
+                f"trainer.run_name, or pass {option('overwrite', True)}."
+            )
 
     def start(self, config: RunConfig, environment: dict[str, Any], overwrite: bool) -> None:
         """Make the folder of a new run; a run that lies there is kept until `replace`. Raises what `check` raises."""
@@ -124,9 +131,10 @@ class RunFolder:
         self._write_environment(environment)
 
     def take_over(self, config: RunConfig, environment: dict[str, Any], still_to_train: bool) -> None:
-        """Record the configuration of a run that goes on; where it trains further, its old scores go."""
-        self._record(config, environment)
+        """Record the configuration of a run that goes on; where it trains further, here, its old scores go."""
+        write_text(self.config, config.to_yaml())
         if still_to_train:
+            self._write_environment(environment)
             self.scores.unlink(missing_ok=True)
             self.report.unlink(missing_ok=True)
 

@@ -86,9 +86,15 @@ class Snapshot:
         return f"<bigsf.Snapshot after {self.epochs_run} epochs, {weights:,} weights, windows of {self.patch_size} px>"
 
     def save(self, path: Path) -> None:
-        """Write the snapshot, whole or not at all."""
+        """Write the snapshot, whole or not at all.
+
+        Raises
+        ------
+        ConfigError
+            Where it holds what could not be read again, e.g. the state of a part of the user's own that is not plain.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_fields(path, values | {"thresholds": asdict(self.thresholds)})
+        write_fields(path, values | {"thresholds": asdict(self.thresholds)}, type(self))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -10,10 +10,10 @@ from typing import Any, get_type_hints
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bigsf.errors import SnapshotError, out_of_memory
+from bigsf.errors import ConfigError, SnapshotError, out_of_memory
 from bigsf.files import atomic_path
 from bigsf.maps.fits_image import is_fits
-from bigsf.training.snapshot_guard import check_archive, check_values
+from bigsf.training.snapshot_guard import check_archive, check_values, odd_kind
 from bigsf.training.training_maps import known_by_file
 from bigsf.version import __version__
 
@@ -57,8 +57,25 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 """From a format version to the function that makes its dictionary one of the next version."""
 
 
-def write_fields(path: Path, values: dict[str, Any]) -> None:
-    """Write the fields of a snapshot, plain data and tensors, under upper-case names; whole or not at all."""
+def write_fields(path: Path, values: dict[str, Any], kind: type) -> None:
+    """Write the fields of a snapshot, plain data and tensors, under upper-case names; whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        Where a value is not what `read_fields` accepts for the fields of this kind.
+    """
+    for name, field_kind in get_type_hints(kind).items():
+        try:
+            _checked(values[name], field_kind)
+            odd = odd_kind(values[name])
+        except ValidationError as error:
+            odd = error.errors()[0]["msg"]
+        if odd:
+            raise ConfigError(
+                f"{path.name} cannot hold {name.replace('_', ' ')}: {odd}. A part of your own must keep its state as "
+                "numbers, text, and tensors: write float(value) for a number of NumPy."
+            )
     data = {name.upper(): value for name, value in values.items()}
     data |= {"FORMAT": FORMAT, "FORMAT_VERSION": FORMAT_VERSION, "BIGSF_VERSION": __version__}
     with atomic_path(path) as temporary, temporary.open("wb") as file:

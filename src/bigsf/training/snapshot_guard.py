@@ -6,6 +6,7 @@ torch believes what an archive says of its own size and shapes. These checks com
 import pickletools
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -95,6 +96,13 @@ def check_values(path: Path, data: Any) -> None:
             raise SnapshotError(f"{path} is damaged: it holds a {type(value).__name__}.")
     if sum(storages.values()) > path.stat().st_size:
         raise SnapshotError(f"{path} is damaged: its tensors claim {sum(storages.values()):,} bytes.")
+
+
+def odd_kind(value: Any) -> str:
+    """Return a type within a value that a snapshot does not give back, in words; empty where all are plain."""
+    allowed = (*_SIMPLE, int, OrderedDict, torch.Tensor, torch.nn.Parameter, torch.dtype, torch.device)
+    found = (type(each) for each in _values(Path("the snapshot"), value))
+    return next((f"found a {kind.__module__}.{kind.__name__}" for kind in found if kind not in allowed), "")
 
 
 def _check_tensor(path: Path, tensor: torch.Tensor) -> None:

@@ -87,7 +87,7 @@ class TrainingState:
             Where it is no number, or too large for float32.
         """
         if self.scheduler:
-            factor = self.scheduler.factor(epoch)
+            factor = float(self.scheduler.factor(epoch))
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
                 if not abs(group["lr"]) <= torch.finfo(torch.float32).max:
@@ -118,7 +118,7 @@ class TrainingState:
         if self.scheduler:
             self.scheduler.end_of_epoch(quantities)
         if self.early_stopping:
-            self.stopped_early = self.early_stopping.should_stop(quantities)
+            self.stopped_early = bool(self.early_stopping.should_stop(quantities))
         value = self.history[-1][best_by]
         sign = 1 if directions[best_by] else -1
         better = self.best is None or sign * value > sign * self.best.value

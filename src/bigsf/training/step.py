@@ -146,7 +146,7 @@ class TrainingStep:
         )
         raise TrainingError(
             f"The loss or its gradient is not a number in epoch {epoch + 1}, step {step + 1}, patches at (y, x) = "
-            f"{some}, ... Likely cause: {cause}. The last good snapshot stays in the run folder."
+            f"{some}, ... Likely cause: {cause}. Where an epoch had ended, its snapshot stays in the run folder."
         )
 
 

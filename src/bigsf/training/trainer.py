@@ -126,6 +126,7 @@ class Trainer:
         trust: bool | RunConfig = False,
         callbacks: Sequence[Callback] = (),
         to_resume: Path | None = None,
+        beside: RunConfig | None = None,
     ) -> Self:
         """Return a trainer that goes on from a snapshot, or from the newest one of a run folder. It writes nothing yet.
 
@@ -142,13 +143,15 @@ class Trainer:
         trust
             Run the code and send results to the addresses that the snapshot, or the configuration of the folder, names.
             Where this is a configuration, only those that it names too.
+        beside
+            A configuration of which the keys are taken that change no training, see `KEYS_BESIDE_TRAINING`.
 
         Raises
         ------
         SnapshotError, ConfigError, DataError
             Where there is nothing to go on with, or the data and folds are others than those of the run.
         """
-        run, newer = build_resumed_run(Path(path), epochs, device, parts, world, data, trust)
+        run, newer = build_resumed_run(Path(path), epochs, device, parts, world, data, trust, beside)
         overwrite = run.state.is_new  # it was stopped before its first save
         return cls(run, overwrite, callbacks, newer, to_resume)
 

@@ -162,7 +162,7 @@ class Validator:
         if not math.isfinite(total) or (which and not curves["whole"].state()["bins"].size):
             raise TrainingError(
                 f"The model or its loss gives no numbers on the folds {which}. Likely cause: a learning rate that is "
-                "too high (trainer.optimizer.lr). The last good snapshot stays in the run folder."
+                "too high (trainer.optimizer.lr). Where an epoch had ended, its snapshot stays in the run folder."
             )
         values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
         return Evaluation(total / weight if weight else float("nan"), values, **curves)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from bigsf.training.components.augmentations import GainConfig, NoiseConfig
 from bigsf.training.components.batch import Augmentation, Batch
 from bigsf.training.components.disturbances import BordersConfig, GapsConfig, SourcesConfig
-from bigsf.training.components.levels import MeasuredInLevels, patch_median
+from bigsf.training.components.levels import MeasuredInLevels, MultipliesValues, patch_median
 from bigsf.training.components.noises import BeamNoiseConfig, StripesConfig
 
 CONFIGS = [
@@ -171,3 +172,34 @@ def test_a_range_runs_from_lowest_to_highest(kind: Any, key: str, value: tuple[f
     tag = kind.model_fields["type"].annotation.__args__[0]
     with pytest.raises(ValueError, match="expected the lowest value and then the highest"):
         kind.model_validate({"type": tag, key: value})
+
+
+def test_noise_of_a_beam_is_as_strong_at_the_border_of_a_patch() -> None:
+    augmentation = BeamNoiseConfig(type="beam_noise", probability=1, fraction=(0.1, 0.1), beam_px=8).build()
+    image = torch.ones(4000, 1, 16, 16)
+    batch = Batch(image, torch.zeros_like(image), torch.ones_like(image, dtype=torch.bool), None)
+    draw = torch.from_numpy(augmentation.draw(np.random.default_rng(0), len(image)))
+    spread = (augmentation.apply(batch, draw).image - 1).std(dim=0)[0]
+    np.testing.assert_allclose(spread, 0.1, rtol=0.08)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GainConfig(type="gain", fraction=0.3),
+        NoiseConfig(type="noise", fraction=0.02),
+        BordersConfig(type="borders", probability=1),
+    ],
+)
+def test_what_multiplies_adds_logarithms_on_a_map_of_logarithms(
+    config: GainConfig | NoiseConfig | BordersConfig,
+) -> None:
+    linear = torch.from_numpy(np.random.default_rng(1).lognormal(50.6, 0.3, (8, 1, 32, 32)))
+    zeros, known = torch.zeros_like(linear), torch.ones_like(linear, dtype=torch.bool)
+    augmentation = config.build()
+    draw = torch.from_numpy(augmentation.draw(np.random.default_rng(0), 8))
+    expected = augmentation.apply(Batch(linear, zeros, known, None), draw).image.log10()
+    assert isinstance(augmentation, MultipliesValues)
+    assert augmentation.fit(linear.log10().numpy().ravel(), "log10(cm-2)")
+    found = augmentation.apply(Batch(linear.log10(), zeros, known, None), draw).image
+    torch.testing.assert_close(found, expected, equal_nan=True, rtol=0, atol=1e-5)

@@ -18,6 +18,7 @@ from bigsf.config import Component, CustomConfig, ignore_tag_case
 from bigsf.training.components.batch import Augmentation, Batch, Draw, convolved, gaussian_kernels, normal_deviates
 from bigsf.training.components.disturbances import BordersConfig, GapsConfig, SourcesConfig
 from bigsf.training.components.filament_augmentation import FilamentsConfig
+from bigsf.training.components.levels import MultipliesValues
 from bigsf.training.components.noises import BeamNoiseConfig, StripesConfig
 from bigsf.training.components.paste_augmentation import PasteConfig
 
@@ -129,7 +130,7 @@ class RotateConfig(Component[Augmentation], builds=Rotate):
     """Largest magnification, and its inverse: 1 keeps the scale, 1.5 mixes scales from 1/1.5 to 1.5."""
 
 
-class Noise(Augmentation):
+class Noise(MultipliesValues):
     """Multiplicative Gaussian noise.
 
     Parameters
@@ -148,7 +149,7 @@ class Noise(Augmentation):
     @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
         size = draw[:, 0].float().view(-1, 1, 1, 1)
-        return batch._replace(image=batch.image * (1 + size * normal_deviates(draw[:, 1], batch.image)))
+        return batch._replace(image=self.times(batch.image, 1 + size * normal_deviates(draw[:, 1], batch.image)))
 
 
 class NoiseConfig(Component[Augmentation], builds=Noise):
@@ -160,7 +161,7 @@ class NoiseConfig(Component[Augmentation], builds=Noise):
     """Largest standard deviation as a fraction of the signal; each patch draws its own below it."""
 
 
-class Gain(Augmentation):
+class Gain(MultipliesValues):
     """Multiply by the exponential of a smooth field through 3 x 3 normal deviates.
 
     Parameters
@@ -179,7 +180,7 @@ class Gain(Augmentation):
     @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
         field = F.interpolate(draw.float(), batch.image.shape[2:], mode="bicubic", align_corners=True)
-        return batch._replace(image=batch.image * field.exp())
+        return batch._replace(image=self.times(batch.image, field.exp()))
 
 
 class GainConfig(Component[Augmentation], builds=Gain):

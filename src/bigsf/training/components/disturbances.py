@@ -22,7 +22,7 @@ from bigsf.training.components.batch import (
     check_range,
     normal_deviates,
 )
-from bigsf.training.components.levels import MeasuredInLevels
+from bigsf.training.components.levels import MeasuredInLevels, MultipliesValues
 
 _HIDDEN = 0.3  # of the level of the patch: a source that adds more than this hides what is under it
 _KNOTS = 8  # of the random field whose highest parts become gaps, along each axis
@@ -103,7 +103,7 @@ class SourcesConfig(Component[Augmentation], builds=Sources):
     missing, as those of a saturated detector are."""
 
 
-class Borders(Augmentation):
+class Borders(MultipliesValues):
     """Multiply a narrow stripe along y or x by a factor, and leave out the map beyond it.
 
     Parameters
@@ -140,7 +140,7 @@ class Borders(Augmentation):
         depth = along - (start.abs() * torch.where(axis > 0, nx, ny)).floor()
         stripe = (chosen > 0) & (depth >= 0) & (depth < width)
         change = torch.exp(factor + rough * normal_deviates(draw[:, 7], batch.image))
-        image = torch.where(stripe, batch.image * change, batch.image)
+        image = torch.where(stripe, self.times(batch.image, change), batch.image)
         image = torch.where((chosen > 0) & (ends > 0) & (depth < 0), torch.nan, image)
         return hide(batch, image, stripe)
 

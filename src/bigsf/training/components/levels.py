@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from bigsf.arrays import Float64Array
-from bigsf.maps.linearity import why_not_linear
+from bigsf.maps.linearity import why_logarithm, why_not_linear
 from bigsf.models.window_statistics import patch_spread
 from bigsf.training.components.batch import Augmentation
 
@@ -51,4 +51,32 @@ class MeasuredInLevels(Augmentation):
         """
         why = why_not_linear(values, unit, self.least)
         self.in_spread = bool(why)
+        return why
+
+
+class MultipliesValues(Augmentation):
+    """An augmentation that multiplies values; on a map of their logarithms to base 10, it adds that of the factor.
+
+    Attributes
+    ----------
+    of_logarithm
+        Whether the map holds logarithms.
+    """
+
+    of_logarithm = False
+
+    def times(self, image: Tensor, factor: Tensor) -> Tensor:
+        """Return an image whose linear values are multiplied by a factor above 0."""
+        return image + factor.clamp(min=1e-3).log10() if self.of_logarithm else image * factor
+
+    def fit(self, values: Float64Array, unit: str) -> str:
+        """Learn whether a map holds logarithms, from valid values of its first channel and from its BUNIT.
+
+        Returns
+        -------
+        str
+            Why it does, or an empty string.
+        """
+        why = why_logarithm(values, unit)
+        self.of_logarithm = bool(why)
         return why

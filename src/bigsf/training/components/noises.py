@@ -45,8 +45,10 @@ class BeamNoise(MeasuredInLevels):
     @override
     def apply(self, batch: Batch, draw: Tensor) -> Batch:
         size, sigma = draw[:, :2].float().unbind(dim=1)
-        kernels = gaussian_kernels(sigma, reach=math.ceil(1.5 * self.beam_px))
-        noise = convolved(normal_deviates(draw[:, 2], batch.image), kernels)
+        reach, (ny, nx) = math.ceil(1.5 * self.beam_px), batch.image.shape[2:]
+        kernels = gaussian_kernels(sigma, reach)
+        around = batch.image.new_empty(1, batch.image.shape[1], ny + 2 * reach, nx + 2 * reach)
+        noise = convolved(normal_deviates(draw[:, 2], around), kernels)[..., reach:-reach, reach:-reach]
         scale = (size / kernels.square().sum(dim=1)).view(-1, 1, 1, 1)
         return batch._replace(image=batch.image + self.unit(batch.image) * scale * noise)
 

@@ -237,6 +237,10 @@ class CustomTrackerConfig(TrackerComponent, CustomConfig[Tracker]):
     ) -> Tracker:
         return CustomConfig.build(self, folder=folder, run_name=run_name, run_config=run_config)
 
+    @override
+    def check(self) -> None:
+        self.call(folder=Path(), run_name="", run_config={})
+
 
 TrackerConfig = Annotated[
     Annotated[
