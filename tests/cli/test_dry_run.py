@@ -66,8 +66,12 @@ def test_a_dry_run_ends_as_the_run_itself_would(
     same = write_yaml(trained_kfold.parents[2] / "same.yaml", run_in(trained_kfold.parents[1]))
     said = ended(0, "kfold", same, "--dry-run").out
     assert "# split_1 is done\n" in said
-    assert f"Nothing is left to do. See {trained_kfold / 'report.html'}." in said
+    assert "Nothing is left to do." in said
     assert "Would write" not in said
+    (trained_kfold / "split_9").mkdir()  # of a k-fold that was replaced
+    drawn = ended(0, "kfold", same, "--dry-run", "--figures", "pdf").out
+    (trained_kfold / "split_9").rmdir()
+    assert f"Would write {trained_kfold}: out_of_fold.pdf, filaments.pdf." in drawn
     assert f"Would write {trained_kfold}: nothing." in ended(0, "kfold", same, "--only", 2, "--dry-run").out
     assert f"{trained_kfold}: split_1, split_2" in ended(0, "kfold", same, "--overwrite", "--dry-run").out
     assert "split_2 is done" in ended(0, "kfold", same, "--set", "split.use=9", "--only", 2, "--dry-run").out

@@ -349,3 +349,14 @@ def test_tasks_that_find_an_edited_file_use_its_folds(
         assert set_aside.wait(PATIENCE_S)
         second = threads.submit(load_or_make_folds, PatchFile(patch_file.path), config)
         assert first.result(PATIENCE_S).identity == second.result(PATIENCE_S).identity
+
+
+def test_a_folds_file_of_an_earlier_build_with_a_gap_is_not_edited(
+    patch_file: PatchFile, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "gap.folds.json"
+    folds = Folds.make(patch_file, split_config(k=4, area_size=32, gap=4))
+    path.write_text(folds_json(folds))
+    edit(path, lambda data: data.update(checksum=folds.checksum(overlap_and_gap=False)))
+    assert not load_folds(path, patch_file).edited
+    assert not recwarn.list

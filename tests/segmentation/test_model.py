@@ -141,3 +141,15 @@ def test_blank_pixels_of_an_hdu_are_missing(
     with FitsImage(tmp_path / "map.fits") as image:
         np.testing.assert_array_equal(found[0], image.read())
     assert np.isnan(found).sum() == 15
+
+
+@pytest.mark.parametrize("unscaled", [False, True])
+def test_blank_pixels_of_a_scaled_hdu_are_missing(tmp_path: Path, unscaled: bool) -> None:
+    hdu = fits.PrimaryHDU(np.array([[0, 1, 2, 7], [3, 4, 5, 6]], np.int16))
+    hdu.writeto(tmp_path / "map.fits")
+    for key, value in (("BSCALE", 0.5), ("BZERO", 1.0), ("BLANK", 0)):
+        fits.setval(tmp_path / "map.fits", key, value=value)
+    with fits.open(tmp_path / "map.fits", do_not_scale_image_data=unscaled) as hdus:
+        found = ImageInMemory(hdus[0]).read_rows(0, 2)[0]
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 0]]
+    assert found[0, 1] == (1 if unscaled else 1.5)

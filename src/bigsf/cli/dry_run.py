@@ -14,7 +14,7 @@ from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.evaluation.predictions import MOST_PLUMMER_TILES, most_tiles_to_inject
 from bigsf.evaluation.records import RunScores
 from bigsf.evaluation.stored_baselines import BASELINE_NAMES
-from bigsf.evaluation.summary import REPORT, finished_summary, outputs_of
+from bigsf.evaluation.summary import finished_summary, outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.config import SegmentConfig
@@ -91,8 +91,9 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
         warn_of_untested_folds(folds)
         steps += _prediction_steps(trainer, window_s)
         names += outputs_of(config.trainer.figures)
-    if not numbers and not only and _is_finished(trainer.folder.path, config):
-        print_line(f"Nothing is left to do. See {trainer.folder.path / REPORT}.")
+    if not numbers and not only and _is_finished(trainer.folder.path, config, done):
+        absent = [name for name in outputs_of(config.trainer.figures) if not (trainer.folder.path / name).exists()]
+        print_line(f"Would write {trainer.folder.path}: {', '.join(absent)}." if absent else "Nothing is left to do.")
         return
     if steps:
         _print_steps(steps)
@@ -101,9 +102,10 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
     print_line(f"Would write {trainer.folder.path}: {', '.join(names) or 'nothing'}.")
 
 
-def _is_finished(path: Path, config: "RunConfig") -> bool:
-    """Tell whether a k-fold has its out-of-fold map and summary."""
-    runs = {folder.name: RunScores.load(RunFolder(folder).scores) for folder in sorted(path.glob("split_*"))}
+def _is_finished(path: Path, config: "RunConfig", numbers: list[int]) -> bool:
+    """Tell whether a k-fold, of which the splits of all numbers are done, has its out-of-fold map and summary."""
+    names = [f"split_{number}" for number in numbers]
+    runs = {name: RunScores.load(RunFolder(path / name).scores) for name in names}
     return finished_summary(path, runs, config.out_of_fold) is not None
 
 

@@ -218,13 +218,17 @@ class Folds(Described):
     @property
     def identity(self) -> str:
         """A checksum of areas, fold numbers, splits, and overlap and gap, which ties a run to its folds."""
+        return self.checksum(overlap_and_gap=True)
+
+    def checksum(self, overlap_and_gap: bool) -> str:
+        """Return the checksum of `identity`, or that of earlier builds, without overlap and gap."""
         content = [
             self.areas.y_edges,
             self.areas.x_edges,
             self.grid.tolist(),
             [list(split) for split in self.splits],
         ]
-        if self.config.overlap or self.config.gap:  # they decide which patches are kept
+        if overlap_and_gap and (self.config.overlap or self.config.gap):  # they decide which patches are kept
             content.append([self.config.overlap, self.config.gap])
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

@@ -177,7 +177,11 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):
         raise DataError(f"{path} holds other edges of areas than its parameters give. {remedy}")
     folds = Folds(patch_file, resolved, areas, _checked_grid(data, areas, path), data.splits, data.edited)
-    if folds.identity != data.checksum:
+    kept = {str(fold): count.patches for fold, count in folds.counts.items()}
+    of_earlier_build = data.checksum == folds.checksum(overlap_and_gap=False) and kept == {
+        fold: counts.get("patches") for fold, counts in data.counts.items()
+    }
+    if folds.identity != data.checksum and not of_earlier_build:
         folds.edited = True
         warn(f"{path} was edited by hand; its folds are counted anew.")
         if write:

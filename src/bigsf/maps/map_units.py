@@ -5,7 +5,7 @@ import re
 from astropy import units
 from astropy.io import fits
 
-_MOLECULES = re.compile(r"(?<![A-Za-z])H_?2(?![A-Za-z0-9])")
+_MOLECULES = re.compile(r"(?<![A-Za-z(])H_?2(?![A-Za-z0-9)])")
 
 
 def parse_unit(text: str) -> units.UnitBase | None:

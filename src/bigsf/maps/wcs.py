@@ -22,8 +22,6 @@ _REPEATING = (*_CYLINDRICAL, "SFL")
 """Projections in which columns at a distance of 360 degrees on the equator show the same sky."""
 
 _OF_AXES = {f"{keyword}{axis}" for keyword in ("CTYPE", "CRPIX", "CRVAL", "CDELT") for axis in (1, 2)}
-"""Keywords that tell of a coordinate system of the first two axes."""
-
 _WHOLE_PX = 0.01  # a number of columns is a whole one where it is no further from it
 
 _ON_THE_SKY = ("RA--", "GLON", "ELON", "SLON")

@@ -54,7 +54,7 @@ class ImageInMemory(MapOnSky):
                     self._wcs = image.wcs  # with the distortions that no header holds
             missing = None if image.mask is None else np.asarray(image.mask, np.bool_)
             image = image.data
-        elif hasattr(image, "header") and hasattr(image, "data"):
+        elif hasattr(image, "header") and "data" in dir(image):  # nothing of it is read yet
             self._wcs = celestial_wcs(fits.Header(image.header))
             image, missing = _values_of(image)
         elif isinstance(image, Masked):
@@ -99,13 +99,15 @@ class ImageInMemory(MapOnSky):
 def _values_of(hdu: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
     """Return the values of an HDU, and which are BLANK: astropy overlooks 0, and BLANK of unsigned integers."""
     header = hdu.header
-    integer, blank = header.get("BITPIX", -32) > 0, header.get("BLANK", header.get("ZBLANK"))
+    bits, blank = header.get("BITPIX", -32), header.get("BLANK", header.get("ZBLANK"))
     scale, zero = header.get("BSCALE", 1.0), header.get("BZERO")  # astropy drops them when it reads the values
     values = hdu.data
-    if not integer or blank is None or values is None:
+    if bits < 0 or blank is None or values is None:
         return values, None
-    if zero is None:  # the values were read before; those of unsigned integers have their own zero
-        zero = np.iinfo(values.dtype).max // 2 + 1 if values.dtype.kind == "u" else 0.0
+    if values.dtype.kind == "i":  # as they stand in the file
+        return values, np.asarray(values == blank)
+    if zero is None:  # the values were read before; those of unsigned integers of 16 bits and more have their own zero
+        zero = 2.0 ** (bits - 1) if values.dtype.kind == "u" and bits > 8 else 0.0
     return values, np.asarray(values == blank * scale + zero)
 
 

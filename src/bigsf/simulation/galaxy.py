@@ -47,8 +47,7 @@ from bigsf.simulation.random_fields import (
     tile_generator,
     tile_number,
 )
-from bigsf.simulation.recipe import BENCHMARK as BENCHMARK
-from bigsf.simulation.recipe import Recipe as Recipe
+from bigsf.simulation.recipe import BENCHMARK, Recipe
 from bigsf.simulation.survey import Hole, add_noise, inside_border, outside_holes, scatter_holes
 
 PlaneArrays = dict[str, npt.NDArray[Any]]

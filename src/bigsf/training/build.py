@@ -274,8 +274,8 @@ def _build_state(
     if inspect.signature(optimizer.step).parameters.get("closure", _NO_CLOSURE).default is inspect.Parameter.empty:
         raise ConfigError(f"The optimizer {type(optimizer).__name__} computes the loss itself; it cannot be used here.")
     for group in optimizer.param_groups:
-        if not isinstance(group["lr"], torch.Tensor):
-            group["lr"] = float(group["lr"])  # a number of NumPy is not plain data
+        if isinstance(group["lr"], np.number):
+            group["lr"] = float(group["lr"])  # plain data, which a snapshot gives back
         group["initial_lr"] = group["lr"]
     return TrainingState(
         model,

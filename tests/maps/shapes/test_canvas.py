@@ -66,3 +66,13 @@ def test_a_shape_far_larger_than_the_map_takes_memory_by_the_map(tmp_path: Path)
     tracemalloc.stop()
     y, x = np.mgrid[:30, :40]
     np.testing.assert_array_equal(drawn > 0, np.hypot(y - 14, x - 19) >= 5.5)
+
+
+def test_lines_near_the_pole_of_a_cylindrical_map_are_drawn() -> None:
+    header = fits.Header({"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CRVAL1": 0.0, "CRVAL2": 0.0})
+    header.update(CRPIX1=360.5, CRPIX2=180.5, CDELT1=-0.5, CDELT2=0.5)
+    canvas = Canvas((360, 720), WCS(header), "sky.fits")
+    points = canvas.path_to_pixels(SkyCoord([10, 90, 170], [86, 86, 86], unit="deg", frame="galactic"))
+    assert np.isfinite(points).all()
+    assert canvas.draw_line(points, 3.0)
+    assert canvas.mask.sum() > 900

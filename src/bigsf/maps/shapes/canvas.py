@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from bigsf.arrays import BoolArray, Float64Array
 from bigsf.errors import DataError
 from bigsf.maps.tiling import Tile
-from bigsf.maps.wcs import astropy_frame, pixel_scale_deg, sky_period_px, sky_to_pixels
+from bigsf.maps.wcs import astropy_frame, is_cylindrical, pixel_scale_deg, sky_period_px, sky_to_pixels
 
 _PARTED = 10
 """The map parts two points that lie so many times farther apart on it than on the sky, in pixels."""
@@ -77,8 +77,8 @@ class Canvas:
         sky.
         """
         points = self.to_pixels(sky)
-        if len(points) < 2:
-            return points
+        if len(points) < 2 or (np.isfinite(self.period) and is_cylindrical(self.wcs)):
+            return points  # of a cylindrical map, `to_pixels` has joined the two edges
         on_map = np.linalg.norm(np.diff(points, axis=0), axis=1)
         on_sky = sky[:-1].separation(sky[1:]).deg / pixel_scale_deg(self.wcs)
         parted = np.flatnonzero(on_map > _PARTED * (1 + on_sky))

@@ -77,6 +77,6 @@ class MultipliesValues(Augmentation):
         str
             Why it does, or an empty string.
         """
-        why = why_logarithm(values, unit)
+        why = why_logarithm(values, unit) if not unit or "log" in unit.lower() or "dex" in unit.lower() else ""
         self.of_logarithm = bool(why)
         return why
