@@ -14,7 +14,7 @@ from bigsf.evaluation.mask_thresholds import MOST_PIXELS, sampled_areas
 from bigsf.evaluation.predictions import MOST_PLUMMER_TILES, most_tiles_to_inject
 from bigsf.evaluation.records import RunScores
 from bigsf.evaluation.stored_baselines import BASELINE_NAMES
-from bigsf.evaluation.summary import finished_summary, outputs_of
+from bigsf.evaluation.summary import finished_summary, left_to_draw, outputs_of
 from bigsf.folds.folds import Folds
 from bigsf.models.orientations import VIEWS
 from bigsf.segmentation.config import SegmentConfig
@@ -92,8 +92,8 @@ def describe_kfold(trainer: "Trainer", only: int | None = None, overwrite: bool 
         steps += _prediction_steps(trainer, window_s)
         names += outputs_of(config.trainer.figures)
     if not numbers and not only and _is_finished(trainer.folder.path, config, done):
-        absent = [name for name in outputs_of(config.trainer.figures) if not (trainer.folder.path / name).exists()]
-        print_line(f"Would write {trainer.folder.path}: {', '.join(absent)}." if absent else "Nothing is left to do.")
+        left = left_to_draw(trainer.folder.path, config.trainer.figures)
+        print_line(f"Would write {trainer.folder.path}: {', '.join(left)}." if left else "Nothing is left to do.")
         return
     if steps:
         _print_steps(steps)

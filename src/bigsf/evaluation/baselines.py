@@ -69,6 +69,9 @@ def first_scale(name: str) -> str:
     return next(iter(BASELINES[name]))
 
 
+_POSITIVE = 0.99
+"""From this fraction of positive values on, the logarithm is taken: a few odd pixels do not make the filters weaker."""
+
 _SAMPLE_PIXELS, _SAMPLE_SIDE = 1_000_000, 256
 """Pixels of a sample of a map that count, and the side of its tiles in pixels."""
 
@@ -99,10 +102,6 @@ def sampled_tiles(shape: tuple[int, int], valid: Callable[[Tile], BoolArray]) ->
         if count >= _SAMPLE_PIXELS:
             break
     return sample
-
-
-_POSITIVE = 0.99
-"""From this fraction of positive values on, the logarithm is taken: a few odd pixels do not make the filters weaker."""
 
 
 class BaselineMaps:

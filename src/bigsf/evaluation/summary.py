@@ -27,6 +27,12 @@ def outputs_of(figures: FigureFormat) -> list[str]:
     return [*OUTPUTS, *(path.name for stem in FIGURES for path in figure_paths(Path(f"{stem}.png"), figures)), REPORT]
 
 
+def left_to_draw(path: Path, figures: FigureFormat) -> list[str]:
+    """Return the names of the figures and the report of a k-fold, all of them where one is missing in its folder."""
+    drawn = [name for name in outputs_of(figures) if name not in OUTPUTS]
+    return [] if all((path / name).exists() for name in drawn) else drawn
+
+
 def finished_summary(path: Path, runs: Mapping[str, RunScores], settings: Config) -> KFoldSummary | None:
     """Return the summary in the folder of a k-fold where nothing is left to predict; otherwise None.
 

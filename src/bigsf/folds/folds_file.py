@@ -177,11 +177,7 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
     if (tuple(data.y_edges), tuple(data.x_edges)) != (areas.y_edges, areas.x_edges):
         raise DataError(f"{path} holds other edges of areas than its parameters give. {remedy}")
     folds = Folds(patch_file, resolved, areas, _checked_grid(data, areas, path), data.splits, data.edited)
-    kept = {str(fold): count.patches for fold, count in folds.counts.items()}
-    of_earlier_build = data.checksum == folds.checksum(overlap_and_gap=False) and kept == {
-        fold: counts.get("patches") for fold, counts in data.counts.items()
-    }
-    if folds.identity != data.checksum and not of_earlier_build:
+    if folds.identity != data.checksum and not _is_of_earlier_build(data, folds):
         folds.edited = True
         warn(f"{path} was edited by hand; its folds are counted anew.")
         if write:
@@ -189,6 +185,14 @@ def load_folds(path: Path, patch_file: PatchFile, config: SplitConfig | None = N
             with lock_file(path):  # meanwhile the file is set aside, and other tasks would make folds of their own
                 write_folds(folds, path)
     return folds
+
+
+def _is_of_earlier_build(data: FoldsFile, folds: Folds) -> bool:
+    """Tell whether a file has the checksum of earlier builds, without overlap and gap, and counts that agree."""
+    kept = {fold: counts.get("patches") for fold, counts in data.counts.items()}
+    return data.checksum == folds.checksum(overlap_and_gap=False) and kept == {
+        str(fold): count.patches for fold, count in folds.counts.items()
+    }
 
 
 def check_image(path: Path) -> None:

@@ -1,5 +1,6 @@
 """FITS header -> celestial WCS; WCS -> pixel scale, positions on the sky, columns after which the sky repeats."""
 
+import re
 import warnings
 from typing import Literal, NamedTuple
 
@@ -21,7 +22,6 @@ _CYLINDRICAL = ("CAR", "CEA", "CYP", "MER")
 _REPEATING = (*_CYLINDRICAL, "SFL")
 """Projections in which columns at a distance of 360 degrees on the equator show the same sky."""
 
-_OF_AXES = {f"{keyword}{axis}" for keyword in ("CTYPE", "CRPIX", "CRVAL", "CDELT") for axis in (1, 2)}
 _WHOLE_PX = 0.01  # a number of columns is a whole one where it is no further from it
 
 _ON_THE_SKY = ("RA--", "GLON", "ELON", "SLON")
@@ -74,7 +74,7 @@ def read_plane_wcs(
 
 def _move_first_pixel(header: fits.Header, first_pixel: tuple[int, int]) -> None:
     """Count the pixels of the WCS of a plane, of its alternates and of LTV1 and LTV2 from another first pixel."""
-    letters = {key[6:] for key in header if key[:6] in _OF_AXES}
+    letters = {key[6:] for key in header if re.fullmatch("C(TYPE|RPIX|RVAL|DELT)[12]", key[:6])}
     for axis, pixel in enumerate(first_pixel, start=1):
         if pixel:
             for letter in letters:

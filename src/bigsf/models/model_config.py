@@ -36,7 +36,6 @@ def build_model(config: ModelConfig, network: nn.Module | None = None) -> Segmen
         The network, its normalization and its position encoder.
     network
         An object to use in place of the network that the configuration describes.
-
     """
     coordinates = config.position.coordinates if config.position else None
     normalization = config.normalization.build(channels=config.in_channels)

@@ -44,8 +44,8 @@ def mask_bytes(config: SegmentConfig, shape: tuple[int, int]) -> int:
 
 def _cleaning_by_default(config: SegmentConfig) -> list[str]:
     """Return the options that leave out what of the cleaning is on by default."""
-    cleaning = config.cleaning
-    return [option("border", 0)] * (cleaning.border > 0) + [option("min_skeleton", 1)] * (cleaning.min_skeleton > 1)
+    off = {"border": 0, "min_skeleton": 1}
+    return [option(name, value) for name, value in off.items() if getattr(config.cleaning, name) > value]
 
 
 def check_memory(config: SegmentConfig, shape: tuple[int, int]) -> None:

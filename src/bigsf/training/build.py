@@ -254,9 +254,6 @@ def _load_start(path: str | Path, patch_file: PatchFile) -> Snapshot:
     return snapshot
 
 
-_NO_CLOSURE = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
-
-
 def _build_state(
     config: TrainerConfig,
     epochs: int,
@@ -271,7 +268,8 @@ def _build_state(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError("The network has no weights that could be trained. Look at trainer.model, or at the parts.")
     optimizer = (build_optimizer or config.optimizer.build)(model.parameters())
-    if inspect.signature(optimizer.step).parameters.get("closure", _NO_CLOSURE).default is inspect.Parameter.empty:
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
         raise ConfigError(f"The optimizer {type(optimizer).__name__} computes the loss itself; it cannot be used here.")
     for group in optimizer.param_groups:
         if isinstance(group["lr"], np.number):

@@ -14,7 +14,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import distributed, nn
 
-from bigsf.errors import BigsfError, InterruptedRunError, InUseError, LostProcessError
+from bigsf import errors
+from bigsf.errors import BigsfError, InterruptedRunError, LostProcessError
 from bigsf.interrupts import Stop
 
 Result = TypeVar("Result")
@@ -50,8 +51,9 @@ class _Failure(NamedTuple):
         return kind(self.message)
 
 
-_KINDS: list[type[BigsfError]] = [BigsfError, InUseError, *BigsfError.__subclasses__()]
-_ERRORS = {kind.__name__: kind for kind in _KINDS}
+_ERRORS: dict[str, type[BigsfError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BigsfError)
+}
 _FAILURE: TypeAdapter[_Failure | None] = TypeAdapter(_Failure | None)
 _STOP: TypeAdapter[Stop | None] = TypeAdapter(Stop | None)
 

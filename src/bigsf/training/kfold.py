@@ -12,7 +12,7 @@ from bigsf.console import logger
 from bigsf.errors import InUseError, UsageError
 from bigsf.evaluation.records import KFoldSummary, RunScores
 from bigsf.evaluation.report.kfold_report import write_kfold_report
-from bigsf.evaluation.summary import OUTPUTS, REPORT, finished_summary, outputs_of
+from bigsf.evaluation.summary import REPORT, finished_summary, left_to_draw, outputs_of
 from bigsf.files import check_folder, refuse_link, write_text
 from bigsf.folds.folds import Folds
 from bigsf.interrupts import stopping
@@ -163,7 +163,8 @@ class KFold:
         check_only(only, len(self.names))
         check_labels(self.config, self.folds, self.folds.splits if only is None else [self.folds.splits[only - 1]])
         self.world.first(lambda: self._record_config(overwrite, only))
-        self.world.first(lambda: warn_of_untested_folds(self.folds))
+        if self.world.is_first:
+            warn_of_untested_folds(self.folds)
         for number in range(1, len(self.names) + 1) if only is None else [only]:
             self._train_split(number, overwrite, self.path if only is None else None)
         if left := self.world.shared(lambda: [n for n in self.names if not RunFolder(self.path / n).complete], _NAMES):
@@ -189,8 +190,7 @@ class KFold:
         summary = None if overwrite else finished_summary(self.path, self._run_scores(), self.config.out_of_fold)
         self.written = outputs_of(self.config.trainer.figures)
         if summary is not None:
-            drawn = [name for name in self.written if name not in OUTPUTS]
-            self.written = [] if all((self.path / name).exists() for name in drawn) else drawn
+            self.written = left_to_draw(self.path, self.config.trainer.figures)
             if self.written:
                 self.write_report(summary)
         return summary

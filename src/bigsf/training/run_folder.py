@@ -64,10 +64,14 @@ class RunFolder:
         """Whether the run has ended, so that its test scores are there."""
         return self.scores.exists()
 
+    @property
+    def _outputs(self) -> tuple[Path, ...]:
+        """What a run has made, in the order in which it is to be removed."""
+        return (self.scores, self.last, self.best, self.metrics, *self.curves, self.report)
+
     def clear(self) -> None:
         """Remove the files of a run, and nothing else. What is left after a kill is not taken for a complete run."""
-        first = self.scores, self.last, self.best
-        for file in (*first, self.metrics, *self.curves, self.report, self.log, self.environment):
+        for file in (*self._outputs, self.log, self.environment):
             file.unlink(missing_ok=True)
         self._remove_superseded()
         self.config.unlink(missing_ok=True)
@@ -92,8 +96,7 @@ class RunFolder:
                 f"{self.path} holds a run already. Continue it with bigsf resume {self.path}, choose another "
                 f"trainer.run_name, or pass {option('overwrite', True)} to replace it."
             )
-        outputs = (self.best, self.last, self.scores, self.metrics, *self.curves, self.report, self.superseded)
-        found = [path.name for path in outputs if path.exists()]
+        found = [path.name for path in (*self._outputs, self.superseded) if path.exists()]
         if found and not self.config.exists() and not overwrite:
             raise UsageError(
                 f"{self.path} holds {', '.join(found)} and no run, and a run would replace that. Choose another "

@@ -22,6 +22,7 @@ _LONGEST_PICKLE = 10_000_000  # bytes; tensors lie outside of it
 _MOST_OPERATIONS = 2_500_000
 
 _SIMPLE = {str, float, bool, dict, list, tuple, type(None)}
+_PLAIN_TYPES = {*_SIMPLE, int, OrderedDict, torch.dtype, torch.device}
 
 _PLAIN = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (device|[A-Za-z0-9]+Storage)"
@@ -92,7 +93,7 @@ def check_values(path: Path, data: Any) -> None:
             storages[storage.data_ptr()] = storage.nbytes()
         elif isinstance(value, int) and value.bit_length() > 64:
             raise SnapshotError(f"{path} is damaged: it holds an integer of {value.bit_length()} bits.")
-        elif not isinstance(value, str | int | float | dict | list | tuple | torch.dtype | torch.device | None):
+        elif type(value) not in _PLAIN_TYPES:
             raise SnapshotError(f"{path} is damaged: it holds a {type(value).__name__}.")
     if sum(storages.values()) > path.stat().st_size:
         raise SnapshotError(f"{path} is damaged: its tensors claim {sum(storages.values()):,} bytes.")
@@ -100,7 +101,7 @@ def check_values(path: Path, data: Any) -> None:
 
 def odd_kind(value: Any) -> str:
     """Return a type within a value that a snapshot does not give back, in words; empty where all are plain."""
-    allowed = (*_SIMPLE, int, OrderedDict, torch.Tensor, torch.nn.Parameter, torch.dtype, torch.device)
+    allowed = {*_PLAIN_TYPES, torch.Tensor, torch.nn.Parameter}
     found = (type(each) for each in _values(Path("the snapshot"), value))
     return next((f"found a {kind.__module__}.{kind.__name__}" for kind in found if kind not in allowed), "")
 

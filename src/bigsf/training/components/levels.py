@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from bigsf.arrays import Float64Array
-from bigsf.maps.linearity import why_logarithm, why_not_linear
+from bigsf.maps.linearity import is_of_logarithm, why_logarithm, why_not_linear
 from bigsf.models.window_statistics import patch_spread
 from bigsf.training.components.batch import Augmentation
 
@@ -77,6 +77,6 @@ class MultipliesValues(Augmentation):
         str
             Why it does, or an empty string.
         """
-        why = why_logarithm(values, unit) if not unit or "log" in unit.lower() or "dex" in unit.lower() else ""
+        why = why_logarithm(values, unit) if not unit or is_of_logarithm(unit) else ""
         self.of_logarithm = bool(why)
         return why
